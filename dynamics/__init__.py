@@ -1,0 +1,46 @@
+"""Learning dynamics of preference alignment: from a preference matrix to a trajectory, a verdict and a plot.
+
+Names load on first use (PEP 562), so ``import dynamics`` costs little more than ``import jax``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_ROOMS = ("diagnostics", "objectives", "plot", "preferences", "stability", "testing", "theorems")
+_NAMES = {
+    "IPO": "objectives",
+    "DPO": "objectives",
+    "RoundMap": "rounds",
+    "SelfSampling": "rounds",
+    "Solution": "solve",
+    "iterate": "solve",
+    "sweep": "sweep",
+}
+
+__all__ = ["DPO", "IPO", "RoundMap", "SelfSampling", "Solution", "__version__", "iterate", "sweep", *_ROOMS]
+
+if TYPE_CHECKING:
+    from . import diagnostics, objectives, plot, preferences, stability, testing, theorems
+    from .objectives import DPO, IPO
+    from .rounds import RoundMap, SelfSampling
+    from .solve import Solution, iterate
+    from .sweep import sweep
+
+
+def __getattr__(name: str) -> Any:
+    if name in _NAMES:
+        value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    elif name in _ROOMS:
+        value = importlib.import_module(f"{__name__}.{name}")
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,147 @@
+"""Log-simplex helpers shared by every room of the library.
+
+State is logits in the centred gauge (``sum_k z_k = 0``); distributions are log-probabilities. Near a vertex the
+information is in the tails, so nothing here forms ``1 - p`` or ``log(p)`` from a rounded ``p``.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, ArrayLike, Float
+
+_warned_single_precision = False
+
+
+def as_array(value: ArrayLike) -> Array:
+    """``value`` as an array in JAX's default float type; warns once when that is float32."""
+    global _warned_single_precision
+    if not jax.config.read("jax_enable_x64") and not _warned_single_precision:
+        _warned_single_precision = True
+        warnings.warn(
+            "JAX runs in float32: results carry about 7 digits. For the precision that the theorems are tested at, call "
+            "jax.config.update('jax_enable_x64', True) before anything else.",
+            stacklevel=3,
+        )
+    return jnp.asarray(value, dtype=float)
+
+
+def concrete(*values: Any) -> bool:
+    """Whether no leaf of ``values`` is traced, that is, whether it can be looked at on the host."""
+    return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
+
+
+def centre(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
+    """C z with C = I - 11ᵀ/K: the representative of z, defined up to a constant, whose entries sum to 0.
+
+    The subtraction is done twice: after one pass at |z| ~ 1e5 a mean of 1e-11 is left, and it would drift with rounds.
+    """
+    z = z - jnp.mean(z, axis=-1, keepdims=True)
+    return z - jnp.mean(z, axis=-1, keepdims=True)
+
+
+def log_softmax(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
+    """log softmax(z), the largest entry as -log1p(sum of the other ratios), so that 1 - p keeps its relative precision."""
+    top = jnp.argmax(z, axis=-1, keepdims=True)
+    shifted = z - jnp.take_along_axis(z, top, axis=-1)
+    others = jnp.where(jnp.arange(z.shape[-1]) == top, 0.0, jnp.exp(shifted))
+    return shifted - jnp.log1p(jnp.sum(others, axis=-1, keepdims=True))
+
+
+def log_entropy(log_p: Float[Array, "*batch K"]) -> Float[Array, "*batch"]:
+    """log H(p), finite however close p is to a vertex (H itself underflows below e^-745)."""
+    top = jnp.argmax(log_p, axis=-1, keepdims=True)
+    is_top = jnp.arange(log_p.shape[-1]) == top
+    log_rest = logsumexp(jnp.where(is_top, -jnp.inf, log_p), axis=-1, keepdims=True)
+    # -log p_top = log1p(rest/top) ~ rest once that is tiny, where the direct form would give log 0.
+    ratio = log_rest - jnp.take_along_axis(log_p, top, axis=-1)
+    tiny = ratio < -30.0
+    log_surprise_top = jnp.where(tiny, ratio, jnp.log(jnp.log1p(jnp.exp(jnp.where(tiny, 0.0, ratio)))))
+    surprise = jnp.where(is_top | (log_p == -jnp.inf), 1.0, -log_p)
+    log_surprise = jnp.where(is_top, log_surprise_top, jnp.log(surprise))
+    return logsumexp(log_p + log_surprise, axis=-1)
+
+
+def entropy(log_p: Float[Array, "*batch K"]) -> Float[Array, "*batch"]:
+    """H(p) = -Σ p log p, in nats, right in relative terms up to the vertices; 0·log 0 = 0."""
+    return jnp.exp(log_entropy(log_p))
+
+
+def kl_divergence(log_p: Float[Array, "*batch K"], log_q: Float[Array, "*batch K"]) -> Float[Array, "*batch"]:
+    """KL(p‖q) = Σ p (log p - log q), in nats; infinite where q lacks mass that p has."""
+    # The terms q - p + p d, d = log p - log q, are each ≥ 0 and sum to the same, so close distributions do not cancel.
+    empty = log_p == -jnp.inf
+    p, q = jnp.exp(log_p), jnp.exp(log_q)
+    d = jnp.where(empty, 0.0, log_p - log_q)
+    small = jnp.abs(d) < 1e-2
+    ds = jnp.where(small, d, 0.0)
+    series = ds**2 * (0.5 - ds * (1 / 6 - ds * (1 / 24 - ds * (1 / 120 - ds * (1 / 720 - ds / 5040)))))
+    return jnp.sum(jnp.where(empty, q, jnp.where(small, p * series, q - p + p * d)), axis=-1)
+
+
+@jax.custom_jvp
+def log_mixture(weight: Float[Array, ""], log_p: Float[Array, " K"], log_q: Float[Array, " K"]) -> Float[Array, " K"]:
+    """log(w p + (1-w) q), with derivatives that stay finite at w = 0, w = 1 and where either has no mass."""
+    return jnp.logaddexp(jnp.log(weight) + log_p, jnp.log1p(-weight) + log_q)
+
+
+@log_mixture.defjvp
+def _log_mixture_jvp(primals, tangents):
+    weight, log_p, log_q = primals
+    d_weight, d_log_p, d_log_q = tangents
+    out = log_mixture(weight, log_p, log_q)
+    empty = out == -jnp.inf
+    safe = jnp.where(empty, 0.0, out)
+    ratio_p = jnp.where(empty, 0.0, jnp.exp(log_p - safe))
+    ratio_q = jnp.where(empty, 0.0, jnp.exp(log_q - safe))
+    tangent = (ratio_p - ratio_q) * d_weight + weight * ratio_p * d_log_p + (1 - weight) * ratio_q * d_log_q
+    return out, tangent
+
+
+def check_log_distribution(
+    value: ArrayLike, name: str, size: int | None = None, *, zero_mass: bool = False
+) -> Float[Array, " K"]:
+    """``value`` as an array of log-probabilities, or a ``ValueError`` that names ``name`` and the remedy.
+
+    A distribution may be off by 1e-6 in total mass and is then normalised; more is taken for a mistake (probabilities or
+    raw scores passed where logs belong). ``-inf`` passes only where ``zero_mass`` allows it, that is, in a sampler.
+    """
+    array = as_array(value)
+    if array.ndim != 1 or (size is not None and array.shape[0] != size):
+        want = "(K,)" if size is None else f"({size},)"
+        raise ValueError(f"{name} has shape {array.shape}; pass one log-probability per response, shape {want}.")
+    if not concrete(array):
+        return log_softmax(array)
+    host = np.asarray(array)
+    if np.isnan(host).any() or (host == np.inf).any():
+        raise ValueError(f"{name}[{int(np.argmax(~(host < np.inf)))}] is {host[~(host < np.inf)][0]}; pass finite logs.")
+    if (host == -np.inf).any() and not zero_mass:
+        raise ValueError(
+            f"{name}[{int(np.argmax(host == -np.inf))}] is -inf (zero probability); only a sampler may have zero mass, "
+            f"a policy or reference needs full support."
+        )
+    total = float(np.exp(host - host.max()).sum() * np.exp(host.max())) if host.max() > -700 else 0.0
+    if abs(total - 1.0) > max(1e-6, 1e3 * float(jnp.finfo(array.dtype).eps)):
+        raise ValueError(
+            f"{name} has total probability {total:.6g}, not 1; pass log-probabilities, e.g. jax.nn.log_softmax(scores)."
+        )
+    return log_softmax(array)
+
+
+def check_scalar(value: ArrayLike, name: str, low: float, high: float, *, open_low: bool = False) -> Array:
+    """``value`` as a float array, or a ``ValueError`` when a concrete value leaves [low, high] (or (low, high])."""
+    array = as_array(value)
+    if concrete(array):
+        host = np.asarray(array)
+        bad = ~np.isfinite(host) | (host < low) | (host > high) | ((host <= low) if open_low else False)
+        if bad.any():
+            left = "(" if open_low else "["
+            right = "inf)" if high == np.inf else f"{high:g}]"
+            worst = host if host.ndim == 0 else host[bad][0]
+            raise ValueError(f"{name} = {float(worst):g} is outside {left}{low:g}, {right}; pass a value inside.")
+    return array

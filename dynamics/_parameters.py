@@ -1,0 +1,59 @@
+"""Parameters of a process by dotted path: ``"alpha"``, ``"objective.beta"``; the last part alone where it is unique."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import equinox as eqx
+import jax
+import numpy as np
+
+Process = TypeVar("Process", bound=eqx.Module)
+
+
+def nearest(word: str, known: list[str]) -> str:
+    """A sentence that suggests what ``word`` may have meant among ``known``."""
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
+    return f"did you mean {close[0]!r}? Known: {', '.join(known)}." if close else f"known: {', '.join(known)}."
+
+
+def parameters(process: eqx.Module) -> dict[str, Any]:
+    """Every numeric leaf of a process by dotted path."""
+    leaves = jax.tree_util.tree_leaves_with_path(process)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf
+        for path, leaf in leaves
+        if eqx.is_inexact_array_like(leaf)
+    }
+
+
+def resolve(process: eqx.Module, name: str) -> str:
+    """The full path of a parameter from its path or its unique last part; ``ValueError`` names the nearest."""
+    known = parameters(process)
+    if name in known:
+        return name
+    tails = [path for path in known if path.rsplit(".", 1)[-1] == name]
+    if len(tails) == 1:
+        return tails[0]
+    if tails:
+        raise ValueError(f"parameter {name!r} is ambiguous: {', '.join(tails)}; pass the full path.")
+    raise ValueError(f"{type(process).__name__} has no parameter {name!r}; {nearest(name, list(known))}")
+
+
+def replace(process: Process, values: Mapping[str, Any]) -> Process:
+    """``process`` with the leaves at full paths replaced; unchecked and traceable."""
+
+    def put(path: Any, leaf: Any) -> Any:
+        return values.get(jax.tree_util.keystr(path, simple=True, separator="."), leaf)
+
+    return jax.tree_util.tree_map_with_path(put, process)
+
+
+def describe(process: eqx.Module) -> dict[str, Any]:
+    """What a process is, as JSON: class names and the values of its parameters."""
+    values = {path: np.asarray(leaf).tolist() for path, leaf in parameters(process).items()}
+    kinds = {"process": type(process).__name__}
+    objective = getattr(process, "objective", None)
+    return kinds | ({} if objective is None else {"objective": type(objective).__name__}) | values

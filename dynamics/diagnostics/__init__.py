@@ -1,0 +1,92 @@
+"""What a run did: functions of trajectories, and the same quantities as Measures that stream inside the loop.
+
+Every quantity exists twice with one formula: as a function of saved log-policies, ``cycle_strength(log_policy)``, and
+as a `Measure`, ``CycleStrength()``, that a run of any length carries along. `resolve` turns a name into a Measure.
+
+A measure of one's own takes a few lines. A value at every round is a `Series`::
+
+    class TopProbability(Series):
+        name: str = named("top_probability")
+
+        def observe(self, snapshot):
+            return jnp.exp(jnp.max(snapshot.log_policy))
+
+and one value per run is a `Measure`, pure in all three steps::
+
+    class LargestStep(Measure):
+        name: str = named("largest_step")
+
+        def variables(self, num_responses):
+            return {self.name: Variable(unit="nats", long_name="largest change of a logit in one round")}
+
+        def init(self, snapshot, rounds):
+            return snapshot.logits, jnp.zeros(())
+
+        def update(self, state, snapshot):
+            last, largest = state
+            return snapshot.logits, jnp.maximum(largest, jnp.max(jnp.abs(snapshot.logits - last)))
+
+        def finalize(self, state):
+            return state[1]
+
+Both then stand in ``measure=[TopProbability(), LargestStep(), "entropy"]``.
+"""
+
+from __future__ import annotations
+
+import difflib
+
+from ._measure import Measure, Series, Snapshot, Variable, named, replay, statistics_of
+from .series import (
+    EffectiveResponses,
+    Entropy,
+    KLToReference,
+    RewardMargin,
+    TopResponse,
+    effective_responses,
+    entropy,
+    kl_to_reference,
+    pair_indices,
+    reward_margin,
+    top_response,
+)
+from .summaries import (
+    CollapseRate,
+    CollapseRound,
+    CycleStrength,
+    FinalEntropy,
+    collapse_rate,
+    collapse_round,
+    cycle_strength,
+    final_entropy,
+)
+
+MEASURES: dict[str, type[Measure]] = {
+    "entropy": Entropy,
+    "effective_responses": EffectiveResponses,
+    "kl_to_reference": KLToReference,
+    "top_response": TopResponse,
+    "reward_margin": RewardMargin,
+    "cycle_strength": CycleStrength,
+    "final_entropy": FinalEntropy,
+    "collapse_round": CollapseRound,
+    "collapse_rate": CollapseRate,
+}
+"""The measures that ``measure=[…]`` knows by name."""
+
+
+def resolve(measure: str | Measure) -> Measure:
+    """The Measure that ``measure`` names, with its default hyper-parameters, or ``measure`` itself.
+
+    Raises ValueError on an unknown name, suggesting the nearest, and on anything that is not a Measure instance.
+    """
+    if isinstance(measure, Measure):
+        return measure
+    if isinstance(measure, str) and measure in MEASURES:
+        return MEASURES[measure]()
+    if isinstance(measure, str):
+        near = difflib.get_close_matches(measure, MEASURES, n=1, cutoff=0.0)
+        raise ValueError(f"unknown measure {measure!r}; did you mean {near[0]!r}? Known: {', '.join(MEASURES)}.")
+    if isinstance(measure, type) and issubclass(measure, Measure):
+        raise ValueError(f"measure {measure.__name__} is a class; pass an instance, {measure.__name__}().")
+    raise ValueError(f"measure {measure!r} is neither a name nor a Measure; pass one of {', '.join(MEASURES)}.")

@@ -1,0 +1,117 @@
+"""What a measure is: something pure that watches a run round by round and says one thing about it at the end."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from .._numerics import centre
+
+
+class Variable(NamedTuple):
+    """How one variable of a measure appears in a Dataset: trailing dims, unit, meaning, and the words for flag values."""
+
+    dims: tuple[str, ...] = ()
+    unit: str = "1"
+    long_name: str = ""
+    flags: tuple[str, ...] = ()
+
+
+class Snapshot(eqx.Module):
+    """One round of a run, as a measure sees it."""
+
+    round: Int[Array, ""]
+    logits: Float[Array, " K"]
+    log_policy: Float[Array, " K"]
+    log_reference: Float[Array, " K"]
+    beta: Float[Array, ""] | None = None
+
+
+def named(name: str) -> Any:
+    """The field that gives a measure its name: static, by keyword only, so that positions belong to hyper-parameters."""
+    return eqx.field(static=True, kw_only=True, default=name)
+
+
+class Measure(eqx.Module):
+    """Streams over the rounds of a run: ``init`` on round 0, ``update`` on every later round, ``finalize`` at the end.
+
+    All three are pure and traceable; ``rounds`` is the number of rounds to come, a Python int. ``finalize`` returns an
+    array, stored under ``name``, or a dict of arrays named as in ``variables``.
+    """
+
+    name: str = eqx.field(static=True, kw_only=True, default="")
+
+    def variables(self, num_responses: int) -> dict[str, Variable]:
+        """The variables that ``finalize`` yields for K responses."""
+        return {self.name: Variable()}
+
+    def init(self, snapshot: Snapshot, rounds: int) -> Any:
+        raise NotImplementedError
+
+    def update(self, state: Any, snapshot: Snapshot) -> Any:
+        raise NotImplementedError
+
+    def finalize(self, state: Any) -> Array | dict[str, Array]:
+        raise NotImplementedError
+
+
+class Series(Measure):
+    """A measure with a value at every round, ``observe``; saved rows hold the values, the statistic is the last one."""
+
+    def observe(self, snapshot: Snapshot) -> Array:
+        raise NotImplementedError
+
+    def init(self, snapshot: Snapshot, rounds: int) -> Array:
+        return self.observe(snapshot)
+
+    def update(self, state: Array, snapshot: Snapshot) -> Array:
+        return self.observe(snapshot)
+
+    def finalize(self, state: Array) -> Array:
+        return state
+
+
+def statistics_of(measure: Measure, state: Any) -> dict[str, jax.Array]:
+    """The finalized values by variable name."""
+    value = measure.finalize(state)
+    return value if isinstance(value, dict) else {measure.name: value}
+
+
+def as_trajectory(log_policy: ArrayLike) -> Float[Array, "T K"]:
+    """``log_policy`` as rows of log-probabilities, or a ``ValueError`` that names what is wrong with its shape."""
+    array = jnp.asarray(log_policy)
+    if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
+        raise ValueError(
+            f"log_policy has shape {array.shape}; pass one row of log-probabilities per round, (T, K) with K >= 2."
+        )
+    return array if jnp.issubdtype(array.dtype, jnp.floating) else array.astype(float)
+
+
+def replay(
+    measure: Measure,
+    log_policy: Float[ArrayLike, "T K"],
+    log_reference: Float[ArrayLike, " K"] | None = None,
+    beta: float | Array | None = None,
+) -> dict[str, jax.Array]:
+    """The statistics of ``measure`` on a saved trajectory, the same as if it had streamed through the run.
+
+    Arguments: ``log_policy`` log pi_t, rounds 0..T-1; ``log_reference`` log pi_ref, the first row where None; ``beta``
+    the KL coefficient, needed only by measures that use it. Traceable. Source: [derived].
+    """
+    rows = as_trajectory(log_policy)
+    reference = rows[0] if log_reference is None else jnp.asarray(log_reference, rows.dtype)
+    kl_coefficient = None if beta is None else jnp.asarray(beta, rows.dtype)
+
+    def snapshot(t: Array, row: Array) -> Snapshot:
+        return Snapshot(t, centre(row), row, reference, kl_coefficient)
+
+    def step(state: Any, at: tuple[Array, Array]) -> tuple[Any, None]:
+        return measure.update(state, snapshot(*at)), None
+
+    state = measure.init(snapshot(jnp.asarray(0), rows[0]), rows.shape[0] - 1)
+    state, _ = jax.lax.scan(step, state, (jnp.arange(1, rows.shape[0]), rows[1:]))
+    return statistics_of(measure, state)

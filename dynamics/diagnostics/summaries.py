@@ -1,0 +1,160 @@
+"""One number per run, streamed in constant memory: cycle strength, final entropy, collapse."""
+
+from __future__ import annotations
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from .._numerics import check_scalar, entropy, log_entropy
+from ._measure import Measure, Snapshot, Variable, named, replay
+
+
+def cycle_strength(log_policy: Float[ArrayLike, "T K"], burn_in: int = 0) -> Float[Array, ""]:
+    """(1/K) Σ_k Var_t pi_t(k): the time-averaged variance of the policy's coordinates, in [0, (K-1)/K²].
+
+    Arguments: ``log_policy`` log pi_t, shape (T, K); ``burn_in`` first round that counts, 0 ≤ burn_in < T, in rounds
+    (0 as published). The variance is the population's (divided by the number of rounds). Raises ValueError when
+    burn_in leaves no round. Source: [paper] Chen26, protocol of the experiments.
+    """
+    return replay(CycleStrength(burn_in), log_policy)["cycle_strength"]
+
+
+def final_entropy(log_policy: Float[ArrayLike, "T K"]) -> Float[Array, ""]:
+    """H(pi_{T-1}), in nats: the published measure of collapse.
+
+    Arguments: ``log_policy`` log pi_t, shape (T, K). Source: [paper] Chen26, protocol of the experiments.
+    """
+    return replay(FinalEntropy(), log_policy)["final_entropy"]
+
+
+def collapse_round(log_policy: Float[ArrayLike, "T K"], threshold: float | Array = 0.01) -> Int[Array, ""]:
+    """min {t : H(pi_s) < threshold for all s ≥ t}, a round, or -1 where the last entropy is not below.
+
+    Arguments: ``log_policy`` log pi_t, shape (T, K); ``threshold`` entropy, > 0, in nats. Source: [derived].
+    """
+    return replay(CollapseRound(threshold), log_policy)["collapse_round"]
+
+
+def collapse_rate(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> Float[Array, ""]:
+    """-d log H(pi_t)/dt, in nats per round: the slope of the least-squares line over the newer half of the window.
+
+    Positive while the policy collapses; right down to log H = -1e5, where H itself underflows. 0 when fewer than two
+    rounds are there to fit.
+
+    Arguments: ``log_policy`` log pi_t, shape (T, K); ``window`` rounds looked back on, ≥ 2. Source: [derived].
+    """
+    return replay(CollapseRate(window), log_policy)["collapse_rate"]
+
+
+class CycleStrength(Measure):
+    """Streams `cycle_strength` by Welford's update."""
+
+    burn_in: int = eqx.field(static=True, default=0)
+    name: str = named("cycle_strength")
+
+    def __check_init__(self) -> None:
+        if self.burn_in < 0:
+            raise ValueError(f"burn_in = {self.burn_in} is negative; pass a round, 0 or later.")
+
+    def variables(self, num_responses: int) -> dict[str, Variable]:
+        return {self.name: Variable(long_name="time-averaged variance of the policy's coordinates")}
+
+    def init(self, snapshot: Snapshot, rounds: int) -> tuple[Array, Array]:
+        if self.burn_in > rounds:
+            raise ValueError(f"burn_in = {self.burn_in} leaves none of the {rounds} rounds; pass a smaller one.")
+        policy = jnp.exp(snapshot.log_policy)
+        return policy, jnp.zeros_like(policy)
+
+    def update(self, state: tuple[Array, Array], snapshot: Snapshot) -> tuple[Array, Array]:
+        mean, variance = state
+        policy = jnp.exp(snapshot.log_policy)
+        # Up to the first round that counts the gain is 1, which restarts the recursion at this policy.
+        gain = 1.0 / jnp.maximum(snapshot.round - self.burn_in + 1, 1).astype(policy.dtype)
+        step = gain * (policy - mean)
+        return mean + step, (1.0 - gain) * (variance + (policy - mean) * step)
+
+    def finalize(self, state: tuple[Array, Array]) -> Array:
+        return jnp.mean(state[1])
+
+
+class FinalEntropy(Measure):
+    """Keeps the last policy for `final_entropy`, which is computed once."""
+
+    name: str = named("final_entropy")
+
+    def variables(self, num_responses: int) -> dict[str, Variable]:
+        return {self.name: Variable(unit="nats", long_name="entropy of the last policy")}
+
+    def init(self, snapshot: Snapshot, rounds: int) -> Array:
+        return snapshot.log_policy
+
+    def update(self, state: Array, snapshot: Snapshot) -> Array:
+        return snapshot.log_policy
+
+    def finalize(self, state: Array) -> Array:
+        return entropy(state)
+
+
+class CollapseRound(Measure):
+    """Streams `collapse_round`."""
+
+    threshold: Float[Array, ""] = eqx.field(
+        converter=lambda value: check_scalar(value, "threshold", 0.0, np.inf, open_low=True), default=0.01
+    )
+    name: str = named("collapse_round")
+
+    def variables(self, num_responses: int) -> dict[str, Variable]:
+        return {self.name: Variable((), "rounds", "first round from which entropy stays below the threshold; -1 = none")}
+
+    def init(self, snapshot: Snapshot, rounds: int) -> Array:
+        return self.update(jnp.full((), -1, jnp.int32), snapshot)
+
+    def update(self, state: Array, snapshot: Snapshot) -> Array:
+        below = entropy(snapshot.log_policy) < self.threshold.astype(snapshot.log_policy.dtype)
+        first = jnp.where(state < 0, jnp.asarray(snapshot.round, jnp.int32), state)
+        return jnp.where(below, first, -1)
+
+    def finalize(self, state: Array) -> Array:
+        return state
+
+
+class _Line(eqx.Module):
+    """A least-squares slope in the making, over the ``count`` rounds from ``start`` on."""
+
+    start: int = eqx.field(static=True)
+    count: int = eqx.field(static=True)
+    origin: Array
+    moment: Array
+
+
+class CollapseRate(Measure):
+    """Streams `collapse_rate`: which rounds the line covers is known from the start, so no window is kept."""
+
+    window: int = eqx.field(static=True, default=1024)
+    name: str = named("collapse_rate")
+
+    def __check_init__(self) -> None:
+        if self.window < 2:
+            raise ValueError(f"window = {self.window} holds no line; pass at least 2 rounds.")
+
+    def variables(self, num_responses: int) -> dict[str, Variable]:
+        return {self.name: Variable(unit="nats per round", long_name="rate at which the log of the entropy falls")}
+
+    def init(self, snapshot: Snapshot, rounds: int) -> _Line:
+        count = min(max(min(self.window, rounds + 1) // 2, 2), rounds + 1)
+        value = log_entropy(snapshot.log_policy)
+        return self.update(_Line(rounds + 1 - count, count, value, jnp.zeros_like(value)), snapshot)
+
+    def update(self, state: _Line, snapshot: Snapshot) -> _Line:
+        value = log_entropy(snapshot.log_policy)
+        # The abscissae are centred, so the mean of the ordinates drops out; the origin only spares digits.
+        origin = jnp.where(snapshot.round <= state.start, value, state.origin)
+        abscissa = (snapshot.round - state.start - (state.count - 1) / 2).astype(value.dtype)
+        moment = jnp.where(snapshot.round > state.start, state.moment + abscissa * (value - origin), 0.0)
+        return _Line(state.start, state.count, origin, moment.astype(value.dtype))
+
+    def finalize(self, state: _Line) -> Array:
+        spread = state.count * (state.count**2 - 1) / 12
+        return -state.moment / spread if spread > 0 else jnp.zeros_like(state.moment)

@@ -1,0 +1,24 @@
+"""Preference matrices and where they come from: families, counts of wins, files, and what kind they are."""
+
+from __future__ import annotations
+
+from ._check import check
+from ._classify import Classification, classify
+from ._families import bradley_terry, cyclic, random, strongly_transitive, transitive
+from ._readers import read
+from ._sets import PreferenceSet
+from ._wins import from_wins
+
+__all__ = [
+    "Classification",
+    "PreferenceSet",
+    "bradley_terry",
+    "check",
+    "classify",
+    "cyclic",
+    "from_wins",
+    "random",
+    "read",
+    "strongly_transitive",
+    "transitive",
+]

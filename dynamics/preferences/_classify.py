@@ -1,0 +1,128 @@
+"""What kind of preference matrix this is: winners, cycles, transitivity and distance from Bradley–Terry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from .._numerics import concrete
+from ._bradley_terry import bradley_terry_fit, strong_components
+from ._check import Numbers, host_matrix
+
+Transitivity = Literal["none", "weak", "strong", "strict strong"]
+
+
+@dataclass(frozen=True)
+class Classification:
+    """What `classify` found; indices count responses from 0.
+
+    Attributes:
+        condorcet_winner: the response with P_ij > 1/2 against every other, or None.
+        smith_set: the smallest non-empty set whose members all strictly beat every non-member, ascending.
+        transitivity: the strongest that holds of "weak" (P_ij, P_jk ≥ 1/2 ⇒ P_ik ≥ 1/2), "strong" (⇒ P_ik ≥
+            max(P_ij, P_jk)) and "strict strong" (no ties, and P_ij, P_jk > 1/2 ⇒ P_ik > max(P_ij, P_jk)); else "none".
+        has_cycle: whether the strict majority relation P_ij > 1/2 has a directed cycle.
+        cycle_margin: over those cycles, the largest value of the smallest P_ij - 1/2 on the cycle; 0.0 without one.
+        bt_residual: max |P_ij - σ(s_i - s_j)| at the Bradley–Terry maximum-likelihood fit with equal pair weights, or
+            at its limit where no finite maximum exists.
+        bt_finite: whether a finite maximum exists: the digraph P_ij > 0 is strongly connected (Ford 1957).
+        order: all responses, best first: by Copeland score (wins plus half the ties), then by index. It lists the Smith
+            set first, then the Smith set of the rest and so on, and is the majority order where P is weakly transitive,
+            ties standing side by side.
+    """
+
+    condorcet_winner: int | None
+    smith_set: tuple[int, ...]
+    transitivity: Transitivity
+    has_cycle: bool
+    cycle_margin: float
+    bt_residual: float
+    bt_finite: bool
+    order: tuple[int, ...]
+
+    def __str__(self) -> str:
+        winner = "none" if self.condorcet_winner is None else f"response {self.condorcet_winner}"
+        cycle = f"yes, the strongest with margin {self.cycle_margin:.4g}" if self.has_cycle else "no"
+        limit = "" if self.bt_finite else " (in the limit: a group beats the rest outright)"
+        rows = {
+            "responses": len(self.order),
+            "Condorcet winner": winner,
+            "Smith set": "{" + ", ".join(map(str, self.smith_set)) + "}",
+            "transitivity": self.transitivity,
+            "majority cycle": cycle,
+            "distance from Bradley–Terry": f"{self.bt_residual:.4g}{limit}",
+            "order, best first": " ".join(map(str, self.order)),
+        }
+        width = max(map(len, rows))
+        return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
+
+
+def classify(P: Numbers) -> Classification:
+    """Condorcet winner, Smith set, transitivity, majority cycles and Bradley–Terry residual of P.
+
+    Arguments:
+        P: preference matrix, shape (K, K), K ≥ 2, concrete. Comparisons with 1/2 and between entries are exact, without
+            a tolerance: shares of whole counts come out right, and a computed P is taken at its word. Of P_ij and P_ji
+            the larger one decides.
+
+    Returns:
+        A `Classification`.
+
+    Raises:
+        ValueError: P is traced, or `check` refuses it.
+
+    Source: Smith 1973 (sets), Fishburn 1973 (stochastic transitivity), Ford 1957 (existence of the fit).
+    """
+    if not concrete(P):
+        raise ValueError("P is traced; call classify outside jit, vmap and grad.")
+    matrix = host_matrix(P).astype(np.float64)
+    margin = _margins(matrix)
+    score = (margin > 0).sum(axis=1) + 0.5 * (margin == 0).sum(axis=1)
+    order = np.lexsort((np.arange(len(matrix)), -score))
+    smith = strong_components(margin >= 0)
+    smith_set = np.flatnonzero(smith == smith[order[0]])
+    cycle_margin = _cycle_margin(margin)
+    beats_all = np.flatnonzero((margin > 0).sum(axis=1) == len(matrix) - 1)
+    return Classification(
+        condorcet_winner=int(beats_all[0]) if len(beats_all) else None,
+        smith_set=tuple(smith_set.tolist()),
+        transitivity=_transitivity(margin, smith, order),
+        has_cycle=cycle_margin > 0,
+        cycle_margin=cycle_margin,
+        bt_residual=float(np.abs(matrix - bradley_terry_fit(matrix)).max()),
+        bt_finite=bool(strong_components(matrix > 0).max() == 0),
+        order=tuple(order.tolist()),
+    )
+
+
+def _margins(P: np.ndarray) -> np.ndarray:
+    """P - 1/2, exactly skew: P_ji may differ from 1 - P_ij in the last digits, and the larger of the two decides."""
+    won = np.where(P > P.T, np.maximum(P - 0.5, 0.0), 0.0)
+    return won - won.T
+
+
+def _transitivity(margin: np.ndarray, component: np.ndarray, order: np.ndarray) -> Transitivity:
+    # P_ij ≥ 1/2 is a complete relation; it is transitive iff its components hold nothing but ties.
+    if np.any((component[:, None] == component[None, :]) & (margin != 0)):
+        return "none"
+    # Strong transitivity is row dominance (statement 1.6), and a chain of dominating neighbours is enough.
+    m = margin[np.ix_(order, order)]
+    if np.any(m[:-1] < m[1:]) or np.any((np.diagonal(m, 1)[:, None] == 0) & (m[:-1] != m[1:])):
+        return "weak"
+    upper = np.triu(np.ones_like(m, dtype=bool), 1)
+    falls = np.all((m[:-1] > m[1:]) | ~upper[1:])
+    rises = np.all((m[:, 1:] > m[:, :-1]) | ~upper[:, :-1])
+    return "strict strong" if falls and rises and np.all(m[upper] > 0) else "strong"
+
+
+def _cycle_margin(margin: np.ndarray) -> float:
+    """The largest t > 0 for which {P_ij - 1/2 ≥ t} has a directed cycle, by bisection over the margins; 0.0 if none."""
+    values = np.unique(margin[margin > 0])
+    cyclic, acyclic = -1, len(values)
+    while acyclic - cyclic > 1:
+        middle = (cyclic + acyclic) // 2
+        has_cycle = strong_components(margin >= values[middle]).max() + 1 < len(margin)
+        cyclic, acyclic = (middle, acyclic) if has_cycle else (cyclic, middle)
+    return float(values[cyclic]) if cyclic >= 0 else 0.0

@@ -1,0 +1,185 @@
+"""Preference matrices from `.npz` archives, never unpickled and never larger than they may be."""
+
+from __future__ import annotations
+
+import math
+import re
+import warnings
+import zipfile
+from collections.abc import Iterable
+from typing import IO, Any
+
+import numpy as np
+
+from ._sets import PreferenceSet
+
+LARGEST_K = 4096
+_LARGEST_TOTAL = 2**30
+_LARGEST_UNSUSPECTED = 2**26
+_LARGEST_RATIO = 200
+_MOST_MATRICES = 100_000
+
+_INDEXED = re.compile(r"(P|N|names)_(0|[1-9][0-9]{0,6})\.npy")
+
+
+def read_npz(stream: IO[bytes], source: str) -> PreferenceSet:
+    """One (K, K) array; or P, a (K, K) or (M, K, K) array, with N, names and n_voters; or P_0, P_1, … with N_i, names_i."""
+    try:
+        with zipfile.ZipFile(stream) as archive:
+            return _read_archive(archive, source)
+    except ValueError:
+        raise
+    # zipfile meets damaged archives with a dozen kinds of exception (struct, zlib, seek and key errors among them).
+    except Exception as error:
+        raise ValueError(f"this is no readable .npz archive ({error or type(error).__name__}).") from None
+
+
+def _read_archive(archive: zipfile.ZipFile, source: str) -> PreferenceSet:
+    members = {info.filename: info for info in archive.infolist()}
+    indexed = [m for m in map(_INDEXED.fullmatch, members) if m]
+    matrices = sorted(int(m[2]) for m in indexed if m[1] == "P")
+    if "P.npy" in members and matrices:
+        raise ValueError("it holds both P and P_0, P_1, …; keep one of the two forms.")
+    if matrices:
+        wanted = [m[0] for m in indexed]
+    elif "P.npy" in members:
+        wanted = [name for name in ("P.npy", "N.npy", "names.npy") if name in members]
+    elif len(members) == 1 and next(iter(members)).endswith(".npy"):
+        wanted = list(members)
+    else:
+        raise ValueError(
+            f"it holds {_listed(members)}; pass one (K, K) array, a stack (M, K, K) named P, or matrices P_0, P_1, …"
+        )
+    voters = [name for name in ("n_voters.npy",) if name in members and (matrices or "P.npy" in members)]
+    _check_sizes([members[name] for name in wanted + voters])
+    arrays = {name.removesuffix(".npy"): _read_array(archive, members[name]) for name in wanted + voters}
+    if matrices:
+        return _from_indexed(arrays, matrices, source)
+    return _from_stack(arrays, source)
+
+
+def _from_indexed(arrays: dict[str, np.ndarray], found: list[int], source: str) -> PreferenceSet:
+    size = len(found)
+    if found != list(range(size)):
+        gap = next(m for m in range(size + 1) if m not in set(found))
+        raise ValueError(
+            f"it holds {size} matrices up to P_{found[-1]} but no P_{gap}; number them P_0, P_1, … in a row."
+        )
+    stray = next((k for k in arrays if "_" in k and k != "n_voters" and int(k.rpartition("_")[2]) >= size), None)
+    if stray:
+        raise ValueError(f"it holds {stray} but no matrix of that number; the last one is P_{size - 1}.")
+    for m in range(size):
+        _check_matrix(arrays[f"P_{m}"], f"P_{m}", (2,))
+    return PreferenceSet(
+        [arrays[f"P_{m}"] for m in range(size)],
+        [arrays.get(f"N_{m}") for m in range(size)],
+        [_text(arrays.get(f"names_{m}"), f"names_{m}") for m in range(size)],
+        _voters(arrays, size),
+        source,
+    )
+
+
+def _from_stack(arrays: dict[str, np.ndarray], source: str) -> PreferenceSet:
+    key = "P" if "P" in arrays else next(iter(arrays))
+    P = arrays[key]
+    _check_matrix(P, key, (2, 3) if key == "P" else (2,))
+    stack = P if P.ndim == 3 else P[None]
+    N = arrays.get("N")
+    if N is not None and N.shape != P.shape:
+        raise ValueError(f"N has shape {N.shape} beside P of shape {P.shape}; store one count per entry of P.")
+    names = arrays.get("names")
+    if names is not None and names.shape not in (stack.shape[1:2], stack.shape[:2]):
+        raise ValueError(f"names has shape {names.shape}; store (K,) names for all matrices or (M, K).")
+    rows = None if names is None else np.broadcast_to(names, stack.shape[:2])
+    return PreferenceSet(
+        list(stack),
+        None if N is None else list(N.reshape(stack.shape)),
+        None if rows is None else [_text(row, f"names[{m}]") for m, row in enumerate(rows)],
+        _voters(arrays, len(stack)),
+        source,
+    )
+
+
+def _check_matrix(array: np.ndarray, name: str, dimensions: tuple[int, ...]) -> None:
+    if array.ndim not in dimensions:
+        also = " or a stack (M, K, K)" if 3 in dimensions else "; a stack (M, K, K) has to be named P"
+        raise ValueError(f"{name} has shape {array.shape}; store a matrix (K, K){also}.")
+    if array.shape[-1] > LARGEST_K:
+        raise ValueError(f"{name} has K = {array.shape[-1]} responses; K ≤ {LARGEST_K} is supported.")
+    if array.ndim == 3 and not 1 <= len(array) <= _MOST_MATRICES:
+        raise ValueError(f"{name} holds {len(array)} matrices; store 1 to {_MOST_MATRICES} in a file.")
+
+
+def _voters(arrays: dict[str, np.ndarray], size: int) -> list[Any] | None:
+    voters = arrays.get("n_voters")
+    if voters is None:
+        return None
+    if voters.shape != (size,) or voters.dtype.kind not in "iu":
+        raise ValueError(
+            f"n_voters has shape {voters.shape} and dtype {voters.dtype} for {size} matrices; store one whole number each."
+        )
+    return voters.tolist()
+
+
+def _text(names: np.ndarray | None, key: str) -> list[str] | None:
+    if names is None:
+        return None
+    if names.ndim != 1 or names.dtype.kind != "U":
+        raise ValueError(f"{key} has shape {names.shape} and dtype {names.dtype}; store a vector of K strings.")
+    try:
+        texts = names.tolist()
+        "".join(texts).encode()
+    except ValueError:
+        raise ValueError(
+            f"{key} holds characters that are not Unicode text; store the names as plain strings."
+        ) from None
+    return texts
+
+
+def _check_sizes(infos: list[zipfile.ZipInfo]) -> None:
+    """Refuses what would not fit, before a byte is unpacked: zipfile never yields more than an entry declares."""
+    if len(infos) > 3 * _MOST_MATRICES + 1:
+        raise ValueError(f"it holds {len(infos)} arrays; store at most {_MOST_MATRICES} matrices in a file.")
+    for info in infos:
+        if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            raise ValueError(f"{info.filename} is encrypted or packed unusually; write it with numpy.savez.")
+    total = sum(info.file_size for info in infos)
+    packed = sum(info.compress_size for info in infos)
+    if total > _LARGEST_TOTAL:
+        raise ValueError(f"it unpacks to {total / 2**20:.0f} MiB; files up to {_LARGEST_TOTAL // 2**20} MiB are read.")
+    if total > _LARGEST_UNSUSPECTED and total > _LARGEST_RATIO * packed:
+        raise ValueError(
+            f"it unpacks {packed} bytes to {total / 2**20:.0f} MiB, as an archive made to exhaust memory would; "
+            f"write it with numpy.savez, without compression."
+        )
+
+
+def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
+    name = info.filename
+    with archive.open(info) as member, warnings.catch_warnings():
+        # Python parses the header as a literal and warns about odd ones; they are refused below.
+        warnings.simplefilter("ignore")
+        try:
+            version = np.lib.format.read_magic(member)
+            reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+            shape, fortran, dtype = reader(member)
+        except Exception as error:
+            raise ValueError(f"{name} does not start as an array does ({type(error).__name__}).") from None
+        if dtype.kind not in "biufU" or dtype.itemsize == 0:
+            raise ValueError(f"{name} has dtype {dtype}; only arrays of numbers and of strings are read.")
+        need = math.prod(shape) * dtype.itemsize
+        if any(length < 0 for length in shape) or need > info.file_size:
+            raise ValueError(f"{name} claims shape {shape} but holds {info.file_size} bytes; the file is damaged.")
+        # One byte more than needed reaches the end of the entry, where zipfile compares the checksum.
+        data = member.read(need + 1)
+    if len(data) != need:
+        raise ValueError(f"{name} claims {need} bytes of data but holds {len(data)}; the file is damaged.")
+    return np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _listed(members: Iterable[str]) -> str:
+    names = [name.removesuffix(".npy")[:40] for name in members]
+    if not names:
+        return "nothing"
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return ", ".join(map(repr, names[:8])) + more

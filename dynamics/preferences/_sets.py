@@ -1,0 +1,132 @@
+"""A set of preference matrices, with what is known about where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, overload
+
+import numpy as np
+from jaxtyping import Array
+
+from .._numerics import as_array
+from ._check import host_array, host_matrix
+
+
+@dataclass(frozen=True, init=False, repr=False, eq=False)
+class PreferenceSet:
+    """M ≥ 1 preference matrices P, of possibly different K; ``set[m]`` is matrix m and ``set[a:b]`` a smaller set.
+
+    Attributes, each a tuple with one entry per matrix:
+        matrices: P, shape (K, K), each as `check` accepts it.
+        counts: N, shape (K, K), symmetric: ``N[i, j]`` is how many comparisons P_ij rests on; None where not known.
+        names: the K responses' names; None where not known.
+        voters: how many people (or other sources of comparisons) there were; None where not known.
+    And:
+        source: where the matrices come from, such as the path of a file; may be empty.
+
+    Raises:
+        ValueError: a matrix is refused by `check`, or an attribute does not fit the matrices.
+    """
+
+    matrices: tuple[Array, ...]
+    counts: tuple[np.ndarray | None, ...]
+    names: tuple[tuple[str, ...] | None, ...]
+    voters: tuple[int | None, ...]
+    source: str
+
+    def __init__(
+        self,
+        matrices: Sequence[Any],
+        counts: Sequence[Any] | None = None,
+        names: Sequence[Sequence[str] | None] | None = None,
+        voters: Sequence[Any] | None = None,
+        source: str = "",
+    ):
+        size = len(matrices)
+        if size == 0:
+            raise ValueError("matrices is empty; pass at least one preference matrix.")
+        for name, value in (("counts", counts), ("names", names), ("voters", voters)):
+            if value is not None and len(value) != size:
+                raise ValueError(f"{name} has {len(value)} entries for {size} matrices; pass one per matrix.")
+        checked = tuple(as_array(host_matrix(P, f"matrices[{m}]")) for m, P in enumerate(matrices))
+        unknown = (None,) * size
+        pairs = list(enumerate(len(P) for P in checked))
+        # The class is frozen, so its own constructor has to go around the lock.
+        put = object.__setattr__
+        put(self, "matrices", checked)
+        put(self, "counts", unknown if counts is None else tuple(_counts(counts[m], m, K) for m, K in pairs))
+        put(self, "names", unknown if names is None else tuple(_names(names[m], m, K) for m, K in pairs))
+        put(self, "voters", unknown if voters is None else tuple(_voters(voters[m], m) for m, _ in pairs))
+        put(self, "source", source)
+
+    def __len__(self) -> int:
+        return len(self.matrices)
+
+    def __iter__(self) -> Iterator[Array]:
+        return iter(self.matrices)
+
+    @overload
+    def __getitem__(self, index: int) -> Array: ...
+    @overload
+    def __getitem__(self, index: slice) -> PreferenceSet: ...
+
+    def __getitem__(self, index: int | slice) -> Array | PreferenceSet:
+        if not isinstance(index, slice):
+            return self.matrices[index]
+        if not self.matrices[index]:
+            raise ValueError(f"the slice {index.start}:{index.stop}:{index.step} of {len(self)} matrices is empty.")
+        return PreferenceSet(
+            self.matrices[index], self.counts[index], self.names[index], self.voters[index], self.source
+        )
+
+    def by_size(self) -> dict[int, tuple[int, ...]]:
+        """The indices of the matrices of each size: {K: (m, …)}, K ascending."""
+        groups: dict[int, list[int]] = {}
+        for m, P in enumerate(self.matrices):
+            groups.setdefault(P.shape[0], []).append(m)
+        return {K: tuple(groups[K]) for K in sorted(groups)}
+
+    def __repr__(self) -> str:
+        sizes = list(self.by_size())
+        span = f"K = {sizes[0]}" if len(sizes) == 1 else f"K = {sizes[0]}–{sizes[-1]}"
+        plural = "matrix" if len(self) == 1 else "matrices"
+        fields = ("counts", "names", "voters")
+        known = ", ".join(name for name in fields if any(value is not None for value in getattr(self, name)))
+        parts = [f"{len(self)} {plural}", span, *([f"with {known}"] if known else [])]
+        return f"PreferenceSet({', '.join(parts)}{f', from {self.source}' if self.source else ''})"
+
+
+def _counts(value: Any, m: int, K: int) -> np.ndarray | None:
+    if value is None:
+        return None
+    name = f"counts[{m}]"
+    N = host_array(value, name).astype(np.float64)
+    if N.shape != (K, K):
+        raise ValueError(f"{name} has shape {N.shape} beside a matrix of shape ({K}, {K}); pass one count per pair.")
+    bad = ~np.isfinite(N) | (N < 0)
+    asymmetric = N != N.T
+    if bad.any() or asymmetric.any():
+        i, j = (int(k) for k in np.argwhere(bad if bad.any() else asymmetric)[0])
+        why = "is no count ≥ 0" if bad.any() else f"but {name}[{j}, {i}] = {N[j, i]:g}"
+        raise ValueError(
+            f"{name}[{i}, {j}] = {N[i, j]:g} {why}; pass how often each pair was compared, both ways alike."
+        )
+    return N
+
+
+def _names(value: Sequence[str] | None, m: int, K: int) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    names = tuple(str(name) for name in value)
+    if len(names) != K:
+        raise ValueError(f"names[{m}] has {len(names)} entries for K = {K}; pass one name per response.")
+    return names
+
+
+def _voters(value: Any, m: int) -> int | None:
+    if value is None:
+        return None
+    if value != int(value) or value < 0:
+        raise ValueError(f"voters[{m}] = {value} is no count; pass a whole number ≥ 0.")
+    return int(value)

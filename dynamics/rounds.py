@@ -1,0 +1,182 @@
+"""Rounds: maps from logits to logits, which ``iterate``, ``sweep`` and ``stability`` run, scan and analyse."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
+
+from ._numerics import as_array, centre, check_log_distribution, check_scalar, concrete, log_mixture, log_softmax
+from .objectives import Objective
+from .preferences import check
+
+
+class RoundMap(eqx.Module):
+    """z_{t+1} = F(z_t): one round, from logits to logits (defined up to a constant), optionally with a key.
+
+    A subclass writes ``__call__``; everything else has a default. ``num_responses`` is read off an attribute
+    ``preference`` unless overridden, ``log_reference`` (what ``kl_to_reference`` compares with) is uniform, ``beta`` None.
+    A random round sets ``stochastic = True`` and receives a fresh ``key`` in every round.
+    """
+
+    stochastic: ClassVar[bool] = False
+
+    def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
+        """The logits of the next policy from those of this one, ``(K,)``."""
+        raise NotImplementedError
+
+    @property
+    def num_responses(self) -> int:
+        """K, the number of responses."""
+        preference = getattr(self, "preference", None)
+        if preference is None:
+            raise ValueError(f"{type(self).__name__} does not say how many responses it has; define num_responses.")
+        return preference.shape[-1]
+
+    def log_start(self) -> Float[Array, " K"]:
+        """log pi of round 0 where the caller names none, ``(K,)``; uniform unless overridden."""
+        return jnp.full(self.num_responses, -jnp.log(float(self.num_responses)))
+
+    def log_baseline(self) -> Float[Array, " K"]:
+        """log ref that rewards and divergences are measured from, ``(K,)``."""
+        reference = getattr(self, "log_reference", None)
+        return jnp.full(self.num_responses, -jnp.log(float(self.num_responses))) if reference is None else reference
+
+    def kl_coefficient(self) -> Float[Array, ""] | None:
+        """beta, for reward margins, or None where the map has no such thing."""
+        holder = getattr(self, "objective", self)
+        beta = getattr(holder, "beta", None)
+        return None if beta is None else jnp.asarray(beta, dtype=float)
+
+    def start_memory(self, logits: Float[Array, " K"]) -> Any:
+        """What a round may carry to the next besides the logits, such as a warm start."""
+        return None
+
+    def advance(
+        self, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None
+    ) -> tuple[Float[Array, " K"], Any, Bool[Array, ""]]:
+        """One round with its memory, and whether it succeeded."""
+        out = self(logits, key) if self.stochastic else self(logits)
+        return centre(out), memory, jnp.all(jnp.isfinite(out))
+
+    def check_parameter(self, path: str, values: np.ndarray) -> None:
+        """Raises ``ValueError`` for values, stacked along the first axis, that the parameter at ``path`` may not take."""
+        if not np.isfinite(values).all():
+            raise ValueError(f"{path} has a value that is not finite; pass finite numbers.")
+
+
+class SelfSampling(RoundMap):
+    """Iterated alignment in which the policy becomes the next sampler and the next reference (MRS).
+
+    ref_t ∝ pi_t^alpha · ref^(1-alpha),  mu_t = lam pi_t + (1-lam) pi_0,  pi_{t+1} ∝ ref_t · exp(f(P, mu_t)/beta);
+    for IPO f = P mu_t: log pi_{t+1} = alpha log pi_t + (1-alpha) log ref + P mu_t/beta + const.
+
+    Args:
+        preference: P, ``(K, K)``, P_ij = Pr(i preferred to j).
+        objective: ``IPO(beta)`` or ``DPO(beta)``; beta is the KL coefficient (Chen26 writes 1/beta).
+        alpha: alpha, scalar in [0, 1], share of the policy in the next reference.
+        lam: lambda, scalar in [0, 1], share of the policy in the next sampler.
+        log_reference: log ref, ``(K,)``, finite; uniform unless given.
+        log_offline: log pi_0 inside mu_t, ``(K,)``, a parameter of the map and not its start; uniform unless given;
+            ``-inf`` marks responses that the offline data never shows.
+
+    Raises:
+        ValueError: a bad entry, or a DPO optimum that does not exist on the sampler's support.
+
+    Source: [paper] Chen26, iterated alignment with mixed references and samplers.
+    """
+
+    preference: Float[Array, "K K"]
+    objective: Objective
+    alpha: Float[Array, ""]
+    lam: Float[Array, ""]
+    log_reference: Float[Array, " K"]
+    log_offline: Float[Array, " K"]
+
+    def __init__(
+        self,
+        preference: Float[ArrayLike, "K K"],
+        objective: Objective,
+        alpha: ArrayLike,
+        lam: ArrayLike,
+        log_reference: Float[ArrayLike, " K"] | None = None,
+        log_offline: Float[ArrayLike, " K"] | None = None,
+    ):
+        if not isinstance(objective, Objective):
+            raise ValueError(f"objective is {objective!r}; pass dyn.IPO(beta=...) or dyn.DPO(beta=...).")
+        self.preference = check(preference)
+        size = self.preference.shape[0]
+        uniform = jnp.full(size, -jnp.log(as_array(size)))
+        self.objective = objective
+        self.alpha = _share(alpha, "alpha")
+        self.lam = _share(lam, "lam")
+        self.log_reference = (
+            uniform if log_reference is None else check_log_distribution(log_reference, "log_reference", size)
+        )
+        self.log_offline = (
+            uniform
+            if log_offline is None
+            else check_log_distribution(log_offline, "log_offline", size, zero_mass=True)
+        )
+        if concrete(self.preference, self.lam, self.log_offline):
+            sampled = np.asarray(self.log_offline) > -np.inf
+            support = sampled if float(self.lam) == 0 else np.ones(size, dtype=bool)
+            objective.check_exists(np.asarray(self.preference), support)
+
+    def log_start(self) -> Float[Array, " K"]:
+        if concrete(self.log_offline) and not np.isfinite(np.asarray(self.log_offline)).all():
+            raise ValueError("log_offline has zero mass somewhere and cannot be the start; pass initial=, full support.")
+        return self.log_offline
+
+    def log_sampler(self, log_policy: Float[Array, " K"]) -> Float[Array, " K"]:
+        """log mu_t = log(lam pi_t + (1-lam) pi_0), ``(K,)``."""
+        return log_mixture(self.lam, log_policy, self.log_offline)
+
+    def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
+        return self.advance(logits, None, key)[0]
+
+    def start_memory(self, logits: Float[Array, " K"]) -> Float[Array, " K"]:
+        # DPO's f without a guess starts from log-odds; the same f at the first sampler is a better one.
+        return self.objective.solve(self.preference, self.log_sampler(log_softmax(logits)))[0]
+
+    def advance(
+        self, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None
+    ) -> tuple[Float[Array, " K"], Float[Array, " K"], Bool[Array, ""]]:
+        f, found = self.objective.solve(self.preference, self.log_sampler(log_softmax(logits)), memory)
+        mixed = self.alpha * logits + (1 - self.alpha) * self.log_reference
+        out = centre(mixed + f / self.objective.beta)
+        return out, f, found & jnp.all(jnp.isfinite(out))
+
+    def check_parameter(self, path: str, values: np.ndarray) -> None:
+        super_check = {
+            "alpha": lambda v: check_scalar(v, "alpha", 0.0, 1.0),
+            "lam": lambda v: check_scalar(v, "lam", 0.0, 1.0),
+            "objective.beta": lambda v: check_scalar(v, "objective.beta", 0.0, np.inf, open_low=True),
+            "preference": lambda v: [check(P) for P in v],
+            "log_reference": lambda v: [check_log_distribution(p, "log_reference", self.num_responses) for p in v],
+            "log_offline": lambda v: [
+                check_log_distribution(p, "log_offline", self.num_responses, zero_mass=True) for p in v
+            ],
+        }
+        super_check.get(path, lambda v: super(SelfSampling, self).check_parameter(path, v))(values)
+
+    def with_preference(self, preference: Float[ArrayLike, "K K"]) -> SelfSampling:
+        """The same rounds on another matrix; one of another size needs a uniform reference and offline sampler."""
+        P = check(preference)
+        if P.shape[0] == self.num_responses:
+            return SelfSampling(P, self.objective, self.alpha, self.lam, self.log_reference, self.log_offline)
+        for name in ("log_reference", "log_offline"):
+            if np.ptp(np.asarray(getattr(self, name))) != 0:
+                raise ValueError(f"{name} is not uniform, so it fits {self.num_responses} responses only, not {P.shape[0]}.")
+        return SelfSampling(P, self.objective, self.alpha, self.lam)
+
+
+def _share(value: ArrayLike, name: str) -> Float[Array, ""]:
+    array = check_scalar(value, name, 0.0, 1.0)
+    if array.ndim != 0:
+        raise ValueError(f"{name} has shape {array.shape}; pass one number (use dyn.sweep or jax.vmap for many).")
+    return array
+

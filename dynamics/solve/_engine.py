@@ -1,0 +1,100 @@
+"""The loop that every run goes through: pure, traceable, the same for one run and for a block of a sweep."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Int, PRNGKeyArray
+
+from .._numerics import centre, log_softmax
+from ..diagnostics import Measure, Series, Snapshot, statistics_of
+from ..rounds import RoundMap
+from ._solution import RESULTS, State
+
+
+class Run(NamedTuple):
+    """A run under way."""
+
+    state: State
+    measured: tuple[Any, ...]
+    result: RESULTS
+    failed_round: Int[Array, ""]
+
+
+def snapshot_of(process: RoundMap, state: State) -> Snapshot:
+    """What measures see."""
+    beta = process.kl_coefficient()
+    return Snapshot(state.round, state.logits, log_softmax(state.logits), process.log_baseline(), beta)
+
+
+def start(process: RoundMap, logits: Array) -> State:
+    """The state at round 0 of a policy given by its logits."""
+    logits = centre(logits)
+    return State(logits, process.start_memory(logits), jnp.array(0))
+
+
+def begin(process: RoundMap, measures: tuple[Measure, ...], state: State, rounds: int) -> Run:
+    """A run before its first round."""
+    snapshot = snapshot_of(process, state)
+    measured = tuple(measure.init(snapshot, rounds) for measure in measures)
+    return Run(state, measured, RESULTS.successful, jnp.array(-1))
+
+
+def one_round(process: RoundMap, measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None) -> Run:
+    """The run one round on; after a failure the state stands still, so nothing that is not finite gets out."""
+    old = run.state
+    # The key of a round depends on its number alone: a restarted run draws what an uninterrupted one would have.
+    round_key = None if key is None else jax.random.fold_in(key, old.round)
+    logits, memory, succeeded = process.advance(old.logits, old.memory, round_key)
+    alive = run.result == RESULTS.successful
+    good = alive & succeeded
+    keep = lambda new, stay: jnp.where(good, new, stay)
+    state = State(keep(logits, old.logits), jax.tree.map(keep, memory, old.memory), old.round + 1)
+    failure = RESULTS.where(jnp.all(jnp.isfinite(logits)), RESULTS.unsolved, RESULTS.nonfinite)
+    result = RESULTS.where(alive & ~succeeded, failure, run.result)
+    failed_round = jnp.where(alive & ~succeeded, state.round, run.failed_round)
+    snapshot = snapshot_of(process, state)
+    measured = tuple(m.update(s, snapshot) for m, s in zip(measures, run.measured, strict=True))
+    return Run(state, measured, result, failed_round)
+
+
+def go(process: RoundMap, measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None, rounds: int) -> Run:
+    """The run ``rounds`` rounds on, nothing saved."""
+    return jax.lax.fori_loop(0, rounds, lambda _, r: one_round(process, measures, r, key), run)
+
+
+def row(process: RoundMap, measures: tuple[Measure, ...], run: Run) -> dict[str, Array]:
+    """What a saved row holds."""
+    snapshot = snapshot_of(process, run.state)
+    seen = {m.name: m.observe(snapshot) for m in measures if isinstance(m, Series)}
+    return {"log_policy": snapshot.log_policy, **seen}
+
+
+def go_saving(
+    process: RoundMap, measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None, saves: int, every: int
+) -> tuple[Run, dict[str, Array]]:
+    """``saves`` times ``every`` rounds, with a row after each."""
+
+    def step(run: Run, _: None) -> tuple[Run, dict[str, Array]]:
+        run = go(process, measures, run, key, every)
+        return run, row(process, measures, run)
+
+    return jax.lax.scan(step, run, None, length=saves)
+
+
+def finish(measures: tuple[Measure, ...], run: Run) -> dict[str, Array]:
+    """The statistics of a run."""
+    out: dict[str, Array] = {}
+    for measure, state in zip(measures, run.measured, strict=True):
+        out |= statistics_of(measure, state)
+    return out
+
+
+jit_begin = eqx.filter_jit(begin)
+jit_go_saving = eqx.filter_jit(go_saving)
+jit_finish = eqx.filter_jit(finish)
+jit_row = eqx.filter_jit(row)
+jit_start = eqx.filter_jit(start)

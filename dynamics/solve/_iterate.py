@@ -1,0 +1,132 @@
+"""The verb of iterated alignment."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+
+from .._numerics import check_log_distribution, concrete
+from .._progress import progress
+from ..diagnostics import Measure, resolve
+from ..rounds import RoundMap
+from . import _engine
+from ._solution import RESULTS, Solution, State, result_code
+
+CHUNK = 8192  # rounds per call of the compiled loop: the grain of the progress bar
+
+
+def as_measures(measure: str | Measure | Sequence[str | Measure]) -> tuple[Measure, ...]:
+    """A tuple of measures from names, measures or one of either; two of the same name are refused."""
+    listed = [measure] if isinstance(measure, str | Measure) else list(measure)
+    measures = tuple(resolve(m) for m in listed)
+    names = [m.name for m in measures]
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise ValueError(f"measure lists {sorted(repeated)[0]!r} twice; give one of them another name.")
+    return measures
+
+
+def check_process(process: RoundMap) -> None:
+    """Refuses what is not a round map, with the remedy."""
+    if not isinstance(process, RoundMap):
+        raise ValueError(f"process is a {type(process).__name__}; pass dyn.SelfSampling(...) or your own dyn.RoundMap.")
+    if process.num_responses < 2:
+        raise ValueError(f"process has {process.num_responses} response; preferences need at least 2.")
+
+
+def check_key(process: RoundMap, key: PRNGKeyArray | None) -> None:
+    """A stochastic process needs a key; a deterministic one would ignore it."""
+    if process.stochastic and key is None:
+        raise ValueError(f"{type(process).__name__} is random; pass key=jax.random.key(seed).")
+
+
+def check_count(value: int, name: str, least: int) -> int:
+    """``value`` as an int of at least ``least``."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} = {value!r}; pass a whole number of at least {least}.")
+    return int(value)
+
+
+def as_state(process: RoundMap, initial: Float[ArrayLike, " K"] | State | None) -> State:
+    """The state to start from: a log-policy, the ``final`` of an earlier run, or the process's own start."""
+    size = process.num_responses
+    if isinstance(initial, State):
+        if initial.logits.shape != (size,):
+            raise ValueError(f"initial has {initial.logits.shape[-1]} responses, the process {size}; pass a matching state.")
+        return initial
+    log_policy = process.log_start() if initial is None else check_log_distribution(initial, "initial", size)
+    return _engine.jit_start(process, log_policy)
+
+
+def iterate(
+    process: RoundMap,
+    rounds: int,
+    *,
+    initial: Float[ArrayLike, " K"] | State | None = None,
+    every: int = 1,
+    measure: str | Measure | Sequence[str | Measure] = (),
+    key: PRNGKeyArray | None = None,
+    throw: bool = True,
+) -> Solution:
+    """z_{t+1} = F(z_t) for t = 0 … rounds-1, from z_0 = log initial.
+
+    Args:
+        process: F, a ``RoundMap`` with K responses.
+        rounds: T, int ≥ 0.
+        initial: log pi of round 0, ``(K,)``, finite, in nats, or the ``final`` of an earlier Solution, which is gone on
+            from (its round count too); by default the process's own start (``log_offline``).
+        every: rounds between saved rows, int ≥ 1; round 0 and the last are always saved.
+        measure: names or ``Measure``s; they see every round, whatever ``every`` is.
+        key: for random processes.
+        throw: raise when a round fails; otherwise ``sol.result`` says so.
+
+    Returns:
+        Solution with rows ``log_policy`` and the per-round measures, and the statistics of all measures.
+
+    Raises:
+        ValueError: a bad argument.
+        RuntimeError: a round failed and ``throw`` is set. Rows up to it are kept when ``throw=False``.
+    """
+    check_process(process)
+    rounds, every = check_count(rounds, "rounds", 0), check_count(every, "every", 1)
+    check_key(process, key)
+    measures = as_measures(measure)
+    state = as_state(process, initial)
+    key = key if process.stochastic else None
+    run = _engine.jit_begin(process, measures, state, rounds)
+    first = jax.tree.map(lambda x: jnp.asarray(x)[None], _engine.jit_row(process, measures, run))
+    rows, begun = [first], state.round
+    steps, rest = divmod(rounds, every)
+    traced = not concrete(process, state, key)
+    grain = steps if traced else max(1, CHUNK // every)
+    with progress("rounds", rounds, enabled=not traced) as advance:
+        for saves, each in _chunks(steps, grain, every, rest):
+            run, saved = _engine.jit_go_saving(process, measures, run, key, saves, each)
+            rows.append(saved)
+            advance(saves * each)
+    marks = np.append(np.arange(0, rounds + 1, every), [rounds] if rest else [])
+    values = jax.tree.map(lambda *parts: jnp.concatenate(parts), *rows)
+    coordinate = begun + jnp.asarray(marks, dtype=begun.dtype)
+    stats = {"rounds": jnp.asarray(rounds), "failed_round": run.failed_round}
+    statistics = _engine.jit_finish(measures, run)
+    solution = Solution(coordinate, values, statistics, run.state, run.result, stats, process, measures)
+    if throw and concrete(run.result):
+        raise_on_failure(run.result, run.failed_round)
+    return solution
+
+
+def _chunks(steps: int, grain: int, every: int, rest: int) -> list[tuple[int, int]]:
+    whole, tail = divmod(steps, grain) if steps else (0, 0)
+    return [(grain, every)] * whole + [(tail, every)] * bool(tail) + [(1, rest)] * bool(rest)
+
+
+def raise_on_failure(result: RESULTS, failed_round: Array) -> None:
+    """``RuntimeError`` with the round, the reason and the remedy, unless the result is success."""
+    if int(result_code(result)):
+        raise RuntimeError(
+            f"stopped at round {int(failed_round)}: {RESULTS[result]}. Pass throw=False to keep the rounds before it."
+        )

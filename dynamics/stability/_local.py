@@ -1,0 +1,84 @@
+"""The linear picture of a round map at a policy."""
+
+from __future__ import annotations
+
+import functools
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Complex, Float
+
+from .._numerics import as_array, centre, check_log_distribution, concrete
+from ..rounds import RoundMap
+from ..solve._iterate import check_process
+
+BOUNDARY = 1e-9  # a spectral radius this close to 1 decides nothing
+
+
+def check_deterministic(process: RoundMap) -> None:
+    """Stability is of a map, not of a random process: refuses the latter with the remedy."""
+    check_process(process)
+    if process.stochastic:
+        raise ValueError(
+            f"{type(process).__name__} is random (it takes a key), so it has no fixed points to analyse; analyse its mean, "
+            f"e.g. the same SelfSampling without samples, or look at the spread of dyn.iterate over many keys."
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def gauge_basis(size: int) -> np.ndarray:
+    """B, ``(K, K-1)``: orthonormal columns that span the centred logits."""
+    # Helmert's contrasts: column k compares response k+1 with the mean of those before it.
+    basis = np.triu(np.ones((size, size - 1)), 0)
+    basis[np.arange(1, size), np.arange(size - 1)] = -np.arange(1, size)
+    return basis / np.sqrt(np.arange(1, size) * np.arange(2, size + 1))
+
+
+def step(process: RoundMap, z: Float[Array, " K"]) -> Float[Array, " K"]:
+    """One round in centred logits, without memory."""
+    return centre(process.advance(z, None, None)[0])
+
+
+@eqx.filter_jit
+def _jacobian(process: RoundMap, z: Float[Array, " K"]) -> Float[Array, "K K"]:
+    raw = jax.jacfwd(lambda x: step(process, x))(z)
+    return centre(raw)
+
+
+def jacobian(process: RoundMap, log_policy: Float[ArrayLike, " K"]) -> Float[Array, "K K"]:
+    """J = C (∂F/∂z) C, the derivative of one round in centred logits.
+
+    For ``SelfSampling`` it equals C(alpha I + (lam/beta) M Sigma)C with M = P for IPO and, for DPO, M = ∂f/∂mu at mu,
+    Sigma = diag(pi) - pi piᵀ. Row and column sums are 0.
+
+    Args:
+        process: F, a deterministic ``RoundMap``.
+        log_policy: log pi, ``(K,)``, finite, in nats: where to differentiate.
+
+    Returns:
+        J, ``(K, K)``, dimensionless.
+
+    Source: [derived], theory of iterated alignment at any P.
+    """
+    check_deterministic(process)
+    return _jacobian(process, _logits(process, log_policy))
+
+
+def eigenvalues(process: RoundMap, log_policy: Float[ArrayLike, " K"]) -> Complex[Array, " K-1"]:
+    """The K-1 eigenvalues of ``jacobian`` within the centred logits, largest modulus first."""
+    basis = gauge_basis(process.num_responses)
+    values = jnp.linalg.eigvals(basis.T @ jacobian(process, log_policy) @ basis)
+    return values[jnp.argsort(-jnp.abs(values))]
+
+
+def spectral_radius(process: RoundMap, log_policy: Float[ArrayLike, " K"]) -> Float[Array, ""]:
+    """rho = max |eigenvalue of J| at a policy; below 1 a fixed point attracts, above 1 it does not, at 1 undecided."""
+    return jnp.abs(eigenvalues(process, log_policy))[0]
+
+
+def _logits(process: RoundMap, log_policy: Float[ArrayLike, " K"]) -> Float[Array, " K"]:
+    if concrete(log_policy):
+        return centre(check_log_distribution(log_policy, "log_policy", process.num_responses))
+    return centre(as_array(log_policy))

@@ -1,0 +1,96 @@
+"""The axes of a sweep: named parameters, zipped groups and stacks of matrices, checked before anything is compiled."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._numerics import check_log_distribution
+from .._parameters import parameters, resolve
+from ..preferences import PreferenceSet, check
+from ..rounds import RoundMap
+
+START = "initial"  # the one axis that is no parameter of the process: the log-policy of round 0
+
+
+class Axis(NamedTuple):
+    """One dimension: the typed names of what varies along it, their full paths, and the stacked values of each."""
+
+    dim: str
+    names: tuple[str, ...]
+    paths: tuple[str, ...]
+    values: tuple[Any, ...]
+    length: int
+
+    @property
+    def sizes(self) -> dict[int, np.ndarray]:
+        """Positions along the axis by number of responses; one entry, 0, where that does not vary."""
+        if "preference" not in self.paths:
+            return {0: np.arange(self.length)}
+        counts = np.array([np.shape(P)[0] for P in self.values[self.paths.index("preference")]])
+        return {int(k): np.flatnonzero(counts == k) for k in np.unique(counts)}
+
+    def take(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+        """The values at some positions, stacked, by full path."""
+        return {
+            path: np.stack([np.asarray(values[i]) for i in positions])
+            for path, values in zip(self.paths, self.values, strict=True)
+        }
+
+
+def axes_of(process: RoundMap, over: Mapping[str | tuple[str, ...], Any]) -> tuple[Axis, ...]:
+    """The axes in the order given; ``ValueError`` names what is unknown, empty, repeated or out of range."""
+    if not isinstance(over, Mapping) or not over:
+        raise ValueError("over is empty; pass a mapping such as {'alpha': jnp.linspace(0, 1, 41)}.")
+    axes = tuple(_axis(process, key, values) for key, values in over.items())
+    paths = [path for axis in axes for path in axis.paths]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise ValueError(f"over varies {path!r} on two axes; zip them, over={{('a', 'b'): (values_a, values_b)}}.")
+    if sum("preference" in axis.paths for axis in axes) and math.prod(a.length for a in axes) == 0:
+        raise ValueError("over has an empty axis; pass at least one value for each.")
+    return axes
+
+
+def _axis(process: RoundMap, key: str | tuple[str, ...], values: Any) -> Axis:
+    names = (key,) if isinstance(key, str) else tuple(key)
+    columns = (values,) if isinstance(key, str) else tuple(values)
+    if len(names) != len(columns):
+        raise ValueError(f"over[{key!r}] zips {len(names)} names with {len(columns)} sequences; pass one for each name.")
+    paths = tuple(START if name == START else resolve(process, name) for name in names)
+    columns = tuple(_column(process, name, path, column) for name, path, column in zip(names, paths, columns, strict=True))
+    lengths = {len(column) for column in columns}
+    if len(lengths) > 1:
+        raise ValueError(f"over[{key!r}] zips sequences of lengths {sorted(lengths)}; make them equally long.")
+    if lengths == {0}:
+        raise ValueError(f"over[{key!r}] is empty; pass at least one value.")
+    return Axis("_".join(names), names, paths, columns, lengths.pop())
+
+
+def _column(process: RoundMap, name: str, path: str, values: Any) -> Sequence[Any]:
+    if path == "preference":
+        return [np.asarray(check(P)) for P in _matrices(name, values)]
+    array = np.asarray(values, dtype=float)
+    if path == START:
+        if array.ndim != 2:
+            raise ValueError(f"over['initial'] has shape {array.shape}; pass log-policies stacked as (M, K).")
+        return [np.asarray(check_log_distribution(p, "initial", process.num_responses)) for p in array]
+    leaf = np.shape(parameters(process)[path])
+    if array.shape[1:] != leaf or array.ndim == 0:
+        want = "a 1-d sequence of numbers" if not leaf else f"values stacked as {('M', *leaf)}".replace("'", "")
+        raise ValueError(f"over[{name!r}] has shape {array.shape}; pass {want}.")
+    process.check_parameter(path, array)
+    return array
+
+
+def _matrices(name: str, values: Any) -> Sequence[Any]:
+    if isinstance(values, PreferenceSet):
+        return list(values)
+    if isinstance(values, Sequence):
+        return values
+    if np.ndim(values) != 3:
+        raise ValueError(f"over[{name!r}] has shape {np.shape(values)}; pass a stack (M, K, K), a list or a PreferenceSet.")
+    return values

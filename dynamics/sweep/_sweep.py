@@ -1,0 +1,187 @@
+"""The verb of phase diagrams: one process over an outer product of parameters, streamed block by block."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from .._numerics import as_array
+from .._parameters import describe, replace
+from .._progress import progress as progress_bar
+from .._provenance import provenance
+from ..diagnostics import Measure, Variable
+from ..rounds import RoundMap, SelfSampling
+from ..solve import RESULT_NAMES, _engine
+from ..solve._iterate import as_measures, check_count, check_key, check_process
+from ..solve._solution import attrs_of, pair_labels, result_code, variables_of
+from ._axes import START, Axis, axes_of
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+BLOCK = 256  # trajectories per call of the compiled loop: small enough for the cache, large enough to fill the vector units
+
+RESULT = Variable((), "1", "how the run ended; where it failed, floats are NaN and integers -1", RESULT_NAMES)
+
+
+def sweep(
+    process: RoundMap,
+    over: Mapping[str | tuple[str, ...], Any],
+    *,
+    measure: str | Measure | Sequence[str | Measure],
+    rounds: int | None = None,
+    t1: float | None = None,
+    store: str | None = None,
+    key: PRNGKeyArray | None = None,
+    progress: bool = True,
+) -> xr.Dataset:
+    """The statistics of ``iterate(process(θ), rounds)`` for every θ in the outer product of ``over``.
+
+    Args:
+        process: a ``RoundMap`` whose parameters are replaced.
+        over: values by parameter name or dotted path (``"objective.beta"``); each entry is one dimension. A tuple of
+            names zips its sequences along one dimension. ``"preference"`` takes a stack ``(M, K, K)``, a list of matrices
+            or a ``PreferenceSet`` (sizes may differ); ``"initial"`` log-policies ``(M, K)`` to start from.
+        measure: names or ``Measure``s; only their statistics are kept, so memory does not grow with ``rounds``.
+        rounds: T, int ≥ 0.
+        t1: for flows in continuous time, which this version does not sweep.
+        store: for sweeps kept on disk while they run, which this version does not have.
+        key: for random processes; run i draws from ``fold_in(key, i)``, i counted over the whole grid.
+        progress: show a bar at a terminal when the sweep takes longer than two seconds.
+
+    Returns:
+        ``xarray.Dataset`` with a dimension per entry of ``over``, a variable per statistic, and ``result``.
+
+    Raises:
+        ValueError: a bad argument or any value out of range, before anything is compiled.
+    """
+    check_process(process)
+    if t1 is not None or rounds is None:
+        raise ValueError("sweep runs round maps; pass rounds= (t1= belongs to flows).")
+    if store is not None:
+        raise ValueError("store= is not available in this version; write the result with ds.to_zarr(path).")
+    rounds = check_count(rounds, "rounds", 0)
+    check_key(process, key)
+    measures = as_measures(measure)
+    if not measures:
+        raise ValueError("measure is empty; name what to record, e.g. measure=['cycle_strength', 'final_entropy'].")
+    axes = axes_of(process, over)
+    shape = tuple(axis.length for axis in axes)
+    varying = next((i for i, axis in enumerate(axes) if len(axis.sizes) > 1 or 0 not in axis.sizes), None)
+    groups = axes[varying].sizes if varying is not None else {process.num_responses: None}
+    _refuse_ragged(measures, list(groups))
+    out: dict[str, np.ndarray] = {}
+    with progress_bar("runs", math.prod(shape), enabled=progress) as advance:
+        for positions in groups.values():
+            index = [np.arange(n) for n in shape]
+            if varying is not None and positions is not None:
+                index[varying] = positions
+            part = _group(process, axes, index, measures, rounds, key, advance)
+            for name, values in part.items():
+                whole = out.setdefault(name, np.empty(shape + values.shape[len(shape) :], values.dtype))
+                whole[np.ix_(*index)] = values
+    return _dataset(process, axes, measures, out, next(iter(groups)), rounds)
+
+
+def _refuse_ragged(measures: tuple[Measure, ...], sizes: list[int]) -> None:
+    for name, variable in variables_of(measures, sizes[0]).items():
+        if len(sizes) > 1 and variable.dims:
+            raise ValueError(
+                f"measure {name!r} has the dimension {variable.dims[0]!r}, whose length depends on the number of responses, "
+                f"and over holds sizes {sizes}; sweep one size at a time."
+            )
+
+
+def _group(
+    process: RoundMap,
+    axes: tuple[Axis, ...],
+    index: list[np.ndarray],
+    measures: tuple[Measure, ...],
+    rounds: int,
+    key: PRNGKeyArray | None,
+    advance: Any,
+) -> dict[str, np.ndarray]:
+    """All runs of one number of responses, as arrays over the group's part of the grid."""
+    tables = [jax.tree.map(as_array, axis.take(positions)) for axis, positions in zip(axes, index, strict=True)]
+    matrices = next((table["preference"] for table in tables if "preference" in table), None)
+    if matrices is not None and isinstance(process, SelfSampling):
+        process = process.with_preference(matrices[0])
+    shape, full = tuple(len(i) for i in index), tuple(axis.length for axis in axes)
+    total = math.prod(shape)
+    block = min(BLOCK, total)
+    pieces: list[dict[str, np.ndarray]] = []
+    numbers = [jnp.asarray(i) for i in index]
+    for first in range(0, total, block):
+        flat = np.minimum(first + np.arange(block), total - 1)  # the last block repeats its last run: one shape, one compilation
+        where = np.unravel_index(flat, shape)
+        global_index = jnp.asarray(np.ravel_multi_index([n[w] for n, w in zip(index, where, strict=True)], full))
+        done = _block(process, tables, [jnp.asarray(w) for w in where], global_index, measures, rounds, key)
+        keep = min(block, total - first)
+        pieces.append({name: np.asarray(value)[:keep] for name, value in done.items()})
+        advance(keep)
+    del numbers
+    joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
+    return {name: value.reshape(shape + value.shape[1:]) for name, value in joined.items()}
+
+
+@eqx.filter_jit
+def _block(
+    process: RoundMap,
+    tables: list[dict[str, Array]],
+    where: list[Array],
+    global_index: Array,
+    measures: tuple[Measure, ...],
+    rounds: int,
+    key: PRNGKeyArray | None,
+) -> dict[str, Array]:
+    """One block of runs; ``tables[d][path][where[d][n]]`` is the value of a parameter in run n."""
+
+    def one(place: list[Array], number: Array) -> dict[str, Array]:
+        chosen = {path: column[i] for table, i in zip(tables, place, strict=True) for path, column in table.items()}
+        initial = chosen.pop(START, None)
+        point = replace(process, chosen)
+        state = _engine.start(point, point.log_start() if initial is None else initial)
+        run = _engine.begin(point, measures, state, rounds)
+        run_key = None if key is None else jax.random.fold_in(key, number)
+        run = _engine.go(point, measures, run, run_key, rounds)
+        code = result_code(run.result)
+        statistics = {n: _blank(v, code != 0) for n, v in _engine.finish(measures, run).items()}
+        return statistics | {"result": code}
+
+    return jax.vmap(one)(where, global_index)
+
+
+def _blank(value: Array, failed: Array) -> Array:
+    return jnp.where(failed, jnp.nan if jnp.issubdtype(value.dtype, jnp.inexact) else -1, value)
+
+
+def _dataset(
+    process: RoundMap,
+    axes: tuple[Axis, ...],
+    measures: tuple[Measure, ...],
+    out: dict[str, np.ndarray],
+    num_responses: int,
+    rounds: int,
+) -> xr.Dataset:
+    import xarray as xr
+
+    dims = tuple(axis.dim for axis in axes)
+    known = variables_of(measures, num_responses) | {"result": RESULT}
+    data = {name: (dims + known[name].dims, value, attrs_of(known[name])) for name, value in out.items()}
+    coords: dict[str, Any] = {}
+    for axis in axes:
+        for name, values in zip(axis.names, axis.values, strict=True):
+            column = np.asarray(values) if isinstance(values, np.ndarray) else np.arange(axis.length)
+            if column.ndim == 1:
+                coords[name] = (axis.dim, column)
+    coords |= pair_labels(data.values(), num_responses)
+    config = describe(process) | {"rounds": rounds, "over": [list(axis.names) for axis in axes]}
+    return xr.Dataset(data, coords, {"config": json.dumps(config), **provenance()})

@@ -1,0 +1,109 @@
+"""Checks on what is handed to a theorem, by the name of the input; float64 on the host whatever JAX is set to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from .. import preferences
+from .._numerics import check_log_distribution
+
+# name → (low, high, whether low itself is excluded)
+_RANGES = {
+    "alpha": (0.0, 1.0, False),
+    "lam": (0.0, 1.0, False),
+    "beta": (0.0, np.inf, True),
+    "margin": (0.0, 0.5, True),
+    "advantage": (0.0, 0.5, True),
+}
+_CHOICES = {"objective": ("ipo", "dpo"), "structure": ("cycle", "regular", "ring")}
+_SAMPLERS = {"log_mu", "log_mu_skewed", "log_offline"}
+
+
+def checked(inputs: Mapping[str, Any]) -> dict[str, Any]:
+    """``inputs`` as float64 arrays, floats, ints and strings, or a ``ValueError`` that names the bad entry."""
+    size = None
+    out = {}
+    for name in sorted(inputs, key=lambda name: name != "P"):
+        out[name] = _one(name, inputs[name], size)
+        if size is None and isinstance(out[name], np.ndarray):
+            size = out[name].shape[-1]
+    return out
+
+
+def _one(name: str, value: Any, size: int | None) -> Any:
+    if name == "P":
+        array = np.asarray(value, np.float64)
+        preferences.check(array)
+        return array
+    if name in _RANGES:
+        return _number(name, value, *_RANGES[name])
+    if name in _CHOICES:
+        if value not in _CHOICES[name]:
+            raise ValueError(f"{name} = {value!r} is unknown; pass one of {', '.join(_CHOICES[name])}.")
+        return value
+    if name in ("rounds", "K"):
+        return _whole(name, value, 0 if name == "rounds" else 2, None)
+    if name in ("top", "better", "worse"):
+        return _whole(name, value, 0, size)
+    if name == "log_samplers":
+        return _samplers(value, size)
+    if name.startswith("log_"):
+        return log_distribution(name, value, size)
+    return _vector(name, value, size)
+
+
+def _number(name: str, value: Any, low: float, high: float, open_low: bool) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} = {value!r} is not a number; pass one real number.") from None
+    if not np.isfinite(number) or number < low or number > high or (open_low and number <= low):
+        interval = f"{'(' if open_low else '['}{low:g}, {'inf)' if high == np.inf else f'{high:g}]'}"
+        raise ValueError(f"{name} = {number:g} is outside {interval}; pass a value inside.")
+    return number
+
+
+def _whole(name: str, value: Any, low: int, size: int | None) -> int:
+    if isinstance(value, bool) or int(value) != value:
+        raise ValueError(f"{name} = {value!r} is not a whole number; pass an int.")
+    number = int(value)
+    if number < low or (size is not None and number >= size):
+        interval = f"{low} … {size - 1}" if size is not None else f"{low} …"
+        raise ValueError(f"{name} = {number} is outside {interval}; pass a value inside.")
+    return number
+
+
+def log_distribution(name: str, value: Any, size: int | None) -> np.ndarray:
+    """Normalised log-probabilities, shape (K,), in float64; -inf only in a sampler."""
+    check_log_distribution(np.asarray(value, np.float64), name, size, zero_mass=name in _SAMPLERS)
+    return normalise(np.asarray(value, np.float64))
+
+
+def _samplers(value: Any, size: int | None) -> np.ndarray:
+    array = np.asarray(value, np.float64)
+    if array.ndim != 2 or len(array) == 0:
+        raise ValueError(f"log_samplers has shape {array.shape}; pass one sampler per row, shape (n, K), n ≥ 1.")
+    for m, row in enumerate(array):
+        check_log_distribution(row, f"log_samplers[{m}]", size, zero_mass=True)
+    return normalise(array)
+
+
+def _vector(name: str, value: Any, size: int | None) -> np.ndarray:
+    array = np.asarray(value, np.float64)
+    if array.ndim != 1 or (size is not None and len(array) != size) or len(array) < 2:
+        raise ValueError(f"{name} has shape {array.shape}; pass one number per response, shape ({size or 'K'},), K ≥ 2.")
+    if not np.isfinite(array).all():
+        bad = int(np.argmax(~np.isfinite(array)))
+        raise ValueError(f"{name}[{bad}] = {array[bad]} is not finite; pass a finite number.")
+    return array
+
+
+def normalise(log_p: np.ndarray) -> np.ndarray:
+    """log p - log Σ exp(log p), the largest entry as -log1p(the sum of the others' ratios)."""
+    top = np.argmax(log_p, axis=-1)[..., None]
+    shifted = log_p - np.take_along_axis(log_p, top, axis=-1)
+    others = np.where(np.arange(log_p.shape[-1]) == top, 0.0, np.exp(shifted))
+    return shifted - np.log1p(others.sum(axis=-1, keepdims=True))

@@ -41,7 +41,9 @@ def kl_divergence(log_p, log_q):
     """KL(p‖q) = Σ p (log p - log q) in nats, each term with q - p added so that none is negative."""
     log_p, log_q = np.asarray(log_p, LONG), np.asarray(log_q, LONG)
     d = np.where(np.isneginf(log_p), 0, log_p - np.where(np.isneginf(log_p), 0, log_q))
-    term = np.exp(log_p) * d - np.exp(log_q) * np.expm1(d)
+    p, q = np.exp(log_p), np.exp(log_q)
+    near = np.abs(d) < 1
+    term = np.where(near, p * d - q * np.expm1(np.where(near, d, 0)), p * d - p + q)
     return np.sum(np.where(np.isneginf(log_p), np.exp(log_q), term), -1).astype(float)
 
 
@@ -288,7 +290,7 @@ def fixed_points(P, alpha, lam, beta, log_reference, log_offline, objective="ipo
 
 
 def spectrum_at_uniform(P, alpha, lam, beta, objective="ipo"):
-    """Eigenvalues on Σ z = 0 at uniform pi = pi_0 with A1 = 0: alpha + kappa lam eig(A)/(K beta), kappa 1 or 4 (2.1)."""
+    """Eigenvalues on Σ z = 0 at uniform pi = pi_0 with A1 = 0: alpha + kappa lam eig(A)/(K beta) (2.1)."""
     P = np.asarray(P, float)
     K = P.shape[-1]
     kappa = {"ipo": 1.0, "dpo": 4.0}[objective]

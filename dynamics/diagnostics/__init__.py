@@ -20,7 +20,7 @@ and one value per run is a `Measure`, pure in all three steps::
             return {self.name: Variable(unit="nats", long_name="largest change of a logit in one round")}
 
         def init(self, snapshot, rounds):
-            return snapshot.logits, jnp.zeros(())
+            return snapshot.logits, jnp.zeros_like(snapshot.logits[0])
 
         def update(self, state, snapshot):
             last, largest = state

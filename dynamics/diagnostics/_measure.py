@@ -13,7 +13,7 @@ from .._numerics import centre
 
 
 class Variable(NamedTuple):
-    """How one variable of a measure appears in a Dataset: trailing dims, unit, meaning, and the words for flag values."""
+    """How one variable of a measure appears in a Dataset: trailing dims, unit, meaning, the words for flag values."""
 
     dims: tuple[str, ...] = ()
     unit: str = "1"
@@ -32,7 +32,7 @@ class Snapshot(eqx.Module):
 
 
 def named(name: str) -> Any:
-    """The field that gives a measure its name: static, by keyword only, so that positions belong to hyper-parameters."""
+    """The field that names a measure: static and by keyword only, so that positions belong to hyper-parameters."""
     return eqx.field(static=True, kw_only=True, default=name)
 
 

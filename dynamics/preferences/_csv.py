@@ -65,14 +65,12 @@ def _long(header: Row, rows: Iterator[Row]) -> tuple[list[str], np.ndarray]:
     wins: dict[tuple[int, int], float] = {}
     for line, cells in rows:
         if len(cells) != width:
-            raise ValueError(
-                f"line {line} has {len(cells)} cells under a header of {width}; write {','.join(header[1])}."
-            )
+            want = ",".join(header[1])
+            raise ValueError(f"line {line} has {len(cells)} cells under a header of {width}; write {want}.")
         winner, loser = cells[:2]
         if not winner or not loser or winner == loser:
-            raise ValueError(
-                f"line {line}: winner {_short(winner)}, loser {_short(loser)}; name two different responses."
-            )
+            who = f"winner {_short(winner)} and loser {_short(loser)}"
+            raise ValueError(f"line {line} has {who}; name two different responses.")
         pair = index.setdefault(winner, len(index)), index.setdefault(loser, len(index))
         if len(index) > LARGEST_K:
             raise ValueError(f"line {line} names response {LARGEST_K + 1}; K ≤ {LARGEST_K} is supported.")
@@ -88,14 +86,12 @@ def _square(header: Row, rows: Iterator[Row]) -> tuple[list[str], np.ndarray]:
     names = header[1][1:]
     if len(names) > LARGEST_K:
         raise ValueError(f"it has {len(names)} columns; K ≤ {LARGEST_K} is supported.")
-    duplicate = next((name for name in names if not name or names.count(name) > 1), None)
-    if len(names) < 2 or duplicate is not None:
-        why = (
-            f"{len(names)} named columns" if len(names) < 2 else f"the name {_short(duplicate or '')} empty or repeated"
-        )
+    twice = next((name for name in names if not name or names.count(name) > 1), None)
+    if len(names) < 2 or twice is not None:
+        why = f"{len(names)} named columns" if twice is None else f"the name {_short(twice)} empty or repeated"
         raise ValueError(
-            f"its header has {why}; start a list of comparisons with winner,loser[,count] and a table of win counts with "
-            f"a cell and the names of two or more responses, separated by commas."
+            f"its header has {why}; start a list of comparisons with winner,loser[,count], and a table of win counts "
+            f"with a cell and the names of two or more responses, separated by commas."
         )
     table = np.zeros((len(names), len(names)))
     i = -1
@@ -103,8 +99,8 @@ def _square(header: Row, rows: Iterator[Row]) -> tuple[list[str], np.ndarray]:
         want = names[i] if i < len(names) else None
         if want is None or cells[0] != want:
             raise ValueError(
-                f"line {line} starts with {_short(cells[0])} where the header has {_short(want or 'nothing more')}; a table "
-                f"of win counts repeats its header in the first column, a list of comparisons starts with "
+                f"line {line} starts with {_short(cells[0])} where the header has {_short(want or 'nothing more')}; "
+                f"a table of win counts repeats its header in the first column, a list of comparisons starts with "
                 f"winner,loser[,count]."
             )
         if len(cells) != len(names) + 1:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import math
 import re
 import warnings
 import zipfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import IO, Any
 
 import numpy as np
@@ -23,18 +25,14 @@ _INDEXED = re.compile(r"(P|N|names)_(0|[1-9][0-9]{0,6})\.npy")
 
 
 def read_npz(stream: IO[bytes], source: str) -> PreferenceSet:
-    """One (K, K) array; or P, a (K, K) or (M, K, K) array, with N, names and n_voters; or P_0, P_1, … with N_i, names_i."""
-    try:
-        with zipfile.ZipFile(stream) as archive:
-            return _read_archive(archive, source)
-    except ValueError:
-        raise
-    # zipfile meets damaged archives with a dozen kinds of exception (struct, zlib, seek and key errors among them).
-    except Exception as error:
-        raise ValueError(f"this is no readable .npz archive ({error or type(error).__name__}).") from None
+    """One (K, K) array; P, (K, K) or (M, K, K), with N, names and n_voters; or P_0, P_1, … with N_i, names_i."""
+    with _damage("the archive"):
+        archive = zipfile.ZipFile(stream)
+    with archive:
+        return _read_archive(archive, stream.seek(0, io.SEEK_END), source)
 
 
-def _read_archive(archive: zipfile.ZipFile, source: str) -> PreferenceSet:
+def _read_archive(archive: zipfile.ZipFile, file_size: int, source: str) -> PreferenceSet:
     members = {info.filename: info for info in archive.infolist()}
     indexed = [m for m in map(_INDEXED.fullmatch, members) if m]
     matrices = sorted(int(m[2]) for m in indexed if m[1] == "P")
@@ -51,7 +49,7 @@ def _read_archive(archive: zipfile.ZipFile, source: str) -> PreferenceSet:
             f"it holds {_listed(members)}; pass one (K, K) array, a stack (M, K, K) named P, or matrices P_0, P_1, …"
         )
     voters = [name for name in ("n_voters.npy",) if name in members and (matrices or "P.npy" in members)]
-    _check_sizes([members[name] for name in wanted + voters])
+    _check_sizes([members[name] for name in wanted + voters], file_size)
     arrays = {name.removesuffix(".npy"): _read_array(archive, members[name]) for name in wanted + voters}
     if matrices:
         return _from_indexed(arrays, matrices, source)
@@ -61,10 +59,8 @@ def _read_archive(archive: zipfile.ZipFile, source: str) -> PreferenceSet:
 def _from_indexed(arrays: dict[str, np.ndarray], found: list[int], source: str) -> PreferenceSet:
     size = len(found)
     if found != list(range(size)):
-        gap = next(m for m in range(size + 1) if m not in set(found))
-        raise ValueError(
-            f"it holds {size} matrices up to P_{found[-1]} but no P_{gap}; number them P_0, P_1, … in a row."
-        )
+        gap = next(m for m, number in enumerate(found) if m != number)
+        raise ValueError(f"it holds P_{found[-1]} but no P_{gap}; number the matrices P_0, P_1, … without a gap.")
     stray = next((k for k in arrays if "_" in k and k != "n_voters" and int(k.rpartition("_")[2]) >= size), None)
     if stray:
         raise ValueError(f"it holds {stray} but no matrix of that number; the last one is P_{size - 1}.")
@@ -116,7 +112,7 @@ def _voters(arrays: dict[str, np.ndarray], size: int) -> list[Any] | None:
         return None
     if voters.shape != (size,) or voters.dtype.kind not in "iu":
         raise ValueError(
-            f"n_voters has shape {voters.shape} and dtype {voters.dtype} for {size} matrices; store one whole number each."
+            f"n_voters has shape {voters.shape} and dtype {voters.dtype}; store whole numbers, shape ({size},)."
         )
     return voters.tolist()
 
@@ -130,13 +126,11 @@ def _text(names: np.ndarray | None, key: str) -> list[str] | None:
         texts = names.tolist()
         "".join(texts).encode()
     except ValueError:
-        raise ValueError(
-            f"{key} holds characters that are not Unicode text; store the names as plain strings."
-        ) from None
+        raise ValueError(f"{key} holds characters that are no Unicode text; store the names as strings.") from None
     return texts
 
 
-def _check_sizes(infos: list[zipfile.ZipInfo]) -> None:
+def _check_sizes(infos: list[zipfile.ZipInfo], file_size: int) -> None:
     """Refuses what would not fit, before a byte is unpacked: zipfile never yields more than an entry declares."""
     if len(infos) > 3 * _MOST_MATRICES + 1:
         raise ValueError(f"it holds {len(infos)} arrays; store at most {_MOST_MATRICES} matrices in a file.")
@@ -144,37 +138,54 @@ def _check_sizes(infos: list[zipfile.ZipInfo]) -> None:
         if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
             raise ValueError(f"{info.filename} is encrypted or packed unusually; write it with numpy.savez.")
     total = sum(info.file_size for info in infos)
-    packed = sum(info.compress_size for info in infos)
     if total > _LARGEST_TOTAL:
         raise ValueError(f"it unpacks to {total / 2**20:.0f} MiB; files up to {_LARGEST_TOTAL // 2**20} MiB are read.")
-    if total > _LARGEST_UNSUSPECTED and total > _LARGEST_RATIO * packed:
+    if total > _LARGEST_UNSUSPECTED and total > _LARGEST_RATIO * file_size:
         raise ValueError(
-            f"it unpacks {packed} bytes to {total / 2**20:.0f} MiB, as an archive made to exhaust memory would; "
+            f"it unpacks {file_size} bytes to {total / 2**20:.0f} MiB, as an archive made to exhaust memory would; "
             f"write it with numpy.savez, without compression."
         )
 
 
 def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     name = info.filename
-    with archive.open(info) as member, warnings.catch_warnings():
-        # Python parses the header as a literal and warns about odd ones; they are refused below.
-        warnings.simplefilter("ignore")
-        try:
-            version = np.lib.format.read_magic(member)
-            reader = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
-            shape, fortran, dtype = reader(member)
-        except Exception as error:
-            raise ValueError(f"{name} does not start as an array does ({type(error).__name__}).") from None
+    with _damage(name):
+        member = archive.open(info)
+    with member:
+        with _damage(name):
+            shape, fortran, dtype = _header(member)
         if dtype.kind not in "biufU" or dtype.itemsize == 0:
             raise ValueError(f"{name} has dtype {dtype}; only arrays of numbers and of strings are read.")
         need = math.prod(shape) * dtype.itemsize
         if any(length < 0 for length in shape) or need > info.file_size:
-            raise ValueError(f"{name} claims shape {shape} but holds {info.file_size} bytes; the file is damaged.")
-        # One byte more than needed reaches the end of the entry, where zipfile compares the checksum.
-        data = member.read(need + 1)
+            raise ValueError(f"{name} claims shape {shape} but has {info.file_size} bytes; write the file anew.")
+        with _damage(name):
+            # One byte more than needed reaches the end of the entry, where zipfile compares the checksum.
+            data = member.read(need + 1)
     if len(data) != need:
-        raise ValueError(f"{name} claims {need} bytes of data but holds {len(data)}; the file is damaged.")
+        raise ValueError(f"{name} claims {need} bytes of data but has {len(data)}; write the file anew.")
     return np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran else "C")
+
+
+def _header(member: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype]:
+    version = np.lib.format.read_magic(member)
+    with warnings.catch_warnings():
+        # Python parses the header as a literal and warns about odd ones, which are refused one way or another.
+        warnings.simplefilter("ignore")
+        if version == (1, 0):
+            return np.lib.format.read_array_header_1_0(member)
+        return np.lib.format.read_array_header_2_0(member)
+
+
+@contextmanager
+def _damage(what: str) -> Iterator[None]:
+    """Turns whatever a damaged file provokes into one sentence."""
+    try:
+        yield
+    # zipfile and numpy meet damage with a dozen kinds of exception: struct, zlib, seek, key and syntax errors, ….
+    except Exception as error:
+        kind = type(error).__name__
+        raise ValueError(f"{what} is damaged or no .npz content ({kind}); write it with numpy.savez.") from None
 
 
 def _listed(members: Iterable[str]) -> str:

@@ -21,10 +21,10 @@ def read(path: str | os.PathLike[str], *, missing: float | None = None) -> Prefe
               ``N`` (comparisons per pair, shaped like P), ``names`` ((K,) or (M, K)) and ``n_voters`` (M,); or matrices
               ``P_0, P_1, …`` of any sizes with ``N_i``, ``names_i`` and ``n_voters``. Other arrays beside P are left
               alone. Nothing is ever unpickled.
-            - ``.csv`` (UTF-8) is a list of comparisons iff its header is winner,loser or winner,loser,count, in any case;
-              equal rows add up, and responses are numbered as they first appear. Any other header starts a square table
-              of win counts, row against column, whose first column repeats the header; the top left cell is free and
-              diagonal cells are 0 or empty.
+            - ``.csv`` (UTF-8) is a list of comparisons iff its header is winner,loser or winner,loser,count, in any
+              case; equal rows add up, and responses are numbered as they first appear. Any other header starts a square
+              table of win counts, row against column, whose first column repeats the header; the top left cell is free
+              and diagonal cells are 0 or empty.
         missing: for `.csv`, P_ij of a pair that was never compared, as in `from_wins`: None or 0.5.
 
     Returns:
@@ -39,9 +39,7 @@ def read(path: str | os.PathLike[str], *, missing: float | None = None) -> Prefe
     file = Path(path)
     suffix = file.suffix.lower()
     if suffix not in (".npz", ".csv"):
-        raise ValueError(
-            f"{file} ends in {suffix or 'no suffix'!r}; pass a .npz file of matrices or a .csv file of wins."
-        )
+        raise ValueError(f"{file} has suffix {suffix!r}; pass a .npz file of matrices or a .csv file of wins.")
     try:
         kind = file.stat().st_mode
         # Opening a pipe or a device could wait for ever.

@@ -109,9 +109,7 @@ def _counts(value: Any, m: int, K: int) -> np.ndarray | None:
     if bad.any() or asymmetric.any():
         i, j = (int(k) for k in np.argwhere(bad if bad.any() else asymmetric)[0])
         why = "is no count ≥ 0" if bad.any() else f"but {name}[{j}, {i}] = {N[j, i]:g}"
-        raise ValueError(
-            f"{name}[{i}, {j}] = {N[i, j]:g} {why}; pass how often each pair was compared, both ways alike."
-        )
+        raise ValueError(f"{name}[{i}, {j}] = {N[i, j]:g} {why}; pass how often each pair was compared.")
     return N
 
 

@@ -1,4 +1,6 @@
-"""What a theorem is here: a callable from inputs to a two-sided bound, with its source, its assumptions and its draws."""
+"""What a theorem is here: a callable from inputs to a two-sided bound, with its source, its assumptions and its
+draws.
+"""
 
 from __future__ import annotations
 

@@ -34,10 +34,11 @@ def checked(inputs: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _one(name: str, value: Any, size: int | None) -> Any:
+    if value is None:
+        return None
     if name == "P":
-        array = np.asarray(value, np.float64)
-        preferences.check(array)
-        return array
+        preferences.check(value)
+        return np.asarray(value, np.float64)
     if name in _RANGES:
         return _number(name, value, *_RANGES[name])
     if name in _CHOICES:
@@ -52,7 +53,14 @@ def _one(name: str, value: Any, size: int | None) -> Any:
         return _samplers(value, size)
     if name.startswith("log_"):
         return log_distribution(name, value, size)
-    return _vector(name, value, size)
+    vector = _vector(name, value, size)
+    return _order(name, vector) if name == "order" else vector
+
+
+def _order(name: str, vector: np.ndarray) -> np.ndarray:
+    if sorted(vector.tolist()) != list(range(len(vector))):
+        raise ValueError(f"{name} = {vector.tolist()} is no order of {len(vector)} responses; pass each index once.")
+    return vector.astype(int)
 
 
 def _number(name: str, value: Any, low: float, high: float, open_low: bool) -> float:
@@ -94,7 +102,9 @@ def _samplers(value: Any, size: int | None) -> np.ndarray:
 def _vector(name: str, value: Any, size: int | None) -> np.ndarray:
     array = np.asarray(value, np.float64)
     if array.ndim != 1 or (size is not None and len(array) != size) or len(array) < 2:
-        raise ValueError(f"{name} has shape {array.shape}; pass one number per response, shape ({size or 'K'},), K ≥ 2.")
+        raise ValueError(
+            f"{name} has shape {array.shape}; pass one number per response, shape ({size or 'K'},), K ≥ 2."
+        )
     if not np.isfinite(array).all():
         bad = int(np.argmax(~np.isfinite(array)))
         raise ValueError(f"{name}[{bad}] = {array[bad]} is not finite; pass a finite number.")

@@ -1,0 +1,203 @@
+"""Does a window of rows return to itself, and after how many rounds? The arithmetic behind `period`."""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int
+
+CONSTANT, PERIODIC, QUASI_PERIODIC, NOT_DETERMINABLE = range(4)
+KINDS = ("constant", "periodic", "quasi-periodic", "not determinable")
+
+_EXACT = 1e-10  # d(q) below which a return is exact: a phase error of 1e-5 rad
+_TORUS = 0.06  # d(q) below which a window recurs at all; independent draws stay near 1
+_CIRCLE = 4e-3  # d at a return above which one frequency does not explain the window
+_EARLY = 5e-5  # the same for an early return, which tests for less time
+_SHIFT = 2e-3  # relative difference of the return lag between the halves, above which the frequency moves
+_RISEN = 0.05  # d must have passed this before a return counts: staying is not returning
+_STEADY = 0.01  # relative change of amplitude over half a window above which a run still grows or decays
+_LINES = 0.99  # share of the energy that the lines of one oscillation must hold
+
+
+class Recurrence(NamedTuple):
+    """What a window says: `period` in rounds per turn, NaN where there is none, and the turns per round."""
+
+    period: Float[Array, ""]
+    kind: Int[Array, ""]
+    rotation_number: Float[Array, ""]
+
+
+class _Return(NamedTuple):
+    lag: Float[Array, ""]  # rounds, real-valued
+    found: Bool[Array, ""]
+    miss: Float[Array, ""]  # d there, between rounds
+
+
+def recurrence(rows: Float[Array, "n K"], tolerance: float) -> Recurrence:
+    """The kind of a window of ``n`` rows, its period and its rotation number; ``tolerance`` is the amplitude of rest."""
+    n, dtype = rows.shape[0], rows.dtype
+    nan = jnp.asarray(jnp.nan, dtype)
+    rest = jnp.max(jnp.max(rows, 0) - jnp.min(rows, 0)) / 2 < jnp.maximum(tolerance, 8 * jnp.finfo(dtype).eps)
+    if n < 5:  # two turns of period 2 and one row more
+        return Recurrence(nan, jnp.where(rest, CONSTANT, NOT_DETERMINABLE), nan)
+    x = rows - jnp.mean(rows, axis=0)
+    x = x / jnp.where(rest, 1.0, jnp.sqrt(jnp.mean(jnp.sum(x**2, axis=1))))
+    halves, gain = _differences(x)
+    d = jnp.mean(halves, axis=0)
+    lag, exact = _exact_return(d)
+    near = _near_return(d, halves, gain, np.arange(1, d.shape[0] - 1) >= d.shape[0] // 4)
+    # A rotation close to a simple fraction returns early and then not again for long: 4.994 at 5 and 10, not near 500.
+    early = _near_return(d, halves, gain, np.arange(1, d.shape[0] - 1) < d.shape[0] // 4)
+    use_early = early.found & (early.miss < _EARLY) & ~(near.found & (near.miss < _CIRCLE))
+    near = jax.tree.map(lambda a, b: jnp.where(use_early, a, b), early, near)
+    length = jnp.where(exact, lag, near.lag)
+    energy = _line_energy(x, length)
+    strongest = jnp.argmax(energy) + 1
+    turns, single = _turns(energy, length, exact)
+    circle = ~exact & near.found & single & _is_circle(d, near.miss, length / turns)
+    kind = jnp.where(exact, PERIODIC, jnp.where(near.found, QUASI_PERIODIC, NOT_DETERMINABLE))
+    period = jnp.where(exact | circle, length / turns, nan)
+    rotation = jnp.where(exact | near.found, jnp.minimum(strongest / length, 0.5), nan)
+    return Recurrence(
+        jnp.where(rest, nan, period).astype(dtype),
+        jnp.where(rest, CONSTANT, kind).astype(jnp.int32),
+        jnp.where(rest, nan, rotation).astype(dtype),
+    )
+
+
+def _differences(x: Float[Array, "n K"]) -> tuple[Float[Array, "2 lags"], Float[Array, " lags"]]:
+    """d(q) = mean_t |x_{t+q} - x_t|²/2 over the older and the newer half of one base of t, lags 0..L+1, and the gain.
+
+    x has unit variance. Every lag uses the same base, so d is small only if the whole base returns. The gain is the
+    ratio of amplitudes sqrt(Σ|x_{t+q}|²/Σ|x_t|²) between the base and its image.
+    """
+    n = x.shape[0]
+    lags = n // 2 + 2
+    base = n - lags + 1
+    split = (base + 1) // 2
+    power = jnp.concatenate([jnp.zeros((1,), x.dtype), jnp.cumsum(jnp.sum(x**2, axis=1))])
+    t = np.arange(n)
+    masks = jnp.asarray(np.stack([t < split, (t >= split) & (t < base)]), x.dtype)
+
+    def add(total: Array, column: Array) -> tuple[Array, None]:
+        spectrum = jnp.fft.rfft(column)
+        return total + jnp.conj(jnp.fft.rfft(masks * column)) * spectrum, None
+
+    cross, _ = jax.lax.scan(add, jnp.zeros((2, n // 2 + 1), jnp.result_type(x.dtype, jnp.complex64)), x.T)
+    correlation = jnp.fft.irfft(cross, n)[:, :lags]
+    q = np.arange(lags)
+    moved = jnp.stack([power[q + split] - power[q], power[q + base] - power[q + split]])
+    d = (moved[:, :1] + moved - 2 * correlation) / (2 * np.array([[split], [base - split]]))
+    total = jnp.sum(moved, axis=0)
+    return jnp.maximum(d, 0.0).astype(x.dtype), jnp.sqrt(total / jnp.where(total[0] > 0, total[0], 1.0))
+
+
+def _exact_return(d: Float[Array, " lags"]) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    """The smallest lag at which the window repeats itself up to rounding."""
+    returns = (d < jnp.maximum(_EXACT, 64 * jnp.finfo(d.dtype).eps)) & _risen(d)
+    returns = returns.at[-1].set(False)
+    return jnp.argmax(returns).astype(d.dtype), jnp.any(returns)
+
+
+def _risen(d: Float[Array, " lags"]) -> Bool[Array, " lags"]:
+    return jax.lax.cummax(d) > _RISEN
+
+
+def _vertex(left: Array, mid: Array, right: Array) -> tuple[Array, Array]:
+    """Offset and value of the lowest point of the parabola through three neighbours; an infinite offset without one."""
+    curvature = left - 2 * mid + right
+    safe = jnp.where(curvature > 0, curvature, 1.0)
+    offset = jnp.where(curvature > 0, (left - right) / (2 * safe), jnp.inf)
+    inside = jnp.abs(offset) <= 0.5
+    return offset, jnp.where(inside, jnp.maximum(mid - (left - right) ** 2 / (8 * safe), 0.0), mid)
+
+
+def _near_return(
+    d: Float[Array, " lags"], halves: Float[Array, "2 lags"], gain: Float[Array, " lags"], allowed: np.ndarray
+) -> _Return:
+    """The best return among the allowed lags. It must hold in both halves of the base, with one lag and amplitude."""
+    lags = d.shape[0]
+    offset, value = _vertex(d[:-2], d[1:-1], d[2:])
+    minimum = (jnp.abs(offset) <= 0.5) & _risen(d)[1:-1]
+    score = jnp.where(minimum & allowed, value, jnp.inf)
+    at = jnp.argmin(score)
+    each_offset, each_value = _vertex(halves[:, at], halves[:, at + 1], halves[:, at + 2])
+    miss = jnp.maximum(score[at], jnp.max(each_value))
+    shift = jnp.abs(each_offset[0] - each_offset[1])
+    growth = jnp.abs(gain[at + 1] - 1.0) < _STEADY * (at + 1) / lags
+    steady = growth & (shift < _SHIFT * (at + 1))
+    return _Return(at + 1 + offset[at], (miss < _TORUS) & steady, miss)
+
+
+def _is_circle(d: Float[Array, " lags"], miss: Float[Array, ""], period: Float[Array, ""]) -> Bool[Array, ""]:
+    """Whether the window returns closely enough for one frequency, at ``miss`` and at the last multiple of ``period``."""
+    lags = d.shape[0]
+    # A return between two rounds misses by up to half a round of motion, most at sharp edges; and the lags are too few
+    # for a fast rotation to return more closely than to about one part in their number.
+    allowed = jnp.clip(0.6 * d[1], min(max(1e-3, 80.0 / lags**2), _CIRCLE), _CIRCLE)
+    last = jnp.round(jnp.floor((lags - 2) / period) * period).astype(jnp.int32)
+    around = jnp.clip(last + np.arange(-1, 2), 1, lags - 2)
+    again = jnp.min(_vertex(d[around - 1], d[around], d[around + 1])[1])
+    # Between rounds a fast rotation is out of reach, and there the multiples were compared by `_near_return`.
+    return (miss < allowed) & ((period < 16) | (again < allowed))
+
+
+def _line_energy(x: Float[Array, "n K"], length: Float[Array, ""]) -> Float[Array, " lines"]:
+    """Shares of energy at k/length turns per round, k = 1..L/2, of the first ``length`` rounds (chirp z-transform)."""
+    n = x.shape[0]
+    rounds, lines = n // 2 + 1, n // 4 + 1
+    size = 1 << int(np.ceil(np.log2(rounds + lines)))
+    length = jnp.maximum(length, 2.0)
+
+    def chirp(index: np.ndarray) -> Array:
+        # kt = (k² + t² - (k-t)²)/2; the phase is reduced before it is scaled, to keep its digits.
+        return jnp.exp(-1j * jnp.pi * jnp.mod(index.astype(float) ** 2, 2 * length) / length)
+
+    t, k = np.arange(rounds), np.arange(lines)
+    kernel = jnp.zeros(size, chirp(t).dtype).at[: max(rounds, lines)].set(jnp.conj(chirp(np.arange(max(rounds, lines)))))
+    kernel = kernel.at[size - rounds + 1 :].set(jnp.conj(chirp(np.arange(rounds - 1, 0, -1))))
+    kernel, start = jnp.fft.fft(kernel), chirp(t) * (t < jnp.round(length))
+
+    def add(total: Array, column: Array) -> tuple[Array, None]:
+        transform = jnp.fft.ifft(jnp.fft.fft(start * column[:rounds], size) * kernel)[:lines]
+        return total + jnp.abs(transform) ** 2, None
+
+    energy, _ = jax.lax.scan(add, jnp.zeros(lines, x.dtype), x.T)
+    energy = jnp.where((k >= 1) & (k <= jnp.round(length) / 2), energy, 0.0)[1:]
+    return energy / jnp.maximum(jnp.sum(energy), jnp.finfo(x.dtype).tiny)
+
+
+@functools.cache
+def _divides(lines: int) -> np.ndarray:
+    """[g, k] = 1 where g+1 divides k+1."""
+    index = np.arange(1, lines + 1)
+    return (index[None, :] % index[:, None] == 0).astype(np.float32)
+
+
+def _turns(
+    energy: Float[Array, " lines"], length: Float[Array, ""], exact: Bool[Array, ""]
+) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    """How many turns the return takes, the largest g of whose multiples the lines consist, and whether g itself is one.
+
+    A slow subharmonic of an exact return is real however weak, so there g must have no factor in common with the lag.
+    Harmonics of a fast rotation fold back at half a turn per round: they are looked for at multiples of the strongest.
+    """
+    lines = energy.shape[0]
+    g = np.arange(1, lines + 1)
+    held = jnp.asarray(_divides(lines), energy.dtype) @ energy
+    whole = jnp.round(length).astype(jnp.int32)
+    fits = (held > _LINES) & (~exact | (jnp.gcd(g.astype(np.int32), whole) == 1))
+    turns = lines - jnp.argmax(fits[::-1])
+    strongest = jnp.argmax(energy) + 1
+    order = np.arange(1, 9)
+    folded = jnp.mod(order * strongest, whole)
+    folded = jnp.minimum(folded, whole - folded)
+    used = (order <= whole / turns / 8) & (folded >= 1)
+    harmonics = jnp.zeros(lines + 1, bool).at[jnp.where(used, folded, 0)].set(True)[1:]
+    rotates = jnp.sum(jnp.where(harmonics, energy, 0.0)) > _LINES
+    turns = jnp.where(rotates, strongest, turns)
+    return turns.astype(energy.dtype), energy[turns - 1] > 1.0 - _LINES

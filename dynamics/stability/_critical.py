@@ -1,0 +1,232 @@
+"""Where a fixed point gains or loses stability along a parameter."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import jax.numpy as jnp
+import numpy as np
+from scipy.optimize import brentq
+
+from .._numerics import centre, log_softmax
+from .._parameters import parameters, replace, resolve
+from ..objectives import DPO, IPO
+from ..rounds import RoundMap, SelfSampling
+from ._branch import Branch, Point
+from ._fixed_points import interior, polish
+from ._local import check_deterministic, gauge_basis
+from ._normal_form import first_lyapunov_coefficient
+
+UNIT_SHARE = (0.0, 1.0 - 1e-6)  # alpha = 1 has no branch of interior fixed points in general
+
+
+@dataclasses.dataclass(frozen=True)
+class Crossing:
+    """A value of a parameter at which the spectral radius of the followed fixed point passes 1.
+
+    Attributes:
+        parameter: full path of the parameter.
+        value: where.
+        kind: "Neimark–Sacker" (a complex pair), "flip" (at -1), "fold" (at +1, the branch turns back) or "branch point".
+        direction: "loses stability" or "gains stability", as the parameter grows; at a fold, whether the attracting one
+            of the two points that meet there disappears or appears.
+        rotation_number: |arg|/2pi of the crossing eigenvalue, turns per round in [0, 1/2].
+        criticality: "supercritical", "subcritical", or None where not defined (resonances; other kinds).
+        criticality_source: the statement that gives it, or how it was computed.
+        log_policy: the fixed point there, ``(K,)``, in nats.
+    """
+
+    parameter: str
+    value: float
+    kind: str
+    direction: str
+    rotation_number: float
+    criticality: str | None
+    criticality_source: str | None
+    log_policy: np.ndarray
+
+
+def default_bounds(process: RoundMap, path: str) -> tuple[float, float]:
+    """The range searched unless one is given: shares over [0, 1), beta over eight decades around its value."""
+    value = float(parameters(process)[path])
+    if path in ("alpha", "lam"):
+        return UNIT_SHARE if path == "alpha" else (0.0, 1.0)
+    if value <= 0:
+        raise ValueError(f"{path} = {value:g} has no default range; pass bounds=(low, high).")
+    return value / 1e4, value * 1e4
+
+
+def critical(
+    process: RoundMap, parameter: str, bounds: tuple[float, float] | None = None
+) -> tuple[Crossing, ...]:
+    """All s with rho(J(z*(s), s)) = 1 along the branch of fixed points z*(s) through the process's own, ascending.
+
+    Args:
+        process: a deterministic ``RoundMap``; its fixed point at the parameter's present value is followed.
+        parameter: name or dotted path of a scalar parameter: "alpha", "lam", "beta".
+        bounds: (low, high) to follow it over; default [0, 1) for shares and beta·[1e-4, 1e4].
+
+    Returns:
+        Crossings in ascending order of value; empty where stability never changes.
+
+    Raises:
+        ValueError: an unknown or non-scalar parameter, bounds that are not low < high or leave its range.
+        RuntimeError: no fixed point was found to follow.
+
+    Source: [derived]; agrees with the closed thresholds at uniform to 1e-8 ([paper] Chen26 for IPO on the 3-cycle).
+    """
+    branch, low, high = _branch(process, parameter, bounds)
+    found: dict[float, Crossing] = {}
+    start = _start(branch, low, high)
+    for direction in (1, -1):
+        for crossing in _crossings(branch, start, direction, low, high):
+            found[round(crossing.value, 14)] = crossing
+    return tuple(found[value] for value in sorted(found))
+
+
+def first_crossing(
+    process: RoundMap, parameter: str, bounds: tuple[float, float], *, downward: bool = False
+) -> Crossing | None:
+    """The first s with rho = 1 on the branch that starts at ``bounds[0]`` (``bounds[1]`` when ``downward``), or None.
+
+    Coming down from a large beta, where rounds contract, this is the beta at which they lose stability; it stops there, so
+    it is cheaper than ``critical``. Arguments and errors as there.
+    """
+    branch, low, high = _branch(process, parameter, bounds)
+    end = high if downward else low
+    z = fixed_point_near_start(replace(process, {branch.path: jnp.asarray(end)}))
+    start = None if z is None else branch.at(z, end)
+    if start is None:
+        raise RuntimeError(f"no fixed point was found at {parameter} = {end:g}; pass other bounds.")
+    return next(_crossings(branch, start, -1 if downward else 1, low, high), None)
+
+
+def _branch(
+    process: RoundMap, parameter: str, bounds: tuple[float, float] | None
+) -> tuple[Branch, float, float]:
+    check_deterministic(process)
+    path = resolve(process, parameter)
+    if np.ndim(parameters(process)[path]) != 0:
+        raise ValueError(f"{parameter!r} is not a single number; follow alpha, lam or beta.")
+    low, high = default_bounds(process, path) if bounds is None else (float(bounds[0]), float(bounds[1]))
+    if not low < high:
+        raise ValueError(f"bounds = ({low:g}, {high:g}); pass (low, high) with low < high.")
+    process.check_parameter(path, np.array([low, high]))
+    return Branch(process, path, log=path.rsplit(".", 1)[-1] == "beta" and low > 0), low, high
+
+
+def _crossings(branch: Branch, start: Point, direction: int, low: float, high: float) -> Iterator[Crossing]:
+    previous = start
+    for point in branch.walk(start, direction, branch.scale.inward(low), branch.scale.inward(high)):
+        if (previous.radius > 1) != (point.radius > 1):
+            yield _crossing(branch, previous, point)
+        previous = point
+
+
+def fixed_point_near_start(process: RoundMap) -> np.ndarray | None:
+    """Logits of the fixed point that Newton's method reaches from the process's start, or of the first found elsewhere."""
+    try:
+        z, converged = polish(process, np.asarray(centre(process.log_start())))
+    except ValueError:  # an offline sampler with zeros is no start
+        converged, z = False, np.empty(0)
+    if converged:
+        return z
+    found = interior(process, 32)
+    return found[0] if found else _through_sampling(process)
+
+
+def _through_sampling(process: RoundMap) -> np.ndarray | None:
+    """The fixed point on the branch that starts at lam = 0, where it is explicit."""
+    if not isinstance(process, SelfSampling) or float(process.alpha) >= 1:
+        return None
+    offline = replace(process, {"lam": jnp.asarray(0.0)})
+    f, _ = process.objective.solve(process.preference, process.log_offline)
+    z = np.asarray(centre(process.log_reference + f / (process.objective.beta * (1 - process.alpha))))
+    branch = Branch(offline, "lam", log=False)
+    point = branch.at(z, 0.0)
+    target = float(process.lam)
+    if point is None or target == 0.0:
+        return z if target == 0.0 else None
+    for point in branch.walk(point, 1, 0.0, target):  # noqa: B007 - the last point is what is wanted
+        pass
+    return gauge_basis(process.num_responses) @ point.x[:-1] if point.s == target else None
+
+
+def _start(branch: Branch, low: float, high: float) -> Point:
+    process, path = branch.process, branch.path
+    now = float(np.clip(float(parameters(process)[path]), low, high))
+    # Where the present value has no fixed point, an end of the range may: rounds contract at large beta and small shares.
+    for value in (now, high if branch.scale.log else low, (low + high) / 2):
+        z = fixed_point_near_start(replace(process, {path: jnp.asarray(value)}))
+        point = None if z is None else branch.at(z, value)
+        if point is not None:
+            return point
+    raise RuntimeError(f"no fixed point was found for {path} in [{low:g}, {high:g}]; pass narrower bounds.")
+
+
+def _crossing(branch: Branch, a: Point, b: Point) -> Crossing:
+    process, path = branch.process, branch.path
+    chord = b.x - a.x
+    normal = chord / np.linalg.norm(chord)
+
+    def at(t: float) -> Point:
+        point = branch.correct(a.x + t * chord, normal)
+        return (a if t < 0.5 else b) if point is None else point
+
+    ends = {0.0: a, 1.0: b}
+    t = brentq(lambda t: (ends[t] if t in ends else at(t)).radius - 1.0, 0.0, 1.0, xtol=1e-15, rtol=8.9e-16)
+    point = at(float(t))  # pyright: ignore[reportArgumentType]
+    value = branch.scale.outward(point.s)
+    lead = point.eigenvalues[np.argmax(np.abs(point.eigenvalues))]
+    turned = (a.tangent[-1] > 0) != (b.tangent[-1] > 0)
+    kind = _kind(lead, turned)
+    # At a fold one attracting point is born or dies: along the walk the parameter turns back there from its extreme.
+    loses = a.tangent[-1] > 0 if kind == "fold" else (b.radius > a.radius) == (b.s > a.s)
+    z = gauge_basis(process.num_responses) @ point.x[:-1]
+    there = replace(process, {path: jnp.asarray(value)})
+    criticality, source = criticality_of(there, z) if kind == "Neimark–Sacker" else (None, None)
+    return Crossing(
+        parameter=path,
+        value=value,
+        kind=kind,
+        direction="loses stability" if loses else "gains stability",
+        rotation_number=float(abs(np.angle(lead)) / (2 * np.pi)),
+        criticality=criticality,
+        criticality_source=source,
+        log_policy=np.asarray(log_softmax(jnp.asarray(z))),
+    )
+
+
+def _kind(lead: complex, turned: bool) -> str:
+    if abs(lead.imag) > 1e-7:
+        return "Neimark–Sacker"
+    if lead.real < 0:
+        return "flip"
+    return "fold" if turned else "branch point"
+
+
+def criticality_of(process: RoundMap, z: np.ndarray) -> tuple[str | None, str | None]:
+    """Super- or subcritical, from the closed form on the uniform 3-cycle, else from the first Lyapunov coefficient."""
+    closed = _closed_form(process)
+    if closed is not None:
+        return closed, "statement 7.5 [derived]"
+    coefficient = first_lyapunov_coefficient(process, z)
+    if coefficient is None:
+        return None, "strong resonance: the normal form does not decide"
+    return ("supercritical" if coefficient < 0 else "subcritical"), f"first Lyapunov coefficient {coefficient:.3g}, computed"
+
+
+def _closed_form(process: RoundMap) -> str | None:
+    if not isinstance(process, SelfSampling) or process.num_responses != 3 or not 0 < float(process.alpha) < 1:
+        return None
+    uniform = all(np.ptp(np.asarray(p)) < 1e-12 for p in (process.log_reference, process.log_offline))
+    A = np.asarray(process.preference) - 0.5
+    if not uniform or np.abs(A.sum(axis=1)).max() > 1e-12:
+        return None
+    if isinstance(process.objective, IPO):
+        return "supercritical"
+    pull = abs(A[0, 1]) * float(process.lam)
+    if not isinstance(process.objective, DPO) or abs(pull - np.sqrt(3) / 4) < 1e-9:
+        return None
+    return "subcritical" if pull > np.sqrt(3) / 4 else "supercritical"

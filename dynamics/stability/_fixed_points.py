@@ -1,0 +1,125 @@
+"""All fixed points that Newton's method finds from fixed, well spread starts."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+from scipy.stats import qmc
+
+from .._numerics import centre, log_softmax
+from ..rounds import RoundMap, SelfSampling
+from ._local import gauge_basis, step
+
+NEWTON_STEPS = 80
+SHORTENINGS = 0.5 ** jnp.arange(12)
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedPoint:
+    """A policy that a round maps to itself, and the spectrum of the round there.
+
+    Attributes:
+        log_policy: log pi, ``(K,)``, in nats; None at a vertex (alpha = 1), where ``vertex`` names the response.
+        residual: largest |F(z) - z|, in nats of centred logits.
+        eigenvalues: of the Jacobian in centred logits, ``(K-1,)``; at a vertex the transversal multipliers.
+        spectral_radius: rho, their largest modulus.
+        rotation_number: |arg|/2pi of the leading eigenvalue, turns per round in [0, 1/2].
+        vertex: index of the response, or None for an interior point.
+    """
+
+    log_policy: np.ndarray | None
+    residual: float
+    eigenvalues: np.ndarray
+    spectral_radius: float
+    rotation_number: float
+    vertex: int | None = None
+
+    @property
+    def multipliers(self) -> np.ndarray:
+        """The eigenvalues, by the name they have at a vertex: growth of pi_j/pi_w per round, one for each j ≠ w."""
+        return self.eigenvalues
+
+
+class _Search(NamedTuple):
+    z: Float[Array, " K"]
+    residual: Float[Array, " K"]
+
+
+def low_discrepancy_policies(size: int, count: int) -> np.ndarray:
+    """``(count, K)`` log-policies: Sobol points as exponentials, half of them spread over the simplex and half at its edges."""
+    unit = qmc.Sobol(size, scramble=True, rng=np.random.default_rng(0)).random(count)
+    weights = -np.log(np.clip(unit, 1e-12, 1 - 1e-12))
+    weights[1::2] **= 4
+    return np.log(weights / weights.sum(axis=1, keepdims=True))
+
+
+def starts(process: RoundMap, count: int) -> Float[Array, "starts K"]:
+    """Logits to start from: spread policies, near-vertex ones, the process's own, and where each would settle.
+
+    For SelfSampling every fixed point with alpha < 1 is log ref + f(mu)/(beta(1-alpha)) at its own mu; that image of the
+    spread policies covers the region where fixed points can be, however large 1/(beta(1-alpha)) is.
+    """
+    size = process.num_responses
+    spread = low_discrepancy_policies(size, count)
+    corners = np.concatenate([s * np.eye(size) for s in (2.0, 12.0)])
+    edges = 20.0 * (np.eye(size)[:, None] + np.eye(size)[None, :])[np.triu_indices(size, 1)][: 2 * size]
+    plain = jnp.concatenate([jnp.asarray(spread), jnp.asarray(corners), jnp.asarray(edges)])
+    if not isinstance(process, SelfSampling) or float(process.alpha) >= 1:
+        return centre(plain)
+    return jnp.concatenate([centre(plain), _settled(process, plain)])
+
+
+@eqx.filter_jit
+def _settled(process: SelfSampling, logits: Float[Array, "starts K"]) -> Float[Array, "starts K"]:
+    def one(z: Float[Array, " K"]) -> Float[Array, " K"]:
+        f, _ = process.objective.solve(process.preference, process.log_sampler(log_softmax(z)))
+        return centre(process.log_reference + f / (process.objective.beta * (1 - process.alpha)))
+
+    return jax.vmap(one)(logits)
+
+
+@eqx.filter_jit
+def _newton(process: RoundMap, logits: Float[Array, "starts K"]) -> tuple[Float[Array, "starts K"], Bool[Array, " starts"]]:
+    basis = jnp.asarray(gauge_basis(process.num_responses))
+    move = lambda y: basis.T @ (step(process, basis @ y) - basis @ y)
+
+    def improve(y: Array, _: None) -> tuple[Array, None]:
+        g = move(y)
+        direction = jnp.linalg.solve(jax.jacfwd(move)(y), -g)
+        direction = jnp.where(jnp.all(jnp.isfinite(direction)), direction, g)
+        tried = y + SHORTENINGS[:, None] * direction
+        size = jnp.linalg.norm(jax.vmap(move)(tried), axis=1)
+        best = jnp.argmin(jnp.where(jnp.isnan(size), jnp.inf, size))
+        return jnp.where(size[best] < jnp.linalg.norm(g), tried[best], y), None
+
+    def one(z: Array) -> tuple[Array, Array]:
+        y, _ = jax.lax.scan(improve, basis.T @ z, None, length=NEWTON_STEPS)
+        z = basis @ y
+        error = jnp.max(jnp.abs(step(process, z) - z))
+        return z, error <= 1e-11 * (1.0 + jnp.max(jnp.abs(z)))
+
+    return jax.vmap(one)(logits)
+
+
+def interior(process: RoundMap, count: int) -> list[np.ndarray]:
+    """Distinct fixed points' logits, ``(K,)`` each, in the order of the starts that reached them."""
+    z, converged = _newton(process, starts(process, count))
+    found: list[np.ndarray] = []
+    for candidate in np.asarray(z)[np.asarray(converged)]:
+        log_policy = np.asarray(log_softmax(jnp.asarray(candidate)))
+        near = (np.abs(log_policy - np.asarray(log_softmax(jnp.asarray(other)))) for other in found)
+        if not any((gap <= 1e-6 * (1 + np.abs(log_policy))).all() for gap in near):
+            found.append(candidate)
+    return found
+
+
+def polish(process: RoundMap, logits: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Newton's method from one start."""
+    z, converged = _newton(process, jnp.asarray(logits)[None])
+    return np.asarray(z[0]), bool(converged[0])

@@ -1,0 +1,92 @@
+"""The report of an analysis: plain values, printed for people or dumped as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+import numpy as np
+
+from ._certificate import ContractionRate
+from ._fixed_points import FixedPoint
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What ``analyze`` found.
+
+    Attributes:
+        fixed_points: interior ones by spectral radius, then (alpha = 1) the vertices.
+        contraction_rate: the best proven rate and the statement that gives it, or None where none speaks.
+        lyapunov_exponent: mean log growth of a small displacement along the orbit, per round.
+        period: rounds per turn of the orbit, or None.
+        verdict: "collapsed", "converged", "oscillating" or "undecided": of the orbit from ``log_initial``.
+        reason: one sentence: what was seen, against which thresholds, and what the fixed points say.
+        basins: share of well spread starts per verdict; every share ran ``rounds`` rounds.
+        certificate: "proven stable", "proven unstable", "unstable at every fixed point found" or "none".
+        certificate_reason: what the certificate rests on.
+        numbers: the statistics behind the verdict.
+        log_initial: the start of the orbit, ``(K,)``, in nats.
+        rounds: length of the orbit judged.
+    """
+
+    fixed_points: tuple[FixedPoint, ...]
+    contraction_rate: ContractionRate | None
+    lyapunov_exponent: float
+    period: float | None
+    verdict: str
+    reason: str
+    basins: dict[str, float]
+    certificate: str
+    certificate_reason: str
+    numbers: dict[str, float]
+    log_initial: np.ndarray
+    rounds: int
+
+    @property
+    def spectral_radius(self) -> float | None:
+        """The smallest spectral radius among the fixed points found, or None without any."""
+        return min((point.spectral_radius for point in self.fixed_points), default=None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as JSON-ready values; numbers that do not exist are null."""
+        return _plain(dataclasses.asdict(self))
+
+    def __str__(self) -> str:
+        rate = self.contraction_rate
+        lines = [
+            f"verdict       {self.verdict}",
+            f"reason        {self.reason}",
+            f"certificate   {self.certificate} ({self.certificate_reason})",
+            "contraction   " + ("no theorem applies" if rate is None else f"{rate.rate:.6f} per round, {rate.statement}"),
+            f"Lyapunov      {self.lyapunov_exponent:+.6f} per round",
+            "basins        " + ", ".join(f"{share:.0%} {verdict}" for verdict, share in self.basins.items()),
+        ]
+        lines += [f"fixed point   {_describe(point)}" for point in self.fixed_points] or ["fixed point   none found"]
+        return "\n".join(lines)
+
+
+def _describe(point: FixedPoint) -> str:
+    turn = f", rotation number {point.rotation_number:.4f}" if point.rotation_number > 0 else ""
+    if point.log_policy is None:
+        return f"vertex {point.vertex}, largest transversal multiplier {point.spectral_radius:.6g}"
+    top = np.argsort(-point.log_policy)[:4]
+    share = ", ".join(f"{i}: {math.exp(point.log_policy[i]):.3g}" for i in top)
+    return f"pi = {{{share}{', …' if len(point.log_policy) > 4 else ''}}}, spectral radius {point.spectral_radius:.6f}{turn}"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(k): _plain(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(v) for v in value]
+    if isinstance(value, np.ndarray):
+        return {"re": _plain(value.real.tolist()), "im": _plain(value.imag.tolist())} if np.iscomplexobj(value) else _plain(
+            value.tolist()
+        )
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,88 @@
+"""The smallest change of one parameter that makes a process stable."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+
+from .._numerics import log_softmax
+from .._parameters import parameters, replace
+from ..rounds import RoundMap
+from ._critical import critical, fixed_point_near_start
+from ._local import BOUNDARY, check_deterministic, spectral_radius
+
+CANDIDATES = ("alpha", "lam", "objective.beta")
+MARGIN = 0.01  # of the change, past the threshold, where the radius is 1 and nothing is decided
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """Moving ``parameter`` from ``value`` past ``threshold`` makes the followed fixed point stable.
+
+    Attributes:
+        parameter: full path.
+        value: what it is now.
+        threshold: where the spectral radius is 1.
+        suggested: 1% of the change beyond the threshold; ``spectral_radius`` is the radius there.
+        change: |Δ| for shares, |Δ log| for others: what suggestions are ordered by.
+    """
+
+    parameter: str
+    value: float
+    threshold: float
+    suggested: float
+    spectral_radius: float
+    change: float
+
+    def __str__(self) -> str:
+        return (
+            f"{self.parameter}: {self.value:.6g} → {self.suggested:.6g} (threshold {self.threshold:.8g}, "
+            f"spectral radius there {self.spectral_radius:.6f})"
+        )
+
+
+def suggest(process: RoundMap) -> tuple[Suggestion, ...]:
+    """For each of alpha, lam and beta the nearest value with rho < 1, the smallest change first.
+
+    Args:
+        process: a deterministic ``RoundMap``; whichever of the three parameters it has are tried, one at a time.
+
+    Returns:
+        Suggestions ordered by size of change; empty when the process is stable already or no single one of them helps.
+
+    Source: [derived], from the crossings of ``critical``.
+    """
+    check_deterministic(process)
+    z = fixed_point_near_start(process)
+    if z is not None and float(spectral_radius(process, _log_policy(z))) < 1 - BOUNDARY:
+        return ()
+    found = (_nearest(process, path) for path in CANDIDATES if path in parameters(process))
+    return tuple(sorted((s for s in found if s is not None), key=lambda s: s.change))
+
+
+def _log_policy(z: np.ndarray) -> np.ndarray:
+    return np.asarray(log_softmax(jnp.asarray(z)))
+
+
+def _nearest(process: RoundMap, path: str) -> Suggestion | None:
+    now = float(parameters(process)[path])
+    share = path in ("alpha", "lam")
+    distance = lambda v: abs(v - now) if share else abs(np.log(v / now))
+    try:
+        crossings = critical(process, path)
+    except RuntimeError:
+        return None
+    for crossing in sorted(crossings, key=lambda c: distance(c.value)):
+        # Stable lies beyond the threshold, as seen from here, where stability is lost on the way back.
+        if (crossing.value < now) != (crossing.direction == "loses stability"):
+            continue
+        beyond = crossing.value + MARGIN * (crossing.value - now)
+        beyond = float(np.clip(beyond, 0.0, 1.0)) if share else float(beyond)
+        there = replace(process, {path: jnp.asarray(beyond)})
+        z = fixed_point_near_start(there)
+        radius = np.inf if z is None else float(spectral_radius(there, _log_policy(z)))
+        if radius < 1 - BOUNDARY:
+            return Suggestion(path, now, crossing.value, beyond, radius, float(distance(beyond)))
+    return None

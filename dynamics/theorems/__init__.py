@@ -1,0 +1,75 @@
+"""Theorems as executable statements: ``theorem(**inputs)`` → ``Bound``; ``theorem.draw(key, n)`` → instances.
+
+Nothing here runs a simulator: a bound and a trajectory that agree are evidence for each other. ``all()`` lists every
+theorem by name; each is also an attribute of this module.
+"""
+
+from __future__ import annotations
+
+from ._bound import Bound, Theorem, registered
+from .collapse import certain_collapse, collapse, collapse_entropy, entropy_decreases
+from .convergence import (
+    contraction,
+    divergence_on_policy,
+    global_convergence,
+    matched_link,
+    span_contraction,
+    universal_contraction,
+)
+from .iteration import (
+    centred_contraction,
+    fixed_point_jacobian,
+    published_contraction,
+    uniform_spectrum,
+    uniform_threshold,
+    vertex_multipliers,
+)
+from .optima import (
+    bradley_terry_residual,
+    no_universal_sampler,
+    sampler_independence,
+    sampler_independence_ipo,
+    too_few_samplers,
+)
+from .ranking import order_preservation, order_reversal, same_ranking, skewed_sampling
+from .spectrum import onset_amplitude, spectrum, spectrum_dpo, uniqueness
+
+__all__ = [
+    "Bound",
+    "Theorem",
+    "all",
+    "bradley_terry_residual",
+    "centred_contraction",
+    "certain_collapse",
+    "collapse",
+    "collapse_entropy",
+    "contraction",
+    "divergence_on_policy",
+    "entropy_decreases",
+    "fixed_point_jacobian",
+    "global_convergence",
+    "matched_link",
+    "no_universal_sampler",
+    "onset_amplitude",
+    "order_preservation",
+    "order_reversal",
+    "published_contraction",
+    "same_ranking",
+    "sampler_independence",
+    "sampler_independence_ipo",
+    "skewed_sampling",
+    "span_contraction",
+    "spectrum",
+    "spectrum_dpo",
+    "too_few_samplers",
+    "uniform_spectrum",
+    "uniform_threshold",
+    "uniqueness",
+    "universal_contraction",
+    "vertex_multipliers",
+]
+
+
+def all() -> dict[str, Theorem]:
+    """Every theorem by its name, in the order of the sections they come from."""
+    return registered()

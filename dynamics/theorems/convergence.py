@@ -1,0 +1,161 @@
+"""Statements on where iterated alignment ends from every start (statements 7.2, 7.3, 7.6 and 7.7)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from . import _algebra as al
+from ._bound import Claim, theorem
+from ._source import Source, log_policy, log_sampler, matrix, positive
+from .iteration import contracting
+
+_PAIR = "C(log F(pi) - log F(pi')) and C(log pi - log pi') for any two policies, F one round of IPO; pi' may be pi*"
+
+
+def _half_norm(P: np.ndarray) -> float:
+    return al.norm(al.centred(al.skew(P))) / 2
+
+
+@theorem(
+    source="[derived] statement 7.2",
+    statement="Under IPO with alpha < 1 and g² = alpha² + (lam ‖CAC‖₂/(2 beta))² < 1, KL(pi*‖pi_{t+1}) ≤ max(alpha, "
+    "g²) KL(pi*‖pi_t) from every interior start.",
+    quantity="KL(pi*‖pi_{t+1})/KL(pi*‖pi_t), pi* the fixed point, one round of IPO",
+    strength="tight",
+    build=lambda source: contracting(source, _half_norm, lambda alpha: np.sqrt((1 - alpha) * (1 + alpha))),
+)
+def global_convergence(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
+    """Phi = KL(pi*‖pi) is convex and ½-smooth in the logits; attained at lam = 0 as the start tends to a vertex."""
+    x = lam * _half_norm(P) / beta
+    g2 = alpha**2 + x**2
+    return Claim(0.0, max(alpha, g2), {"alpha < 1": alpha < 1, "g² < 1": g2 < 1})
+
+
+@theorem(
+    source="[derived] statement 7.3, 2-norm",
+    statement="With x = lam ‖CAC‖₂/(2 beta) < 1 - alpha² rounds of IPO contract at rate x/2 + √(alpha² + x²/4) in "
+    "the 2-norm.",
+    quantity=f"ratio of the 2-norms of {_PAIR}",
+    strength="tight",
+    build=lambda source: contracting(source, _half_norm, lambda alpha: (1 - alpha) * (1 + alpha)),
+)
+def contraction(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
+    """The norm of alpha I + (lam/beta) CAC Sigma, Sigma ≤ 1/2; attained on the 3-cycle next to the middle of an
+    edge.
+    """
+    x = lam * _half_norm(P) / beta
+    return Claim(0.0, x / 2 + np.hypot(alpha, x / 2), {"x < 1 - alpha²": x < (1 - alpha) * (1 + alpha)})
+
+
+def _row_span(P: np.ndarray) -> float:
+    """D = max_ij span_k (A_ik - A_jk)."""
+    A = al.skew(P)
+    return float(np.ptp(A[:, None, :] - A[None, :, :], axis=2).max())
+
+
+@theorem(
+    source="[derived] statement 7.3, span norm",
+    statement="With D = max_ij span_k(A_ik - A_jk), alpha + (lam/(4 beta)) D < 1 contracts rounds of IPO at that "
+    "rate in the span.",
+    quantity=f"ratio of the spans (max - min) of {_PAIR}",
+    strength="tight",
+    build=lambda source: contracting(source, lambda P: _row_span(P) / 4, lambda alpha: 1 - alpha),
+)
+def span_contraction(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
+    """‖Sigma d‖₁ ≤ span(d)/2, and a difference of rows of A turns that into at most D/2 times it."""
+    rate = alpha + lam / (4 * beta) * _row_span(P)
+    return Claim(0.0, rate, {"rate < 1": rate < 1})
+
+
+@theorem(
+    source="[derived] statement 7.3, for every P and K",
+    statement="alpha + lam/(2 beta) < 1 makes rounds of IPO converge for every P and K, at that rate in the span.",
+    quantity=f"ratio of the spans (max - min) of {_PAIR}",
+    strength="tight",
+    build=lambda source: contracting(source, lambda P: 0.5, lambda alpha: 1 - alpha),
+)
+def universal_contraction(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
+    """D ≤ 2; approached where two rows of P differ by 1 in one column and by -1 in another."""
+    rate = alpha + lam / (2 * beta)
+    return Claim(0.0, rate, {"rate < 1": rate < 1})
+
+
+def _matched(source: Source) -> dict[str, Any]:
+    K = source.integer(2, 6)
+    objective = source.choice(("ipo", "dpo"))
+    return {
+        "P": matrix(source, K, ("linear",) if objective == "ipo" else ("bradley-terry",)),
+        "alpha": source.number(0.0, 1.0),
+        "lam": source.number(0.0, 1.0),
+        "beta": positive(source, 1e-2, 1e2),
+        "log_reference": log_policy(source, K, (0.0, 1.0, 30.0)),
+        "log_offline": log_sampler(source, K),
+        "log_initial": log_policy(source, K, (0.0, 1.0, 30.0)),
+        "rounds": source.choice((0, 1, 2, 20, 200)),
+        "objective": objective,
+    }
+
+
+@theorem(
+    source="[derived] statement 7.6",
+    statement="Where the loss matches the link, P_ij = 1/2 + x_i - x_j under IPO or logit P_ij = x_i - x_j under "
+    "DPO, rounds are linear in logs: z_t = C[alpha^t z_0 + (1-alpha^t) log ref + G_t x/beta], and converge for every "
+    "alpha < 1.",
+    quantity="C log pi_t after `rounds` rounds from log_initial, shape (K,)",
+    strength="tight",
+    build=_matched,
+)
+def matched_link(
+    P: np.ndarray,
+    alpha: float,
+    lam: float,
+    beta: float,
+    log_reference: np.ndarray,
+    log_offline: np.ndarray,
+    log_initial: np.ndarray,
+    rounds: int,
+    objective: str = "ipo",
+) -> Claim:
+    """The reward x is the same under every sampler, so lam and log_offline do not enter."""
+    if objective == "dpo" and not ((P > 0) & (P < 1)).all():
+        return Claim(np.full(len(P), -np.inf), np.inf, {"P matches the objective's link": False})
+    link = al.skew(P) if objective == "ipo" else al.logit(P)
+    x = link.mean(axis=1)
+    matches = bool(np.abs(link - al.pairwise_difference(x)).max() <= al.ROUNDING)
+    left, gone, G = al.geometric(alpha, rounds)
+    z = al.centre(left * log_initial + gone * log_reference + G * x / beta)
+    return Claim(z, z, {"P matches the objective's link": matches})
+
+
+def _stationary(source: Source) -> dict[str, Any]:
+    """A skew A with A p = 0: any skew form on the complement of p, at K = 3 the cross product with p."""
+    K = source.integer(2, 5)
+    log_stationary = log_policy(source, K, (0.0, 1.0, 3.0))
+    free = al.null_space(np.exp(log_stationary)[None, :])
+    B = np.array([[source.number(-1.0, 1.0) for _ in range(K - 1)] for _ in range(K - 1)])
+    A = free @ (B - B.T) @ free.T
+    A = A * source.number(1e-3, 0.499) / max(np.abs(A).max(), 1e-12)
+    near = source.choice((False, True))
+    log_pi = log_stationary if near else log_policy(source, K, (1.0, 0.0, 5.0))
+    P = 0.5 + (A - A.T) / 2
+    return {"P": P, "beta": positive(source, 1e-1, 1e2), "log_pi": log_pi, "log_stationary": log_stationary}
+
+
+@theorem(
+    source="[derived] statement 7.7",
+    statement="At alpha = lam = 1 under IPO, with an interior p such that A p = 0, KL(p‖pi_{t+1}) - KL(p‖pi_t) = log "
+    "Σ pi e^u lies in [0, span(u)²/8], u = A pi/beta: it never decreases, and no beta stabilises p.",
+    quantity="KL(p‖pi_{t+1}) - KL(p‖pi_t), p = exp(log_stationary), one round at alpha = lam = 1, in nats",
+    strength="tight",
+    build=_stationary,
+)
+def divergence_on_policy(P: np.ndarray, beta: float, log_pi: np.ndarray, log_stationary: np.ndarray) -> Claim:
+    """u has mean 0 under pi (A is skew) and under p (A p = 0); Jensen gives the lower side, Hoeffding's lemma the
+    upper.
+    """
+    A = al.skew(P)
+    u = A @ np.exp(log_pi) / beta
+    balanced = bool(np.abs(A @ np.exp(log_stationary)).max() <= al.ROUNDING)
+    return Claim(0.0, np.ptp(u) ** 2 / 8, {"A p = 0": balanced})

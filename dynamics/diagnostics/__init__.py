@@ -6,7 +6,7 @@ as a `Measure`, ``CycleStrength()``, that a run of any length carries along. `re
 A measure of one's own takes a few lines. A value at every round is a `Series`::
 
     class TopProbability(Series):
-        name: str = named("top_probability")
+        name: str = eqx.field(static=True, kw_only=True, default="top_probability")
 
         def observe(self, snapshot):
             return jnp.exp(jnp.max(snapshot.log_policy))
@@ -14,7 +14,7 @@ A measure of one's own takes a few lines. A value at every round is a `Series`::
 and one value per run is a `Measure`, pure in all three steps::
 
     class LargestStep(Measure):
-        name: str = named("largest_step")
+        name: str = eqx.field(static=True, kw_only=True, default="largest_step")
 
         def variables(self, num_responses):
             return {self.name: Variable(unit="nats", long_name="largest change of a logit in one round")}
@@ -36,8 +36,11 @@ from __future__ import annotations
 
 import difflib
 
-from ._measure import Measure, Series, Snapshot, Variable, named, replay, statistics_of
-from .series import (
+from ._convergence import ConvergenceRate, convergence_rate
+from ._measure import Measure, Series, Snapshot, Variable, replay, statistics_of
+from ._period import Amplitude, OrbitPeriod, Period, RotationNumber, amplitude, period, rotation_number
+from ._recurrence import KINDS
+from ._series import (
     EffectiveResponses,
     Entropy,
     KLToReference,
@@ -50,7 +53,7 @@ from .series import (
     reward_margin,
     top_response,
 )
-from .summaries import (
+from ._summaries import (
     CollapseRate,
     CollapseRound,
     CycleStrength,
@@ -60,6 +63,50 @@ from .summaries import (
     cycle_strength,
     final_entropy,
 )
+from ._verdict import VERDICTS, Verdict, verdict
+
+__all__ = [
+    "KINDS",
+    "MEASURES",
+    "VERDICTS",
+    "Amplitude",
+    "CollapseRate",
+    "CollapseRound",
+    "ConvergenceRate",
+    "CycleStrength",
+    "EffectiveResponses",
+    "Entropy",
+    "FinalEntropy",
+    "KLToReference",
+    "Measure",
+    "OrbitPeriod",
+    "Period",
+    "RewardMargin",
+    "RotationNumber",
+    "Series",
+    "Snapshot",
+    "TopResponse",
+    "Variable",
+    "Verdict",
+    "amplitude",
+    "collapse_rate",
+    "collapse_round",
+    "convergence_rate",
+    "cycle_strength",
+    "effective_responses",
+    "entropy",
+    "final_entropy",
+    "kl_to_reference",
+    "pair_indices",
+    "period",
+    "replay",
+    "resolve",
+    "reward_margin",
+    "rotation_number",
+    "statistics_of",
+    "top_response",
+    "verdict",
+]
 
 MEASURES: dict[str, type[Measure]] = {
     "entropy": Entropy,
@@ -69,8 +116,13 @@ MEASURES: dict[str, type[Measure]] = {
     "reward_margin": RewardMargin,
     "cycle_strength": CycleStrength,
     "final_entropy": FinalEntropy,
+    "period": OrbitPeriod,
+    "amplitude": Amplitude,
+    "rotation_number": RotationNumber,
+    "convergence_rate": ConvergenceRate,
     "collapse_round": CollapseRound,
     "collapse_rate": CollapseRate,
+    "verdict": Verdict,
 }
 """The measures that ``measure=[…]`` knows by name."""
 

@@ -31,16 +31,12 @@ class Snapshot(eqx.Module):
     beta: Float[Array, ""] | None = None
 
 
-def named(name: str) -> Any:
-    """The field that names a measure: static and by keyword only, so that positions belong to hyper-parameters."""
-    return eqx.field(static=True, kw_only=True, default=name)
-
-
 class Measure(eqx.Module):
     """Streams over the rounds of a run: ``init`` on round 0, ``update`` on every later round, ``finalize`` at the end.
 
     All three are pure and traceable; ``rounds`` is the number of rounds to come, a Python int. ``finalize`` returns an
-    array, stored under ``name``, or a dict of arrays named as in ``variables``.
+    array, stored under ``name``, or a dict of arrays named as in ``variables``. ``name`` is given by keyword, so that
+    positions belong to hyper-parameters.
     """
 
     name: str = eqx.field(static=True, kw_only=True, default="")

@@ -37,11 +37,14 @@ class _Return(NamedTuple):
     miss: Float[Array, ""]  # d there, between rounds
 
 
-def recurrence(rows: Float[Array, "n K"], tolerance: float) -> Recurrence:
-    """The kind of a window of ``n`` rows, its period and its rotation number; ``tolerance`` is the amplitude of rest."""
+def recurrence(rows: Float[Array, "n K"], rest_below: float, slack: float = 1.0) -> Recurrence:
+    """The kind of a window of ``n`` rows, its period and its rotation number.
+
+    ``rest_below`` is the amplitude of rest; ``slack`` scales how much frequency and amplitude may change.
+    """
     n, dtype = rows.shape[0], rows.dtype
     nan = jnp.asarray(jnp.nan, dtype)
-    rest = jnp.max(jnp.max(rows, 0) - jnp.min(rows, 0)) / 2 < jnp.maximum(tolerance, 8 * jnp.finfo(dtype).eps)
+    rest = jnp.max(jnp.max(rows, 0) - jnp.min(rows, 0)) / 2 < jnp.maximum(rest_below, 8 * jnp.finfo(dtype).eps)
     if n < 5:  # two turns of period 2 and one row more
         return Recurrence(nan, jnp.where(rest, CONSTANT, NOT_DETERMINABLE), nan)
     x = rows - jnp.mean(rows, axis=0)
@@ -49,9 +52,9 @@ def recurrence(rows: Float[Array, "n K"], tolerance: float) -> Recurrence:
     halves, gain = _differences(x)
     d = jnp.mean(halves, axis=0)
     lag, exact = _exact_return(d)
-    near = _near_return(d, halves, gain, np.arange(1, d.shape[0] - 1) >= d.shape[0] // 4)
+    near = _near_return(d, halves, gain, slack, np.arange(1, d.shape[0] - 1) >= d.shape[0] // 4)
     # A rotation close to a simple fraction returns early and then not again for long: 4.994 at 5 and 10, not near 500.
-    early = _near_return(d, halves, gain, np.arange(1, d.shape[0] - 1) < d.shape[0] // 4)
+    early = _near_return(d, halves, gain, slack, np.arange(1, d.shape[0] - 1) < d.shape[0] // 4)
     use_early = early.found & (early.miss < _EARLY) & ~(near.found & (near.miss < _CIRCLE))
     near = jax.tree.map(lambda a, b: jnp.where(use_early, a, b), early, near)
     length = jnp.where(exact, lag, near.lag)
@@ -117,7 +120,11 @@ def _vertex(left: Array, mid: Array, right: Array) -> tuple[Array, Array]:
 
 
 def _near_return(
-    d: Float[Array, " lags"], halves: Float[Array, "2 lags"], gain: Float[Array, " lags"], allowed: np.ndarray
+    d: Float[Array, " lags"],
+    halves: Float[Array, "2 lags"],
+    gain: Float[Array, " lags"],
+    slack: float,
+    allowed: np.ndarray,
 ) -> _Return:
     """The best return among the allowed lags. It must hold in both halves of the base, with one lag and amplitude."""
     lags = d.shape[0]
@@ -128,13 +135,14 @@ def _near_return(
     each_offset, each_value = _vertex(halves[:, at], halves[:, at + 1], halves[:, at + 2])
     miss = jnp.maximum(score[at], jnp.max(each_value))
     shift = jnp.abs(each_offset[0] - each_offset[1])
-    growth = jnp.abs(gain[at + 1] - 1.0) < _STEADY * (at + 1) / lags
-    steady = growth & (shift < _SHIFT * (at + 1))
-    return _Return(at + 1 + offset[at], (miss < _TORUS) & steady, miss)
+    growth = jnp.abs(gain[at + 1] - 1.0) < slack * _STEADY * (at + 1) / lags
+    steady = growth & (shift < slack * _SHIFT * (at + 1))
+    lag = jnp.where(jnp.isfinite(score[at]), at + 1 + offset[at], 2.0)
+    return _Return(lag, (miss < _TORUS) & steady, miss)
 
 
 def _is_circle(d: Float[Array, " lags"], miss: Float[Array, ""], period: Float[Array, ""]) -> Bool[Array, ""]:
-    """Whether the window returns closely enough for one frequency, at ``miss`` and at the last multiple of ``period``."""
+    """Whether the window returns closely enough for one frequency, by ``miss`` and at ``period``'s last multiple."""
     lags = d.shape[0]
     # A return between two rounds misses by up to half a round of motion, most at sharp edges; and the lags are too few
     # for a fast rotation to return more closely than to about one part in their number.
@@ -155,10 +163,12 @@ def _line_energy(x: Float[Array, "n K"], length: Float[Array, ""]) -> Float[Arra
 
     def chirp(index: np.ndarray) -> Array:
         # kt = (k² + t² - (k-t)²)/2; the phase is reduced before it is scaled, to keep its digits.
-        return jnp.exp(-1j * jnp.pi * jnp.mod(index.astype(float) ** 2, 2 * length) / length)
+        return jnp.exp(-1j * jnp.pi * jnp.mod(jnp.asarray(index**2, x.dtype), 2 * length) / length)
 
     t, k = np.arange(rounds), np.arange(lines)
-    kernel = jnp.zeros(size, chirp(t).dtype).at[: max(rounds, lines)].set(jnp.conj(chirp(np.arange(max(rounds, lines)))))
+    kernel = (
+        jnp.zeros(size, chirp(t).dtype).at[: max(rounds, lines)].set(jnp.conj(chirp(np.arange(max(rounds, lines)))))
+    )
     kernel = kernel.at[size - rounds + 1 :].set(jnp.conj(chirp(np.arange(rounds - 1, 0, -1))))
     kernel, start = jnp.fft.fft(kernel), chirp(t) * (t < jnp.round(length))
 

@@ -19,6 +19,8 @@ _TOLERANCE = 1e-9
 
 def host_array(value: Any, name: str) -> np.ndarray:
     """``value`` as a NumPy array of real floats in its own precision, or a ``ValueError`` that names ``name``."""
+    if not concrete(value):
+        raise ValueError(f"{name} is traced; call this outside jit, vmap and grad.")
     try:
         array = np.asarray(value)
     except ValueError:
@@ -41,7 +43,10 @@ def check_shape(shape: tuple[int, ...], name: str) -> None:
 
 
 def check_entries(array: np.ndarray, name: str) -> None:
-    """A ``ValueError`` that names the first entry, in row order, at which ``array`` is no preference matrix."""
+    """A ``ValueError`` that names the first bad entry of ``array``, in row order.
+
+    Entries that are no probabilities come before those that only do not fit the diagonal or their mirror image.
+    """
     tolerance = max(_TOLERANCE, 4.0 * float(jnp.finfo(array.dtype).eps))
     values = array.astype(np.float64)
     first = _first(~np.isfinite(values))

@@ -7,7 +7,6 @@ from typing import Literal
 
 import numpy as np
 
-from .._numerics import concrete
 from ._bradley_terry import bradley_terry_fit, strong_components
 from ._check import Numbers, host_matrix
 
@@ -75,8 +74,6 @@ def classify(P: Numbers) -> Classification:
 
     Source: Smith 1973 (sets), Fishburn 1973 (stochastic transitivity), Ford 1957 (existence of the fit).
     """
-    if not concrete(P):
-        raise ValueError("P is traced; call classify outside jit, vmap and grad.")
     matrix = host_matrix(P).astype(np.float64)
     margin = _margins(matrix)
     score = (margin > 0).sum(axis=1) + 0.5 * (margin == 0).sum(axis=1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -97,28 +99,15 @@ def transitive(K: int, *, key: Key) -> Float[Array, "{K} {K}"]:
         ValueError: K < 3.
     """
     _check_size(K, 3)
-    key, relabel = jax.random.split(key)
-
-    def draw(key: Key) -> Float[Array, "K K"]:
-        # An exact tie above the diagonal would break weak transitivity, so margins keep clear of rounding to 0.
-        tiny = 4.0 * float(jnp.finfo(float).eps)
-        return _from_upper(jax.random.uniform(key, (K, K), dtype=float, minval=tiny, maxval=0.5))
-
-    def again(state: tuple[Key, Float[Array, "K K"]]) -> tuple[Key, Float[Array, "K K"]]:
-        key, fresh = jax.random.split(state[0])
-        return key, draw(fresh)
-
-    key, fresh = jax.random.split(key)
-    _, P = jax.lax.while_loop(lambda state: _rows_ordered(state[1]), again, (key, draw(fresh)))
-    return _relabelled(P, relabel)
+    return _transitive(K, key)
 
 
 def strongly_transitive(K: int, *, key: Key, strict: bool = True) -> Float[Array, "{K} {K}"]:
-    """P_ik = 1/2 + c max(S_i,k-1, S_i+1,k) + c E_ik in a uniform order: P_ij, P_jk > 1/2 ⇒ P_ik > max(P_ij, P_jk).
+    """P_ik = 1/2 + c S_ik for i above k in a uniform order, such that P_ij, P_jk > 1/2 ⇒ P_ik > max(P_ij, P_jk).
 
-    Every strictly increasing pattern of margins is reached (E > 0 are log-uniform on [1e-3, 1] and S_ik is the sum in
-    the formula without c), so P is in general neither Bradley–Terry nor of the form 1/2 + x_i - x_j. The largest margin
-    is uniform on [0.1, 0.5].
+    S_ik = max(S_i,k-1, S_i+1,k) + E_ik, S_ii = 0, with E log-uniform on [1e-3, 1]: margins rise in every pattern whose
+    steps differ no more than that, so P is in general neither Bradley–Terry nor of the form 1/2 + x_i - x_j. The
+    largest margin is uniform on [0.1, 0.5].
 
     Arguments:
         K: number of responses, K ≥ 2.
@@ -133,6 +122,30 @@ def strongly_transitive(K: int, *, key: Key, strict: bool = True) -> Float[Array
         ValueError: K < 2.
     """
     _check_size(K, 2)
+    return _strongly_transitive(K, key, strict)
+
+
+# Compiled once per K: run op by op, the loops inside would be compiled anew at every call.
+@partial(jax.jit, static_argnames="K")
+def _transitive(K: int, key: Key) -> Float[Array, "{K} {K}"]:
+    key, relabel = jax.random.split(key)
+
+    def draw(key: Key) -> Float[Array, "K K"]:
+        # An exact tie above the diagonal would break weak transitivity, so margins keep clear of rounding to 0.
+        tiny = 4.0 * float(jnp.finfo(jax.dtypes.canonicalize_dtype(float)).eps)
+        return _from_upper(jax.random.uniform(key, (K, K), dtype=float, minval=tiny, maxval=0.5))
+
+    def again(state: tuple[Key, Float[Array, "K K"]]) -> tuple[Key, Float[Array, "K K"]]:
+        key, fresh = jax.random.split(state[0])
+        return key, draw(fresh)
+
+    key, fresh = jax.random.split(key)
+    _, P = jax.lax.while_loop(lambda state: _rows_ordered(state[1]), again, (key, draw(fresh)))
+    return _relabelled(P, relabel)
+
+
+@partial(jax.jit, static_argnames=("K", "strict"))
+def _strongly_transitive(K: int, key: Key, strict: bool) -> Float[Array, "{K} {K}"]:
     steps, equal, ties, top, relabel = jax.random.split(key, 5)
     E = 10.0 ** jax.random.uniform(steps, (K - 1, K), dtype=float, minval=-3.0, maxval=0.0)
     level = jnp.arange(K)

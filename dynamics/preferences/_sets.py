@@ -125,6 +125,6 @@ def _names(value: Sequence[str] | None, m: int, K: int) -> tuple[str, ...] | Non
 def _voters(value: Any, m: int) -> int | None:
     if value is None:
         return None
-    if value != int(value) or value < 0:
+    if not isinstance(value, int | np.integer) or value < 0:
         raise ValueError(f"voters[{m}] = {value} is no count; pass a whole number ≥ 0.")
     return int(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 import jax
@@ -113,10 +114,27 @@ def iterate(
     coordinate = begun + jnp.asarray(marks, dtype=begun.dtype)
     stats = {"rounds": jnp.asarray(rounds), "failed_round": run.failed_round}
     statistics = _engine.jit_finish(measures, run)
+    if initial is None and not traced and rounds and stands_still(values["log_policy"][0], values["log_policy"][1]):
+        warn_still()
     solution = Solution(coordinate, values, statistics, run.state, run.result, stats, process, measures)
     if throw and concrete(run.result):
         raise_on_failure(run.result, run.failed_round)
     return solution
+
+
+def stands_still(before: Array, after: Array) -> Array:
+    """Whether two log-policies or logits are the same to rounding."""
+    scale = 1 + jnp.max(jnp.abs(before), axis=-1)
+    return jnp.max(jnp.abs(after - before), axis=-1) <= 64 * jnp.finfo(before.dtype).eps * scale
+
+
+def warn_still(share: str = "") -> None:
+    """Says that a run began at a fixed point, where even an unstable one shows nothing but rounding."""
+    warnings.warn(
+        f"the default start is a fixed point of these rounds{share}, so nothing moves but rounding, stable or not; pass "
+        f"initial=, a log-policy off it, to see the dynamics.",
+        stacklevel=3,
+    )
 
 
 def _chunks(steps: int, grain: int, every: int, rest: int) -> list[tuple[int, int]]:

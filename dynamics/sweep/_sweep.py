@@ -11,16 +11,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from .._numerics import as_array
+from .._numerics import as_array, check_log_distribution
 from .._parameters import describe, replace
 from .._progress import progress as progress_bar
 from .._provenance import provenance
 from ..diagnostics import Measure, Variable
 from ..rounds import RoundMap, SelfSampling
 from ..solve import RESULT_NAMES, _engine
-from ..solve._iterate import as_measures, check_count, check_key, check_process
+from ..solve._iterate import as_measures, check_count, check_key, check_process, stands_still, warn_still
 from ..solve._solution import attrs_of, pair_labels, result_code, variables_of
 from ._axes import START, Axis, axes_of
 
@@ -42,6 +42,7 @@ def sweep(
     store: str | None = None,
     key: PRNGKeyArray | None = None,
     progress: bool = True,
+    initial: Float[ArrayLike, " K"] | None = None,
 ) -> xr.Dataset:
     """The statistics of ``iterate(process(θ), rounds)`` for every θ in the outer product of ``over``.
 
@@ -56,6 +57,7 @@ def sweep(
         store: for sweeps kept on disk while they run, which this version does not have.
         key: for random processes; run i draws from ``fold_in(key, i)``, i counted over the whole grid.
         progress: show a bar at a terminal when the sweep takes longer than two seconds.
+        initial: log pi of round 0 of every run, ``(K,)``; by default each process's own start.
 
     Returns:
         ``xarray.Dataset`` with a dimension per entry of ``over``, a variable per statistic, and ``result``.
@@ -73,6 +75,8 @@ def sweep(
     measures = as_measures(measure)
     if not measures:
         raise ValueError("measure is empty; name what to record, e.g. measure=['cycle_strength', 'final_entropy'].")
+    if initial is not None:
+        initial = check_log_distribution(initial, "initial", process.num_responses)
     axes = axes_of(process, over)
     shape = tuple(axis.length for axis in axes)
     varying = next((i for i, axis in enumerate(axes) if len(axis.sizes) > 1 or 0 not in axis.sizes), None)
@@ -84,10 +88,13 @@ def sweep(
             index = [np.arange(n) for n in shape]
             if varying is not None and positions is not None:
                 index[varying] = positions
-            part = _group(process, axes, index, measures, rounds, key, advance)
+            part = _group(process, axes, index, measures, rounds, key, initial, advance)
             for name, values in part.items():
                 whole = out.setdefault(name, np.empty(shape + values.shape[len(shape) :], values.dtype))
                 whole[np.ix_(*index)] = values
+    still = int(out.pop("still").sum())
+    if still and initial is None:
+        warn_still(f" for {still} of {math.prod(shape)} runs")
     return _dataset(process, axes, measures, out, next(iter(groups)), rounds)
 
 
@@ -107,6 +114,7 @@ def _group(
     measures: tuple[Measure, ...],
     rounds: int,
     key: PRNGKeyArray | None,
+    initial: Array | None,
     advance: Any,
 ) -> dict[str, np.ndarray]:
     """All runs of one number of responses, as arrays over the group's part of the grid."""
@@ -118,16 +126,14 @@ def _group(
     total = math.prod(shape)
     block = min(BLOCK, total)
     pieces: list[dict[str, np.ndarray]] = []
-    numbers = [jnp.asarray(i) for i in index]
     for first in range(0, total, block):
         flat = np.minimum(first + np.arange(block), total - 1)  # the last block repeats its last run: one shape, one compilation
         where = np.unravel_index(flat, shape)
-        global_index = jnp.asarray(np.ravel_multi_index([n[w] for n, w in zip(index, where, strict=True)], full))
-        done = _block(process, tables, [jnp.asarray(w) for w in where], global_index, measures, rounds, key)
+        global_index = jnp.asarray(np.ravel_multi_index([i[w] for i, w in zip(index, where, strict=True)], full))
+        done = _block(process, tables, [jnp.asarray(w) for w in where], global_index, measures, rounds, key, initial)
         keep = min(block, total - first)
         pieces.append({name: np.asarray(value)[:keep] for name, value in done.items()})
         advance(keep)
-    del numbers
     joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
     return {name: value.reshape(shape + value.shape[1:]) for name, value in joined.items()}
 
@@ -141,20 +147,24 @@ def _block(
     measures: tuple[Measure, ...],
     rounds: int,
     key: PRNGKeyArray | None,
+    initial: Array | None,
 ) -> dict[str, Array]:
     """One block of runs; ``tables[d][path][where[d][n]]`` is the value of a parameter in run n."""
 
     def one(place: list[Array], number: Array) -> dict[str, Array]:
         chosen = {path: column[i] for table, i in zip(tables, place, strict=True) for path, column in table.items()}
-        initial = chosen.pop(START, None)
+        first = chosen.pop(START, initial)
         point = replace(process, chosen)
-        state = _engine.start(point, point.log_start() if initial is None else initial)
+        state = _engine.start(point, point.log_start() if first is None else first)
         run = _engine.begin(point, measures, state, rounds)
         run_key = None if key is None else jax.random.fold_in(key, number)
+        # Seen on the first round only: where an unstable fixed point is the start, later rounds amplify rounding.
+        after = point.advance(state.logits, state.memory, run_key)[0]
+        still = (first is None) & (rounds > 0) & stands_still(state.logits, after)
         run = _engine.go(point, measures, run, run_key, rounds)
         code = result_code(run.result)
         statistics = {n: _blank(v, code != 0) for n, v in _engine.finish(measures, run).items()}
-        return statistics | {"result": code}
+        return statistics | {"result": code, "still": still}
 
     return jax.vmap(one)(where, global_index)
 

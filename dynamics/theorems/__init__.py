@@ -1,7 +1,12 @@
 """Theorems as executable statements: ``theorem(**inputs)`` → ``Bound``; ``theorem.draw(key, n)`` → instances.
 
 Nothing here runs a simulator: a bound and a trajectory that agree are evidence for each other. ``all()`` lists every
-theorem by name; each is also an attribute of this module.
+theorem by name; each is also an attribute of this module, and ``theorem.inputs`` names what it takes. One name means
+one thing throughout: ``P`` (K, K), ``alpha`` and ``lam`` in [0, 1], ``beta`` > 0 (the KL coefficient), ``objective``
+"ipo" or "dpo", ``rounds`` ≥ 0, ``top`` the index of the response called 1, and logs of distributions, (K,):
+``log_pi`` a policy, ``log_initial`` the start of a run, ``log_reference`` ref, ``log_offline`` the pi_0 inside mu_t,
+``log_mu`` a sampler, ``log_samplers`` (n, K) several; samplers may hold -inf. Numbers are float64 on the host,
+whatever JAX is set to.
 """
 
 from __future__ import annotations

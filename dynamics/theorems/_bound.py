@@ -86,13 +86,18 @@ class Theorem:
     build: Callable[[Source], dict[str, Any]] = dataclasses.field(repr=False)
     witness: Callable[..., np.ndarray] | None = dataclasses.field(repr=False, default=None)
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The names of the inputs, in order."""
+        return tuple(inspect.signature(self.claim).parameters)
+
     def __call__(self, **inputs: Any) -> Bound:
         """The bound at ``inputs``; raises ``ValueError`` for malformed input, naming the entry."""
         signature = inspect.signature(self.claim)
         try:
             bound = signature.bind(**inputs)
         except TypeError as error:
-            raise TypeError(f"{self.name}: {error}; it takes {', '.join(signature.parameters)}.") from None
+            raise TypeError(f"{self.name}: {error}; it takes {', '.join(self.inputs)}.") from None
         bound.apply_defaults()
         claim = self.claim(**_inputs.checked(bound.arguments))
         lower, upper = np.broadcast_arrays(np.asarray(claim.lower, np.float64), np.asarray(claim.upper, np.float64))

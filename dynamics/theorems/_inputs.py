@@ -75,13 +75,20 @@ def _number(name: str, value: Any, low: float, high: float, open_low: bool) -> f
 
 
 def _whole(name: str, value: Any, low: int, size: int | None) -> int:
-    if isinstance(value, bool) or int(value) != value:
+    if not _is_whole(value):
         raise ValueError(f"{name} = {value!r} is not a whole number; pass an int.")
     number = int(value)
     if number < low or (size is not None and number >= size):
         interval = f"{low} … {size - 1}" if size is not None else f"{low} …"
         raise ValueError(f"{name} = {number} is outside {interval}; pass a value inside.")
     return number
+
+
+def _is_whole(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and np.ndim(value) == 0 and int(value) == value
+    except (TypeError, ValueError, OverflowError):
+        return False
 
 
 def log_distribution(name: str, value: Any, size: int | None) -> np.ndarray:

@@ -12,7 +12,6 @@ from typing import TypeVar
 
 import numpy as np
 
-from ..preferences import cyclic
 from ._inputs import normalise
 
 T = TypeVar("T")
@@ -113,17 +112,15 @@ def _cyclic(source: Source, K: int) -> np.ndarray:
 def _regular(source: Source, K: int) -> np.ndarray:
     """A1 = 0: the ring of neighbours, or at odd K the regular tournament."""
     a = source.number(1e-3, 0.49)
-    if K % 2 and source.choice((True, False)):
-        return np.array(cyclic(K, a), np.float64)
-    if K < 3:
-        return np.full((2, 2), 0.5)
-    return mirrored(ring(K, a))
+    tournament = K % 2 == 1 and source.choice((True, False))
+    return circulant(K, a, (K - 1) // 2 if tournament else 1)
 
 
-def ring(K: int, advantage: float) -> np.ndarray:
-    """P_ij = 1/2 + a where j follows i on the circle, 1/2 - a where it precedes, else 1/2."""
-    step = np.eye(K, k=1) + np.eye(K, k=1 - K)
-    return 0.5 + advantage * (step - step.T)
+def circulant(K: int, advantage: float, reach: int) -> np.ndarray:
+    """P_ij = 1/2 + a where j is among the next ``reach`` on the circle, 1/2 - a among the last, else 1/2."""
+    ahead = (np.arange(K)[None, :] - np.arange(K)[:, None]) % K
+    lead = ((ahead >= 1) & (ahead <= reach)).astype(float)
+    return 0.5 + advantage * (lead - lead.T)
 
 
 def _weakly_transitive(source: Source, K: int) -> np.ndarray:
@@ -179,11 +176,7 @@ def _deterministic_entries(source: Source, K: int) -> np.ndarray:
 
 
 def _connected_deterministic_entries(source: Source, K: int) -> np.ndarray:
-    """Entries 0 and 1, but i → j (P_ij > 0) strongly connected on every support: no pair's two entries are 0 and 1
-    there.
-
-    A directed circle of positive entries through all responses gives it for full support (Ford's condition).
-    """
+    """Some entries are 0 or 1, but a circle of positive ones links all responses: Ford's condition at full support."""
     P = _deterministic_entries(source, K)
     for i in range(K):
         j = (i + 1) % K

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -204,14 +205,18 @@ def vertex_multipliers(
     return Claim(lower, upper, {"0 < P < 1": bool(((P > 0) & (P < 1)).all())})
 
 
-def contracting(source: Source, strength: Any, room: Any, K_low: int = 2) -> dict[str, Any]:
+def contracting(
+    source: Source, strength: Callable[[np.ndarray], float], room: Callable[[float], float]
+) -> dict[str, Any]:
     """P, alpha < 1, lam, and the beta that puts strength(P)·lam/beta at a share of room(alpha), up to its edge."""
-    P = matrix(source, source.integer(K_low, 5), _ALL)
+    P = matrix(source, source.integer(2, 5), _ALL)
     alpha, lam = source.number(0.0, 0.99), source.number(0.0, 1.0)
-    weight = lam * strength(P)
+    weight = float(lam * strength(P))
     if weight <= 1e-12:
         return {"P": P, "alpha": alpha, "lam": lam, "beta": positive(source, 1e-2, 1e2)}
-    return {"P": P, "alpha": alpha, "lam": lam, "beta": weight / (room(alpha) * source.number(0.01, 0.9999))}
+    # Below 1e-3 logits of size 1/beta leave float64 too few digits for a test; a larger beta stays inside.
+    beta = max(weight / (float(room(alpha)) * source.number(0.01, 0.9999)), 1e-3)
+    return {"P": P, "alpha": alpha, "lam": lam, "beta": beta}
 
 
 _RATIO = (

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from . import _algebra as al
 from ._bound import Claim, theorem
-from ._inputs import normalise
+from ._inputs import checked
 from ._source import Source, log_policy, log_sampler, matrix, positive
 
 _INTERIOR = ("any", "cyclic", "bradley-terry", "strongly transitive", "linear", "near-deterministic")
@@ -41,8 +42,7 @@ def sampler_independence(P: np.ndarray, log_samplers: np.ndarray) -> Claim:
     if not assumptions["0 < P < 1"]:
         return Claim(0.0, np.inf, assumptions)
     defects = al.triple_defects(P)
-    scale = 1.0 + np.abs(al.logit(P)).max()
-    if n == 1 or defects.max() <= _logit_rounding(P) * scale:
+    if n == 1 or defects.max() <= al.ROUNDING:
         return Claim(0.0, 0.0, assumptions)
     sigma = np.linalg.svd(np.exp(log_samplers), compute_uv=False)[K - 2] if n >= K - 1 else 0.0
     i, j, k = np.unravel_index(np.argmax(defects), defects.shape)
@@ -50,11 +50,6 @@ def sampler_independence(P: np.ndarray, log_samplers: np.ndarray) -> Claim:
     pairs = [(i, j), (j, k), (k, i)]
     g = min(abs(al.sigmoid(al.logit(P)[pair] + sign * third) - P[pair]) for pair in pairs for sign in (-1, 1))
     return Claim(4 * sigma * g / np.sqrt(K * (n - 1)), np.inf, assumptions)
-
-
-def _logit_rounding(P: np.ndarray) -> float:
-    """What rounding P to float64 does to a logit: eps / min P."""
-    return 8 * np.finfo(np.float64).eps / float(P.min())
 
 
 @theorem(
@@ -77,7 +72,7 @@ def bradley_terry_residual(P: np.ndarray) -> Claim:
     return Claim(defect / 3 if K > 2 else 0.0, (K - 2) / K * defect, assumptions)
 
 
-def undetected(scores: np.ndarray, log_samplers: np.ndarray) -> np.ndarray:
+def undetected(scores: ArrayLike, log_samplers: ArrayLike) -> np.ndarray:
     """P = sigma(f_i - f_j) - D, D skew with D mu_m = 0 for all m: not Bradley–Terry, yet f is DPO's optimum at every
     mu_m.
 
@@ -87,13 +82,16 @@ def undetected(scores: np.ndarray, log_samplers: np.ndarray) -> np.ndarray:
 
     Returns:
         P, shape (K, K), 0 < P < 1, half-way between sigma(f_i - f_j) and the first entry that reaches 0 or 1.
+
+    Raises:
+        ValueError: a bad entry, or more than K - 2 linearly independent samplers.
     """
-    scores, log_samplers = np.asarray(scores, np.float64), np.asarray(log_samplers, np.float64)
-    free = al.null_space(np.exp(normalise(log_samplers)))
+    inputs = checked({"scores": scores, "log_samplers": log_samplers})
+    free = al.null_space(np.exp(inputs["log_samplers"]))
     if free.shape[1] < 2:
         raise ValueError("log_samplers leaves no room: pass at most K - 2 linearly independent samplers.")
     D = np.outer(free[:, 0], free[:, 1]) - np.outer(free[:, 1], free[:, 0])
-    S = al.sigmoid(al.pairwise_difference(scores))
+    S = al.sigmoid(al.pairwise_difference(inputs["scores"]))
     P = S - 0.5 * (S / np.maximum(np.abs(D), 1e-300)).min() * D
     np.fill_diagonal(P, 0.5)
     return P
@@ -157,7 +155,7 @@ def sampler_independence_ipo(P: np.ndarray, log_samplers: np.ndarray) -> Claim:
     return Claim(lower, al.norm(A) * np.linalg.norm(B, axis=1).max())
 
 
-def unseated(log_mu: np.ndarray, margin: float) -> np.ndarray:
+def unseated(log_mu: ArrayLike, margin: float) -> np.ndarray:
     """P with P_wj = 1/2 + eps for all j, P_kj = 1 - eps for j ≠ w, k, the rest 1/2; k, w the two that mu shows least.
 
     Arguments:
@@ -166,9 +164,15 @@ def unseated(log_mu: np.ndarray, margin: float) -> np.ndarray:
 
     Returns:
         P, shape (K, K): transitive with w > k > others, so it breaks Condorcet-top, Smith-top and order preservation.
+
+    Raises:
+        ValueError: a bad entry, K < 3, or eps outside (0, 1/8).
     """
-    w, k = _least_sampled(np.asarray(log_mu))
-    K = len(log_mu)
+    mu = checked({"log_mu": log_mu, "margin": margin})["log_mu"]
+    K = len(mu)
+    if K < 3 or margin >= 0.125:
+        raise ValueError(f"K = {K}, margin = {margin:g}: no such matrix; pass K ≥ 3 responses and a margin below 1/8.")
+    w, k = _least_sampled(mu)
     P = np.full((K, K), 0.5)
     others = [j for j in range(K) if j not in (w, k)]
     P[k, others], P[others, k] = 1 - margin, margin

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from . import _algebra as al
 from ._bound import Claim, theorem
-from ._inputs import normalise
+from ._inputs import checked, normalise
 from ._source import Source, log_policy, log_sampler, matrix, pairwise, permutation
 
 _REWARD = "f_i - f_j, shape (K, K), f = beta h the implicit reward of the objective's optimum at mu"
@@ -43,10 +44,13 @@ def order_preservation(P: np.ndarray, log_mu: np.ndarray, objective: str = "ipo"
     return Claim(lower, np.where(silent & (P > 0.5), np.inf, upper), assumptions)
 
 
-def reversing_sampler(P: np.ndarray) -> np.ndarray:
+def reversing_sampler(P: ArrayLike) -> np.ndarray:
     """log e_k for the k that breaks row dominance most: P_ij ≥ 1/2, yet P_ik < P_jk; shape (K,), -inf off k."""
-    k = _worst(np.asarray(P, np.float64))[2]
-    return np.where(np.arange(len(P)) == k, 0.0, -np.inf)
+    matrix = checked({"P": P})["P"]
+    if al.row_dominant(matrix):
+        raise ValueError("P is row dominant, so no sampler reverses its order; pass a P that is not.")
+    k = _worst(matrix)[2]
+    return np.where(np.arange(len(matrix)) == k, 0.0, -np.inf)
 
 
 def _worst(P: np.ndarray) -> tuple[int, int, int]:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from .. import _numerics
-from ._measure import Series, Snapshot, Variable, named
+from ._measure import Series, Snapshot, Variable
 
 
 def entropy(log_policy: Float[ArrayLike, "*batch K"]) -> Float[Array, "*batch"]:
@@ -85,7 +85,7 @@ def _check_pairs(pairs: str) -> None:
 class Entropy(Series):
     """Streams `entropy`."""
 
-    name: str = named("entropy")
+    name: str = eqx.field(static=True, kw_only=True, default="entropy")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
         return {self.name: Variable(unit="nats", long_name="entropy of the policy")}
@@ -97,7 +97,7 @@ class Entropy(Series):
 class EffectiveResponses(Series):
     """Streams `effective_responses`."""
 
-    name: str = named("effective_responses")
+    name: str = eqx.field(static=True, kw_only=True, default="effective_responses")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
         return {self.name: Variable(unit="responses", long_name="effective number of responses, exp(entropy)")}
@@ -109,7 +109,7 @@ class EffectiveResponses(Series):
 class KLToReference(Series):
     """Streams `kl_to_reference`, against the base reference."""
 
-    name: str = named("kl_to_reference")
+    name: str = eqx.field(static=True, kw_only=True, default="kl_to_reference")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
         return {self.name: Variable(unit="nats", long_name="KL divergence of the policy from the base reference")}
@@ -121,7 +121,7 @@ class KLToReference(Series):
 class TopResponse(Series):
     """Streams `top_response`."""
 
-    name: str = named("top_response")
+    name: str = eqx.field(static=True, kw_only=True, default="top_response")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
         return {self.name: Variable(long_name="index of the most likely response")}
@@ -137,7 +137,7 @@ class RewardMargin(Series):
     """
 
     pairs: Literal["all", "best"] = eqx.field(static=True, default="all")
-    name: str = named("reward_margin")
+    name: str = eqx.field(static=True, kw_only=True, default="reward_margin")
 
     def __check_init__(self) -> None:
         _check_pairs(self.pairs)

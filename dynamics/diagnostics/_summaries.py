@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from .._numerics import check_scalar, entropy, log_entropy
-from ._measure import Measure, Snapshot, Variable, named, replay
+from ._measure import Measure, Snapshot, Variable, replay
 
 
 def cycle_strength(log_policy: Float[ArrayLike, "T K"], burn_in: int = 0) -> Float[Array, ""]:
@@ -52,7 +52,7 @@ class CycleStrength(Measure):
     """Streams `cycle_strength` by Welford's update."""
 
     burn_in: int = eqx.field(static=True, default=0)
-    name: str = named("cycle_strength")
+    name: str = eqx.field(static=True, kw_only=True, default="cycle_strength")
 
     def __check_init__(self) -> None:
         if self.burn_in < 0:
@@ -82,7 +82,7 @@ class CycleStrength(Measure):
 class FinalEntropy(Measure):
     """Keeps the last policy for `final_entropy`, which is computed once."""
 
-    name: str = named("final_entropy")
+    name: str = eqx.field(static=True, kw_only=True, default="final_entropy")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
         return {self.name: Variable(unit="nats", long_name="entropy of the last policy")}
@@ -103,10 +103,12 @@ class CollapseRound(Measure):
     threshold: Float[Array, ""] = eqx.field(
         converter=lambda value: check_scalar(value, "threshold", 0.0, np.inf, open_low=True), default=0.01
     )
-    name: str = named("collapse_round")
+    name: str = eqx.field(static=True, kw_only=True, default="collapse_round")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
-        return {self.name: Variable((), "rounds", "first round from which entropy stays below the threshold; -1 = none")}
+        return {
+            self.name: Variable((), "rounds", "first round from which entropy stays below the threshold; -1 = none")
+        }
 
     def init(self, snapshot: Snapshot, rounds: int) -> Array:
         return self.update(jnp.full((), -1, jnp.int32), snapshot)
@@ -133,7 +135,7 @@ class CollapseRate(Measure):
     """Streams `collapse_rate`: which rounds the line covers is known from the start, so no window is kept."""
 
     window: int = eqx.field(static=True, default=1024)
-    name: str = named("collapse_rate")
+    name: str = eqx.field(static=True, kw_only=True, default="collapse_rate")
 
     def __check_init__(self) -> None:
         if self.window < 2:

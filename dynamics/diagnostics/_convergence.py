@@ -6,7 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from ._measure import Measure, Snapshot, Variable, named, replay
+from ._measure import Measure, Snapshot, Variable, replay
 
 _MEMORY = 64.0  # rounds: time constant of the averages once a run is long
 _FLOOR = 0.7  # steps below eps^0.7 of |z| are rounding in their last digits and are left out
@@ -40,7 +40,7 @@ class _Steps(eqx.Module):
 class ConvergenceRate(Measure):
     """Streams `convergence_rate`."""
 
-    name: str = named("convergence_rate")
+    name: str = eqx.field(static=True, kw_only=True, default="convergence_rate")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
         return {self.name: Variable((), "per round", "factor by which the steps shrink each round; 0 = at once")}

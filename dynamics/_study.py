@@ -1,0 +1,73 @@
+"""What the command line finds out about one matrix: the report, the critical beta, and what would help."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from .rounds import RoundMap
+from .stability import Crossing, Report, Suggestion, analyze, critical, suggest
+
+MAX_ROUNDS = 100_000  # where an undecided orbit is given up, unless more rounds are asked for to begin with
+STEPS = 3  # that ``study`` tells of
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """What ``dynamics stability`` found out about one matrix; ``error`` says why there is no report."""
+
+    index: int
+    size: int
+    report: Report | None = None
+    critical: tuple[Crossing, ...] = ()
+    critical_error: str | None = None
+    suggestions: tuple[Suggestion, ...] = ()
+    error: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        report = {} if self.report is None else self.report.to_dict() | {"spectral_radius": self.report.spectral_radius}
+        return {
+            "error": self.error,
+            **report,
+            "critical_beta": [dataclasses.asdict(crossing) for crossing in self.critical],
+            "critical_beta_error": self.critical_error,
+            "suggestions": [dataclasses.asdict(suggestion) for suggestion in self.suggestions],
+        }
+
+
+def study(
+    index: int, size: int, make: Callable[[], RoundMap], *, rounds: int, advance: Callable[[int], None], throw: bool
+) -> Study:
+    """The study of one matrix of a file.
+
+    Args:
+        index: of the matrix in its file.
+        size: K.
+        make: returns the process; it raises ``ValueError`` where the objective has no finite minimiser.
+        rounds: rounds before a verdict is tried.
+        advance: called with the number of steps done, ``STEPS`` in all.
+        throw: raise where the process does not exist or a round fails; otherwise the study says so in ``error``.
+    """
+    try:
+        process = make()
+        report = analyze(process, rounds=rounds, max_rounds=max(rounds, MAX_ROUNDS))
+    except (ValueError, RuntimeError) as error:
+        if throw:
+            raise
+        advance(STEPS)
+        return Study(index, size, error=str(error))
+    advance(1)
+    crossings, critical_error = _critical_beta(process)
+    advance(1)
+    unstable = "unstable" in report.certificate or report.verdict in ("oscillating", "undecided")
+    suggestions = suggest(process) if unstable else ()
+    advance(1)
+    return Study(index, size, report, crossings, critical_error, suggestions)
+
+
+def _critical_beta(process: RoundMap) -> tuple[tuple[Crossing, ...], str | None]:
+    try:
+        return critical(process, "beta"), None
+    except RuntimeError as error:
+        return (), str(error)

@@ -1,0 +1,173 @@
+"""How the command line prints what it found: a card for one matrix, a table for many, or JSON."""
+
+from __future__ import annotations
+
+import collections
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from ._study import Study
+    from .preferences import Classification, PreferenceSet
+
+PIPE_WIDTH = 200  # columns where no terminal sets them
+LISTED = 12  # responses listed in a cell before it is cut
+
+
+def print_json(value: Any) -> None:
+    """``value`` as JSON on stdout; numbers that do not exist are null."""
+    json.dump(_plain(value), sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
+    sys.stdout.write("\n")
+
+
+def classification_card(matrices: PreferenceSet, found: Classification) -> None:
+    """One matrix, a line for each property."""
+    name = _namer(matrices.names[0])
+    winner = found.condorcet_winner
+    limit = "" if found.bt_finite else " (in the limit: a group beats the rest outright)"
+    rows = {
+        "source": matrices.source,
+        "responses": f"{len(found.order)}"
+        + ("" if matrices.names[0] is None else f": {', '.join(map(name, range(len(found.order))))}"),
+        "voters": None if matrices.voters[0] is None else str(matrices.voters[0]),
+        "Condorcet winner": "none" if winner is None else name(winner),
+        "Smith set": ", ".join(map(name, found.smith_set)),
+        "transitivity": found.transitivity,
+        "majority cycle": f"yes, the strongest with margin {found.cycle_margin:.4g}" if found.has_cycle else "no",
+        "distance from Bradley–Terry": f"{found.bt_residual:.4g}{limit}",
+        "order, best first": ", ".join(map(name, found.order)),
+    }
+    _print_card((label, value) for label, value in rows.items() if value is not None)
+
+
+def classification_table(matrices: PreferenceSet, found: Sequence[Classification]) -> None:
+    """Many matrices, a row for each, and how many there are of each kind."""
+    columns = ("matrix", "K", "Condorcet winner", "Smith set", "transitivity", "cycle margin", "BT residual", "order")
+    table = _table(columns, numbers={"matrix", "K", "cycle margin", "BT residual"})
+    for m, c in enumerate(found):
+        name = _namer(matrices.names[m])
+        winner = "none" if c.condorcet_winner is None else name(c.condorcet_winner)
+        margin = f"{c.cycle_margin:.4g}" if c.has_cycle else "no cycle"
+        residual = f"{c.bt_residual:.4g}{'' if c.bt_finite else '*'}"
+        cells = (m, len(c.order), winner, _listing(map(name, c.smith_set)), c.transitivity, margin, residual)
+        table.add_row(*map(_text, (*cells, _listing(map(name, c.order)))))
+    console = _console()
+    console.print(table)
+    console.print(_text(f"{len(found)} matrices, from {matrices.source}"))
+    _totals(console, "transitivity", [c.transitivity for c in found])
+    winners = sum(c.condorcet_winner is not None for c in found)
+    console.print(f"Condorcet winner: {winners} · majority cycle: {sum(c.has_cycle for c in found)}")
+    boundary = sum(not c.bt_finite for c in found)
+    if boundary:
+        console.print(f"* {boundary} without a finite Bradley–Terry fit: a group beats the rest outright")
+
+
+def stability_card(matrices: PreferenceSet, study: Study, title: str) -> None:
+    """One matrix: the whole report."""
+    report, names = study.report, matrices.names[study.index]
+    rows = [("process", title)]
+    if names is not None:
+        rows.append(("responses", ", ".join(f"{k} {_clean(name)}" for k, name in enumerate(names))))
+    for line in str(report).splitlines():
+        label, _, value = line.partition("  ")
+        rows.append((label, value.strip()))
+    rows += [("critical beta", _crossing(c)) for c in study.critical]
+    if not study.critical:
+        rows.append(("critical beta", study.critical_error or "none: stability never changes in the range searched"))
+    rows += [("suggestion", str(s)) for s in study.suggestions]
+    _print_card(rows)
+
+
+def stability_table(studies: Sequence[Study], title: str) -> None:
+    """Many matrices, a row for each, and how many there are of each verdict and certificate."""
+    columns = ("matrix", "K", "verdict", "certificate", "spectral radius", "critical beta", "smallest remedy")
+    table = _table(columns, numbers={"matrix", "K", "spectral radius"})
+    for study in studies:
+        report = study.report
+        if report is None:
+            table.add_row(*map(_text, (study.index, study.size, "no optimum", study.error, "", "", "")))
+            continue
+        radius = "–" if report.spectral_radius is None else f"{report.spectral_radius:.6g}"
+        values = ", ".join(f"{c.value:.6g}" for c in study.critical) or "–"
+        remedy = next((f"{s.parameter} {s.value:.4g} → {s.suggested:.4g}" for s in study.suggestions), "")
+        cells = (study.index, study.size, report.verdict, report.certificate, radius, values, remedy)
+        table.add_row(*map(_text, cells))
+    console = _console()
+    console.print(table)
+    console.print(_text(f"{len(studies)} matrices, {title}"))
+    _totals(console, "verdict", ["no verdict" if s.report is None else s.report.verdict for s in studies])
+    _totals(console, "certificate", [s.report.certificate for s in studies if s.report is not None])
+
+
+def _crossing(crossing: Any) -> str:
+    parts = [crossing.kind, f"{crossing.direction} as beta grows"]
+    if crossing.criticality is not None:
+        parts.insert(1, crossing.criticality)
+    return f"{crossing.value:.8g} ({', '.join(parts)})"
+
+
+def _totals(console: Console, what: str, labels: Sequence[str]) -> None:
+    counts = collections.Counter(labels).most_common()
+    if counts:
+        console.print(_text(f"{what}: " + " · ".join(f"{label} {count}" for label, count in counts)))
+
+
+def _console() -> Console:
+    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+
+
+def _print_card(rows: Iterable[tuple[str, str]]) -> None:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column(overflow="fold")
+    for label, value in rows:
+        grid.add_row(label, _text(value))
+    _console().print(grid)
+
+
+def _table(columns: Sequence[str], numbers: set[str]) -> Table:
+    table = Table(box=SIMPLE_HEAD, pad_edge=False)
+    for column in columns:
+        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+    return table
+
+
+def _namer(names: Sequence[str] | None) -> Callable[[int], str]:
+    return str if names is None else lambda k: _clean(names[k])
+
+
+def _listing(labels: Iterable[str]) -> str:
+    listed = list(labels)
+    more = len(listed) - LISTED
+    return ", ".join(listed[:LISTED]) + (f", … {more} more" if more > 0 else "")
+
+
+def _text(value: Any) -> Text:
+    # Text, not str: brackets in a name are no markup.
+    return Text(_clean(str(value)))
+
+
+def _clean(name: str) -> str:
+    """A name out of a file, without what could steer a terminal."""
+    return "".join(c if c.isprintable() else "�" for c in name)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.ndarray | np.generic):
+        return _plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

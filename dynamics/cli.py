@@ -1,0 +1,271 @@
+"""The command ``dynamics``: what a file of preferences is, and whether iterated alignment on it is stable.
+
+Everything heavy is imported inside the commands, so that ``dynamics --help`` answers at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import math
+import os
+import re
+import sys
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
+
+import tyro
+
+from . import __version__
+
+if TYPE_CHECKING:
+    from ._study import Study
+    from .preferences import PreferenceSet
+    from .rounds import SelfSampling
+
+PLOT_SUFFIXES = (".png", ".pdf", ".svg")
+LONGEST_ORBIT = 10_000  # rounds drawn by --plot
+
+DESCRIPTION = "Learning dynamics of preference alignment. `dynamics --version` prints the version."
+
+
+@dataclasses.dataclass(frozen=True)
+class Classify:
+    """What kind of preferences a file holds: winners, cycles, transitivity, distance from Bradley–Terry."""
+
+    file: tyro.conf.Positional[Path]
+    """Preference matrices (.npz), or counted wins (.csv)."""
+    json: bool = False
+    """Print JSON instead of tables."""
+    missing: Annotated[float | None, tyro.conf.arg(metavar="0.5")] = None
+    """What a pair that was never compared counts as in a .csv file; 0.5 is the one value allowed."""
+
+    def run(self) -> None:
+        from . import _tables
+        from ._progress import progress
+        from .preferences import classify
+
+        found = []
+        matrices = _read(self.file, self.missing)
+        with progress("matrices", len(matrices)) as advance:
+            for P in matrices:
+                found.append(classify(P))
+                advance(1)
+        if self.json:
+            rows = [_heading(matrices, m) | dataclasses.asdict(c) for m, c in enumerate(found)]
+            _tables.print_json({"source": matrices.source, "matrices": rows})
+        elif len(found) == 1:
+            _tables.classification_card(matrices, found[0])
+        else:
+            _tables.classification_table(matrices, found)
+
+
+@dataclasses.dataclass(frozen=True)
+class Stability:
+    """Whether iterated alignment on a file's preferences settles, collapses or oscillates, and what changes that."""
+
+    file: tyro.conf.Positional[Path]
+    """Preference matrices (.npz), or counted wins (.csv)."""
+    alpha: Annotated[float, tyro.conf.arg(metavar="A")]
+    """Share of the policy in the next reference, 0 to 1."""
+    lam: Annotated[float, tyro.conf.arg(metavar="L")]
+    """Share of the policy in the next sampler, 0 to 1."""
+    beta: Annotated[float, tyro.conf.arg(metavar="B")]
+    """KL coefficient, above 0."""
+    objective: Literal["ipo", "dpo"] = "ipo"
+    """What each round minimises."""
+    plot: Annotated[Path | None, tyro.conf.arg(metavar="OUT.png")] = None
+    """Draw one matrix's orbit, spectrum and verdict to a .png, .pdf or .svg file."""
+    json: bool = False
+    """Print JSON instead of tables."""
+    rounds: Annotated[int, tyro.conf.arg(metavar="N")] = 3000
+    """Rounds before the verdict is tried, at least 10."""
+    index: Annotated[int | None, tyro.conf.arg(metavar="I")] = None
+    """Look at this matrix of the file only, counted from 0."""
+    missing: Annotated[float | None, tyro.conf.arg(metavar="0.5")] = None
+    """What a pair that was never compared counts as in a .csv file; 0.5 is the one value allowed."""
+
+    def run(self) -> None:
+        from . import _tables
+        from ._progress import progress
+        from ._study import STEPS, study
+
+        self._check()
+        matrices = _read(self.file, self.missing)
+        chosen = self._choose(matrices)
+        if self.plot is not None:
+            _check_writable(self.plot)
+        single = len(chosen) == 1
+        with progress("analysis", STEPS * len(chosen)) as advance:
+            study_one = partial(study, rounds=self.rounds, advance=advance, throw=single)
+            studies = [study_one(m, len(matrices[m]), partial(self._loop, matrices, m)) for m in chosen]
+        if self.plot is not None:
+            self._draw(matrices, studies[0])
+        setting = {"objective": self.objective, "alpha": self.alpha, "lam": self.lam, "beta": self.beta}
+        if self.json:
+            rows = [_heading(matrices, s.index) | s.to_dict() for s in studies]
+            _tables.print_json({"source": matrices.source, **setting, "matrices": rows})
+        elif single:
+            _tables.stability_card(matrices, studies[0], self._title(matrices, studies[0].index))
+        else:
+            _tables.stability_table(studies, self._title(matrices, None))
+
+    def _check(self) -> None:
+        """Everything about the options that can be said before a file is read, let alone a round run."""
+        from ._numerics import check_scalar
+        from .solve._iterate import check_count
+
+        self._objective()
+        check_scalar(self.alpha, "alpha", 0.0, 1.0)
+        check_scalar(self.lam, "lam", 0.0, 1.0)
+        check_count(self.rounds, "rounds", 10)
+        if self.plot is not None and self.plot.suffix.lower() not in PLOT_SUFFIXES:
+            raise ValueError(
+                f"--plot {self.plot} has suffix {self.plot.suffix!r}; pass one of {', '.join(PLOT_SUFFIXES)}."
+            )
+
+    def _objective(self) -> Any:
+        from ._numerics import check_scalar
+        from .objectives import DPO, IPO
+
+        beta = check_scalar(self.beta, "beta", 0.0, math.inf, open_low=True)
+        return IPO(beta) if self.objective == "ipo" else DPO(beta)
+
+    def _choose(self, matrices: PreferenceSet) -> list[int]:
+        if self.index is None:
+            if self.plot is not None and len(matrices) > 1:
+                raise ValueError(
+                    f"--plot draws one matrix and {self.file} holds {len(matrices)}; choose one by --index."
+                )
+            return list(range(len(matrices)))
+        if not 0 <= self.index < len(matrices):
+            last = len(matrices) - 1
+            raise ValueError(f"--index {self.index} is not in {self.file}; pass 0{f' to {last}' if last else ''}.")
+        return [self.index]
+
+    def _loop(self, matrices: PreferenceSet, m: int) -> SelfSampling:
+        from .rounds import SelfSampling
+
+        return SelfSampling(matrices[m], self._objective(), self.alpha, self.lam)
+
+    def _draw(self, matrices: PreferenceSet, study: Study) -> None:
+        from . import plot
+        from .solve import iterate
+
+        assert self.plot is not None
+        assert study.report is not None
+        loop, report = self._loop(matrices, study.index), study.report
+        run = iterate(loop, min(report.rounds, LONGEST_ORBIT), initial=report.log_initial)
+        figure = plot.report(report, run, names=matrices.names[study.index], title=self._title(matrices, study.index))
+        with plot.style():
+            figure.savefig(self.plot)
+
+    def _title(self, matrices: PreferenceSet, m: int | None) -> str:
+        source = self.file.name if m is None or len(matrices) == 1 else f"{self.file.name}, matrix {m}"
+        return f"{source}: {self.objective.upper()}, α = {self.alpha:g}, λ = {self.lam:g}, β = {self.beta:g}"
+
+
+def _heading(matrices: PreferenceSet, m: int) -> dict[str, Any]:
+    return {"index": m, "K": len(matrices[m]), "names": matrices.names[m], "voters": matrices.voters[m]}
+
+
+def _read(file: Path, missing: float | None) -> PreferenceSet:
+    from .preferences import read
+
+    if missing not in (None, 0.5):
+        raise ValueError(f"--missing {missing:g} is not allowed; leave it out or pass 0.5.")
+    return read(file, missing=missing)
+
+
+def _check_writable(path: Path) -> None:
+    """Tries to open the file, which is the one sure way to know, and leaves no trace of it."""
+    existed = path.exists()
+    try:
+        path.open("ab").close()
+        if not existed:
+            path.unlink()
+    except OSError as error:
+        raise ValueError(
+            f"{path} cannot be written ({error.strerror}); pass a file in a folder you may write to."
+        ) from None
+
+
+def _prepare() -> None:
+    """Float64 and a compilation cache of the user's own: entry points may set what the library leaves alone."""
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    if getattr(jax.config, "jax_compilation_cache_dir", None):  # chosen by the user already
+        return
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alignment-dynamics" / "xla"
+    with contextlib.suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK | os.X_OK):
+            jax.config.update("jax_compilation_cache_dir", str(folder))
+            jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _fail(message: str, code: int = 2) -> NoReturn:
+    print(f"dynamics: {' '.join(message.split())}", file=sys.stderr)
+    raise SystemExit(code)
+
+
+def _parse(args: Sequence[str]) -> Classify | Stability:
+    """The command; tyro's boxes of advice are folded into one sentence."""
+    told = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(told):
+            return tyro.cli(
+                Classify | Stability,  # pyright: ignore[reportArgumentType]
+                prog="dynamics",
+                description=DESCRIPTION,
+                args=args,
+                config=(tyro.conf.FlagCreatePairsOff,),
+            )
+    except SystemExit as stop:
+        if stop.code == 0:
+            raise
+        _fail(_sentence(told.getvalue()))
+
+
+def _sentence(box: str) -> str:
+    """The sections of a box drawn with │ and ─, joined; the lines deep inside it and two sections repeat the help text."""
+    sections = [""]
+    for line in box.splitlines():
+        if re.fullmatch(r"[│\s]*─+[│\s]*", line):
+            sections.append("")
+        elif line[:1] == "│" and not line.startswith("│" + 9 * " "):
+            sections[-1] += " " + line.strip("│ ").removesuffix("(required)")
+    kept = [" ".join(s.split()) for s in sections if not re.match(r"\s*(Argument helptext|For full helptext)", s)]
+    kept = [(s[0].lower() + s[1:] if n else s).removesuffix(".") for n, s in enumerate(filter(None, kept))]
+    return "; ".join([*kept, "see dynamics --help."]) if kept else " ".join(box.split())
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Runs the command line; bad input ends in one sentence on stderr and exit code 2, a failed run in 1."""
+    args = sys.argv[1:] if args is None else list(args)
+    if args[:1] == ["--version"]:
+        print(f"dynamics {__version__}")
+        return
+    command = _parse(args)
+    try:
+        _prepare()
+        command.run()
+        sys.stdout.flush()
+    except (ValueError, FileNotFoundError, PermissionError) as error:
+        _fail(str(error))
+    except RuntimeError as error:
+        _fail(str(error), 1)
+    except KeyboardInterrupt:
+        _fail("interrupted.", 130)
+    except BrokenPipeError:
+        # The reader has seen enough; pointing stdout elsewhere keeps the interpreter from complaining on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+
+
+if __name__ == "__main__":
+    main()

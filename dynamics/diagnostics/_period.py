@@ -1,0 +1,168 @@
+"""Period, rotation number and amplitude of a run, from a window of its last policies."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from ._measure import Measure, Snapshot, Variable, as_trajectory
+from ._recurrence import CONSTANT, KINDS, NOT_DETERMINABLE, PERIODIC, QUASI_PERIODIC, recurrence
+
+REST = 1e-9
+"""Amplitude below which a window is constant."""
+
+PERIOD_VARIABLES = {
+    "period": Variable((), "rounds", "rounds per turn of the orbit; NaN = none, for the reason that period_kind names"),
+    "period_kind": Variable((), "1", "what the window of last policies does", KINDS),
+    "rotation_number": Variable((), "turns per round", "frequency of the strongest line; NaN as period_kind explains"),
+    "amplitude": Variable((), "1", "half the largest peak-to-peak of a coordinate of the policy in the window"),
+}
+
+
+class Period(NamedTuple):
+    """What `period` says: rounds per turn, an index into `KINDS`, turns per round, half the largest peak-to-peak."""
+
+    period: Float[Array, ""]
+    kind: Int[Array, ""]
+    rotation_number: Float[Array, ""]
+    amplitude: Float[Array, ""]
+
+
+def period(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> Period:
+    """The smallest T > 0 with pi_{t+T} = pi_t throughout the window of the last policies, in rounds per turn.
+
+    With x the centred window and d(q) = mean_t |x_{t+q} - x_t|²/(2 mean |x|²), an exact return is the smallest q with
+    d(q) < 1e-10: the orbit is "periodic". On an invariant circle d only comes close to 0, between two rounds: the orbit
+    is "quasi-periodic", and its period is the real-valued time of a turn. Two frequencies with no common turn, and a
+    fast rotation with such sharp edges that none shows, are "quasi-periodic" with period NaN. Less than two periods in
+    the window, drift, chirp, noise, growth and decay (more than 1% in half a window) are "not determinable", a
+    peak-to-peak below 2e-9 is "constant", both with period NaN. Where the window still holds the transient and says
+    less than its newer half or quarter, these decide, with a tenth of the tolerance for change. The return counts g
+    turns, the largest g of whose multiples its Fourier lines consist up to 1% of the energy, so cos(2πt/2.5) has
+    period 2.5.
+
+    Right within 1% from 2 to half the window. The rotation number is the strongest line's frequency, in (0, 1/2].
+
+    Arguments: ``log_policy`` log pi_t, shape (T, K); ``window`` rows looked at, ≥ 2, static. Source: [derived].
+    """
+    _check_window(window)
+    return _analyse(jnp.exp(as_trajectory(log_policy)[-window:]))
+
+
+def amplitude(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> Float[Array, ""]:
+    """½ max_k (max_t pi_t(k) - min_t pi_t(k)), in [0, 1/2], over the part of the window that `period` speaks of.
+
+    It is the amplitude of an oscillation only where `period` finds one: a drift has it too.
+
+    Arguments: ``log_policy`` log pi_t, shape (T, K); ``window`` rows looked at, ≥ 2, static. Source: [derived].
+    """
+    return period(log_policy, window).amplitude
+
+
+def rotation_number(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> Float[Array, ""]:
+    """k/q turns per round, in (0, 1/2]: the strongest Fourier line k on the return of q rounds that `period` finds.
+
+    NaN where `period` finds the window constant or not determinable.
+
+    Arguments: ``log_policy`` log pi_t, shape (T, K); ``window`` rows looked at, ≥ 2, static. Source: [derived].
+    """
+    return period(log_policy, window).rotation_number
+
+
+@functools.partial(jax.jit, inline=True)
+def _analyse(rows: Float[Array, "n K"]) -> Period:
+    """The whole window, or the newer part of it where only that is free of the transient."""
+    best = _judge(rows, 1.0)
+    for part in (2, 4):
+        newer = _judge(rows[rows.shape[0] - rows.shape[0] // part :], 0.1)
+        # A part must be steadier than the whole has to be: a slow drift looks less in it.
+        better = _rank(newer) < _rank(best)
+        best = jax.tree.map(functools.partial(jnp.where, better), newer, best)
+    return best
+
+
+def _judge(rows: Float[Array, "n K"], slack: float) -> Period:
+    found = recurrence(rows, REST, slack)
+    return Period(found.period, found.kind, found.rotation_number, _half_range(rows))
+
+
+def _rank(found: Period) -> Int[Array, ""]:
+    """Exact returns first, then recurrence, then rest: what a part says only where the whole says less."""
+    return jnp.asarray(np.argsort([PERIODIC, QUASI_PERIODIC, CONSTANT, NOT_DETERMINABLE]))[found.kind]
+
+
+def _half_range(rows: Float[Array, "n K"]) -> Float[Array, ""]:
+    return jnp.max(jnp.max(rows, axis=0) - jnp.min(rows, axis=0)) / 2
+
+
+def _check_window(window: int) -> None:
+    if window < 2:
+        raise ValueError(f"window = {window} cannot hold an orbit; pass at least 2 rounds (1024 by default).")
+
+
+class Window(eqx.Module):
+    """The last policies of a run in order: which rounds they are is known at the start, so nothing is rotated."""
+
+    start: int = eqx.field(static=True)
+    rows: Float[Array, "n K"]
+
+    @classmethod
+    def open(cls, size: int, snapshot: Snapshot, rounds: int) -> Window:
+        rows = min(size, rounds + 1)
+        policy = jnp.exp(snapshot.log_policy)
+        return cls(rounds + 1 - rows, jnp.zeros((rows, policy.shape[0]), policy.dtype)).record(snapshot)
+
+    def record(self, snapshot: Snapshot) -> Window:
+        # Rounds before the window overwrite its first row, so that nothing depends on the data.
+        row = jnp.maximum(snapshot.round - self.start, 0)
+        return Window(self.start, jax.lax.dynamic_update_index_in_dim(self.rows, jnp.exp(snapshot.log_policy), row, 0))
+
+    def analyse(self) -> Period:
+        return _analyse(self.rows)
+
+
+class _OfWindow(Measure):
+    """A measure that yields what it needs of a `Period` at the end, always with ``period_kind``."""
+
+    window: int = eqx.field(static=True, default=1024)
+
+    def __check_init__(self) -> None:
+        _check_window(self.window)
+
+    def variables(self, num_responses: int) -> dict[str, Variable]:
+        label = PERIOD_VARIABLES[type(self).name]
+        return {self.name: label, "period_kind": PERIOD_VARIABLES["period_kind"]}
+
+    def init(self, snapshot: Snapshot, rounds: int) -> Window:
+        return Window.open(self.window, snapshot, rounds)
+
+    def update(self, state: Window, snapshot: Snapshot) -> Window:
+        return state.record(snapshot)
+
+    def finalize(self, state: Any) -> dict[str, Array]:
+        found = state.analyse()
+        return {self.name: getattr(found, type(self).name), "period_kind": found.kind}
+
+
+class OrbitPeriod(_OfWindow):
+    """Streams `period`: yields ``period`` and ``period_kind``."""
+
+    name: str = eqx.field(static=True, kw_only=True, default="period")
+
+
+class Amplitude(_OfWindow):
+    """Streams `amplitude`: yields ``amplitude`` and ``period_kind``, which says whether anything oscillates."""
+
+    name: str = eqx.field(static=True, kw_only=True, default="amplitude")
+
+
+class RotationNumber(_OfWindow):
+    """Streams `rotation_number`: yields ``rotation_number`` and ``period_kind``."""
+
+    name: str = eqx.field(static=True, kw_only=True, default="rotation_number")

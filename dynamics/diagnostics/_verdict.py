@@ -1,0 +1,188 @@
+"""Did the run collapse, converge or oscillate? A verdict, and the numbers that it rests on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from .._numerics import check_scalar, entropy
+from ._measure import Measure, Snapshot, Variable, replay
+from ._period import PERIOD_VARIABLES, Period, Window, _check_window
+from ._recurrence import PERIODIC, QUASI_PERIODIC
+
+VERDICTS = ("collapsed", "converged", "oscillating", "undecided")
+"""The words that the flag ``verdict`` counts, in the order in which the rules are tried."""
+
+_SEGMENTS = 6  # parts of a run whose amplitudes are compared; the first is the transient's
+_FAR = 4.0  # nats below the top from which a response that keeps closing in will change the picture
+_AHEAD = 10.0  # run lengths within which it must arrive
+_GROWING = 1.001  # ratio of the steps in the two halves of the tail above which they grow
+
+
+def verdict(log_policy: Float[ArrayLike, "T K"], **thresholds: Any) -> dict[str, jax.Array]:
+    """The verdict on a saved trajectory and the numbers behind it: `Verdict` replayed on its rows.
+
+    Arguments: ``log_policy`` log pi_t, shape (T, K); ``thresholds`` those of `Verdict`. Source: [derived].
+    """
+    return replay(Verdict(**thresholds), log_policy)
+
+
+class _Orbit(eqx.Module):
+    rounds: int = eqx.field(static=True)
+    window: Window
+    log_policy: Float[Array, " K"]
+    anchor: Float[Array, " K"]  # logits where the tail begins
+    logits: Float[Array, " K"]
+    top: Int[Array, ""]
+    switches: Int[Array, ""]
+    tail_switches: Int[Array, ""]
+    last_switch: Int[Array, ""]
+    tail_entropy: Float[Array, ""]
+    tail_steps: Float[Array, " 2"]  # largest step in each half of the tail
+    low: Float[Array, "segments K"]
+    high: Float[Array, "segments K"]
+
+    @property
+    def tail(self) -> int:
+        """Length of the tail: a tenth of the run, and no less than 4 rounds of a short one."""
+        return max(self.rounds // 10, min(self.rounds, 4))
+
+
+class Verdict(Measure):
+    """The first that holds of: collapsed, converged, oscillating, undecided. The tail is the last tenth of the rounds.
+
+    *Collapsed*: H(pi_t) < entropy_floor throughout the tail, under one top response. *Converged*: |pi_{t+1} - pi_t|∞ ≤
+    tolerance throughout the tail, not growing. Neither is said while a response 4 nats or more below the top closes in
+    at a mean rate over the tail that brings it there within 10 more run lengths: on a preference cycle at alpha = 1 the
+    orbit dwells near a vertex, for longer each time, before it moves on. *Oscillating*: the window is periodic or
+    quasi-periodic (see `period`) with amplitude ≥ min_amplitude; or the top response has changed 3 times or more, and
+    a response is closing in as above, or it changed in the last half of the run with an amplitude that does not shrink
+    from each sixth of the run to the next. *Undecided*: none of these.
+
+    Arguments: ``entropy_floor`` nats, > 0; ``tolerance`` change of a probability per round, > 0, at least 8 roundings;
+    ``min_amplitude`` of a probability, > 0; ``window`` rounds for the period, ≥ 2, static.
+    Yields ``verdict`` (flags `VERDICTS`), ``tail_entropy`` (the largest), ``tail_step`` (the largest),
+    ``tail_switches`` and ``switches`` of the top response, ``period``, ``period_kind`` and ``amplitude``.
+    Raises ValueError on values outside these ranges. Source: [derived].
+    """
+
+    entropy_floor: Float[Array, ""] = eqx.field(
+        converter=lambda value: check_scalar(value, "entropy_floor", 0.0, np.inf, open_low=True), default=0.01
+    )
+    tolerance: Float[Array, ""] = eqx.field(
+        converter=lambda value: check_scalar(value, "tolerance", 0.0, np.inf, open_low=True), default=1e-7
+    )
+    min_amplitude: Float[Array, ""] = eqx.field(
+        converter=lambda value: check_scalar(value, "min_amplitude", 0.0, np.inf, open_low=True), default=1e-6
+    )
+    window: int = eqx.field(static=True, default=1024)
+    name: str = eqx.field(static=True, kw_only=True, default="verdict")
+
+    def __check_init__(self) -> None:
+        _check_window(self.window)
+
+    def variables(self, num_responses: int) -> dict[str, Variable]:
+        return {
+            self.name: Variable((), "1", "what the run does in the end", VERDICTS),
+            "tail_entropy": Variable((), "nats", "largest entropy over the last tenth of the rounds"),
+            "tail_step": Variable((), "1", "largest change of a probability in a round of the last tenth"),
+            "tail_switches": Variable((), "1", "changes of the top response in the last tenth of the rounds"),
+            "switches": Variable((), "1", "changes of the top response"),
+            **{key: PERIOD_VARIABLES[key] for key in ("period", "period_kind", "amplitude")},
+        }
+
+    def init(self, snapshot: Snapshot, rounds: int) -> _Orbit:
+        log_policy = snapshot.log_policy
+        none, zero = jnp.zeros((), jnp.int32), jnp.zeros((), log_policy.dtype)
+        unseen = jnp.full((_SEGMENTS, log_policy.shape[0]), jnp.inf, log_policy.dtype)
+        orbit = _Orbit(
+            rounds=rounds,
+            window=Window.open(self.window, snapshot, rounds),
+            log_policy=log_policy,
+            anchor=snapshot.logits,
+            logits=snapshot.logits,
+            top=jnp.argmax(log_policy).astype(jnp.int32),
+            switches=none,
+            tail_switches=none,
+            last_switch=none,
+            tail_entropy=zero,
+            tail_steps=jnp.stack([zero, zero]),
+            low=unseen,
+            high=-unseen,
+        )
+        return self.update(orbit, snapshot)
+
+    def update(self, state: _Orbit, snapshot: Snapshot) -> _Orbit:
+        now, rounds, tail = snapshot.round, state.rounds, state.tail
+        policy = jnp.exp(snapshot.log_policy)
+        top = jnp.argmax(snapshot.log_policy).astype(jnp.int32)
+        switched = (top != state.top).astype(jnp.int32)
+        step = jnp.max(jnp.abs(policy - jnp.exp(state.log_policy)))
+        after = now > rounds - tail
+        late = now > rounds - tail + tail // 2
+        steps = jnp.where(
+            after & (jnp.array([False, True]) == late), jnp.maximum(state.tail_steps, step), state.tail_steps
+        )
+        segment = (now * _SEGMENTS // (rounds + 1) == np.arange(_SEGMENTS))[:, None]
+        return _Orbit(
+            rounds=rounds,
+            window=state.window.record(snapshot),
+            log_policy=snapshot.log_policy,
+            anchor=jnp.where(after, state.anchor, snapshot.logits),
+            logits=snapshot.logits,
+            top=top,
+            switches=state.switches + switched,
+            tail_switches=state.tail_switches + jnp.where(after, switched, 0),
+            last_switch=jnp.where(switched > 0, jnp.asarray(now, jnp.int32), state.last_switch),
+            tail_entropy=jnp.where(
+                now >= rounds - tail, jnp.maximum(state.tail_entropy, entropy(snapshot.log_policy)), state.tail_entropy
+            ),
+            tail_steps=steps,
+            low=jnp.where(segment, jnp.minimum(state.low, policy), state.low),
+            high=jnp.where(segment, jnp.maximum(state.high, policy), state.high),
+        )
+
+    def finalize(self, state: _Orbit) -> dict[str, Array]:
+        found = state.window.analyse()
+        dtype = state.log_policy.dtype
+        eps = jnp.finfo(dtype).eps
+        closing = _closing_in(state)
+        step = jnp.max(state.tail_steps)
+        growing = (state.tail_steps[1] > _GROWING * state.tail_steps[0]) & (step > 1e3 * eps)
+        low = state.tail_entropy < self.entropy_floor.astype(dtype)
+        collapsed = low & (state.tail_switches == 0) & ~closing
+        converged = (step <= jnp.maximum(self.tolerance.astype(dtype), 8 * eps)) & ~growing & ~closing
+        oscillating = _oscillates(state, found, closing, self.min_amplitude.astype(dtype))
+        word = jnp.where(collapsed, 0, jnp.where(converged, 1, jnp.where(oscillating, 2, 3))).astype(jnp.int32)
+        return {
+            self.name: word,
+            "tail_entropy": state.tail_entropy,
+            "tail_step": step,
+            "tail_switches": state.tail_switches,
+            "switches": state.switches,
+            "period": found.period,
+            "period_kind": found.kind,
+            "amplitude": found.amplitude,
+        }
+
+
+def _closing_in(state: _Orbit) -> Array:
+    """Whether a response far below the top is on its way there, by the mean rate over the tail."""
+    margin = state.logits[state.top] - state.logits
+    before = state.anchor[state.top] - state.anchor
+    rate = (before - margin) / max(state.tail, 1)
+    return jnp.any((margin > _FAR) & (margin < _AHEAD * state.rounds * rate))
+
+
+def _oscillates(state: _Orbit, found: Period, closing: Array, min_amplitude: Array) -> Array:
+    recurs = (found.kind == PERIODIC) | (found.kind == QUASI_PERIODIC)
+    spans = jnp.max(state.high - state.low, axis=1)[1:]
+    shrinking = jnp.all(spans[1:] < spans[:-1]) & (spans[-1] < 0.99 * spans[0])
+    keeps_switching = (2 * state.last_switch >= state.rounds) & ~shrinking & (spans[-1] >= min_amplitude)
+    wanders = (state.switches >= 3) & (closing | keeps_switching)
+    return (recurs & (found.amplitude >= min_amplitude)) | wanders

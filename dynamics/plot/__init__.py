@@ -1,0 +1,13 @@
+"""Figures: trajectories, simplex orbits and spectra on given Axes, and a whole report as a Figure.
+
+What is drawn comes from arrays, Datasets, Solutions and Reports; nothing is solved here. matplotlib is imported when
+something is drawn.
+"""
+
+from ._report import caption, report
+from ._simplex import barycentric, simplex
+from ._spectrum import spectrum
+from ._style import DASHES, PALETTE, style
+from ._trajectory import trajectory
+
+__all__ = ["DASHES", "PALETTE", "barycentric", "caption", "report", "simplex", "spectrum", "style", "trajectory"]

@@ -1,0 +1,27 @@
+"""One file per claim: a frozen ``Config``, ``run(config)`` → ``xarray.Dataset``, ``check(ds)`` → findings.
+
+``python -m experiments`` runs all of them; nothing here is imported by the library.
+"""
+
+from __future__ import annotations
+
+import importlib
+from types import ModuleType
+
+# name → title of its figure and findings; the order in which they run.
+TITLES = {
+    "evolution": "Evolution: spirals, oscillation and collapse over the first rounds",
+    "stability_map": "The stability map: what is proven and what simulation found",
+    "onset": "Onset: where oscillation begins, how large it is, and where it hides",
+    "critical_beta": "Critical beta of preference matrices with a majority cycle",
+}
+
+
+def experiment(name: str) -> ModuleType:
+    """The module of an experiment by name, with ``Config``, ``run`` and ``check``."""
+    return importlib.import_module(f"{__name__}.{name}")
+
+
+def figure(name: str) -> ModuleType:
+    """The module of its figure, with ``draw``."""
+    return importlib.import_module(f"figures.{name}")

@@ -1,0 +1,207 @@
+"""``python -m experiments``: every experiment at quick scale, its figure and its findings."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import dataclasses
+import difflib
+import io
+import itertools
+import os
+import re
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from . import TITLES, experiment, figure
+from ._framework import Finding, Tick
+from ._store import UserError, fingerprint, load, location, save, writable
+
+USAGE = """\
+python -m experiments                       every experiment at quick scale, figures and findings
+python -m experiments list                  what there is
+python -m experiments run NAME… [options]   some of them; with one NAME also the options of its Config
+
+options:
+  --full                 the larger configuration
+  --preferences PATH…    files (.npz, .csv) or folders of them, for experiments that read preferences
+  --out DIR              where results go (default: results)
+  --help                 this text; after one NAME also the options of its Config
+
+Exit status: 0 every finding holds or is not decided, 1 some finding fails, 2 bad input."""
+
+
+def main(argv: list[str]) -> int:
+    """Runs the command line; the exit status."""
+    try:
+        return _command(argv)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; finished experiments are stored.", file=sys.stderr)
+        return 130
+
+
+def _command(argv: list[str]) -> int:
+    command, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else ("run", argv)
+    if command not in ("run", "list"):
+        hint = "python -m experiments run " + " ".join(argv) if command in TITLES else "known: run, list"
+        raise UserError(f"unknown command {command!r}; {hint}.")
+    if command == "list":
+        width = max(map(len, TITLES))
+        print("\n".join(f"{name:<{width}}  {title}" for name, title in TITLES.items()))
+        return 0
+    names = list(itertools.takewhile(lambda word: not word.startswith("-"), rest))
+    options = rest[len(names) :]
+    for name in names:
+        _check_name(name)
+    if {"--help", "-h"} & set(options) and len(names) != 1:
+        print(USAGE)
+        return 0
+    configs, out = _configure(names, options)
+    return _run_all(configs, writable(out))
+
+
+def _check_name(name: str) -> None:
+    if name not in TITLES:
+        near = difflib.get_close_matches(name, TITLES, n=1, cutoff=0.3)
+        hint = f"did you mean {near[0]!r}? " if near else ""
+        raise UserError(f"unknown experiment {name!r}; {hint}Known: {', '.join(TITLES)}.")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> Any:
+        raise UserError(f"{message}; see python -m experiments --help.")
+
+
+def _configure(names: list[str], options: list[str]) -> tuple[dict[str, Any], Path]:
+    """The configuration of every experiment that is to run, and where results go."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--full", action="store_true")
+    parser.add_argument("--preferences", nargs="+", metavar="PATH")
+    parser.add_argument("--out", type=Path, default=Path("results"))
+    common, own = parser.parse_known_args(options)
+    chosen = names or list(TITLES)
+    if own and len(names) != 1:
+        raise UserError(f"option {own[0]} belongs to one experiment's Config; name that one: run NAME {' '.join(own)}.")
+    configs = {name: _config(name, common.full, own) for name in chosen}
+    if common.preferences:
+        readers = [name for name in chosen if hasattr(configs[name], "preferences")]
+        deaf = [name for name in names if name not in readers]
+        if deaf:
+            raise UserError(f"{deaf[0]} reads no preferences; leave out --preferences, or run critical_beta with it.")
+        for name in readers:
+            with _one_sentence():
+                configs[name] = dataclasses.replace(configs[name], preferences=tuple(common.preferences))
+    return configs, common.out
+
+
+@contextlib.contextmanager
+def _one_sentence() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def _config(name: str, full: bool, options: list[str]) -> Any:
+    import tyro
+
+    module = experiment(name)
+    default = module.Config.full() if full else module.Config()
+    prog = f"python -m experiments run {name}"
+    if {"--help", "-h"} & set(options):
+        print(USAGE + "\n")
+        tyro.cli(module.Config, args=["--help"], default=default, prog=prog, description=module.__doc__)
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(said):
+            config, unknown = tyro.cli(
+                module.Config, args=options, default=default, prog=prog, return_unknown_args=True
+            )
+    except SystemExit:
+        raise UserError(f"{name}: {_sentence(said.getvalue())}") from None
+    if unknown:
+        known = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(module.Config)]
+        near = difflib.get_close_matches(unknown[0], known, n=1, cutoff=0.4)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise UserError(f"{name} has no option {unknown[0]}; {hint}Known: {', '.join(known)}.")
+    return config
+
+
+def _sentence(boxed: str) -> str:
+    """tyro's message without the box around it."""
+    inside = [line.strip("│ ") for line in boxed.splitlines() if line.startswith("│")]
+    text = " ".join(itertools.takewhile(lambda line: not line.startswith("──"), inside))
+    return re.sub(r"^Error parsing Config: ", "", text) or "the options cannot be read; see --help."
+
+
+def _set_up_jax(out: Path) -> None:
+    import jax
+
+    jax.config.update("jax_enable_x64", True)
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        jax.config.update("jax_compilation_cache_dir", str((out / ".jax_cache").resolve()))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def _run_all(configs: dict[str, Any], out: Path) -> int:
+    from ._report import show, write
+
+    _set_up_jax(out)
+    findings: dict[str, list[Finding]] = {}
+    (out / "figures").mkdir(exist_ok=True)
+    with _bar(len(configs)) as (tick, say):
+        for n, (name, config) in enumerate(configs.items()):
+            began = time.monotonic()
+            path = location(out, name, fingerprint(name, config))
+            ds = load(path)
+            if ds is None:
+                with _one_sentence():
+                    ds = experiment(name).run(config, lambda share, what, n=n, name=name: tick(n + share, f"{name}: {what}"))
+                save(ds, path)
+                say(f"{name}: computed in {time.monotonic() - began:.0f} s, stored in {path}")
+            else:
+                say(f"{name}: read back from {path}")
+            for note in ds.attrs.get("notes", "").splitlines():
+                say(f"{name}: {note}")
+            findings[name] = experiment(name).check(ds)
+            tick(n + 0.95, f"{name}: figure")
+            _draw(name, ds, out / "figures")
+    show(findings)
+    write(findings, out)
+    print(f"Figures in {out / 'figures'}, findings in {out / 'findings.md'} and {out / 'findings.json'}.")
+    return int(any(f.status == "fails" for group in findings.values() for f in group))
+
+
+def _draw(name: str, ds: Any, folder: Path) -> None:
+    from dynamics import plot
+
+    drawn = figure(name).draw(ds)
+    with plot.style():
+        # Without a date the same result gives the same file.
+        drawn.savefig(folder / f"{name}.png", dpi=200)
+        drawn.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+
+
+@contextlib.contextmanager
+def _bar(total: int) -> Iterator[tuple[Tick, Any]]:
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task("starting", total=total)
+        yield (
+            lambda done, what: bar.update(task, completed=done, description=what),
+            lambda text: console.print(text, highlight=False, markup=False, soft_wrap=True),
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,92 @@
+"""What experiments share: findings, configurations that check themselves, provenance and intervals."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+from scipy.stats import beta as beta_distribution
+
+from dynamics._provenance import provenance
+
+Status = Literal["holds", "fails", "not decided"]
+Tick = Callable[[float, str], None]
+"""Told how far a run is, in [0, 1], and what it does next."""
+
+OBJECTIVES = ("IPO", "DPO")
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """What an experiment says of one claim.
+
+    Attributes:
+        claim: the claim in one sentence.
+        source: "[paper] Chen26, …" or "[derived] statement …".
+        measured: what was measured, with its unit.
+        interval: its interval or uncertainty and where that comes from; "exact" where nothing is random or rounded.
+        status: "holds", "fails", or "not decided" where the measurement cannot tell.
+    """
+
+    claim: str
+    source: str
+    measured: str
+    interval: str
+    status: Status
+
+
+def silent(share: float, what: str) -> None:
+    """A ``Tick`` that tells nobody."""
+
+
+def decide(holds: bool | np.bool_, decided: bool | np.bool_ = True) -> Status:
+    """The status of a claim that was tested, or could not be."""
+    if not decided:
+        return "not decided"
+    return "holds" if holds else "fails"
+
+
+def require(
+    config: Any, name: str, low: float, high: float, *, open_low: bool = False, open_high: bool = False
+) -> None:
+    """``ValueError`` unless every number in a field of ``config`` lies in the interval; for ``__post_init__``."""
+    for value in np.ravel(getattr(config, name)):
+        inside = (low < value if open_low else low <= value) and (value < high if open_high else value <= high)
+        if not (math.isfinite(value) and inside):
+            left, right = "(" if open_low else "[", ")" if open_high or math.isinf(high) else "]"
+            raise ValueError(f"{name} = {value:g} is outside {left}{low:g}, {high:g}{right}; pass a value inside.")
+
+
+def require_policy(config: Any, name: str) -> None:
+    """``ValueError`` unless a field holds probabilities > 0 that sum to 1."""
+    policy = np.asarray(getattr(config, name), dtype=float)
+    if not (policy > 0).all() or abs(policy.sum() - 1) > 1e-9:
+        raise ValueError(f"{name} = {tuple(map(float, policy))} is no policy; pass positive probabilities that sum to 1.")
+
+
+def described(ds: xr.Dataset, experiment: str, config: Any, units: dict[str, tuple[str, str]]) -> xr.Dataset:
+    """``ds`` with (unit, meaning) on its variables and what it takes to repeat it in its attributes."""
+    for name, (unit, meaning) in units.items():
+        ds[name].attrs |= {"units": unit, "long_name": meaning}
+    settings = dataclasses.asdict(config)
+    return ds.assign_attrs(
+        experiment=experiment, config=json.dumps(settings), seed=int(settings.get("seed", 0)), **provenance()
+    )
+
+
+def config_of(ds: xr.Dataset) -> dict[str, Any]:
+    """The configuration that a Dataset was computed with."""
+    return json.loads(ds.attrs["config"])
+
+
+def binomial_interval(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
+    """Clopper and Pearson's interval of a share, which covers at least at its level."""
+    tail = (1 - level) / 2
+    low = 0.0 if successes == 0 else float(beta_distribution.ppf(tail, successes, trials - successes + 1))
+    high = 1.0 if successes == trials else float(beta_distribution.ppf(1 - tail, successes + 1, trials - successes))
+    return low, high

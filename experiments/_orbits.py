@@ -1,0 +1,74 @@
+"""Orbits about the uniform policy of the 3-cycle: their tails, their complex amplitude and their Lyapunov exponent."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+import dynamics as dyn
+from dynamics.diagnostics import Measure, Snapshot, Variable
+
+KAPPA = {"IPO": 1.0, "DPO": 4.0}
+
+
+class Tail(Measure):
+    """pi_t(0) over the last ``length`` rounds, in no particular order."""
+
+    length: int = eqx.field(static=True, default=200)
+    name: str = eqx.field(static=True, kw_only=True, default="orbit")
+
+    def variables(self, num_responses: int) -> dict[str, Variable]:
+        return {self.name: Variable(("sample",), "1", "pi_t(0) over the last rounds")}
+
+    def init(self, snapshot: Snapshot, rounds: int) -> Array:
+        return jnp.full(self.length, jnp.exp(snapshot.log_policy[0]))
+
+    def update(self, state: Array, snapshot: Snapshot) -> Array:
+        return state.at[snapshot.round % self.length].set(jnp.exp(snapshot.log_policy[0]))
+
+    def finalize(self, state: Array) -> Array:
+        return state
+
+
+def cycle_loop(objective: str, advantage: float, alpha: float, lam: float, beta: float) -> dyn.SelfSampling:
+    """Rounds on the 3-cycle P = 1/2 ± a with uniform reference and offline policy."""
+    kind = {"IPO": dyn.IPO, "DPO": dyn.DPO}[objective]
+    return dyn.SelfSampling(dyn.preferences.cyclic(3, advantage=advantage), kind(beta=beta), alpha, lam)
+
+
+def onset_beta(objective: str, advantage: float, alpha: float, lam: float) -> float:
+    """The beta at which uniform loses stability, statement 2.1."""
+    inputs = {"structure": "cycle", "K": 3, "advantage": advantage, "alpha": alpha, "lam": lam}
+    return float(dyn.theorems.uniform_threshold(**inputs, objective=objective.lower()).upper)
+
+
+def squared_amplitude(log_policy: Float[np.ndarray, "T 3"]) -> float:
+    """Mean over rounds of |w|², z_j = w e^{2 pi i j/3} + c.c. the logits."""
+    return float(np.mean(np.abs(np.asarray(log_policy) @ np.exp(-2j * np.pi * np.arange(3) / 3) / 3) ** 2))
+
+
+@eqx.filter_jit
+def lyapunov_exponents(
+    loop: dyn.SelfSampling, betas: Float[Array, " n"], start: Float[Array, " K"], rounds: int
+) -> Float[Array, " n"]:
+    """(1/T) Σ log ‖J(z_t) v_t‖ over the second half of ``rounds`` for each beta, v renormalised every round."""
+
+    def growth(beta: Array) -> Array:
+        process = eqx.tree_at(lambda p: p.objective.beta, loop, beta)
+
+        def one(carry: tuple[Array, Any, Array], _: None) -> tuple[tuple[Array, Any, Array], Array]:
+            z, memory, v = carry
+            (z, memory), (dz, _) = jax.jvp(lambda z: process.advance(z, memory, None)[:2], (z,), (v,))
+            size = jnp.linalg.norm(dz)
+            return (z, memory, dz / size), jnp.log(size)
+
+        v = jnp.array([1.0, -0.3, -0.7])
+        _, logs = jax.lax.scan(one, (start, process.start_memory(start), v), None, length=rounds)
+        return jnp.mean(logs[rounds // 2 :])
+
+    return jax.vmap(growth)(betas)

@@ -1,0 +1,79 @@
+"""Results on disk: one zarr store per configuration, found again by a hash of configuration and source."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+class UserError(Exception):
+    """Something that the caller can put right, in one sentence."""
+
+
+def fingerprint(name: str, config: Any) -> str:
+    """A hash of the configuration, of the files it names, of the library and of the experiment's own source."""
+    digest = hashlib.sha256(json.dumps([name, dataclasses.asdict(config)], sort_keys=True).encode())
+    sources = [*sorted((ROOT / "dynamics").rglob("*.py")), ROOT / "experiments" / f"{name}.py"]
+    for path in sources:
+        digest.update(f"\0{path.relative_to(ROOT)}\0".encode())
+        digest.update(path.read_bytes())
+    for path in getattr(config, "files", tuple)():
+        digest.update(f"\0{path}\0".encode())
+        try:
+            digest.update(path.read_bytes())
+        except OSError as error:
+            digest.update(str(error.errno).encode())
+    return digest.hexdigest()[:12]
+
+
+def writable(folder: Path) -> Path:
+    """``folder``, made where it is missing, or a ``UserError`` when nothing can be written there."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise UserError(f"--out {folder} cannot be written to ({reason}); pass a folder of your own.") from None
+    return folder
+
+
+def location(folder: Path, name: str, key: str) -> Path:
+    """Where the result of a configuration lies."""
+    return folder / f"{name}-{key}.zarr"
+
+
+def load(path: Path) -> xr.Dataset | None:
+    """The Dataset stored at ``path``, or None where there is none that can be read."""
+    if not path.is_dir():
+        return None
+    try:
+        with xr.open_dataset(path, engine="zarr", chunks=None) as ds:
+            return ds.load()
+    except (OSError, ValueError, KeyError) as error:
+        warnings.warn(f"{path} cannot be read ({error}); it is computed again.", stacklevel=2)
+        return None
+
+
+def save(ds: xr.Dataset, path: Path) -> None:
+    """Writes beside ``path`` and renames, so that an interrupted write is never taken for a result."""
+    scratch = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
+    try:
+        # Format 2 stores text in a way that every reader of zarr knows.
+        ds.to_zarr(scratch / "data", mode="w", zarr_format=2, consolidated=True)
+        if path.exists():
+            shutil.rmtree(path)
+        os.replace(scratch / "data", path)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

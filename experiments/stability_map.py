@@ -1,0 +1,226 @@
+"""The stability map: what is proven, and what simulation found, over (alpha, lam/beta) on the 3-cycle."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+
+import dynamics as dyn
+from dynamics.diagnostics import VERDICTS, Verdict
+
+from ._framework import OBJECTIVES, Finding, Tick, config_of, decide, described, require, require_policy, silent
+
+KAPPA = {"IPO": 1.0, "DPO": 4.0}
+STATEMENTS = ("2.3 published", "7.3 span", "7.3 two-norm", "7.2 global", "2.1 onset")
+CONVERGED, OSCILLATING = VERDICTS.index("converged"), VERDICTS.index("oscillating")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """A grid of cells over alpha in (0, 1) and lam/beta, at lam = 1; DPO's range of lam/beta is a quarter of IPO's."""
+
+    advantage: float = 0.4
+    """a in P = 1/2 ± a of the 3-cycle."""
+    cells: int = 41
+    """Cells along each axis; simulations run at their centres."""
+    extent: float = 1.5
+    """Largest lam/beta, in units of the onset at alpha = 0."""
+    rounds: int = 1000
+    band: float = 0.012
+    """|spectral radius - 1| below which transients outlast the run and nothing is compared."""
+    starts: tuple[tuple[float, float, float], ...] = ((0.9, 0.09, 0.01),)
+    """Policies of round 0; a cell converges when it does from each."""
+
+    def __post_init__(self) -> None:
+        require(self, "advantage", 0, 0.5, open_low=True, open_high=True)
+        require(self, "cells", 3, 2001)
+        require(self, "extent", 0, 100, open_low=True)
+        require(self, "rounds", 100, 10_000_000)
+        require(self, "band", 0, 1)
+        if not self.starts:
+            raise ValueError("starts is empty; pass at least one policy.")
+        for start in self.starts:
+            require_policy(dataclasses.make_dataclass("Start", ["starts"])(start), "starts")
+
+    @classmethod
+    def full(cls) -> Config:
+        return cls(cells=201, rounds=6000, band=0.002, starts=((0.9, 0.09, 0.01), (0.4, 0.33, 0.27), (0.02, 0.49, 0.49)))
+
+
+def run(config: Config, tick: Tick = silent) -> xr.Dataset:
+    """Verdicts and amplitudes by objective, alpha, lam/beta and start, with the curves of the statements."""
+    P = dyn.preferences.cyclic(3, advantage=config.advantage)
+    centres = (np.arange(config.cells) + 0.5) / config.cells
+    widest = np.sqrt(3) / config.advantage * config.extent
+    parts = []
+    for n, name in enumerate(OBJECTIVES):
+        ratio = widest * centres / KAPPA[name]
+        radius = _spectral_radius(P, name, centres, ratio)
+        ratios = ("objective", "column"), ratio[None]
+        cells = []
+        for m, start in enumerate(config.starts):
+            tick((n + m / len(config.starts)) / 2, f"{name}, start {m + 1} of {len(config.starts)}")
+            cells.append(_simulate(P, name, centres, ratio, np.log(start), config.rounds))
+        grid = xr.concat(cells, "start").expand_dims(objective=[name])
+        grid = grid.assign(lam_over_beta=ratios, spectral_radius=(("objective", "alpha", "column"), radius[None]))
+        parts.append(grid.drop_vars("period_kind", errors="ignore"))
+    curve = np.linspace(0, 1, 301)
+    ds = xr.concat(parts, "objective").assign(
+        boundary=(("statement", "objective", "curve_alpha"), _boundaries(np.asarray(P), config.advantage, curve)),
+        proven=(("statement", "alpha", "column"), _proven(np.asarray(P), config.advantage, centres, widest * centres)),
+    )
+    ds = ds.assign_coords(statement=list(STATEMENTS), curve_alpha=curve, objective=list(OBJECTIVES))
+    units = {
+        "lam_over_beta": ("1", "lam/beta at the centre of a column of cells"),
+        "spectral_radius": ("1", "spectral radius of a round at the uniform policy"),
+        "boundary": ("1", "lam/beta at which a statement's condition ends; NaN where it does not speak of the objective"),
+        "proven": ("1", "whether a statement's condition holds at a cell of IPO; for 2.1, that uniform is unstable"),
+    }
+    ds.attrs = {}
+    return described(ds, "stability_map", config, units)
+
+
+def _simulate(
+    P: np.ndarray, objective: str, alpha: np.ndarray, ratio: np.ndarray, start: np.ndarray, rounds: int
+) -> xr.Dataset:
+    kind = {"IPO": dyn.IPO, "DPO": dyn.DPO}[objective]
+    loop = dyn.SelfSampling(P, kind(beta=1.0), 0.5, 1.0)
+    over = {"alpha": alpha, "beta": 1 / ratio}
+    measures = [Verdict(window=512)]
+    ds = dyn.sweep(loop, over, measure=measures, rounds=rounds, initial=start, progress=False)
+    return ds[["verdict", "amplitude", "tail_step", "result"]].rename(beta="column").drop_vars("column")
+
+
+def _spectral_radius(P: np.ndarray, objective: str, alpha: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    """rho at uniform: from the Jacobian at one cell, alpha and lam/beta entering as the theory of 2.2 says."""
+    kind = {"IPO": dyn.IPO, "DPO": dyn.DPO}[objective]
+    loop = dyn.SelfSampling(P, kind(beta=1.0), 0.0, 1.0)
+    turn = float(dyn.stability.spectral_radius(loop, jnp.full(3, -jnp.log(3.0))))
+    return np.hypot(alpha[:, None], turn * ratio[None])
+
+
+def _boundaries(P: np.ndarray, advantage: float, alpha: np.ndarray) -> np.ndarray:
+    """lam/beta where each statement's condition is met with equality, ``(statement, objective, alpha)``."""
+    A = P - 0.5
+    norm = np.linalg.norm(A, 2)  # A1 = 0, so CAC = A
+    span = np.ptp(A[:, None] - A[None], axis=2).max()
+    k2 = (1 - alpha) * (1 + alpha)
+    silence = np.full_like(alpha, np.nan)
+    onset = [_onset(advantage, alpha, name) for name in OBJECTIVES]
+    ipo = [2 * (1 - alpha) / norm, 4 * (1 - alpha) / span, 2 * k2 / norm, 2 * np.sqrt(k2) / norm]
+    return np.array([[curve, silence] for curve in ipo] + [onset])
+
+
+def _onset(advantage: float, alpha: np.ndarray, objective: str) -> np.ndarray:
+    inputs = {"structure": "cycle", "K": 3, "advantage": advantage, "lam": 1.0, "objective": objective.lower()}
+    beta = np.array([float(dyn.theorems.uniform_threshold(alpha=a, **inputs).upper) for a in alpha])
+    return 1 / beta
+
+
+def _proven(P: np.ndarray, advantage: float, alpha: np.ndarray, ratio: np.ndarray) -> np.ndarray:
+    """Whether each statement's condition holds at each cell of IPO; for the last, that uniform is unstable."""
+    ends = _boundaries(P, advantage, alpha)[:, 0, :, None]
+    return np.concatenate([ratio < ends[:-1], ratio > ends[-1:]])
+
+
+def check(ds: xr.Dataset) -> list[Finding]:
+    """Simulation against theory, cell by cell, and how far each statement reaches."""
+    return [
+        *(_agreement(ds.sel(objective=name), config_of(ds)["band"]) for name in OBJECTIVES),
+        _proven_converge(ds.sel(objective="IPO")),
+        _strip(ds.sel(objective="IPO")),
+        _reach(ds.sel(objective="IPO")),
+        _factor(ds.sel(objective="IPO")),
+    ]
+
+
+def _fate(one: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    """Cells that converged from every start, and cells that oscillated (or collapsed) from some start."""
+    verdict = one.verdict.transpose("start", "alpha", "column").values
+    return (verdict == CONVERGED).all(axis=0), np.isin(verdict, (OSCILLATING, VERDICTS.index("collapsed"))).any(axis=0)
+
+
+def _listed(one: xr.Dataset, where: np.ndarray, most: int = 5) -> str:
+    at = np.argwhere(where)
+    cells = [f"({float(one.alpha[i]):.3f}, {float(one.lam_over_beta[j]):.3f})" for i, j in at[:most]]
+    return ", ".join(cells) + (f" and {len(at) - most} more" if len(at) > most else "")
+
+
+def _agreement(one: xr.Dataset, band: float) -> Finding:
+    name = str(one.objective.values)
+    rho = one.spectral_radius.transpose("alpha", "column").values
+    converged, moving = _fate(one)
+    outside = np.abs(rho - 1) > band
+    wrong = outside & np.where(rho < 1, moving, converged)
+    open_ = outside & ~converged & ~moving
+    right = outside & ~wrong & ~open_
+    listing = f"; disagreeing (alpha, lam/beta): {_listed(one, wrong)}" if wrong.any() else ""
+    listing += f"; undecided: {_listed(one, open_)}" if open_.any() else ""
+    source = "[paper] Chen26, the 3-cycle under IPO" if name == "IPO" else "[derived] statement 2.1, kappa = 4"
+    return Finding(
+        claim=f"{name}: rounds settle iff alpha² + (kappa lam w/(K beta))² < 1",
+        source=source,
+        measured=f"{right.sum()} of {outside.sum()} cells agree{listing}",
+        interval=f"{(~outside).sum()} cells with |rho - 1| ≤ {band:g} left out: transients outlast the run",
+        status=decide(not wrong.any(), right.sum() > 0.95 * outside.sum() > 0),
+    )
+
+
+def _proven_converge(one: xr.Dataset) -> Finding:
+    proven = one.proven.sel(statement=list(STATEMENTS[:4])).any("statement").transpose("alpha", "column").values
+    converged, moving = _fate(one)
+    return Finding(
+        claim="IPO: where 2.3, 7.2 or 7.3 proves global convergence, no orbit keeps moving",
+        source="[paper] Chen26, contraction; [derived] statements 7.2, 7.3",
+        measured=f"{(proven & converged).sum()} of {proven.sum()} proven cells converged, {(proven & moving).sum()} keep moving",
+        interval=f"{(proven & ~converged & ~moving).sum()} undecided at the end of the run",
+        status=decide(not (proven & moving).any(), proven.any()),
+    )
+
+
+def _strip(one: xr.Dataset) -> Finding:
+    proven = one.proven.sel(statement="7.2 global").transpose("alpha", "column").values
+    rho = one.spectral_radius.transpose("alpha", "column").values
+    strip = ~proven & (rho < 1)
+    converged, moving = _fate(one)
+    listing = f": {_listed(one, strip & moving)}" if (strip & moving).any() else ""
+    return Finding(
+        claim="IPO: in the strip between 7.2 and 2.1, locally stable and unproven, every start tried converges",
+        source="[derived] statement 7.2, open at K = 3",
+        measured=f"{(strip & converged).sum()} of {strip.sum()} cells converged, {(strip & moving).sum()} oscillate{listing}",
+        interval=f"{(strip & ~converged & ~moving).sum()} undecided next to the onset; {one.sizes['start']} start(s) per cell",
+        status=decide(not (strip & moving).any(), strip.any()),
+    )
+
+
+def _reach(one: xr.Dataset) -> Finding:
+    boundary = one.boundary.sel(objective="IPO") if "objective" in one.boundary.dims else one.boundary
+    alpha = boundary.curve_alpha.values
+    finite = alpha < 1 - 1e-9
+    curves = {name: boundary.sel(statement=name).values[finite] for name in STATEMENTS[:4]}
+    area = {name: float(np.trapezoid(curve, alpha[finite])) for name, curve in curves.items()}
+    both = float(np.trapezoid(np.maximum(curves["7.3 span"], curves["7.3 two-norm"]), alpha[finite]))
+    published = area["2.3 published"]
+    return Finding(
+        claim="IPO: 7.3 and 7.2 prove convergence on a larger part of the (alpha, lam/beta) plane than published",
+        source="[derived] statements 7.2, 7.3 against [paper] Chen26, contraction",
+        measured=f"area over the published one: 7.3 {both / published:.3f}, 7.2 {area['7.2 global'] / published:.3f}",
+        interval="exact up to the quadrature, 1e-3",
+        status=decide(published < both < area["7.2 global"]),
+    )
+
+
+def _factor(one: xr.Dataset) -> Finding:
+    onset, proven = (one.boundary.sel(statement=name).values for name in ("2.1 onset", "7.2 global"))
+    inside = one.curve_alpha.values < 1 - 1e-9
+    ratio = onset[inside] / proven[inside]
+    return Finding(
+        claim="IPO, 3-cycle: the undecided strip spans a factor 1.5 in lam/beta at every alpha",
+        source="[derived] statement 7.2",
+        measured=f"onset over the end of 7.2: {ratio.min():.12g} to {ratio.max():.12g}",
+        interval="rounding, 1e-9",
+        status=decide(np.abs(ratio - 1.5).max() < 1e-9),
+    )

@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
 _warned_single_precision = False
 
 
-def as_array(value: ArrayLike) -> Array:
+def as_array(value: Any) -> Array:
     """``value`` as an array in JAX's default float type; warns once when that is float32."""
     global _warned_single_precision
     if not jax.config.read("jax_enable_x64") and not _warned_single_precision:
@@ -29,6 +29,13 @@ def as_array(value: ArrayLike) -> Array:
             stacklevel=3,
         )
     return jnp.asarray(value, dtype=float)
+
+
+def _numeric(value: Any, name: str) -> Array:
+    try:
+        return as_array(value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} is {value!r}; pass numbers.") from None
 
 
 def concrete(*values: Any) -> bool:
@@ -104,14 +111,14 @@ def _log_mixture_jvp(primals, tangents):
 
 
 def check_log_distribution(
-    value: ArrayLike, name: str, size: int | None = None, *, zero_mass: bool = False
+    value: Any, name: str, size: int | None = None, *, zero_mass: bool = False
 ) -> Float[Array, " K"]:
     """``value`` as an array of log-probabilities, or a ``ValueError`` that names ``name`` and the remedy.
 
     A distribution may be off by 1e-6 in total mass and is then normalised; more is taken for a mistake (probabilities or
     raw scores passed where logs belong). ``-inf`` passes only where ``zero_mass`` allows it, that is, in a sampler.
     """
-    array = as_array(value)
+    array = _numeric(value, name)
     if array.ndim != 1 or (size is not None and array.shape[0] != size):
         want = "(K,)" if size is None else f"({size},)"
         raise ValueError(f"{name} has shape {array.shape}; pass one log-probability per response, shape {want}.")
@@ -133,9 +140,9 @@ def check_log_distribution(
     return log_softmax(array)
 
 
-def check_scalar(value: ArrayLike, name: str, low: float, high: float, *, open_low: bool = False) -> Array:
+def check_scalar(value: Any, name: str, low: float, high: float, *, open_low: bool = False) -> Array:
     """``value`` as a float array, or a ``ValueError`` when a concrete value leaves [low, high] (or (low, high])."""
-    array = as_array(value)
+    array = _numeric(value, name)
     if concrete(array):
         host = np.asarray(array)
         bad = ~np.isfinite(host) | (host < low) | (host > high) | ((host <= low) if open_low else False)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from .preferences import Classification, PreferenceSet
 
 PIPE_WIDTH = 200  # columns where no terminal sets them
-LISTED = 12  # responses listed in a cell before it is cut
+WIDEST = 44  # characters of a column
+LISTED = 6  # responses listed in a cell before it is cut
 
 
 def print_json(value: Any) -> None:
@@ -60,15 +61,15 @@ def classification_table(matrices: PreferenceSet, found: Sequence[Classification
         residual = f"{c.bt_residual:.4g}{'' if c.bt_finite else '*'}"
         cells = (m, len(c.order), winner, _listing(map(name, c.smith_set)), c.transitivity, margin, residual)
         table.add_row(*map(_text, (*cells, _listing(map(name, c.order)))))
-    console = _console()
-    console.print(table)
-    console.print(_text(f"{len(found)} matrices, from {matrices.source}"))
-    _totals(console, "transitivity", [c.transitivity for c in found])
     winners = sum(c.condorcet_winner is not None for c in found)
-    console.print(f"Condorcet winner: {winners} · majority cycle: {sum(c.has_cycle for c in found)}")
-    boundary = sum(not c.bt_finite for c in found)
-    if boundary:
-        console.print(f"* {boundary} without a finite Bradley–Terry fit: a group beats the rest outright")
+    cycles, boundary = sum(c.has_cycle for c in found), sum(not c.bt_finite for c in found)
+    _print(
+        table,
+        _text(f"{len(found)} matrices, from {matrices.source}"),
+        _totals("transitivity", [c.transitivity for c in found]),
+        f"Condorcet winner: {winners} · majority cycle: {cycles}",
+        *([f"* {boundary} without a finite Bradley–Terry fit: a group beats the rest outright"] if boundary else []),
+    )
 
 
 def stability_card(matrices: PreferenceSet, study: Study, title: str) -> None:
@@ -101,11 +102,12 @@ def stability_table(studies: Sequence[Study], title: str) -> None:
         remedy = next((f"{s.parameter} {s.value:.4g} → {s.suggested:.4g}" for s in study.suggestions), "")
         cells = (study.index, study.size, report.verdict, report.certificate, radius, values, remedy)
         table.add_row(*map(_text, cells))
-    console = _console()
-    console.print(table)
-    console.print(_text(f"{len(studies)} matrices, {title}"))
-    _totals(console, "verdict", ["no verdict" if s.report is None else s.report.verdict for s in studies])
-    _totals(console, "certificate", [s.report.certificate for s in studies if s.report is not None])
+    _print(
+        table,
+        _text(f"{len(studies)} matrices, {title}"),
+        _totals("verdict", ["no verdict" if s.report is None else s.report.verdict for s in studies]),
+        _totals("certificate", [s.report.certificate for s in studies if s.report is not None]),
+    )
 
 
 def _crossing(crossing: Any) -> str:
@@ -115,14 +117,18 @@ def _crossing(crossing: Any) -> str:
     return f"{crossing.value:.8g} ({', '.join(parts)})"
 
 
-def _totals(console: Console, what: str, labels: Sequence[str]) -> None:
+def _totals(what: str, labels: Sequence[str]) -> Text:
     counts = collections.Counter(labels).most_common()
-    if counts:
-        console.print(_text(f"{what}: " + " · ".join(f"{label} {count}" for label, count in counts)))
+    return _text(f"{what}: " + (" · ".join(f"{label} {count}" for label, count in counts) or "none"))
 
 
-def _console() -> Console:
-    return Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+def _print(*parts: Any) -> None:
+    """Rich renderables on stdout, without the blanks that pad their lines."""
+    console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
+    with console.capture() as capture:
+        for part in parts:
+            console.print(part)
+    sys.stdout.write("\n".join(line.rstrip() for line in capture.get().split("\n")))
 
 
 def _print_card(rows: Iterable[tuple[str, str]]) -> None:
@@ -131,13 +137,14 @@ def _print_card(rows: Iterable[tuple[str, str]]) -> None:
     grid.add_column(overflow="fold")
     for label, value in rows:
         grid.add_row(label, _text(value))
-    _console().print(grid)
+    _print(grid)
 
 
 def _table(columns: Sequence[str], numbers: set[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column in numbers else "left", overflow="fold")
+        justify = "right" if column in numbers else "left"
+        table.add_column(column, justify=justify, overflow="fold", max_width=WIDEST)
     return table
 
 

@@ -232,7 +232,7 @@ def _parse(args: Sequence[str]) -> Classify | Stability:
 
 
 def _sentence(box: str) -> str:
-    """The sections of a box drawn with │ and ─, joined; the lines deep inside it and two sections repeat the help text."""
+    """The sections of a box drawn with │ and ─, joined, without those that repeat the help text."""
     sections = [""]
     for line in box.splitlines():
         if re.fullmatch(r"[│\s]*─+[│\s]*", line):

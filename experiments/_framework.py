@@ -66,7 +66,9 @@ def require_policy(config: Any, name: str) -> None:
     """``ValueError`` unless a field holds probabilities > 0 that sum to 1."""
     policy = np.asarray(getattr(config, name), dtype=float)
     if not (policy > 0).all() or abs(policy.sum() - 1) > 1e-9:
-        raise ValueError(f"{name} = {tuple(map(float, policy))} is no policy; pass positive probabilities that sum to 1.")
+        raise ValueError(
+            f"{name} = {tuple(map(float, policy))} is no policy; pass positive probabilities that sum to 1."
+        )
 
 
 def described(ds: xr.Dataset, experiment: str, config: Any, units: dict[str, tuple[str, str]]) -> xr.Dataset:

@@ -73,7 +73,15 @@ class Config:
     @classmethod
     def full(cls) -> Config:
         excesses = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
-        return cls(cuts=400, samples=400, rounds=6000, excesses=excesses, hysteresis_steps=200, hysteresis_rounds=3000, starts=4000)
+        return cls(
+            cuts=400,
+            samples=400,
+            rounds=6000,
+            excesses=excesses,
+            hysteresis_steps=200,
+            hysteresis_rounds=3000,
+            starts=4000,
+        )
 
 
 def run(config: Config, tick: Tick = silent) -> xr.Dataset:
@@ -266,7 +274,9 @@ def _amplitude(one: xr.Dataset) -> Finding:
     return Finding(
         claim=f"{name}: the orbit born at the onset has the amplitude of 7.5 in the limit of small excess rho² - 1",
         source="[derived] statement 7.5",
-        measured="subcritical here: no small orbit" if subcritical else f"measured over predicted: {listed}; limit {limit:.6f}",
+        measured="subcritical here: no small orbit"
+        if subcritical
+        else f"measured over predicted: {listed}; limit {limit:.6f}",
         interval=f"± {max(spread, 1e-5):.1g} from the extrapolation",
         status=decide(abs(limit - 1) < max(2 * spread, 1e-4), not subcritical and spread < 0.01),
     )
@@ -285,7 +295,11 @@ def _jump(one: xr.Dataset) -> Finding:
     predicted = a > np.sqrt(3) / 4
     found = hysteresis_range(one)
     step = float(np.diff(one.hysteresis_ratio.values)[0])
-    seen = f"oscillation and rest coexist for beta/critical from {found[0]:.3f} to {found[1]:.3f}" if found else "no coexistence"
+    seen = (
+        f"oscillation and rest coexist for beta/critical from {found[0]:.3f} to {found[1]:.3f}"
+        if found
+        else "no coexistence"
+    )
     return Finding(
         claim=f"DPO, a lam = {a:g} {'>' if predicted else '<'} √3/4: the onset is "
         f"{'subcritical, with hysteresis' if predicted else 'supercritical, without hysteresis'}",

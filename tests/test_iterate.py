@@ -42,7 +42,7 @@ def test_a_restart_continues_bit_for_bit(objective):
     whole = dyn.iterate(loop, 90)
     rest = dyn.iterate(loop, 50, initial=dyn.iterate(loop, 40).final)
     np.testing.assert_array_equal(rest.log_policy[-1], whole.log_policy[-1])
-    assert rest.coordinate[[0, -1]].tolist() == [40, 90]
+    assert rest.coordinate.tolist()[:: 50] == [40, 90]
 
 
 def test_chunks_of_a_long_run_do_not_show(monkeypatch):
@@ -174,20 +174,3 @@ def test_an_unmoving_default_start_is_pointed_out():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dyn.iterate(loop, 3, initial=problems.log_policy(3, 0))
-
-
-def test_bad_arguments_are_named():
-    loop = loop_of("ipo")
-    for call, words in [
-        (lambda: dyn.iterate(loop, -1), "rounds = -1"),
-        (lambda: dyn.iterate(loop, 2.5), "rounds = 2.5"),
-        (lambda: dyn.iterate(loop, 3, every=0), "every = 0"),
-        (lambda: dyn.iterate(loop, 3, measure=["entropi"]), "did you mean 'entropy'"),
-        (lambda: dyn.iterate(loop, 3, measure=["entropy", "entropy"]), "twice"),
-        (lambda: dyn.iterate(loop, 3, initial=np.array([0.5, 0.5])), "initial has shape"),
-        (lambda: dyn.iterate(loop, 3, initial=np.array([0.0, -np.inf, -np.inf, -np.inf])), "-inf"),
-        (lambda: dyn.iterate(object(), 3), "process is a object"),
-        (lambda: dyn.iterate(loop, 3, initial=dyn.iterate(loop_of("ipo", K=3), 1).final), "3 responses"),
-    ]:
-        with pytest.raises(ValueError, match=words):
-            call()

@@ -127,7 +127,7 @@ MEASURES: dict[str, type[Measure]] = {
 """The measures that ``measure=[…]`` knows by name."""
 
 
-def resolve(measure: str | Measure) -> Measure:
+def resolve(measure: object) -> Measure:
     """The Measure that ``measure`` names, with its default hyper-parameters, or ``measure`` itself.
 
     Raises ValueError on an unknown name, suggesting the nearest, and on anything that is not a Measure instance.

@@ -100,10 +100,13 @@ def replay(
     """
     rows = as_trajectory(log_policy)
     reference = rows[0] if log_reference is None else jnp.asarray(log_reference, rows.dtype)
-    kl_coefficient = None if beta is None else jnp.asarray(beta, rows.dtype)
+    return _replay(measure, rows, reference, None if beta is None else jnp.asarray(beta, rows.dtype))
 
+
+@eqx.filter_jit
+def _replay(measure: Measure, rows: Array, reference: Array, beta: Array | None) -> dict[str, jax.Array]:
     def snapshot(t: Array, row: Array) -> Snapshot:
-        return Snapshot(t, centre(row), row, reference, kl_coefficient)
+        return Snapshot(t, centre(row), row, reference, beta)
 
     def step(state: Any, at: tuple[Array, Array]) -> tuple[Any, None]:
         return measure.update(state, snapshot(*at)), None

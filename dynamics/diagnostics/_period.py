@@ -43,8 +43,7 @@ def period(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> Period:
     fast rotation with such sharp edges that none shows, are "quasi-periodic" with period NaN. Less than two periods in
     the window, drift, chirp, noise, growth and decay (more than 1% in half a window) are "not determinable", a
     peak-to-peak below 2e-9 is "constant", both with period NaN. Where the window still holds the transient and says
-    less than its newer half or quarter, these decide, with a tenth of the tolerance for change. The return counts g
-    turns, the largest g of whose multiples its Fourier lines consist up to 1% of the energy, so cos(2πt/2.5) has
+    less than its newer half, that decides, with a tenth of the tolerance for change. The return counts g turns, the largest g of whose multiples its Fourier lines consist up to 1% of the energy, so cos(2πt/2.5) has
     period 2.5.
 
     Right within 1% from 2 to half the window. The rotation number is the strongest line's frequency, in (0, 1/2].
@@ -77,14 +76,13 @@ def rotation_number(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> 
 
 @functools.partial(jax.jit, inline=True)
 def _analyse(rows: Float[Array, "n K"]) -> Period:
-    """The whole window, or the newer part of it where only that is free of the transient."""
-    best = _judge(rows, 1.0)
-    for part in (2, 4):
-        newer = _judge(rows[rows.shape[0] - rows.shape[0] // part :], 0.1)
-        # A part must be steadier than the whole has to be: a slow drift looks less in it.
-        better = _rank(newer) < _rank(best)
-        best = jax.tree.map(functools.partial(jnp.where, better), newer, best)
-    return best
+    """What the window says, or its newer half where only that is free of the transient."""
+    whole = _judge(rows, 1.0)
+    if rows.shape[0] < 10:
+        return whole
+    # The half must be steadier than the whole has to be: a slow change looks smaller in it.
+    newer = _judge(rows[rows.shape[0] - rows.shape[0] // 2 :], 0.1)
+    return jax.tree.map(functools.partial(jnp.where, _rank(newer) < _rank(whole)), newer, whole)
 
 
 def _judge(rows: Float[Array, "n K"], slack: float) -> Period:
@@ -93,7 +91,7 @@ def _judge(rows: Float[Array, "n K"], slack: float) -> Period:
 
 
 def _rank(found: Period) -> Int[Array, ""]:
-    """Exact returns first, then recurrence, then rest: what a part says only where the whole says less."""
+    """Exact returns first, then recurrence, then rest: the half decides only where the whole says less."""
     return jnp.asarray(np.argsort([PERIODIC, QUASI_PERIODIC, CONSTANT, NOT_DETERMINABLE]))[found.kind]
 
 

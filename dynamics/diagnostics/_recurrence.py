@@ -46,7 +46,7 @@ def recurrence(rows: Float[Array, "n K"], rest_below: float, slack: float = 1.0)
     nan = jnp.asarray(jnp.nan, dtype)
     rest = jnp.max(jnp.max(rows, 0) - jnp.min(rows, 0)) / 2 < jnp.maximum(rest_below, 8 * jnp.finfo(dtype).eps)
     if n < 5:  # two turns of period 2 and one row more
-        return Recurrence(nan, jnp.where(rest, CONSTANT, NOT_DETERMINABLE), nan)
+        return Recurrence(nan, jnp.where(rest, CONSTANT, NOT_DETERMINABLE).astype(jnp.int32), nan)
     x = rows - jnp.mean(rows, axis=0)
     x = x / jnp.where(rest, 1.0, jnp.sqrt(jnp.mean(jnp.sum(x**2, axis=1))))
     halves, gain = _differences(x)

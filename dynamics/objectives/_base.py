@@ -50,12 +50,12 @@ class Objective(eqx.Module):
             ValueError: a bad entry in P or log_mu, or a minimiser that does not exist (concrete inputs).
         """
         if not concrete(P, log_mu):
-            f, found = self.solve(as_array(P), as_array(log_mu), None if guess is None else as_array(guess))
+            f, found = _solve(self, as_array(P), as_array(log_mu), None if guess is None else as_array(guess))
             return eqx.error_if(f, ~found, "the objective has no finite minimiser here; call it on concrete values.")
         P = check(P)
         log_mu = check_log_distribution(log_mu, "log_mu", P.shape[0], zero_mass=True)
         self.check_exists(np.asarray(P), np.asarray(log_mu) > -np.inf)
-        f, found = self.solve(P, log_mu, None if guess is None else as_array(guess))
+        f, found = _solve(self, P, log_mu, None if guess is None else as_array(guess))
         if concrete(found) and not bool(found):
             raise RuntimeError(f"{type(self).__name__} did not reach its residual tolerance; report P and log_mu.")
         return f
@@ -87,3 +87,11 @@ class Objective(eqx.Module):
         ``tilt(implicit_reward(P, log_mu), log_ref)``; arguments and errors as there. Source: [paper] Chen26.
         """
         return self.tilt(self.implicit_reward(P, log_mu), log_ref)
+
+
+@eqx.filter_jit
+def _solve(
+    objective: Objective, P: Float[Array, "K K"], log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None
+) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+    # Compiled once for each size; called eagerly, the solver's loop would be compiled anew every time.
+    return objective.solve(P, log_mu, guess)

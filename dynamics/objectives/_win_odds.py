@@ -129,7 +129,9 @@ def newton(
     have = attained(rows, start)
     zero = jnp.array(0)
     out = jax.lax.while_loop(keep_going, step, _Newton(start, have, error_of(have), zero, zero))
-    return out.f, out.error < 1e3
+    found = out.error < 1e3
+    # Where no optimum exists the iteration may have left the floats; what is returned beside found = False stays finite.
+    return jnp.where(found | jnp.all(jnp.isfinite(out.f)), out.f, 0.0), found
 
 
 @jax.custom_jvp

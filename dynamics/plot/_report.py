@@ -75,7 +75,8 @@ def _window(found: Any, coordinate: np.ndarray, log_policy: np.ndarray) -> tuple
     if found.verdict in ("converged", "collapsed"):
         away = np.abs(policy - policy[-1]).max(axis=1) > 0.01
         settled = int(np.flatnonzero(away)[-1]) + 1 if away.any() else 0
-        return (coordinate[0], coordinate[min(max(20, 3 * settled // 2), len(policy) - 1)]), False
+        last = min(max(20, 3 * settled // 2), len(policy) - 1)
+        return (float(coordinate[0]), float(coordinate[last])), False
     moved = np.abs(policy - policy[0]).max(axis=1)
     onset = int(np.argmax(moved >= 0.5 * moved.max()))
     switches = onset + 1 + np.flatnonzero(np.diff(np.argmax(policy[onset:], axis=1)))

@@ -60,11 +60,13 @@ def simplex(
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
     # Age by the way gone, not by rounds, so that a transient of a few rounds among thousands shows its direction too.
     age = np.append(0.0, np.cumsum(steps)) / max(steps.sum(), 1e-300)
-    # Thousands of chords would hide each other: the longer the orbit, the finer they are, and the dots carry it.
+    # Thousands of chords would fill an area that the orbit never visits: the longer it is, the finer they are, and once
+    # it is long, leaps are joined at its beginning only and the dots carry the rest.
     moves = 1 + int((steps > 1e-3).sum())
     width = float(np.clip(20.0 / moves, 0.12, 0.8))
-    chords = list(np.stack([points[:-1], points[1:]], axis=1))
-    ax.add_collection(LineCollection(chords, array=age[1:], cmap=deepening, linewidths=width, zorder=2))
+    joined = (steps < 0.1) | (np.arange(len(steps)) < 40) | (moves <= 200)
+    chords = np.stack([points[:-1], points[1:]], axis=1)[joined]
+    ax.add_collection(LineCollection(list(chords), array=age[1:][joined], cmap=deepening, linewidths=width, zorder=2))
     size = float(np.clip(150.0 / moves, 0.6, 6.0))
     ax.scatter(*points.T, c=age, vmin=0.0, vmax=1.0, cmap=deepening, s=size, linewidths=0, zorder=3)
     ax.plot(*points[0], "o", markersize=5, markerfacecolor="white", markeredgecolor=INK, markeredgewidth=0.8, zorder=4)

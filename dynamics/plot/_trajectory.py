@@ -18,7 +18,7 @@ def trajectory(
     ax: Axes,
     *,
     names: Sequence[str] | None = None,
-    window: tuple[float, float] | None = None,
+    window: tuple[float | int, float | int] | None = None,
     most: int = len(PALETTE),
 ) -> None:
     """pi_t(k) against t, one line per response.

@@ -1,0 +1,140 @@
+"""Onset: orbit diagrams and exponents along a cut in beta, amplitudes at small excess, hysteresis, and two basins."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dynamics import plot
+
+from ._common import COLOURS, INK, PALE, caption, letter, styled
+
+OSCILLATING = 2  # as in the verdict's flags
+
+
+@styled
+def draw(ds: xr.Dataset) -> Figure:
+    """Left: the cut for IPO and DPO, orbits above exponents. Right: amplitude, hysteresis, basins."""
+    figure = Figure(figsize=(7.4, 5.9), layout="constrained")
+    left, right = figure.subfigures(1, 2, width_ratios=[1.75, 1])
+    grid = left.subplots(2, 2, height_ratios=[2.1, 1], sharex=True, sharey="row")
+    axes = dict(zip(("orbit IPO", "orbit DPO", "exponent IPO", "exponent DPO"), grid.ravel(), strict=True))
+    axes |= dict(zip(("amplitude", "hysteresis", "basins"), right.subplots(3, 1), strict=True))
+    for mark, name in zip("ab", ("IPO", "DPO"), strict=True):
+        one = ds.sel(objective=name)
+        _orbit(one, axes[f"orbit {name}"], name)
+        _exponent(one, axes[f"exponent {name}"], name)
+        letter(axes[f"orbit {name}"], mark, f"iterated {name}: orbits")
+    axes["orbit IPO"].set_ylabel("π(1) after transients")
+    axes["exponent IPO"].set_ylabel("Lyapunov exponent (1/round)")
+    _amplitude(ds, axes["amplitude"])
+    _hysteresis(ds, axes["hysteresis"])
+    _basins(ds, axes["basins"])
+    settings = json.loads(ds.attrs["config"])
+    caption(
+        figure,
+        f"a, b: 3-cycle, P = 1/2 ± {settings['advantage']:g}, α = {settings['alpha']:g}, λ = {settings['lam']:g}. Above: the last "
+        f"{settings['samples']} of {settings['rounds']} rounds (dots, measured), the envelope to first order past the onset (dashed; "
+        "derived, 7.5), critical β (vertical; derived, 2.1). Below: exponents along the orbits (dots, measured), log ρ at uniform "
+        "(line, derived). c: the ratio tends to 1 at the onset, as 7.5 says. d: DPO, state handed on from one β to the next with a "
+        "nudge of 1e-4; 7.5 proves hysteresis iff aλ > √3/4 ≈ 0.433; past the onset the oscillation sets in late, growth being slow. "
+        f"e: IPO, the example of 7.2: its only fixed point is stable (ρ² = {float(ds.basin_radius) ** 2:.3f}), yet many random starts never reach it.",
+    )
+    return figure
+
+
+def _orbit(one: xr.Dataset, ax: Axes, name: str) -> None:
+    samples = one.orbit.transpose("beta_ratio", "sample").values
+    x = np.repeat(one.beta_ratio.values, samples.shape[1])
+    ax.scatter(x, samples.ravel(), s=0.5, color=COLOURS[name], linewidths=0, alpha=0.6, rasterized=True, zorder=2)
+    slope = float((one.amplitude_predicted / one.excess).mean())
+    ratio = np.linspace(float(one.beta_ratio.min()), 1, 400)
+    k2 = 1 - json.loads(one.attrs["config"])["alpha"] ** 2
+    excess = k2 * (1 / ratio**2 - 1)
+    if slope > 0:
+        w = np.sqrt(slope * excess)
+        high = np.exp(2 * w) / (np.exp(2 * w) + 2 * np.exp(-w))
+        low = np.exp(-2 * w) / (np.exp(-2 * w) + 2 * np.exp(w))
+        for edge in (high, low):
+            ax.plot(ratio, edge, color=INK, linestyle=(0, (4, 2)), linewidth=0.9, zorder=3)
+    _onset_line(ax)
+    ax.set_ylim(-0.02, 1.02)
+    ax.set_xlim(one.beta_ratio.values.max(), one.beta_ratio.values.min())
+
+
+def _exponent(one: xr.Dataset, ax: Axes, name: str) -> None:
+    ratio, alpha = one.beta_ratio.values, json.loads(one.attrs["config"])["alpha"]
+    log_radius = 0.5 * np.log(alpha**2 + (1 - alpha**2) / ratio**2)
+    stable = ratio >= 1
+    ax.axhline(0, color=PALE, linewidth=0.6, linestyle="-", zorder=0)
+    ax.plot(ratio[stable], log_radius[stable], color=INK, linestyle="-", linewidth=0.9, zorder=1)
+    ax.plot(ratio, one.lyapunov_exponent.values, "o", color=COLOURS[name], markersize=2, linestyle="none", zorder=2)
+    _onset_line(ax)
+    ax.set_xlim(ratio.max(), ratio.min())
+    ax.set_xlabel("β / critical β")
+
+
+def _onset_line(ax: Axes) -> None:
+    ax.axvline(1, color=INK, linewidth=0.7, linestyle="-", zorder=1)
+
+
+def _amplitude(ds: xr.Dataset, ax: Axes) -> None:
+    ax.axhline(1, color=PALE, linewidth=0.6, linestyle="-", zorder=0)
+    for name, marker, dashes in (("IPO", "o", "-"), ("DPO", "s", (0, (4, 2)))):
+        one = ds.sel(objective=name)
+        ratio = np.sqrt((one.amplitude_squared / one.amplitude_predicted.where(one.amplitude_predicted > 0)).values)
+        ax.plot(ds.excess, ratio, marker=marker, color=COLOURS[name], linestyle=dashes, markersize=3.5, label=name)
+    ax.set_xscale("log")
+    ax.set_xlabel("excess ρ² − 1")
+    ax.set_ylabel("amplitude,\nmeasured / predicted")
+    ax.legend(loc="lower left")
+    letter(ax, "c", "amplitude at the onset")
+
+
+def _hysteresis(ds: xr.Dataset, ax: Axes) -> None:
+    for n, a in enumerate(ds.hysteresis_advantage.values):
+        one = ds.swing.sel(hysteresis_advantage=a)
+        colour = plot.PALETTE[(2, 1, 3, 4)[n % 4]]
+        rising, falling = (one.sel(direction=f"beta {way}").values for way in ("rising", "falling"))
+        ratio = ds.hysteresis_ratio.values
+        ax.fill_between(ratio, falling, rising, where=ratio >= 1, color=colour, alpha=0.18, linewidth=0)
+        ax.plot(ratio, rising, color=colour, linestyle="-")
+        ax.plot(ratio, falling, color=colour, linestyle=(0, (3, 1.5)))
+        coexist = (ratio > 1) & (rising > falling + 0.1)
+        place = (float(ratio[coexist].mean()), 0.5) if coexist.any() else (0.982, 0.14)
+        ax.annotate(f"aλ = {a:g}", place, ha="center", va="center", color=colour, fontsize=7.5)
+    _onset_line(ax)
+    ax.plot([], [], color=INK, linestyle="-", label="β rising")
+    ax.plot([], [], color=INK, linestyle=(0, (3, 1.5)), label="β falling")
+    ax.set_xlim(1.09, ds.hysteresis_ratio.values.min())
+    ax.set_ylim(-0.03, 1.03)
+    ax.set_xlabel("β / critical β")
+    ax.set_ylabel("swing of π(1)")
+    ax.legend(loc="center left", fontsize=6.5, handlelength=1.8, borderaxespad=0.1)
+    letter(ax, "d", "DPO: hysteresis")
+
+
+def _basins(ds: xr.Dataset, ax: Axes) -> None:
+    moving = ds.verdict.values == OSCILLATING
+    for n in range(ds.sizes["start_shown"]):
+        colour, dashes = (plot.PALETTE[1], "-") if moving[n] else (plot.PALETTE[0], (0, (4, 1.5)))
+        ax.plot(
+            ds["round"],
+            np.maximum(ds.distance.values[n], 1e-12),
+            color=colour,
+            linestyle=dashes,
+            linewidth=0.6,
+            alpha=0.8,
+        )
+    share = moving.mean()
+    ax.plot([], [], color=plot.PALETTE[1], linestyle="-", label=f"oscillate ({share:.0%} of {len(moving)})")
+    ax.plot([], [], color=plot.PALETTE[0], linestyle=(0, (4, 1.5)), label="converge")
+    ax.set_yscale("log")
+    ax.set_xlabel("round")
+    ax.set_ylabel("distance from the\nfixed point (nat)")
+    ax.legend(loc="upper right", bbox_to_anchor=(1.02, 0.86), fontsize=6.5)
+    letter(ax, "e", "IPO, K = 4: two basins")

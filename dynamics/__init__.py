@@ -18,7 +18,7 @@ _NAMES = {
     "SelfSampling": "rounds",
     "Solution": "solve",
     "iterate": "solve",
-    "sweep": "sweep",
+    "sweep": "sweeps",
 }
 
 __all__ = ["DPO", "IPO", "RoundMap", "SelfSampling", "Solution", "__version__", "iterate", "sweep", *_ROOMS]
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from .objectives import DPO, IPO
     from .rounds import RoundMap, SelfSampling
     from .solve import Solution, iterate
-    from .sweep import sweep
+    from .sweeps import sweep
 
 
 def __getattr__(name: str) -> Any:

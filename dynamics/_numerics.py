@@ -126,7 +126,9 @@ def check_log_distribution(
         return log_softmax(array)
     host = np.asarray(array)
     if np.isnan(host).any() or (host == np.inf).any():
-        raise ValueError(f"{name}[{int(np.argmax(~(host < np.inf)))}] is {host[~(host < np.inf)][0]}; pass finite logs.")
+        raise ValueError(
+            f"{name}[{int(np.argmax(~(host < np.inf)))}] is {host[~(host < np.inf)][0]}; pass finite logs."
+        )
     if (host == -np.inf).any() and not zero_mass:
         raise ValueError(
             f"{name}[{int(np.argmax(host == -np.inf))}] is -inf (zero probability); only a sampler may have zero mass, "

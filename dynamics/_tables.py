@@ -26,7 +26,7 @@ LISTED = 6  # responses listed in a cell before it is cut
 
 def print_json(value: Any) -> None:
     """``value`` as JSON on stdout; numbers that do not exist are null."""
-    json.dump(_plain(value), sys.stdout, indent=2, ensure_ascii=False, allow_nan=False)
+    json.dump(_plain(value), sys.stdout, indent=2, allow_nan=False)
     sys.stdout.write("\n")
 
 

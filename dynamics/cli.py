@@ -232,16 +232,18 @@ def _parse(args: Sequence[str]) -> Classify | Stability:
 
 
 def _sentence(box: str) -> str:
-    """The sections of a box drawn with │ and ─, joined, without those that repeat the help text."""
+    """The sections of one of tyro's boxes, joined, without its title and without what repeats the help text."""
     sections = [""]
-    for line in box.splitlines():
-        if re.fullmatch(r"[│\s]*─+[│\s]*", line):
+    for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]:
+        # A terminal that does not speak UTF-8 gets the box without its sides, and with - for ─.
+        inner = re.sub(r"^[│ ] |\s*│?$", "", line)
+        if re.fullmatch(r"\W*[-─]{3,}\W*", inner):
             sections.append("")
-        elif line[:1] == "│" and not line.startswith("│" + 9 * " "):
-            sections[-1] += " " + line.strip("│ ").removesuffix("(required)")
+        elif not inner.startswith(8 * " "):
+            sections[-1] += f" {inner.removesuffix('(required)')}"
     kept = [" ".join(s.split()) for s in sections if not re.match(r"\s*(Argument helptext|For full helptext)", s)]
     kept = [(s[0].lower() + s[1:] if n else s).removesuffix(".") for n, s in enumerate(filter(None, kept))]
-    return "; ".join([*kept, "see dynamics --help."]) if kept else " ".join(box.split())
+    return "; ".join([*kept, "see dynamics --help."])
 
 
 def main(args: Sequence[str] | None = None) -> None:
@@ -250,21 +252,24 @@ def main(args: Sequence[str] | None = None) -> None:
     if args[:1] == ["--version"]:
         print(f"dynamics {__version__}")
         return
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without UTF-8 gets "?" for a dash, not an error
     command = _parse(args)
     try:
         _prepare()
         command.run()
         sys.stdout.flush()
-    except (ValueError, FileNotFoundError, PermissionError) as error:
+    except BrokenPipeError:
+        # The reader has seen enough; pointing stdout elsewhere keeps the interpreter from complaining on its way out.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(1) from None
+    except (ValueError, OSError) as error:
         _fail(str(error))
     except RuntimeError as error:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         _fail("interrupted.", 130)
-    except BrokenPipeError:
-        # The reader has seen enough; pointing stdout elsewhere keeps the interpreter from complaining on its way out.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(1) from None
 
 
 if __name__ == "__main__":

@@ -117,9 +117,7 @@ class SelfSampling(RoundMap):
             uniform if log_reference is None else check_log_distribution(log_reference, "log_reference", size)
         )
         self.log_offline = (
-            uniform
-            if log_offline is None
-            else check_log_distribution(log_offline, "log_offline", size, zero_mass=True)
+            uniform if log_offline is None else check_log_distribution(log_offline, "log_offline", size, zero_mass=True)
         )
         if concrete(self.preference, self.lam, self.log_offline):
             sampled = np.asarray(self.log_offline) > -np.inf
@@ -128,7 +126,9 @@ class SelfSampling(RoundMap):
 
     def log_start(self) -> Float[Array, " K"]:
         if concrete(self.log_offline) and not np.isfinite(np.asarray(self.log_offline)).all():
-            raise ValueError("log_offline has zero mass somewhere and cannot be the start; pass initial=, full support.")
+            raise ValueError(
+                "log_offline has zero mass somewhere and cannot be the start; pass initial=, full support."
+            )
         return self.log_offline
 
     def log_sampler(self, log_policy: Float[Array, " K"]) -> Float[Array, " K"]:
@@ -170,7 +170,9 @@ class SelfSampling(RoundMap):
             return SelfSampling(P, self.objective, self.alpha, self.lam, self.log_reference, self.log_offline)
         for name in ("log_reference", "log_offline"):
             if np.ptp(np.asarray(getattr(self, name))) != 0:
-                raise ValueError(f"{name} is not uniform, so it fits {self.num_responses} responses only, not {P.shape[0]}.")
+                raise ValueError(
+                    f"{name} is not uniform, so it fits {self.num_responses} responses only, not {P.shape[0]}."
+                )
         return SelfSampling(P, self.objective, self.alpha, self.lam)
 
 
@@ -179,4 +181,3 @@ def _share(value: ArrayLike, name: str) -> Float[Array, ""]:
     if array.ndim != 0:
         raise ValueError(f"{name} has shape {array.shape}; pass one number (use dyn.sweep or jax.vmap for many).")
     return array
-

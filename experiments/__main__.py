@@ -9,7 +9,6 @@ import difflib
 import io
 import itertools
 import os
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -134,10 +133,11 @@ def _config(name: str, full: bool, options: list[str]) -> Any:
 
 
 def _sentence(boxed: str) -> str:
-    """tyro's message without the box around it."""
-    inside = [line.strip("│ ") for line in boxed.splitlines() if line.startswith("│")]
-    text = " ".join(itertools.takewhile(lambda line: not line.startswith("──"), inside))
-    return re.sub(r"^Error parsing Config: ", "", text) or "the options cannot be read; see --help."
+    """tyro's message without the title and the box around it, whose lines depend on the terminal's encoding."""
+    inside = [line.strip("╭╮╰╯│─-| ") for line in boxed.splitlines()[1:]]
+    words = itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, inside))
+    text = " ".join(words).removeprefix("Error parsing Config: ")
+    return text or "the options cannot be read; see --help."
 
 
 def _set_up_jax(out: Path) -> None:

@@ -229,7 +229,8 @@ def _beyond_proof(ds: xr.Dataset) -> Finding:
     one = ds.sel(objective="IPO")
     share = (one.critical_beta / one.proven_beta).values[one.outcome.values == LOSES]
     return Finding(
-        claim="IPO loses stability only below beta = lam ‖CAC‖₂/(2 √(1 - alpha²)), from which on 7.2 proves convergence",
+        claim="IPO loses stability only below beta = lam ‖CAC‖₂/(2 √(1 - alpha²)), from which on 7.2 proves "
+        "convergence",
         source="[derived] statement 7.2",
         measured=f"critical over proven beta: largest {share.max():.4g}, median {np.median(share):.3g}"
         if len(share)
@@ -245,7 +246,8 @@ def _above_customary(ds: xr.Dataset) -> Finding:
     above = int((one.critical_beta.values[defined] > CUSTOMARY).sum())
     low, high = binomial_interval(above, int(defined.sum())) if defined.any() else (0.0, 1.0)
     return Finding(
-        claim=f"DPO's customary beta = {CUSTOMARY:g} lies below the critical beta of some matrices with a majority cycle",
+        claim=f"DPO's customary beta = {CUSTOMARY:g} lies below the critical beta of some matrices with a majority "
+        f"cycle",
         source="[derived] statement 2.2, evaluated on these matrices",
         measured=f"{above} of {defined.sum()} matrices where DPO is defined",
         interval=f"95% Clopper–Pearson {low:.1%} to {high:.1%}, as if drawn at random",

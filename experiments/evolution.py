@@ -1,4 +1,4 @@
-"""Evolution: a preference cycle makes policies spiral in or oscillate; a transitive matrix at alpha = 1 collapses them."""
+"""Evolution: policies spiral in or oscillate on a preference cycle, and collapse on a transitive matrix at alpha 1."""
 
 from __future__ import annotations
 
@@ -118,7 +118,8 @@ def _bounds(P: np.ndarray, config: Config, start: np.ndarray) -> tuple[np.ndarra
         ]
         for name in OBJECTIVES
     ]
-    return tuple(np.array([[float(getattr(b, side)) for b in row] for row in found]) for side in ("lower", "upper"))
+    values = np.array([[(float(b.lower), float(b.upper)) for b in row] for row in found])
+    return values[..., 0], values[..., 1]
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
@@ -139,7 +140,8 @@ def _stability(one: xr.Dataset) -> Finding:
     observed = left < 0.2 if stable else left > 0.2
     source = "[paper] Chen26, the 3-cycle under IPO" if name == "IPO" else "[derived] statement 2.1, kappa = 4"
     return Finding(
-        claim=f"{name}, {case}: spectral radius {rho:.4f} at uniform, so the orbit {'spirals in' if stable else 'stays away'}",
+        claim=f"{name}, {case}: spectral radius {rho:.4f} at uniform, so the orbit "
+        f"{'spirals in' if stable else 'stays away'}",
         source=source,
         measured=f"distance from uniform in the last tenth of {rounds} rounds, over that in the first: {left:.2g}",
         interval="one deterministic orbit; threshold 0.2",

@@ -95,9 +95,10 @@ def _caption(ds: xr.Dataset) -> str:
     )
     undefined = int((ds.outcome.sel(objective="DPO").values == UNDEFINED).sum())
     return (
-        f"{ds.sizes['matrix']} {kind} with a majority cycle, K = {sizes.min()} to {sizes.max()}; α = {settings['alpha']:g}, λ = "
-        f"{settings['lam']:g}, uniform reference and start. Measured: the fixed point is followed down in β to where its spectral "
-        f"radius passes 1. Proven: above λ‖CAC‖₂/(2√(1−α²)) IPO's rounds converge (7.2); the fixed point is unique (7.1). DPO has no "
-        f"optimum on {undefined} of them (a group beats the rest with certainty); matrices that never lose stability count as 0. "
+        f"{ds.sizes['matrix']} {kind} with a majority cycle, K = {sizes.min()} to {sizes.max()}; "
+        f"α = {settings['alpha']:g}, λ = {settings['lam']:g}, uniform reference and start. Measured: the fixed point "
+        "is followed down in β to where its spectral radius passes 1. Proven: above λ‖CAC‖₂/(2√(1−α²)) IPO's rounds "
+        "converge (7.2); the fixed point is unique (7.1; DPO's at λ = 1). DPO has no optimum on "
+        f"{undefined} of them (a group beats the rest with certainty); matrices that never lose stability count as 0. "
         "Dotted: DPO's customary β."
     )

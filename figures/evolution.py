@@ -36,11 +36,12 @@ def draw(ds: xr.Dataset) -> Figure:
     settings = json.loads(ds.attrs["config"])
     caption(
         figure,
-        f"Top: orbits from one start (circle) to round {settings['rounds']} (square), IPO blue, DPO vermilion; DPO runs at 4 times "
-        "the β given, where its rounds agree with IPO's near uniform. a–c, below: probabilities over the first "
-        f"{min(SHOWN, settings['rounds'])} rounds (measured) on a 3-cycle, P = 1/2 ± {settings['advantage']:g}. ρ: spectral radius of a "
-        "round at the uniform policy, which attracts iff ρ < 1 (proven; Chen et al. 2026 for IPO). d: entropy (line, measured) and its "
-        "bounds (shaded, proven: statement 2.4; for DPO there is no lower bound).",
+        f"Top: orbits from one start (circle) to round {settings['rounds']} (square), IPO blue, DPO vermilion; DPO "
+        "runs at 4 times the β given, where its rounds agree with IPO's near uniform. Below: probabilities over "
+        f"the first {min(SHOWN, settings['rounds'])} rounds (measured); 3-cycle, P = 1/2 ± {settings['advantage']:g}. "
+        "ρ: spectral radius of a round at the uniform policy, which attracts iff ρ\u00a0<\u00a01 (proven; Chen et al. "
+        "2026 for IPO). d: entropy (line, measured) and its bounds (shaded, proven: statement 2.4; for DPO there is no "
+        "lower bound).",
     )
     return figure
 

@@ -20,29 +20,28 @@ OSCILLATING = 2  # as in the verdict's flags
 def draw(ds: xr.Dataset) -> Figure:
     """Left: the cut for IPO and DPO, orbits above exponents. Right: amplitude, hysteresis, basins."""
     figure = Figure(figsize=(7.4, 5.9), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[1.75, 1])
-    grid = left.subplots(2, 2, height_ratios=[2.1, 1], sharex=True, sharey="row")
-    axes = dict(zip(("orbit IPO", "orbit DPO", "exponent IPO", "exponent DPO"), grid.ravel(), strict=True))
-    axes |= dict(zip(("amplitude", "hysteresis", "basins"), right.subplots(3, 1), strict=True))
-    for mark, name in zip("ab", ("IPO", "DPO"), strict=True):
+    left, right = figure.subfigures(1, 2, width_ratios=[1.75, 1], squeeze=False)[0]
+    cut = left.subplots(2, 2, height_ratios=[2.1, 1], sharex=True, sharey="row")
+    for column, (mark, name) in enumerate((("a", "IPO"), ("b", "DPO"))):
         one = ds.sel(objective=name)
-        _orbit(one, axes[f"orbit {name}"], name)
-        _exponent(one, axes[f"exponent {name}"], name)
-        letter(axes[f"orbit {name}"], mark, f"iterated {name}: orbits")
-    axes["orbit IPO"].set_ylabel("π(1) after transients")
-    axes["exponent IPO"].set_ylabel("Lyapunov exponent (1/round)")
-    _amplitude(ds, axes["amplitude"])
-    _hysteresis(ds, axes["hysteresis"])
-    _basins(ds, axes["basins"])
+        _orbit(one, cut[0, column], name)
+        _exponent(one, cut[1, column], name)
+        letter(cut[0, column], mark, f"iterated {name}: orbits")
+    cut[0, 0].set_ylabel("π(1) after transients")
+    cut[1, 0].set_ylabel("Lyapunov exponent (1/round)")
+    for panel, ax in zip((_amplitude, _hysteresis, _basins), right.subplots(3, 1), strict=True):
+        panel(ds, ax)
     settings = json.loads(ds.attrs["config"])
     caption(
         figure,
-        f"a, b: 3-cycle, P = 1/2 ± {settings['advantage']:g}, α = {settings['alpha']:g}, λ = {settings['lam']:g}. Above: the last "
-        f"{settings['samples']} of {settings['rounds']} rounds (dots, measured), the envelope to first order past the onset (dashed; "
-        "derived, 7.5), critical β (vertical; derived, 2.1). Below: exponents along the orbits (dots, measured), log ρ at uniform "
-        "(line, derived). c: the ratio tends to 1 at the onset, as 7.5 says. d: DPO, state handed on from one β to the next with a "
-        "nudge of 1e-4; 7.5 proves hysteresis iff aλ > √3/4 ≈ 0.433; past the onset the oscillation sets in late, growth being slow. "
-        f"e: IPO, the example of 7.2: its only fixed point is stable (ρ² = {float(ds.basin_radius) ** 2:.3f}), yet many random starts never reach it.",
+        f"a, b: 3-cycle, P = 1/2 ± {settings['advantage']:g}, α = {settings['alpha']:g}, λ = {settings['lam']:g}. "
+        f"Above: the last {settings['samples']} of {settings['rounds']} rounds (dots, measured), the envelope to first "
+        "order past the onset (dashed; proven, 7.5), critical β (vertical; proven, 2.1). Below: exponents along the "
+        "orbits (dots, measured), log ρ at uniform (line, proven). c: the ratio tends to 1 at the onset, as 7.5 says. "
+        "d: DPO, state handed on from one β to the next with a nudge of 1e-4 nat; 7.5 proves hysteresis iff aλ > √3/4 "
+        "≈ 0.433; past the onset the oscillation sets in late, growth being slow. e: IPO, the example of 7.2: its only "
+        f"fixed point is stable (ρ² = {float(ds.basin_radius) ** 2:.3f}), yet many of {ds.sizes['start']} random "
+        "starts never reach it.",
     )
     return figure
 
@@ -105,8 +104,8 @@ def _hysteresis(ds: xr.Dataset, ax: Axes) -> None:
         ax.plot(ratio, rising, color=colour, linestyle="-")
         ax.plot(ratio, falling, color=colour, linestyle=(0, (3, 1.5)))
         coexist = (ratio > 1) & (rising > falling + 0.1)
-        place = (float(ratio[coexist].mean()), 0.5) if coexist.any() else (0.982, 0.14)
-        ax.annotate(f"aλ = {a:g}", place, ha="center", va="center", color=colour, fontsize=7.5)
+        place, side = ((float(ratio[coexist].mean()), 0.5), "center") if coexist.any() else ((0.971, 0.64), "right")
+        ax.annotate(f"aλ = {a:g}", place, ha=side, va="center", color=colour, fontsize=7)
     _onset_line(ax)
     ax.plot([], [], color=INK, linestyle="-", label="β rising")
     ax.plot([], [], color=INK, linestyle=(0, (3, 1.5)), label="β falling")
@@ -131,10 +130,10 @@ def _basins(ds: xr.Dataset, ax: Axes) -> None:
             alpha=0.8,
         )
     share = moving.mean()
-    ax.plot([], [], color=plot.PALETTE[1], linestyle="-", label=f"oscillate ({share:.0%} of {len(moving)})")
+    ax.plot([], [], color=plot.PALETTE[1], linestyle="-", label=f"oscillate ({share:.0%})")
     ax.plot([], [], color=plot.PALETTE[0], linestyle=(0, (4, 1.5)), label="converge")
     ax.set_yscale("log")
     ax.set_xlabel("round")
     ax.set_ylabel("distance from the\nfixed point (nat)")
-    ax.legend(loc="upper right", bbox_to_anchor=(1.02, 0.86), fontsize=6.5)
+    ax.legend(loc="lower left", fontsize=6.5)
     letter(ax, "e", "IPO, K = 4: two basins")

@@ -1,4 +1,4 @@
-"""The stability map: what is proven (shades of blue), what is unstable, and what simulation found (colour of the cells)."""
+"""The stability map: what is proven (shades of blue), what is unstable, what simulation found (colour of the cells)."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ def _regions(one: xr.Dataset, ax: Axes, name: str, widest: float) -> None:
 
 
 def _cells(one: xr.Dataset, ax: Axes) -> None:
-    """Measured: cells that oscillate coloured by amplitude; dots where they settle; crosses where neither was reached."""
+    """Measured: cells that oscillate, by amplitude; dots where runs settle; crosses where neither was reached."""
     verdict = one.verdict.transpose("start", "alpha", "column").values
     amplitude = one.amplitude.transpose("start", "alpha", "column").values.max(axis=0)
     moving, settled = (verdict == OSCILLATING).any(axis=0), (verdict == CONVERGED).all(axis=0)
@@ -136,7 +136,8 @@ def _caption(ds: xr.Dataset) -> str:
     starts = len(settings["starts"])
     return (
         f"Three responses in a preference cycle, P = 1/2 ± {settings['advantage']:g}; λ = 1; {settings['cells']} × "
-        f"{settings['cells']} runs of {settings['rounds']} rounds from {starts} start{'s' * (starts > 1)} off uniform. Shades and "
-        "curve: theory. Cells, dots and crosses: simulation. For DPO no global theorem applies; its onset is that of IPO at a quarter of "
-        "λ/β. Numbers in brackets: statements; 2.3 and IPO's 2.1 are Chen et al. 2026, the rest derived."
+        f"{settings['cells']} runs of {settings['rounds']} rounds from {starts} start{'s' * (starts > 1)} off uniform. "
+        "Shades and curve: theory. Cells, dots and crosses: simulation. For DPO no global theorem applies; its onset "
+        "is that of IPO at a quarter of λ/β. Numbers in brackets: statements; 2.3 and IPO's 2.1 are Chen et al. 2026, "
+        "the rest derived."
     )

@@ -42,7 +42,7 @@ def test_a_restart_continues_bit_for_bit(objective):
     whole = dyn.iterate(loop, 90)
     rest = dyn.iterate(loop, 50, initial=dyn.iterate(loop, 40).final)
     np.testing.assert_array_equal(rest.log_policy[-1], whole.log_policy[-1])
-    assert rest.coordinate.tolist()[:: 50] == [40, 90]
+    assert rest.coordinate.tolist()[::50] == [40, 90]
 
 
 def test_chunks_of_a_long_run_do_not_show(monkeypatch):

@@ -41,7 +41,9 @@ def test_both_optima_minimise_their_population_loss():
     for _ in range(50):
         off = 1e-3 * rng.normal(size=4)
         assert oracles.dpo_population_loss(P, log_mu, f_dpo) < oracles.dpo_population_loss(P, log_mu, f_dpo + off)
-        assert oracles.ipo_population_loss(P, log_mu, h_ipo, beta) < oracles.ipo_population_loss(P, log_mu, h_ipo + off, beta)
+        assert oracles.ipo_population_loss(P, log_mu, h_ipo, beta) < oracles.ipo_population_loss(
+            P, log_mu, h_ipo + off, beta
+        )
 
 
 @pytest.mark.parametrize("w", [0, 1, 3])
@@ -126,7 +128,9 @@ def test_dpo_derivative_is_the_implicit_one():
     got = jax.jacfwd(lambda l: DPO(1.0).implicit_reward(P, l))(jnp.asarray(log_mu))
     want = oracles.reward_derivative(P, log_mu, "dpo") * np.exp(log_mu)[None, :]
     np.testing.assert_allclose(oracles.centre(np.asarray(got).T).T, oracles.centre(want.T).T, atol=1e-12)
-    np.testing.assert_allclose(jax.jacrev(lambda l: DPO(1.0).implicit_reward(P, l))(jnp.asarray(log_mu)), got, atol=1e-14)
+    np.testing.assert_allclose(
+        jax.jacrev(lambda l: DPO(1.0).implicit_reward(P, l))(jnp.asarray(log_mu)), got, atol=1e-14
+    )
     skew = np.zeros((5, 5))
     skew[1, 3], skew[3, 1] = 1, -1
     _, df = jax.jvp(lambda p: DPO(1.0).implicit_reward(p, log_mu), (jnp.asarray(P),), (jnp.asarray(skew),))

@@ -14,7 +14,12 @@ from dynamics._parameters import parameters, replace, resolve
 def loop_of(objective: str, K: int = 4, seed: int = 0, alpha: float = 0.6, lam: float = 0.7, beta: float = 0.2):
     kind = dyn.IPO if objective == "ipo" else dyn.DPO
     return dyn.SelfSampling(
-        problems.matrix(K, seed), kind(beta), alpha, lam, problems.log_policy(K, seed + 1), problems.log_policy(K, seed + 2)
+        problems.matrix(K, seed),
+        kind(beta),
+        alpha,
+        lam,
+        problems.log_policy(K, seed + 1),
+        problems.log_policy(K, seed + 2),
     )
 
 

@@ -14,7 +14,7 @@ LOPSIDED = np.array([[0.5, 0.55, 0.05], [0.45, 0.5, 0.55], [0.95, 0.45, 0.5]])
 DOMINATED = np.array([[0.5, 0.8, 0.9], [0.2, 0.5, 0.7], [0.1, 0.3, 0.5]])
 CRITICAL = EDGE / np.sqrt(3 * 0.75)  # beta at which alpha² + a²/(3 beta²) = 1, alpha = 1/2, lambda = 1
 
-judge = jax.jit(diag.verdict)
+judge = diag.verdict
 
 
 def iterate_ipo(preferences, beta, alpha, rounds, start=(0.3, 0.1, 0.0)):
@@ -40,11 +40,11 @@ def say(log_policy):
         (0.9, 3000, CONVERGED),
         (0.99, 300, UNDECIDED),
         (0.99, 1000, UNDECIDED),
-        (0.99, 5000, CONVERGED),
+        (0.99, 3000, CONVERGED),
         (1.01, 300, OSCILLATING),
         (1.01, 1000, OSCILLATING),
-        (1.01, 10000, OSCILLATING),
-        (1.5, 100, OSCILLATING),
+        (1.01, 30000, OSCILLATING),
+        (1.5, 300, OSCILLATING),
         (1.5, 3000, OSCILLATING),
         (4.0, 1000, OSCILLATING),
     ],
@@ -57,7 +57,7 @@ def test_around_the_onset_on_the_three_cycle(ratio, rounds, expected):
 
 
 def test_onset_frequency_is_the_eigenvalue_argument():
-    _, found = say(iterate_ipo(CYCLE, CRITICAL / 1.002, 0.5, 20000))
+    _, found = say(iterate_ipo(CYCLE, CRITICAL / 1.002, 0.5, 30000))
     expected = 2 * np.pi / np.arctan2(EDGE / (np.sqrt(3) * CRITICAL / 1.002), 0.5)
     np.testing.assert_allclose(found["period"], expected, rtol=2e-3)
 
@@ -88,12 +88,12 @@ def test_a_dwell_near_a_vertex_is_no_collapse():
 @pytest.mark.parametrize(
     ("beta", "alpha", "rounds", "expected"),
     [
-        (0.5, 1.0, 30, COLLAPSED),
+        (0.5, 1.0, 300, COLLAPSED),
         (0.5, 1.0, 1000, COLLAPSED),
         (0.5, 1.0, 100_000, COLLAPSED),
         (0.1, 0.9, 10, COLLAPSED),
-        (0.1, 0.9, 10_000, COLLAPSED),
-        (0.1, 0.99, 100, COLLAPSED),
+        (0.1, 0.9, 3000, COLLAPSED),
+        (0.1, 0.99, 300, COLLAPSED),
         (2.0, 0.9, 1000, CONVERGED),
         (2.0, 0.9, 10, UNDECIDED),
     ],
@@ -138,10 +138,11 @@ def test_leaving_a_saddle_is_not_converging():
 
 def test_batched_and_permuted_verdicts_agree():
     betas = CRITICAL / np.array([0.9, 1.01, 1.5])
-    rows = jnp.asarray(np.stack([iterate_ipo(CYCLE, beta, 0.5, 400) for beta in betas]))
-    batched = jax.jit(jax.vmap(diag.verdict))(rows)
+    rows = jnp.asarray(np.stack([iterate_ipo(CYCLE, beta, 0.5, 300) for beta in betas]))
+    both = jnp.concatenate([rows, rows[:, :, jnp.array([2, 0, 1])]])
+    found = jax.jit(jax.vmap(diag.verdict))(both)
+    batched, permuted = (jax.tree.map(lambda x, k=k: x[3 * k : 3 * k + 3], found) for k in (0, 1))
     assert [diag.VERDICTS[k] for k in batched["verdict"]] == [CONVERGED, OSCILLATING, OSCILLATING]
-    permuted = jax.jit(jax.vmap(diag.verdict))(rows[:, :, jnp.array([2, 0, 1])])
     np.testing.assert_array_equal(batched["verdict"], permuted["verdict"])
     np.testing.assert_array_equal(batched["period_kind"], permuted["period_kind"])
 

@@ -43,8 +43,8 @@ def period(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> Period:
     fast rotation with such sharp edges that none shows, are "quasi-periodic" with period NaN. Less than two periods in
     the window, drift, chirp, noise, growth and decay (more than 1% in half a window) are "not determinable", a
     peak-to-peak below 2e-9 is "constant", both with period NaN. Where the window still holds the transient and says
-    less than its newer half, that decides, with a tenth of the tolerance for change. The return counts g turns, the largest g of whose multiples its Fourier lines consist up to 1% of the energy, so cos(2πt/2.5) has
-    period 2.5.
+    less than its newer half, that decides, with a tenth of the tolerance for change. The return counts g turns, the
+    largest g of whose multiples its Fourier lines consist up to 1% of the energy, so cos(2πt/2.5) has period 2.5.
 
     Right within 1% from 2 to half the window. The rotation number is the strongest line's frequency, in (0, 1/2].
 

@@ -52,11 +52,7 @@ def recurrence(rows: Float[Array, "n K"], rest_below: float, slack: float = 1.0)
     halves, gain = _differences(x)
     d = jnp.mean(halves, axis=0)
     lag, exact = _exact_return(d)
-    near = _near_return(d, halves, gain, slack, np.arange(1, d.shape[0] - 1) >= d.shape[0] // 4)
-    # A rotation close to a simple fraction returns early and then not again for long: 4.994 at 5 and 10, not near 500.
-    early = _near_return(d, halves, gain, slack, np.arange(1, d.shape[0] - 1) < d.shape[0] // 4)
-    use_early = early.found & (early.miss < _EARLY) & ~(near.found & (near.miss < _CIRCLE))
-    near = jax.tree.map(lambda a, b: jnp.where(use_early, a, b), early, near)
+    near = _near_return(d, halves, gain, slack)
     length = jnp.where(exact, lag, near.lag)
     energy = _line_energy(x, length)
     strongest = jnp.argmax(energy) + 1
@@ -107,7 +103,8 @@ def _exact_return(d: Float[Array, " lags"]) -> tuple[Float[Array, ""], Bool[Arra
 
 
 def _risen(d: Float[Array, " lags"]) -> Bool[Array, " lags"]:
-    return jax.lax.cummax(d) > _RISEN
+    risen = d > _RISEN
+    return jnp.any(risen) & (np.arange(d.shape[0]) >= jnp.argmax(risen))
 
 
 def _vertex(left: Array, mid: Array, right: Array) -> tuple[Array, Array]:
@@ -120,25 +117,26 @@ def _vertex(left: Array, mid: Array, right: Array) -> tuple[Array, Array]:
 
 
 def _near_return(
-    d: Float[Array, " lags"],
-    halves: Float[Array, "2 lags"],
-    gain: Float[Array, " lags"],
-    slack: float,
-    allowed: np.ndarray,
+    d: Float[Array, " lags"], halves: Float[Array, "2 lags"], gain: Float[Array, " lags"], slack: float
 ) -> _Return:
-    """The best return among the allowed lags. It must hold in both halves of the base, with one lag and amplitude."""
+    """The best return among the longer lags, where a chirp or a drift has had time to show, or a very good early one.
+
+    It must hold in both halves of the base, with one lag and one amplitude.
+    """
     lags = d.shape[0]
     offset, value = _vertex(d[:-2], d[1:-1], d[2:])
     minimum = (jnp.abs(offset) <= 0.5) & _risen(d)[1:-1]
-    score = jnp.where(minimum & allowed, value, jnp.inf)
-    at = jnp.argmin(score)
+    early = np.arange(1, lags - 1) < lags // 4
+    score = jnp.where(minimum & np.stack([~early, early]), value, jnp.inf)
+    at = jnp.argmin(score, axis=1)
     each_offset, each_value = _vertex(halves[:, at], halves[:, at + 1], halves[:, at + 2])
-    miss = jnp.maximum(score[at], jnp.max(each_value))
+    miss = jnp.maximum(jnp.min(score, axis=1), jnp.max(each_value, axis=0))
     shift = jnp.abs(each_offset[0] - each_offset[1])
-    growth = jnp.abs(gain[at + 1] - 1.0) < slack * _STEADY * (at + 1) / lags
-    steady = growth & (shift < slack * _SHIFT * (at + 1))
-    lag = jnp.where(jnp.isfinite(score[at]), at + 1 + offset[at], 2.0)
-    return _Return(lag, (miss < _TORUS) & steady, miss)
+    steady = (jnp.abs(gain[at + 1] - 1.0) < slack * _STEADY * (at + 1) / lags) & (shift < slack * _SHIFT * (at + 1))
+    found = (miss < _TORUS) & steady
+    # A rotation close to a simple fraction returns early and then not again for long: 4.994 at 5 and 10, not near 500.
+    use = jnp.where(found[1] & (miss[1] < _EARLY) & ~(found[0] & (miss[0] < _CIRCLE)), 1, 0)
+    return _Return(jnp.where(found, at + 1 + offset[at], 2.0)[use], found[use], miss[use])
 
 
 def _is_circle(d: Float[Array, " lags"], miss: Float[Array, ""], period: Float[Array, ""]) -> Bool[Array, ""]:

@@ -75,7 +75,7 @@ def _window(found: Any, coordinate: np.ndarray, log_policy: np.ndarray) -> tuple
     if found.verdict in ("converged", "collapsed"):
         away = np.abs(policy - policy[-1]).max(axis=1) > 0.01
         settled = int(np.flatnonzero(away)[-1]) + 1 if away.any() else 0
-        last = min(max(20, 3 * settled // 2), len(policy) - 1)
+        last = min(max(10, 3 * settled // 2), len(policy) - 1)
         return (float(coordinate[0]), float(coordinate[last])), False
     moved = np.abs(policy - policy[0]).max(axis=1)
     onset = int(np.argmax(moved >= 0.5 * moved.max()))

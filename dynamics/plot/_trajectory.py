@@ -47,7 +47,7 @@ def trajectory(
             )
         coordinate, log_policy = coordinate[inside], log_policy[inside]
     policy = np.exp(log_policy)
-    peaks = np.argsort(-policy.max(axis=0), kind="stable")
+    peaks = np.lexsort((-policy.mean(axis=0), -policy.max(axis=0)))
     told, rest = np.sort(peaks[:most]), peaks[most:]
     for k in rest:
         ax.plot(coordinate, policy[:, k], color=PALE, linewidth=0.6, linestyle="-", zorder=1)

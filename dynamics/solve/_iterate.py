@@ -15,7 +15,7 @@ from .._progress import progress
 from ..diagnostics import Measure, resolve
 from ..rounds import RoundMap
 from . import _engine
-from ._solution import RESULTS, Solution, State, result_code
+from ._solution import RESULT_MESSAGES, RESULTS, Solution, State, result_code
 
 CHUNK = 8192  # rounds per call of the compiled loop: the grain of the progress bar
 
@@ -57,7 +57,9 @@ def as_state(process: RoundMap, initial: Float[ArrayLike, " K"] | State | None) 
     size = process.num_responses
     if isinstance(initial, State):
         if initial.logits.shape != (size,):
-            raise ValueError(f"initial has {initial.logits.shape[-1]} responses, the process {size}; pass a matching state.")
+            raise ValueError(
+                f"initial has {initial.logits.shape[-1]} responses, the process {size}; pass a matching state."
+            )
         return initial
     log_policy = process.log_start() if initial is None else check_log_distribution(initial, "initial", size)
     return _engine.jit_start(process, log_policy)
@@ -146,5 +148,5 @@ def raise_on_failure(result: RESULTS, failed_round: Array) -> None:
     """``RuntimeError`` with the round, the reason and the remedy, unless the result is success."""
     if int(result_code(result)):
         raise RuntimeError(
-            f"stopped at round {int(failed_round)}: {RESULTS[result]}. Pass throw=False to keep the rounds before it."
+            f"stopped at round {int(failed_round)}: {RESULT_MESSAGES[int(result_code(result))]}. Pass throw=False to keep the rounds before it."
         )

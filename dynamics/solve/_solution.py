@@ -23,14 +23,17 @@ class RESULTS(eqx.Enumeration):
     """How a solve ended; the empty message is success."""
 
     successful = ""
-    nonfinite = "a round produced a value that is not finite; use a larger beta or smaller alpha, or check the round map"
+    nonfinite = (
+        "a round produced a value that is not finite; use a larger beta or smaller alpha, or check the round map"
+    )
     unsolved = (
         "the objective's optimum was not found: where P has entries 0 or 1 it may not exist; smooth P, or use IPO"
     )
 
 
-# Codes as they stand in a Dataset's ``result`` variable.
+# Codes as they stand in a Dataset's ``result`` variable, and what they mean.
 RESULT_NAMES = ("successful", "nonfinite", "unsolved")
+RESULT_MESSAGES = tuple(RESULTS[getattr(RESULTS, name)] for name in RESULT_NAMES)
 
 
 class State(eqx.Module):
@@ -93,7 +96,11 @@ class Solution(eqx.Module):
         for measure in self.measures:
             if isinstance(measure, Series):
                 variable = known[measure.name]
-                data[measure.name] = ((self.dim, *variable.dims), np.asarray(self.values[measure.name]), attrs_of(variable))
+                data[measure.name] = (
+                    (self.dim, *variable.dims),
+                    np.asarray(self.values[measure.name]),
+                    attrs_of(variable),
+                )
         for name, value in self.statistics.items():
             label = f"{name}_final" if name in data else name
             data[label] = (known[name].dims, np.asarray(value), attrs_of(known[name]))

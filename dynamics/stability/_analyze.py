@@ -16,7 +16,7 @@ from ..objectives import IPO
 from ..rounds import RoundMap, SelfSampling
 from ..solve import State, _engine
 from ..solve._iterate import as_state, check_count
-from ..solve._solution import RESULTS, result_code
+from ..solve._solution import RESULT_MESSAGES, result_code
 from ._certificate import certify, contraction_rates
 from ._critical import fixed_point_near_start
 from ._fixed_points import FixedPoint, interior, low_discrepancy_policies
@@ -24,6 +24,7 @@ from ._local import BOUNDARY, check_deterministic, eigenvalues, step
 from ._report import Report
 
 NUDGE = 1e-3  # nats, off an unstable fixed point
+CHAOS = 0.01  # per round: a Lyapunov exponent above it rules a period out; over 2,000 rounds e^20
 
 
 def analyze(
@@ -62,16 +63,18 @@ def analyze(
     rates = contraction_rates(process)
     certificate, certificate_reason = certify(process, points, rates)
     state, nudged = _start(process, initial, points)
-    numbers, label, ran = _judge(process, state, judge, rounds, max_rounds)
-    period = numbers["period"] if label == "oscillating" and np.isfinite(numbers["period"]) else None
+    numbers, label, ran, basins = _judge(process, state, judge, rounds, max_rounds, max(1, starts // 2))
+    exponent = lyapunov_exponent(process, state, rounds)
+    chaotic = label == "oscillating" and exponent > CHAOS
+    period = numbers["period"] if label == "oscillating" and not chaotic and np.isfinite(numbers["period"]) else None
     return Report(
         fixed_points=tuple(points),
         contraction_rate=rates[0] if rates else None,
-        lyapunov_exponent=lyapunov_exponent(process, state, rounds),
+        lyapunov_exponent=exponent,
         period=period,
         verdict=label,
-        reason=_reason(label, numbers, judge, ran, points, nudged),
-        basins=_basins(process, judge, rounds, max(1, starts // 2)),
+        reason=_reason(label, numbers, judge, ran, points, nudged, chaotic),
+        basins=basins,
         certificate=certificate,
         certificate_reason=certificate_reason,
         numbers=numbers,
@@ -141,44 +144,52 @@ def _start(process: RoundMap, initial: Any, points: list[FixedPoint]) -> tuple[S
 
 
 @eqx.filter_jit
-def _run(process: RoundMap, state: State, judge: Verdict, rounds: int) -> tuple[_engine.Run, dict[str, Array]]:
-    run = _engine.begin(process, (judge,), state, rounds)
-    run = _engine.go(process, (judge,), run, None, rounds)
-    return run, _engine.finish((judge,), run)
+def _run(process: RoundMap, states: State, judge: Verdict, rounds: int) -> tuple[_engine.Run, dict[str, Array]]:
+    """A batch of runs and what the verdict measure says of each."""
+
+    def one(state: State) -> tuple[_engine.Run, dict[str, Array]]:
+        run = _engine.go(process, (judge,), _engine.begin(process, (judge,), state, rounds), None, rounds)
+        return run, _engine.finish((judge,), run)
+
+    return jax.vmap(one)(states)
 
 
 def _judge(
-    process: RoundMap, state: State, judge: Verdict, rounds: int, max_rounds: int
-) -> tuple[dict[str, float], str, int]:
-    """The verdict's numbers and name; the run goes on from where it stands while nothing is decided."""
+    process: RoundMap, state: State, judge: Verdict, rounds: int, max_rounds: int, others: int
+) -> tuple[dict[str, float], str, int, dict[str, float]]:
+    """The verdict's numbers and name, the rounds it took, and the shares of verdicts of ``others`` spread starts.
+
+    All run in one batch; the orbit in question goes on alone while nothing is decided about it.
+    """
     names = judge.variables(process.num_responses)[judge.name].flags
+    spread = jnp.asarray(low_discrepancy_policies(process.num_responses, others))
+    states = jax.tree.map(
+        lambda first, rest: jnp.concatenate([jnp.asarray(first)[None], rest]),
+        state,
+        _start_all(process, spread),
+    )
     ran, stretch = 0, rounds
+    basins: dict[str, float] = {}
     while True:
-        run, statistics = _run(process, state, judge, stretch)
-        ran, state = ran + stretch, run.state
-        numbers = {name: float(value) for name, value in statistics.items()}
+        run, statistics = _run(process, states, judge, stretch)
+        ran += stretch
+        numbers = {name: float(value[0]) for name, value in statistics.items()}
         label = names[int(numbers[judge.name])]
-        failed = int(result_code(run.result))
-        if failed:
-            raise RuntimeError(f"stopped at round {int(run.failed_round)}: {RESULTS[run.result]}.")
+        if not basins:
+            codes = np.asarray(statistics[judge.name])[1:]
+            basins = {name: float(np.mean(codes == i)) for i, name in enumerate(names) if (codes == i).any()}
+        results, rounds_failed = np.asarray(result_code(run.result)), np.asarray(run.failed_round)
+        if results[0]:
+            raise RuntimeError(f"stopped at round {int(rounds_failed[0])}: {RESULT_MESSAGES[int(results[0])]}.")
         if label != "undecided" or ran >= max_rounds:
-            return numbers, label, ran
+            return numbers, label, ran, basins
+        states = jax.tree.map(lambda x: x[:1], run.state)
         stretch = min(3 * ran, max_rounds - ran)
 
 
 @eqx.filter_jit
-def _verdicts(process: RoundMap, policies: Float[Array, "starts K"], judge: Verdict, rounds: int) -> Array:
-    def one(log_policy: Float[Array, " K"]) -> Array:
-        return _run(process, _engine.start(process, log_policy), judge, rounds)[1][judge.name]
-
-    return jax.vmap(one)(policies)
-
-
-def _basins(process: RoundMap, judge: Verdict, rounds: int, starts: int) -> dict[str, float]:
-    policies = jnp.asarray(low_discrepancy_policies(process.num_responses, starts))
-    codes = np.asarray(_verdicts(process, policies, judge, rounds))
-    names = judge.variables(process.num_responses)[judge.name].flags
-    return {name: float(np.mean(codes == i)) for i, name in enumerate(names) if (codes == i).any()}
+def _start_all(process: RoundMap, policies: Float[Array, "starts K"]) -> State:
+    return jax.vmap(lambda log_policy: _engine.start(process, log_policy))(policies)
 
 
 @eqx.filter_jit
@@ -206,7 +217,13 @@ def lyapunov_exponent(process: RoundMap, state: State, rounds: int) -> float:
 
 
 def _reason(
-    label: str, numbers: dict[str, float], judge: Verdict, ran: int, points: list[FixedPoint], nudged: bool
+    label: str,
+    numbers: dict[str, float],
+    judge: Verdict,
+    ran: int,
+    points: list[FixedPoint],
+    nudged: bool,
+    chaotic: bool,
 ) -> str:
     seen = {
         "collapsed": f"over the last tenth of {ran} rounds one response leads and the entropy stays below "
@@ -214,16 +231,18 @@ def _reason(
         "converged": f"over the last tenth of {ran} rounds no probability moves by more than "
         f"{float(judge.tolerance):g} a round (largest step {numbers['tail_step']:.3g})",
         "oscillating": f"after {ran} rounds the policy keeps moving with amplitude {numbers['amplitude']:.3g} (threshold "
-        f"{float(judge.min_amplitude):g}) " + _motion(numbers),
+        f"{float(judge.min_amplitude):g}) " + ("chaotically" if chaotic else _motion(numbers)),
         "undecided": f"{ran} rounds neither settle (largest step in the last tenth {numbers['tail_step']:.3g}, threshold "
         f"{float(judge.tolerance):g}) nor show a period; allow more max_rounds",
     }[label]
     radii = [p.spectral_radius for p in points if p.log_policy is not None]
     local = ""
-    if radii:
+    if len(radii) == 1:
+        attracts = "attracts" if radii[0] < 1 - BOUNDARY else "does not attract"
+        local = f"; the one interior fixed point found {attracts} (spectral radius {radii[0]:.6f})"
+    elif radii:
         stable = sum(r < 1 - BOUNDARY for r in radii)
-        local = f"; of {len(radii)} interior fixed point{'s' * (len(radii) > 1)} found {stable} attract{'s' * (stable == 1)}, "
-        local += f"smallest spectral radius {min(radii):.6f}"
+        local = f"; of {len(radii)} interior fixed points found {stable} attract (smallest spectral radius {min(radii):.6f})"
     start = f" (started {NUDGE:g} nats off the unstable fixed point that is the default start)" if nudged else ""
     return f"{seen}{local}{start}."
 

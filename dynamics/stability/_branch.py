@@ -142,7 +142,9 @@ class Branch:
         if there is None:
             return None
         # On the bound the plane is s = const; the parameter is exact, the tangent keeps its way.
-        return dataclasses.replace(there, x=np.append(there.x[:-1], bound), tangent=there.tangent * np.sign(tangent @ there.tangent))
+        return dataclasses.replace(
+            there, x=np.append(there.x[:-1], bound), tangent=there.tangent * np.sign(tangent @ there.tangent)
+        )
 
     @staticmethod
     def _smooth(here: Point, there: Point, unit: np.ndarray, length: float) -> bool:
@@ -151,4 +153,3 @@ class Branch:
         far = np.linalg.norm((there.x - here.x) / unit)
         calm = abs(np.log(max(there.radius, 1e-3) / max(here.radius, 1e-3))) < 0.15
         return bool(cosine > 0.9 and far < 2.5 * length and (calm or length < 1e-6))
-

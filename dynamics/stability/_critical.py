@@ -57,9 +57,7 @@ def default_bounds(process: RoundMap, path: str) -> tuple[float, float]:
     return value / 1e4, value * 1e4
 
 
-def critical(
-    process: RoundMap, parameter: str, bounds: tuple[float, float] | None = None
-) -> tuple[Crossing, ...]:
+def critical(process: RoundMap, parameter: str, bounds: tuple[float, float] | None = None) -> tuple[Crossing, ...]:
     """All s with rho(J(z*(s), s)) = 1 along the branch of fixed points z*(s) through the process's own, ascending.
 
     Args:
@@ -102,9 +100,7 @@ def first_crossing(
     return next(_crossings(branch, start, -1 if downward else 1, low, high), None)
 
 
-def _branch(
-    process: RoundMap, parameter: str, bounds: tuple[float, float] | None
-) -> tuple[Branch, float, float]:
+def _branch(process: RoundMap, parameter: str, bounds: tuple[float, float] | None) -> tuple[Branch, float, float]:
     check_deterministic(process)
     path = resolve(process, parameter)
     if np.ndim(parameters(process)[path]) != 0:
@@ -214,7 +210,9 @@ def criticality_of(process: RoundMap, z: np.ndarray) -> tuple[str | None, str | 
     coefficient = first_lyapunov_coefficient(process, z)
     if coefficient is None:
         return None, "strong resonance: the normal form does not decide"
-    return ("supercritical" if coefficient < 0 else "subcritical"), f"first Lyapunov coefficient {coefficient:.3g}, computed"
+    return (
+        "supercritical" if coefficient < 0 else "subcritical"
+    ), f"first Lyapunov coefficient {coefficient:.3g}, computed"
 
 
 def _closed_form(process: RoundMap) -> str | None:

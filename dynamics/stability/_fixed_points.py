@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -17,7 +16,7 @@ from ..rounds import RoundMap, SelfSampling
 from ._local import gauge_basis, step
 
 NEWTON_STEPS = 80
-SHORTENINGS = 0.5 ** jnp.arange(12)
+SHORTENINGS = 0.5 ** np.arange(12)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,11 +43,6 @@ class FixedPoint:
     def multipliers(self) -> np.ndarray:
         """The eigenvalues, by the name they have at a vertex: growth of pi_j/pi_w per round, one for each j ≠ w."""
         return self.eigenvalues
-
-
-class _Search(NamedTuple):
-    z: Float[Array, " K"]
-    residual: Float[Array, " K"]
 
 
 def low_discrepancy_policies(size: int, count: int) -> np.ndarray:
@@ -85,7 +79,9 @@ def _settled(process: SelfSampling, logits: Float[Array, "starts K"]) -> Float[A
 
 
 @eqx.filter_jit
-def _newton(process: RoundMap, logits: Float[Array, "starts K"]) -> tuple[Float[Array, "starts K"], Bool[Array, " starts"]]:
+def _newton(
+    process: RoundMap, logits: Float[Array, "starts K"]
+) -> tuple[Float[Array, "starts K"], Bool[Array, " starts"]]:
     basis = jnp.asarray(gauge_basis(process.num_responses))
     move = lambda y: basis.T @ (step(process, basis @ y) - basis @ y)
 
@@ -93,16 +89,20 @@ def _newton(process: RoundMap, logits: Float[Array, "starts K"]) -> tuple[Float[
         g = move(y)
         direction = jnp.linalg.solve(jax.jacfwd(move)(y), -g)
         direction = jnp.where(jnp.all(jnp.isfinite(direction)), direction, g)
-        tried = y + SHORTENINGS[:, None] * direction
+        tried = y + jnp.asarray(SHORTENINGS, y.dtype)[:, None] * direction
         size = jnp.linalg.norm(jax.vmap(move)(tried), axis=1)
         best = jnp.argmin(jnp.where(jnp.isnan(size), jnp.inf, size))
         return jnp.where(size[best] < jnp.linalg.norm(g), tried[best], y), None
 
     def one(z: Array) -> tuple[Array, Array]:
         y, _ = jax.lax.scan(improve, basis.T @ z, None, length=NEWTON_STEPS)
-        z = basis @ y
-        error = jnp.max(jnp.abs(step(process, z) - z))
-        return z, error <= 1e-11 * (1.0 + jnp.max(jnp.abs(z)))
+        scale = 1.0 + jnp.max(jnp.abs(y))
+        g = move(y)
+        # A small residual is not enough: at alpha = 1 it is small against logits that run off to a vertex, where the
+        # next step still wants to go far.
+        left = jnp.max(jnp.abs(jnp.linalg.solve(jax.jacfwd(move)(y), g)))
+        eps = jnp.finfo(y.dtype).eps
+        return basis @ y, (jnp.max(jnp.abs(g)) <= 1e5 * eps * scale) & (left <= jnp.sqrt(eps) * scale)
 
     return jax.vmap(one)(logits)
 

@@ -59,7 +59,8 @@ class Report:
             f"verdict       {self.verdict}",
             f"reason        {self.reason}",
             f"certificate   {self.certificate} ({self.certificate_reason})",
-            "contraction   " + ("no theorem applies" if rate is None else f"{rate.rate:.6f} per round, {rate.statement}"),
+            "contraction   "
+            + ("no theorem applies" if rate is None else f"{rate.rate:.6f} per round, {rate.statement}"),
             f"Lyapunov      {self.lyapunov_exponent:+.6f} per round",
             "basins        " + ", ".join(f"{share:.0%} {verdict}" for verdict, share in self.basins.items()),
         ]
@@ -82,8 +83,10 @@ def _plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_plain(v) for v in value]
     if isinstance(value, np.ndarray):
-        return {"re": _plain(value.real.tolist()), "im": _plain(value.imag.tolist())} if np.iscomplexobj(value) else _plain(
-            value.tolist()
+        return (
+            {"re": _plain(value.real.tolist()), "im": _plain(value.imag.tolist())}
+            if np.iscomplexobj(value)
+            else _plain(value.tolist())
         )
     if isinstance(value, np.generic):
         return _plain(value.item())

@@ -59,9 +59,13 @@ def _axis(process: RoundMap, key: str | tuple[str, ...], values: Any) -> Axis:
     names = (key,) if isinstance(key, str) else tuple(key)
     columns = (values,) if isinstance(key, str) else tuple(values)
     if len(names) != len(columns):
-        raise ValueError(f"over[{key!r}] zips {len(names)} names with {len(columns)} sequences; pass one for each name.")
+        raise ValueError(
+            f"over[{key!r}] zips {len(names)} names with {len(columns)} sequences; pass one for each name."
+        )
     paths = tuple(START if name == START else resolve(process, name) for name in names)
-    columns = tuple(_column(process, name, path, column) for name, path, column in zip(names, paths, columns, strict=True))
+    columns = tuple(
+        _column(process, name, path, column) for name, path, column in zip(names, paths, columns, strict=True)
+    )
     lengths = {len(column) for column in columns}
     if len(lengths) > 1:
         raise ValueError(f"over[{key!r}] zips sequences of lengths {sorted(lengths)}; make them equally long.")
@@ -70,7 +74,7 @@ def _axis(process: RoundMap, key: str | tuple[str, ...], values: Any) -> Axis:
     return Axis("_".join(names), names, paths, columns, lengths.pop())
 
 
-def _column(process: RoundMap, name: str, path: str, values: Any) -> Sequence[Any]:
+def _column(process: RoundMap, name: str, path: str, values: Any) -> Sequence[Any] | np.ndarray:
     if path == "preference":
         return [np.asarray(check(P)) for P in _matrices(name, values)]
     array = np.asarray(values, dtype=float)
@@ -86,11 +90,13 @@ def _column(process: RoundMap, name: str, path: str, values: Any) -> Sequence[An
     return array
 
 
-def _matrices(name: str, values: Any) -> Sequence[Any]:
+def _matrices(name: str, values: Any) -> Sequence[Any] | np.ndarray:
     if isinstance(values, PreferenceSet):
         return list(values)
     if isinstance(values, Sequence):
         return values
     if np.ndim(values) != 3:
-        raise ValueError(f"over[{name!r}] has shape {np.shape(values)}; pass a stack (M, K, K), a list or a PreferenceSet.")
+        raise ValueError(
+            f"over[{name!r}] has shape {np.shape(values)}; pass a stack (M, K, K), a list or a PreferenceSet."
+        )
     return values

@@ -27,7 +27,9 @@ from ._axes import START, Axis, axes_of
 if TYPE_CHECKING:
     import xarray as xr
 
-BLOCK = 256  # trajectories per call of the compiled loop: small enough for the cache, large enough to fill the vector units
+BLOCK = (
+    256  # trajectories per call of the compiled loop: small enough for the cache, large enough to fill the vector units
+)
 
 RESULT = Variable((), "1", "how the run ended; where it failed, floats are NaN and integers -1", RESULT_NAMES)
 
@@ -127,7 +129,9 @@ def _group(
     block = min(BLOCK, total)
     pieces: list[dict[str, np.ndarray]] = []
     for first in range(0, total, block):
-        flat = np.minimum(first + np.arange(block), total - 1)  # the last block repeats its last run: one shape, one compilation
+        flat = np.minimum(
+            first + np.arange(block), total - 1
+        )  # the last block repeats its last run: one shape, one compilation
         where = np.unravel_index(flat, shape)
         global_index = jnp.asarray(np.ravel_multi_index([i[w] for i, w in zip(index, where, strict=True)], full))
         done = _block(process, tables, [jnp.asarray(w) for w in where], global_index, measures, rounds, key, initial)

@@ -1,0 +1,279 @@
+"""Experiments at toy size: run, check, store, read back; findings that can fail; a command line that says why."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+from toy_experiments import TINY, tiny_results
+
+import dynamics as dyn
+from experiments import TITLES, _store, critical_beta, evolution, experiment, figure, onset, stability_map
+from experiments.__main__ import main
+from experiments._framework import Finding, binomial_interval, decide
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+@pytest.fixture(scope="module")
+def results() -> dict[str, xr.Dataset]:
+    """Every experiment, run once."""
+    return tiny_results()
+
+
+def statuses(findings: list[Finding], word: str) -> list[str]:
+    return [f.status for f in findings if word in f.claim]
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_no_finding_fails_and_each_is_complete(results: dict[str, xr.Dataset], name: str):
+    findings = experiment(name).check(results[name])
+    assert findings
+    for f in findings:
+        assert f.status != "fails", f
+        assert f.source.startswith(("[paper] Chen26", "[derived] statement"))
+        assert f.claim
+        assert f.measured
+        assert f.interval
+    assert any(f.status == "holds" for f in findings)
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_a_dataset_says_how_to_repeat_it(results: dict[str, xr.Dataset], name: str):
+    attrs = results[name].attrs
+    assert set(json.loads(attrs["config"])) == set(vars(TINY[name]))
+    assert attrs["seed"] == 0
+    assert attrs["version_jax"]
+
+
+@pytest.mark.parametrize("name", TITLES)
+def test_what_is_stored_is_read_back_and_checks_alike(results: dict[str, xr.Dataset], name: str, tmp_path: Path):
+    path = tmp_path / "result.zarr"
+    assert _store.load(path) is None
+    _store.save(results[name], path)
+    back = _store.load(path)
+    assert back is not None
+    xr.testing.assert_identical(back, results[name].load())
+    assert experiment(name).check(back) == experiment(name).check(results[name])
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["result.zarr"]
+
+
+def test_an_interrupted_write_leaves_nothing_to_read(results, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def interrupted(self, store, **kwargs):
+        Path(store).mkdir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(xr.Dataset, "to_zarr", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        _store.save(results["evolution"], tmp_path / "result.zarr")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_store_is_computed_again(tmp_path: Path):
+    (tmp_path / "result.zarr").mkdir()
+    with pytest.warns(UserWarning, match="computed again"):
+        assert _store.load(tmp_path / "result.zarr") is None
+
+
+def test_the_fingerprint_follows_configuration_and_files(tmp_path: Path):
+    base = critical_beta.Config()
+    assert _store.fingerprint("critical_beta", base) == _store.fingerprint("critical_beta", critical_beta.Config())
+    assert _store.fingerprint("critical_beta", base) != _store.fingerprint(
+        "critical_beta", critical_beta.Config(seed=1)
+    )
+    file = tmp_path / "a.npz"
+    np.savez(file, P=np.asarray(dyn.preferences.cyclic(3, 0.2)))
+    config = critical_beta.Config(preferences=(str(file),))
+    before = _store.fingerprint("critical_beta", config)
+    np.savez(file, P=np.asarray(dyn.preferences.cyclic(3, 0.3)))
+    assert _store.fingerprint("critical_beta", config) != before
+
+
+# Findings fail when the data contradict the claim.
+
+
+def test_evolution_fails_on_a_wrong_radius_and_a_wrong_bound(results: dict[str, xr.Dataset]):
+    ds = results["evolution"].copy(deep=True)
+    ds["spectral_radius"] = 1 / ds.spectral_radius
+    assert "fails" in statuses(evolution.check(ds), "spectral radius")
+    ds = results["evolution"].copy(deep=True)
+    ds["entropy_upper"] = 0.9 * ds.entropy_upper
+    assert statuses(evolution.check(ds), "within the bounds") == ["fails", "fails"]
+    ds = results["evolution"].copy(deep=True)
+    ds["log_policy"] = ds.log_policy.roll(response=1)
+    assert statuses(evolution.check(ds), "Condorcet") == ["fails"]
+
+
+def test_the_map_fails_on_verdicts_against_the_theory(results: dict[str, xr.Dataset]):
+    ds = results["stability_map"].copy(deep=True)
+    swap = {1: 2, 2: 1}
+    ds["verdict"] = ds.verdict.copy(data=np.vectorize(lambda v: swap.get(v, v))(ds.verdict.values))
+    findings = stability_map.check(ds)
+    assert statuses(findings, "rounds settle iff") == ["fails", "fails"]
+    assert statuses(findings, "no orbit keeps moving") == ["fails"]
+    assert statuses(findings, "every start tried") == ["fails"]
+    ds = results["stability_map"].copy(deep=True)
+    ds.boundary.loc[{"statement": "7.2 global"}] *= 0.5
+    assert statuses(stability_map.check(ds), "factor 1.5") == ["fails"]
+    assert statuses(stability_map.check(ds), "larger part") == ["fails"]
+
+
+def test_the_curves_of_the_map_are_those_of_the_theorems(results: dict[str, xr.Dataset]):
+    ds, th = results["stability_map"].sel(objective="IPO"), dyn.theorems
+    P = np.asarray(dyn.preferences.cyclic(3, advantage=0.4))
+    asked = (th.published_contraction, th.span_contraction, th.contraction, th.global_convergence)
+    for i, alpha in enumerate(ds.alpha.values):
+        for j, ratio in enumerate(ds.lam_over_beta.values):
+            inputs = {"P": P, "alpha": float(alpha), "lam": 1.0, "beta": 1 / float(ratio)}
+            expected = [theorem(**inputs).applicable for theorem in asked]
+            expected.append(float(th.uniform_spectrum(**inputs).lower.max()) > 1)
+            np.testing.assert_array_equal(ds.proven.values[:, i, j], expected)
+
+
+def test_onset_fails_on_shifted_thresholds_amplitudes_and_basins(results: dict[str, xr.Dataset]):
+    ds = results["onset"].copy(deep=True)
+    ds["critical_found"] = ds.critical_found * (1 + 1e-7)
+    assert statuses(onset.check(ds), "loses stability at") == ["fails", "fails"]
+    ds["amplitude_squared"] = 1.2 * ds.amplitude_squared
+    assert statuses(onset.check(ds), "amplitude of 7.5")[0] == "fails"
+    ds["lyapunov_exponent"] = -ds.lyapunov_exponent
+    assert statuses(onset.check(ds), "orbits settle") == ["fails", "fails"]
+    ds["swing"] = ds.swing.roll(direction=1)
+    assert statuses(onset.check(ds), "subcritical, with hysteresis") == ["fails"]
+    ds["verdict"] = ds.verdict * 0 + 1
+    assert statuses(onset.check(ds), "every start converge") == ["fails"]
+
+
+def test_critical_beta_fails_above_the_proven_bound(results: dict[str, xr.Dataset]):
+    ds = results["critical_beta"].copy(deep=True)
+    ds["critical_beta"] = ds.critical_beta.copy(data=ds.critical_beta.values[::-1])
+    findings = critical_beta.check(ds)
+    assert statuses(findings, "from which on 7.2") == ["fails"]
+    assert statuses(findings, "larger beta than IPO") == ["fails"]
+
+
+def test_critical_beta_of_the_three_cycle_is_the_formula(tmp_path: Path):
+    np.savez(tmp_path / "cycle.npz", P=np.asarray(dyn.preferences.cyclic(3, 0.3)))
+    (tmp_path / "broken.npz").write_bytes(b"no archive")
+    ds = critical_beta.run(critical_beta.Config(preferences=(str(tmp_path),)))
+    np.testing.assert_allclose(ds.critical_beta.values[:, 0], [0.3 / 1.5, 4 * 0.3 / 1.5], rtol=1e-8)
+    assert "1 unreadable file(s) skipped" in ds.attrs["notes"]
+    assert "broken.npz" in ds.attrs["notes"]
+
+
+def test_dpo_is_undefined_where_a_group_always_wins():
+    P = np.full((4, 4), 0.5)
+    P[:3, :3] = dyn.preferences.cyclic(3, 0.3)
+    P[:3, 3], P[3, :3] = 1.0, 0.0
+    value, outcome, _ = critical_beta._critical(P, "DPO", critical_beta.Config())
+    assert np.isnan(value)
+    assert outcome == critical_beta.UNDEFINED
+
+
+def test_decide_and_the_binomial_interval():
+    assert [decide(True), decide(False), decide(False, False)] == ["holds", "fails", "not decided"]
+    assert binomial_interval(0, 10) == (0.0, pytest.approx(1 - 0.025**0.1, rel=1e-12))
+    assert binomial_interval(10, 10) == (pytest.approx(0.025**0.1, rel=1e-12), 1.0)
+
+
+# The command line: one sentence and exit status 2.
+
+BAD = [
+    (["run", "onste"], "did you mean 'onset'"),
+    (["onset"], "run onset"),
+    (["frobnicate"], "known: run, list"),
+    (["run", "onset", "--alhpa", "0.3"], "did you mean --alpha"),
+    (["run", "onset", "--alpha", "x"], "could not convert"),
+    (["run", "onset", "--alpha", "1.5"], "alpha = 1.5 is outside (0, 1)"),
+    (["run", "onset", "evolution", "--alpha", "0.3"], "belongs to one experiment"),
+    (["run", "onset", "--preferences", "a.npz"], "onset reads no preferences"),
+    (["run", "critical_beta", "--preferences", "/nowhere/a.npz"], "does not exist"),
+    (["run", "critical_beta", "--preferences"], "--preferences"),
+]
+
+
+@pytest.mark.parametrize(("argv", "said"), BAD)
+def test_bad_input_is_one_sentence_and_status_two(argv, said, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("experiments.__main__._set_up_jax", lambda out: None)
+    assert main(argv) == 2
+    error = capsys.readouterr().err
+    assert said in error
+    assert len([line for line in error.splitlines() if line.startswith("error: ")]) == 1
+    assert "Traceback" not in error
+
+
+def test_an_out_that_is_a_file_is_refused_before_anything_runs(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("experiments.__main__._run_all", lambda configs, out: pytest.fail("ran"))
+    (tmp_path / "file").touch()
+    assert main(["run", "evolution", "--out", str(tmp_path / "file")]) == 2
+    assert "cannot be written to" in capsys.readouterr().err
+
+
+def test_list_names_every_experiment(capsys):
+    assert main(["list"]) == 0
+    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(TITLES)
+
+
+def test_a_second_run_reads_back(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("experiments.__main__._set_up_jax", lambda out: None)
+    argv = ["run", "evolution", "--rounds", "60", "--out", str(tmp_path)]
+    assert main(argv) == 0
+    first = capsys.readouterr()
+    monkeypatch.setattr(evolution, "run", lambda *args: pytest.fail("computed again"))
+    assert main(argv) == 0
+    second = capsys.readouterr()
+    assert "computed in" in first.err
+    assert "read back" in second.err
+    assert first.out == second.out
+    assert (tmp_path / "figures" / "evolution.png").stat().st_size > 10_000
+    assert (tmp_path / "figures" / "evolution.pdf").stat().st_size > 10_000
+    found = json.loads((tmp_path / "findings.json").read_text())
+    assert {f["status"] for f in found["evolution"]} <= {"holds", "not decided"}
+    assert "| claim | source |" in (tmp_path / "findings.md").read_text()
+
+
+def test_a_failing_finding_gives_status_one(tmp_path, monkeypatch):
+    monkeypatch.setattr("experiments.__main__._set_up_jax", lambda out: None)
+    monkeypatch.setattr(evolution, "check", lambda ds: [Finding("c", "[derived] statement 0", "m", "i", "fails")])
+    assert main(["run", "evolution", "--rounds", "60", "--out", str(tmp_path)]) == 1
+
+
+def test_help_lists_the_options_of_a_config(capsys):
+    with pytest.raises(SystemExit) as stop:
+        main(["run", "onset", "--help"])
+    assert stop.value.code == 0
+    out = capsys.readouterr().out
+    assert "--hysteresis-steps" in out
+    assert "--preferences" in out
+
+
+def test_full_configurations_are_larger_and_valid():
+    for name in TITLES:
+        module = experiment(name)
+        assert module.Config.full() != module.Config()
+
+
+def test_figures_are_named_like_experiments():
+    for name in TITLES:
+        assert callable(figure(name).draw)
+
+
+def test_the_entry_point_runs_as_a_module(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-m", "experiments", "run", "nothing"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "JAX_PLATFORMS": "cpu"},
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: unknown experiment 'nothing'")
+    assert done.stdout == ""

@@ -21,7 +21,23 @@ _NAMES = {
     "sweep": "sweeps",
 }
 
-__all__ = ["DPO", "IPO", "RoundMap", "SelfSampling", "Solution", "__version__", "iterate", "sweep", *_ROOMS]
+__all__ = [
+    "DPO",
+    "IPO",
+    "RoundMap",
+    "SelfSampling",
+    "Solution",
+    "__version__",
+    "diagnostics",
+    "iterate",
+    "objectives",
+    "plot",
+    "preferences",
+    "stability",
+    "sweep",
+    "testing",
+    "theorems",
+]
 
 if TYPE_CHECKING:
     from . import diagnostics, objectives, plot, preferences, stability, testing, theorems

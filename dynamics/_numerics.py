@@ -10,6 +10,7 @@ import warnings
 from typing import Any
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
@@ -104,10 +105,12 @@ def _log_mixture_jvp(primals, tangents):
     out = log_mixture(weight, log_p, log_q)
     empty = out == -jnp.inf
     safe = jnp.where(empty, 0.0, out)
-    ratio_p = jnp.where(empty, 0.0, jnp.exp(log_p - safe))
-    ratio_q = jnp.where(empty, 0.0, jnp.exp(log_q - safe))
-    tangent = (ratio_p - ratio_q) * d_weight + weight * ratio_p * d_log_p + (1 - weight) * ratio_q * d_log_q
-    return out, tangent
+    # Where one part is alone and the other exceeds it by e^700 or more, the slope by the weight leaves the floats; the
+    # shares of the mixture never do.
+    ratio = lambda log_part: jnp.where(empty, 0.0, jnp.exp(jnp.minimum(log_part - safe, 700.0)))
+    share_p, share_q = ratio(jnp.log(weight) + log_p), ratio(jnp.log1p(-weight) + log_q)
+    part = lambda share, d: jnp.where(share == 0.0, 0.0, share * d)
+    return out, (ratio(log_p) - ratio(log_q)) * d_weight + part(share_p, d_log_p) + part(share_q, d_log_q)
 
 
 def check_log_distribution(

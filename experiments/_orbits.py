@@ -41,6 +41,15 @@ def cycle_loop(objective: str, advantage: float, alpha: float, lam: float, beta:
     return dyn.SelfSampling(dyn.preferences.cyclic(3, advantage=advantage), kind(beta=beta), alpha, lam)
 
 
+def two_basins() -> dyn.SelfSampling:
+    """The example of statement 7.2: IPO at K = 4 whose only fixed point attracts, but not everything."""
+    P = np.full((4, 4), 0.5)
+    for (i, j), p in {(0, 1): 0.82, (0, 2): 0.65, (0, 3): 0.45, (1, 2): 0.22, (1, 3): 0.19, (2, 3): 0.11}.items():
+        P[i, j], P[j, i] = p, 1 - p
+    log_reference = jax.nn.log_softmax(jnp.array([-4.47, 11.66, 1.9, -9.1]))
+    return dyn.SelfSampling(P, dyn.IPO(beta=jnp.asarray(0.0175)), 0.0, 1.0, log_reference=log_reference)
+
+
 def onset_beta(objective: str, advantage: float, alpha: float, lam: float) -> float:
     """The beta at which uniform loses stability, statement 2.1."""
     inputs = {"structure": "cycle", "K": 3, "advantage": advantage, "alpha": alpha, "lam": lam}

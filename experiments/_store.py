@@ -22,9 +22,10 @@ class UserError(Exception):
 
 
 def fingerprint(name: str, config: Any) -> str:
-    """A hash of the configuration, of the files it names, of the library and of the experiment's own source."""
+    """A hash of the configuration, of the files it names, of the library and of the experiment's source."""
     digest = hashlib.sha256(json.dumps([name, dataclasses.asdict(config)], sort_keys=True).encode())
-    sources = [*sorted((ROOT / "dynamics").rglob("*.py")), ROOT / "experiments" / f"{name}.py"]
+    helpers = (ROOT / "experiments").glob("_[!_]*.py")
+    sources = [*sorted((ROOT / "dynamics").rglob("*.py")), *sorted(helpers), ROOT / "experiments" / f"{name}.py"]
     for path in sources:
         digest.update(f"\0{path.relative_to(ROOT)}\0".encode())
         digest.update(path.read_bytes())

@@ -24,7 +24,7 @@ from ._framework import (
     require,
     silent,
 )
-from ._orbits import Tail, cycle_loop, lyapunov_exponents, onset_beta, squared_amplitude
+from ._orbits import Tail, cycle_loop, lyapunov_exponents, onset_beta, squared_amplitude, two_basins
 
 START = (0.6, 0.3, 0.1)
 JUMP = 0.1  # difference of the two swings, as a probability, that counts as hysteresis
@@ -190,15 +190,6 @@ def _hysteresis(config: Config, tick: Tick) -> xr.Dataset:
             "hysteresis_ratio": ratio,
         },
     )
-
-
-def two_basins() -> dyn.SelfSampling:
-    """The example of statement 7.2: IPO at K = 4 whose only fixed point attracts, but not everything."""
-    P = np.full((4, 4), 0.5)
-    for (i, j), p in {(0, 1): 0.82, (0, 2): 0.65, (0, 3): 0.45, (1, 2): 0.22, (1, 3): 0.19, (2, 3): 0.11}.items():
-        P[i, j], P[j, i] = p, 1 - p
-    log_reference = jax.nn.log_softmax(jnp.array([-4.47, 11.66, 1.9, -9.1]))
-    return dyn.SelfSampling(P, dyn.IPO(beta=jnp.asarray(0.0175)), 0.0, 1.0, log_reference=log_reference)
 
 
 def _basins(config: Config, shown: int = 24, shown_rounds: int = 120) -> xr.Dataset:

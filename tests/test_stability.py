@@ -1,7 +1,5 @@
 """Spectra, crossings, verdicts and certificates against oracles, closed forms and the examples of the statements."""
 
-import warnings
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -71,8 +69,17 @@ def test_fixed_points_match_the_oracle(objective):
 
 
 @pytest.mark.parametrize(("kind", "kappa"), IPO_DPO)
-@pytest.mark.parametrize("shape", [(regular, 3), (regular, 5), (regular, 7), (ring, 4), (ring, 5), (ring, 6)])
-@pytest.mark.parametrize("alpha", [0.3, 0.8])
+@pytest.mark.parametrize(
+    ("shape", "alpha"),
+    [
+        ((regular, 3), 0.3),
+        ((regular, 5), 0.8),
+        ((ring, 4), 0.3),
+        pytest.param((regular, 7), 0.3, marks=pytest.mark.slow),
+        pytest.param((ring, 5), 0.8, marks=pytest.mark.slow),
+        pytest.param((ring, 6), 0.3, marks=pytest.mark.slow),
+    ],
+)
 def test_critical_beta_at_uniform_is_the_closed_form(kind, kappa, shape, alpha):
     """alpha² + (kappa lam w/(K beta))² = 1 to 1e-8 (statement 2.1)."""
     build, K = shape
@@ -93,7 +100,10 @@ def test_critical_lists_the_crossings_of_each_parameter(kind, kappa):
     beta, alpha, lam = 0.3, 0.6, 0.8
     loop = dyn.SelfSampling(P, kind(beta), alpha, lam)
     pull = kappa * 0.2 / (np.sqrt(3) * beta)
-    at = lambda name: [c.value for c in critical(loop, name)]
+
+    def at(name):
+        return [c.value for c in critical(loop, name)]
+
     np.testing.assert_allclose(at("beta"), [kappa * 0.2 * lam / (np.sqrt(3) * np.sqrt(1 - alpha**2))], rtol=1e-8)
     by_lam, by_alpha = np.sqrt(1 - alpha**2) / pull, 1 - (pull * lam) ** 2
     np.testing.assert_allclose(at("lam"), [by_lam] if by_lam < 1 else [], rtol=1e-8)
@@ -110,9 +120,9 @@ def test_criticality_of_the_normal_form_agrees_with_statement_7_5():
             assert source.startswith("statement 7.5")
             coefficient = first_lyapunov_coefficient(loop, np.zeros(3))
             assert (coefficient < 0) == (closed == "supercritical")
-            # In the orthonormal eigenvector's scale k² is fixed: IPO -k²/4, DPO -k²(3/4 - 4 a² lam²)/… up to one factor.
+            # 7.5's rates for |w|², k² = 1 - alpha² at onset, in the scale of a unit eigenvector: one factor for both.
             k2 = 1 - alpha**2
-            want = -0.25 * k2 if kind is dyn.IPO else -k2 / 3 * (0.75 - 4 * (advantage * lam) ** 2)
+            want = -k2 / 4 if kind is dyn.IPO else -k2 / 3 * (0.75 - 4 * (advantage * lam) ** 2)
             np.testing.assert_allclose(coefficient, want, rtol=1e-6)
     resonant = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.4 / np.sqrt(3)), 0.0, 1.0)
     assert first_lyapunov_coefficient(resonant, np.zeros(3)) is None
@@ -247,45 +257,44 @@ def test_a_report_does_not_depend_on_the_names_of_responses():
     np.testing.assert_allclose(a.spectral_radius, b.spectral_radius, atol=1e-10)
 
 
-def test_certificates_hold_on_random_loops():
-    """Spectrum, certificate and verdict of 60 random loops agree; a thousand in the slow set."""
-    disagreements = compare(60, seed=0)
-    assert disagreements == []
+def test_verdicts_spectra_and_certificates_agree_on_random_loops():
+    """What theory does not explain must not happen; a thousand loops in the slow set."""
+    assert [line for line in compare(24, seed=0) if not line.startswith("explained")] == []
 
 
 @pytest.mark.slow
-def test_certificates_hold_on_a_thousand_random_loops():
-    """Every disagreement must be of a kind that theory explains; they are listed with ``-s``."""
-    disagreements = compare(1000, seed=1)
-    print(*disagreements, sep="\n")  # noqa: T201
-    assert len(disagreements) <= 10
+def test_verdicts_spectra_and_certificates_agree_on_a_thousand_random_loops():
+    """Every disagreement is listed with ``-s``."""
+    lines = compare(1000, seed=1)
+    print(*lines, sep="\n")
+    assert [line for line in lines if not line.startswith("explained")] == []
 
 
 def compare(count: int, seed: int) -> list[str]:
-    """Loops whose verdict contradicts their certificate, or a unique IPO fixed point's spectrum away from radius 1."""
+    """Every loop whose verdict contradicts its spectrum or certificate, with the statement that explains it, if one does.
+
+    Oscillation beside an attracting fixed point is possible under IPO from K = 4 on (statement 7.2; open at K = 3) and
+    under DPO (hysteresis, statement 7.5; several fixed points, statement 7.1).
+    """
     rng = np.random.default_rng(seed)
     found = []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        for i in range(count):
-            K = int(rng.choice([3, 4]))
-            kind = dyn.IPO if rng.random() < 0.5 else dyn.DPO
-            beta = float(np.exp(rng.uniform(np.log(0.03), np.log(2.0))))
-            alpha, lam = float(rng.uniform(0, 0.95)), float(rng.uniform(0, 1))
-            P = problems.matrix(K, int(rng.integers(1 << 30)))
-            ref = problems.log_policy(K, int(rng.integers(1 << 30)))
-            loop = dyn.SelfSampling(P, kind(beta), alpha, lam, ref, ref)
-            report = dyn.stability.analyze(loop, starts=16)
-            rho = report.spectral_radius
-            moves = report.verdict == "oscillating"
-            wrong = (report.certificate == "proven stable" and (moves or rho >= 1)) or (
-                report.certificate == "proven unstable" and not moves
-            )
-            if rho is not None and abs(rho - 1) > 1e-3:
-                wrong |= moves == (rho < 1)
-            if wrong:
-                found.append(
-                    f"{i}: {kind.__name__} K={K} alpha={alpha:.4f} lam={lam:.4f} beta={beta:.4f} rho={rho} "
-                    f"{report.certificate} / {report.verdict}: {report.reason}"
-                )
+    for i in range(count):
+        K = int(rng.choice([3, 4]))
+        kind = dyn.IPO if rng.random() < 0.5 else dyn.DPO
+        beta = float(np.exp(rng.uniform(np.log(0.03), np.log(2.0))))
+        alpha, lam = float(rng.uniform(0, 0.95)), float(rng.uniform(0, 1))
+        P = problems.matrix(K, int(rng.integers(1 << 30)))
+        ref = problems.log_policy(K, int(rng.integers(1 << 30)))
+        report = dyn.stability.analyze(dyn.SelfSampling(P, kind(beta), alpha, lam, ref, ref), starts=16)
+        rho, moves = report.spectral_radius, report.verdict == "oscillating"
+        proven = {"proven stable": False, "proven unstable": True}.get(report.certificate, moves)
+        undecided = rho is None or abs(rho - 1) < 1e-3
+        if report.verdict != "undecided" and proven == moves and (undecided or moves == (rho > 1)):
+            continue
+        bistable = moves and rho is not None and rho < 1 and proven and (kind is dyn.DPO or K >= 4)
+        why = "explained (bistability)" if bistable else "UNEXPLAINED"
+        found.append(
+            f"{why} {i}: {kind.__name__} K={K} alpha={alpha:.6f} lam={lam:.6f} beta={beta:.6f} radius={rho} "
+            f"{report.certificate}; {report.verdict}: {report.reason}"
+        )
     return found

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 from scipy.sparse.csgraph import connected_components
 
 from . import _win_odds
@@ -26,6 +26,9 @@ class DPO(Objective):
 
     Source: [paper] Chen26, one-shot optimum of DPO (their beta is 1/beta here).
     """
+
+    def __init__(self, beta: ArrayLike):
+        super().__init__(beta)  # spelt out: type checkers would build the signature from the field, and refuse a float
 
     def solve(
         self, P: Float[Array, "K K"], log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None = None

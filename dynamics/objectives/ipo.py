@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._numerics import centre
 from ._base import Objective
@@ -22,6 +22,9 @@ class IPO(Objective):
 
     Source: [paper] Chen26, one-shot optimum of IPO (their beta is 1/beta here).
     """
+
+    def __init__(self, beta: ArrayLike):
+        super().__init__(beta)  # spelt out: type checkers would build the signature from the field, and refuse a float
 
     def solve(
         self, P: Float[Array, "K K"], log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None = None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,20 @@ def as_measures(measure: str | Measure | Sequence[str | Measure]) -> tuple[Measu
     repeated = {name for name in names if names.count(name) > 1}
     if repeated:
         raise ValueError(f"measure lists {sorted(repeated)[0]!r} twice; give one of them another name.")
+    _refuse_two_windows(measures)
     return measures
+
+
+def _refuse_two_windows(measures: tuple[Measure, ...]) -> None:
+    """Measures may share a variable (``period_kind``) as long as they read it off the same window."""
+    windows: dict[str, tuple[str, Any]] = {}
+    for measure in measures:
+        for name in measure.variables(2):
+            other, window = windows.setdefault(name, (measure.name, getattr(measure, "window", None)))
+            if window != getattr(measure, "window", None):
+                raise ValueError(
+                    f"measures {other!r} and {measure.name!r} both give {name!r} but over different windows."
+                )
 
 
 def check_process(process: RoundMap) -> None:
@@ -147,6 +161,7 @@ def _chunks(steps: int, grain: int, every: int, rest: int) -> list[tuple[int, in
 def raise_on_failure(result: RESULTS, failed_round: Array) -> None:
     """``RuntimeError`` with the round, the reason and the remedy, unless the result is success."""
     if int(result_code(result)):
+        reason = RESULT_MESSAGES[int(result_code(result))]
         raise RuntimeError(
-            f"stopped at round {int(failed_round)}: {RESULT_MESSAGES[int(result_code(result))]}. Pass throw=False to keep the rounds before it."
+            f"stopped at round {int(failed_round)}: {reason}. Pass throw=False to keep the rounds before it."
         )

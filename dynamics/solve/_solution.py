@@ -92,7 +92,7 @@ class Solution(eqx.Module):
             raise ValueError("this Solution is a batch; use dyn.sweep for a Dataset, or index the batch first.")
         size = self.final.logits.shape[-1]
         known = variables_of(self.measures, size)
-        data = {"log_policy": ((self.dim, "response"), np.asarray(self.log_policy), {"units": "nat"})}
+        data: dict[str, Any] = {"log_policy": ((self.dim, "response"), np.asarray(self.log_policy), {"units": "nat"})}
         for measure in self.measures:
             if isinstance(measure, Series):
                 variable = known[measure.name]

@@ -194,17 +194,19 @@ def _start_all(process: RoundMap, policies: Float[Array, "starts K"]) -> State:
 
 @eqx.filter_jit
 def _growth(process: RoundMap, state: State, rounds: int) -> Array:
-    size = state.logits.shape[0]
-    direction = centre(jnp.cos(1.0 + jnp.arange(size)))
+    direction = centre(jnp.cos(1.0 + jnp.arange(state.logits.shape[0])))
 
     def one(carry: tuple[State, Array], _: None) -> tuple[tuple[State, Array], Array]:
         state, v = carry
-        memory = state.memory
-        z, dz = jax.jvp(lambda z: centre(process.advance(z, memory, None)[0]), (state.logits,), (v,))
+
+        def advance(z: Array) -> tuple[Array, Any]:
+            out, memory, _ = process.advance(z, state.memory, None)
+            return centre(out), memory
+
+        z, dz, memory = jax.jvp(advance, (state.logits,), (v,), has_aux=True)
         size = jnp.linalg.norm(dz)
         # A round that forgets its start altogether (alpha = lam = 0) has no direction left to follow.
         v = jnp.where(size > 0, dz / jnp.where(size > 0, size, 1.0), v)
-        _, memory, _ = process.advance(state.logits, memory, None)
         return (State(z, memory, state.round + 1), v), jnp.log(jnp.maximum(size, jnp.finfo(z.dtype).tiny))
 
     _, logs = jax.lax.scan(one, (state, direction / jnp.linalg.norm(direction)), None, length=rounds)

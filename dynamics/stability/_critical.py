@@ -33,7 +33,7 @@ class Crossing:
             of the two points that meet there disappears or appears.
         rotation_number: |arg|/2pi of the crossing eigenvalue, turns per round in [0, 1/2].
         criticality: "supercritical", "subcritical", or None where not defined (resonances; other kinds).
-        criticality_source: the statement that gives it, or how it was computed.
+        criticality_source: the statement that gives it, or how it was computed; None where it was not asked for.
         log_policy: the fixed point there, ``(K,)``, in nats.
     """
 
@@ -78,7 +78,7 @@ def critical(process: RoundMap, parameter: str, bounds: tuple[float, float] | No
     found: dict[float, Crossing] = {}
     start = _start(branch, low, high)
     for direction in (1, -1):
-        for crossing in _crossings(branch, start, direction, low, high):
+        for crossing in _crossings(branch, start, direction, low, high, normal_form=True):
             found[round(crossing.value, 14)] = crossing
     return tuple(found[value] for value in sorted(found))
 
@@ -88,8 +88,8 @@ def first_crossing(
 ) -> Crossing | None:
     """The first s with rho = 1 on the branch that starts at ``bounds[0]`` (``bounds[1]`` when ``downward``), or None.
 
-    Coming down from a large beta, where rounds contract, this is the beta at which they lose stability; it stops there, so
-    it is cheaper than ``critical``. Arguments and errors as there.
+    Coming down from a large beta, where rounds contract, this is the beta at which they lose stability. It stops there and
+    leaves ``criticality`` out, so it is cheaper than ``critical``. Arguments and errors as there.
     """
     branch, low, high = _branch(process, parameter, bounds)
     end = high if downward else low
@@ -97,7 +97,7 @@ def first_crossing(
     start = None if z is None else branch.at(z, end)
     if start is None:
         raise RuntimeError(f"no fixed point was found at {parameter} = {end:g}; pass other bounds.")
-    return next(_crossings(branch, start, -1 if downward else 1, low, high), None)
+    return next(_crossings(branch, start, -1 if downward else 1, low, high, normal_form=False), None)
 
 
 def _branch(process: RoundMap, parameter: str, bounds: tuple[float, float] | None) -> tuple[Branch, float, float]:
@@ -112,11 +112,13 @@ def _branch(process: RoundMap, parameter: str, bounds: tuple[float, float] | Non
     return Branch(process, path, log=path.rsplit(".", 1)[-1] == "beta" and low > 0), low, high
 
 
-def _crossings(branch: Branch, start: Point, direction: int, low: float, high: float) -> Iterator[Crossing]:
+def _crossings(
+    branch: Branch, start: Point, direction: int, low: float, high: float, *, normal_form: bool
+) -> Iterator[Crossing]:
     previous = start
     for point in branch.walk(start, direction, branch.scale.inward(low), branch.scale.inward(high)):
         if (previous.radius > 1) != (point.radius > 1):
-            yield _crossing(branch, previous, point)
+            yield _crossing(branch, previous, point, normal_form)
         previous = point
 
 
@@ -144,9 +146,8 @@ def _through_sampling(process: RoundMap) -> np.ndarray | None:
     target = float(process.lam)
     if point is None or target == 0.0:
         return z if target == 0.0 else None
-    for point in branch.walk(point, 1, 0.0, target):  # noqa: B007 - the last point is what is wanted
-        pass
-    return gauge_basis(process.num_responses) @ point.x[:-1] if point.s == target else None
+    *_, last = [point, *branch.walk(point, 1, 0.0, target)]
+    return gauge_basis(process.num_responses) @ last.x[:-1] if last.s == target else None
 
 
 def _start(branch: Branch, low: float, high: float) -> Point:
@@ -161,7 +162,7 @@ def _start(branch: Branch, low: float, high: float) -> Point:
     raise RuntimeError(f"no fixed point was found for {path} in [{low:g}, {high:g}]; pass narrower bounds.")
 
 
-def _crossing(branch: Branch, a: Point, b: Point) -> Crossing:
+def _crossing(branch: Branch, a: Point, b: Point, normal_form: bool) -> Crossing:
     process, path = branch.process, branch.path
     chord = b.x - a.x
     normal = chord / np.linalg.norm(chord)
@@ -171,17 +172,17 @@ def _crossing(branch: Branch, a: Point, b: Point) -> Crossing:
         return (a if t < 0.5 else b) if point is None else point
 
     ends = {0.0: a, 1.0: b}
-    t = brentq(lambda t: (ends[t] if t in ends else at(t)).radius - 1.0, 0.0, 1.0, xtol=1e-15, rtol=8.9e-16)
+    t = brentq(lambda t: (ends[t] if t in ends else at(t)).radius - 1.0, 0.0, 1.0, xtol=1e-15)
     point = at(float(t))  # pyright: ignore[reportArgumentType]
     value = branch.scale.outward(point.s)
-    lead = point.eigenvalues[np.argmax(np.abs(point.eigenvalues))]
-    turned = (a.tangent[-1] > 0) != (b.tangent[-1] > 0)
+    lead = complex(point.eigenvalues[np.argmax(np.abs(point.eigenvalues))])
+    turned = bool((a.tangent[-1] > 0) != (b.tangent[-1] > 0))
     kind = _kind(lead, turned)
     # At a fold one attracting point is born or dies: along the walk the parameter turns back there from its extreme.
     loses = a.tangent[-1] > 0 if kind == "fold" else (b.radius > a.radius) == (b.s > a.s)
     z = gauge_basis(process.num_responses) @ point.x[:-1]
     there = replace(process, {path: jnp.asarray(value)})
-    criticality, source = criticality_of(there, z) if kind == "Neimark–Sacker" else (None, None)
+    criticality, source = criticality_of(there, z) if normal_form and kind == "Neimark–Sacker" else (None, None)
     return Crossing(
         parameter=path,
         value=value,

@@ -37,7 +37,7 @@ def _multilinear(form: Callable[..., Array], *vectors: Complex[np.ndarray, " n"]
     """A real multilinear form at complex vectors, by expanding each in its real and imaginary part."""
     total = np.zeros(len(vectors[0]), dtype=complex)
     for bits in np.ndindex(*([2] * len(vectors))):
-        parts = [v.imag if bit else v.real for v, bit in zip(vectors, bits, strict=True)]
+        parts = [np.imag(v) if bit else np.real(v) for v, bit in zip(vectors, bits, strict=True)]
         if all(np.any(part) for part in parts):
             total += 1j ** sum(bits) * np.asarray(form(*map(jnp.asarray, parts)))
     return total
@@ -55,7 +55,7 @@ def first_lyapunov_coefficient(process: RoundMap, z: Float[np.ndarray, " K"]) ->
     y = jnp.asarray(basis.T @ z)
     A = np.asarray(jax.jacfwd(_reduced(process))(y))
     values, right = np.linalg.eig(A)
-    lead = int(np.argmax(np.abs(values) * (values.imag > 0)))
+    lead = int(np.argmax(np.abs(values) * (np.imag(values) > 0)))
     eigenvalue = values[lead] / abs(values[lead])
     if min(abs(eigenvalue**n - 1) for n in (1, 2, 3, 4)) < 1e-6:
         return None

@@ -19,6 +19,7 @@ Tick = Callable[[float, str], None]
 """Told how far a run is, in [0, 1], and what it does next."""
 
 OBJECTIVES = ("IPO", "DPO")
+KAPPA = {"IPO": 1.0, "DPO": 4.0}  # of statement 2.1: how much larger a beta DPO needs at uniform
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Orbits about the uniform policy of the 3-cycle: their tails, their complex amplitude and their Lyapunov exponent."""
+"""Orbits about the uniform policy of the 3-cycle: their tails, their complex amplitude, their Lyapunov exponent."""
 
 from __future__ import annotations
 
@@ -12,8 +12,6 @@ from jaxtyping import Array, Float
 
 import dynamics as dyn
 from dynamics.diagnostics import Measure, Snapshot, Variable
-
-KAPPA = {"IPO": 1.0, "DPO": 4.0}
 
 
 class Tail(Measure):

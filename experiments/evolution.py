@@ -10,10 +10,9 @@ import xarray as xr
 
 import dynamics as dyn
 
-from ._framework import OBJECTIVES, Finding, Tick, config_of, decide, described, require, require_policy, silent
+from ._framework import KAPPA, OBJECTIVES, Finding, Tick, config_of, decide, described, require, require_policy, silent
 
 CASES = ("baseline", "larger alpha", "larger lam/beta", "collapse")
-KAPPA = {"IPO": 1.0, "DPO": 4.0}
 DECISIVE = 100.0  # by this factor the linear rate must change a distance within the run before it is compared
 
 

@@ -11,9 +11,8 @@ import xarray as xr
 import dynamics as dyn
 from dynamics.diagnostics import VERDICTS, Verdict
 
-from ._framework import OBJECTIVES, Finding, Tick, config_of, decide, described, require, require_policy, silent
+from ._framework import KAPPA, OBJECTIVES, Finding, Tick, config_of, decide, described, require, require_policy, silent
 
-KAPPA = {"IPO": 1.0, "DPO": 4.0}
 STATEMENTS = ("2.3 published", "7.3 span", "7.3 two-norm", "7.2 global", "2.1 onset")
 CONVERGED, OSCILLATING = VERDICTS.index("converged"), VERDICTS.index("oscillating")
 

@@ -33,9 +33,9 @@ class Config:
 
     preferences: tuple[str, ...] = ()
     """Files (.npz, .csv) or folders of them; matrices are generated where there is none."""
-    matrices: int = 36
+    matrices: int = 60
     """How many to generate: half with uniform entries, half Bradley–Terry seen through a few voters."""
-    sizes: tuple[int, ...] = (3, 4, 5)
+    sizes: tuple[int, ...] = (3, 4, 5, 6)
     """K of the generated ones."""
     voters: int = 15
     alpha: float = 0.5

@@ -259,7 +259,7 @@ def test_a_report_does_not_depend_on_the_names_of_responses():
 
 def test_verdicts_spectra_and_certificates_agree_on_random_loops():
     """What theory does not explain must not happen; a thousand loops in the slow set."""
-    assert [line for line in compare(24, seed=0) if not line.startswith("explained")] == []
+    assert [line for line in compare(8, seed=0, sizes=(3,)) if not line.startswith("explained")] == []
 
 
 @pytest.mark.slow
@@ -270,7 +270,7 @@ def test_verdicts_spectra_and_certificates_agree_on_a_thousand_random_loops():
     assert [line for line in lines if not line.startswith("explained")] == []
 
 
-def compare(count: int, seed: int) -> list[str]:
+def compare(count: int, seed: int, sizes: tuple[int, ...] = (3, 4)) -> list[str]:
     """Every loop whose verdict contradicts its spectrum or certificate, with the statement that explains it, if one does.
 
     Oscillation beside an attracting fixed point is possible under IPO from K = 4 on (statement 7.2; open at K = 3) and
@@ -279,7 +279,7 @@ def compare(count: int, seed: int) -> list[str]:
     rng = np.random.default_rng(seed)
     found = []
     for i in range(count):
-        K = int(rng.choice([3, 4]))
+        K = int(rng.choice(sizes))
         kind = dyn.IPO if rng.random() < 0.5 else dyn.DPO
         beta = float(np.exp(rng.uniform(np.log(0.03), np.log(2.0))))
         alpha, lam = float(rng.uniform(0, 0.95)), float(rng.uniform(0, 1))

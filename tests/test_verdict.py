@@ -36,15 +36,15 @@ def say(log_policy):
     ("ratio", "rounds", "expected"),
     [
         (0.9, 10, UNDECIDED),
-        (0.9, 300, CONVERGED),
+        pytest.param(0.9, 300, CONVERGED, marks=pytest.mark.slow),
         (0.9, 3000, CONVERGED),
-        (0.99, 300, UNDECIDED),
+        pytest.param(0.99, 300, UNDECIDED, marks=pytest.mark.slow),
         (0.99, 1000, UNDECIDED),
         (0.99, 3000, CONVERGED),
-        (1.01, 300, OSCILLATING),
+        pytest.param(1.01, 300, OSCILLATING, marks=pytest.mark.slow),
         (1.01, 1000, OSCILLATING),
         (1.01, 30000, OSCILLATING),
-        (1.5, 300, OSCILLATING),
+        pytest.param(1.5, 300, OSCILLATING, marks=pytest.mark.slow),
         (1.5, 3000, OSCILLATING),
         (4.0, 1000, OSCILLATING),
     ],
@@ -62,7 +62,7 @@ def test_onset_frequency_is_the_eigenvalue_argument():
     np.testing.assert_allclose(found["period"], expected, rtol=2e-3)
 
 
-@pytest.mark.parametrize("rounds", [1000, 3000, 30000])
+@pytest.mark.parametrize("rounds", [1000, pytest.param(3000, marks=pytest.mark.slow), 30000])
 @pytest.mark.parametrize(("preferences", "beta"), [(CYCLE, 0.1), (CYCLE, 0.5), (LOPSIDED, 0.5)])
 def test_heteroclinic_orbits_at_alpha_one_oscillate_at_every_length(preferences, beta, rounds):
     word, found = say(iterate_ipo(preferences, beta, 1.0, rounds))
@@ -88,14 +88,14 @@ def test_a_dwell_near_a_vertex_is_no_collapse():
 @pytest.mark.parametrize(
     ("beta", "alpha", "rounds", "expected"),
     [
-        (0.5, 1.0, 300, COLLAPSED),
+        pytest.param(0.5, 1.0, 300, COLLAPSED, marks=pytest.mark.slow),
         (0.5, 1.0, 1000, COLLAPSED),
         (0.5, 1.0, 100_000, COLLAPSED),
         (0.1, 0.9, 10, COLLAPSED),
         (0.1, 0.9, 3000, COLLAPSED),
-        (0.1, 0.99, 300, COLLAPSED),
+        pytest.param(0.1, 0.99, 300, COLLAPSED, marks=pytest.mark.slow),
         (2.0, 0.9, 1000, CONVERGED),
-        (2.0, 0.9, 10, UNDECIDED),
+        pytest.param(2.0, 0.9, 10, UNDECIDED, marks=pytest.mark.slow),
     ],
 )
 def test_dominated_preferences_collapse_or_converge(beta, alpha, rounds, expected):

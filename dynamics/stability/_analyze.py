@@ -65,7 +65,9 @@ def analyze(
     state, nudged = _start(process, initial, points)
     numbers, label, ran, basins = _judge(process, state, judge, rounds, max_rounds, max(1, starts // 2))
     exponent = lyapunov_exponent(process, state, rounds)
-    chaotic = label == "oscillating" and exponent > CHAOS
+    moving = label == "oscillating" or (label == "undecided" and numbers["tail_step"] > float(judge.min_amplitude))
+    chaotic = moving and exponent > CHAOS
+    label = "oscillating" if chaotic else label
     period = numbers["period"] if label == "oscillating" and not chaotic and np.isfinite(numbers["period"]) else None
     return Report(
         fixed_points=tuple(points),
@@ -233,7 +235,7 @@ def _reason(
         "converged": f"over the last tenth of {ran} rounds no probability moves by more than "
         f"{float(judge.tolerance):g} a round (largest step {numbers['tail_step']:.3g})",
         "oscillating": f"after {ran} rounds the policy keeps moving with amplitude {numbers['amplitude']:.3g} (threshold "
-        f"{float(judge.min_amplitude):g}) " + ("chaotically" if chaotic else _motion(numbers)),
+        f"{float(judge.min_amplitude):g}) " + ("chaotically (positive Lyapunov exponent)" if chaotic else _motion(numbers)),
         "undecided": f"{ran} rounds neither settle (largest step in the last tenth {numbers['tail_step']:.3g}, threshold "
         f"{float(judge.tolerance):g}) nor show a period; allow more max_rounds",
     }[label]

@@ -21,7 +21,8 @@ class Report:
         contraction_rate: the best proven rate and the statement that gives it, or None where none speaks.
         lyapunov_exponent: mean log growth of a small displacement along the orbit, per round.
         period: rounds per turn of the orbit, or None.
-        verdict: "collapsed", "converged", "oscillating" or "undecided": of the orbit from ``log_initial``.
+        verdict: "collapsed", "converged", "oscillating" or "undecided": of the orbit from ``log_initial``. A chaotic orbit
+            (exponent above 0.01 a round, steps that do not die out) oscillates too, with no period.
         reason: one sentence: what was seen, against which thresholds, and what the fixed points say.
         basins: share of well spread starts per verdict; every share ran ``rounds`` rounds.
         certificate: "proven stable", "proven unstable", "unstable at every fixed point found" or "none".

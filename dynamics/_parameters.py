@@ -10,6 +10,8 @@ import equinox as eqx
 import jax
 import numpy as np
 
+from ._numerics import as_array
+
 Process = TypeVar("Process", bound=eqx.Module)
 
 
@@ -46,14 +48,23 @@ def replace(process: Process, values: Mapping[str, Any]) -> Process:
     """``process`` with the leaves at full paths replaced; unchecked and traceable."""
 
     def put(path: Any, leaf: Any) -> Any:
-        return values.get(jax.tree_util.keystr(path, simple=True, separator="."), leaf)
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        # The same array type as construction gives: a weakly typed value would compile everything anew.
+        return as_array(values[name]) if name in values else leaf
 
     return jax.tree_util.tree_map_with_path(put, process)
 
 
+def _json_ready(value: Any) -> Any:
+    """JSON knows no infinities: they become the strings that ``float`` reads back."""
+    if isinstance(value, list):
+        return [_json_ready(v) for v in value]
+    return value if np.isfinite(value) else str(value)
+
+
 def describe(process: eqx.Module) -> dict[str, Any]:
     """What a process is, as JSON: class names and the values of its parameters."""
-    values = {path: np.asarray(leaf).tolist() for path, leaf in parameters(process).items()}
+    values = {path: _json_ready(np.asarray(leaf).tolist()) for path, leaf in parameters(process).items()}
     kinds = {"process": type(process).__name__}
     objective = getattr(process, "objective", None)
     return kinds | ({} if objective is None else {"objective": type(objective).__name__}) | values

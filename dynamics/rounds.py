@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from ._numerics import as_array, centre, check_log_distribution, check_scalar, concrete, log_mixture, log_softmax
+from ._parameters import replace
 from .objectives import Objective
 from .preferences import check
 
@@ -38,12 +39,12 @@ class RoundMap(eqx.Module):
 
     def log_start(self) -> Float[Array, " K"]:
         """log pi of round 0 where the caller names none, ``(K,)``; uniform unless overridden."""
-        return jnp.full(self.num_responses, -jnp.log(float(self.num_responses)))
+        return _uniform(self.num_responses)
 
     def log_baseline(self) -> Float[Array, " K"]:
         """log ref that rewards and divergences are measured from, ``(K,)``."""
         reference = getattr(self, "log_reference", None)
-        return jnp.full(self.num_responses, -jnp.log(float(self.num_responses))) if reference is None else reference
+        return _uniform(self.num_responses) if reference is None else reference
 
     def kl_coefficient(self) -> Float[Array, ""] | None:
         """beta, for reward margins, or None where the map has no such thing."""
@@ -109,7 +110,7 @@ class SelfSampling(RoundMap):
             raise ValueError(f"objective is {objective!r}; pass dyn.IPO(beta=...) or dyn.DPO(beta=...).")
         self.preference = check(preference)
         size = self.preference.shape[0]
-        uniform = jnp.full(size, -jnp.log(as_array(size)))
+        uniform = _uniform(size)
         self.objective = objective
         self.alpha = _share(alpha, "alpha")
         self.lam = _share(lam, "lam")
@@ -148,7 +149,13 @@ class SelfSampling(RoundMap):
         f, found = self.objective.solve(self.preference, self.log_sampler(log_softmax(logits)), memory)
         mixed = self.alpha * logits + (1 - self.alpha) * self.log_reference
         out = centre(mixed + f / self.objective.beta)
-        return out, f, found & jnp.all(jnp.isfinite(out))
+        return out, f, found & self._in_range() & jnp.all(jnp.isfinite(out))
+
+    def _in_range(self) -> Bool[Array, ""]:
+        """What construction refuses of concrete values, for traced ones: they end as a ``result``."""
+        P, alpha, lam = self.preference, self.alpha, self.lam
+        shares = (alpha >= 0) & (alpha <= 1) & (lam >= 0) & (lam <= 1)
+        return shares & (self.objective.beta > 0) & jnp.all((P >= 0) & (P <= 1))
 
     def check_parameter(self, path: str, values: np.ndarray) -> None:
         super_check = {
@@ -164,16 +171,23 @@ class SelfSampling(RoundMap):
         super_check.get(path, lambda v: super(SelfSampling, self).check_parameter(path, v))(values)
 
     def with_preference(self, preference: Float[ArrayLike, "K K"]) -> SelfSampling:
-        """The same rounds on another matrix; one of another size needs a uniform reference and offline sampler."""
+        """The same rounds on another matrix; one of another size needs a uniform reference and offline sampler.
+
+        Whether DPO's optimum exists there is not looked at; a run without one says so in its ``result``.
+        """
         P = check(preference)
-        if P.shape[0] == self.num_responses:
-            return SelfSampling(P, self.objective, self.alpha, self.lam, self.log_reference, self.log_offline)
+        size = P.shape[0]
+        if size == self.num_responses:
+            return replace(self, {"preference": P})
         for name in ("log_reference", "log_offline"):
             if np.ptp(np.asarray(getattr(self, name))) != 0:
-                raise ValueError(
-                    f"{name} is not uniform, so it fits {self.num_responses} responses only, not {P.shape[0]}."
-                )
-        return SelfSampling(P, self.objective, self.alpha, self.lam)
+                raise ValueError(f"{name} is not uniform, so it fits {self.num_responses} responses only, not {size}.")
+        uniform = _uniform(size)
+        return replace(self, {"preference": P, "log_reference": uniform, "log_offline": uniform})
+
+
+def _uniform(size: int) -> Float[Array, " K"]:
+    return jnp.full(size, -jnp.log(as_array(size)))
 
 
 def _share(value: ArrayLike, name: str) -> Float[Array, ""]:

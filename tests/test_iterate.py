@@ -1,5 +1,6 @@
 """Trajectories against independent ones, restarts, failures as values, and runs that are long or close to a vertex."""
 
+import json
 import warnings
 
 import jax
@@ -43,6 +44,16 @@ def test_a_restart_continues_bit_for_bit(objective):
     rest = dyn.iterate(loop, 50, initial=dyn.iterate(loop, 40).final)
     np.testing.assert_array_equal(rest.log_policy[-1], whole.log_policy[-1])
     assert rest.coordinate.tolist()[::50] == [40, 90]
+
+
+def test_measures_of_a_restarted_run_are_those_of_its_own_rows():
+    loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.1), 0.5, 1.0)
+    names = ["period", "cycle_strength", "amplitude", "collapse_rate", "collapse_round", "convergence_rate", "verdict"]
+    half = dyn.iterate(loop, 300, initial=problems.log_policy(3, 0))
+    gone_on = dyn.iterate(loop, 300, initial=half.final, measure=names)
+    anew = dyn.iterate(loop, 300, initial=half.log_policy[-1], measure=names)
+    for name, value in anew.statistics.items():
+        np.testing.assert_allclose(gone_on.statistics[name], value, rtol=1e-9, err_msg=name)
 
 
 def test_chunks_of_a_long_run_do_not_show(monkeypatch):
@@ -126,6 +137,19 @@ def test_a_traced_missing_optimum_is_a_result():
     assert np.isfinite(log_policy).all()
 
 
+@pytest.mark.parametrize(("alpha", "beta", "entry"), [(2.0, 0.25, 0.7), (0.5, -1.0, 0.7), (0.5, 0.25, 3.0)])
+def test_traced_values_out_of_range_are_a_result(alpha, beta, entry):
+    @jax.jit
+    def run(alpha, beta, entry):
+        P = jnp.array([[0.5, entry], [1 - entry, 0.5]])
+        sol = dyn.iterate(dyn.SelfSampling(P, dyn.IPO(beta), alpha, 1.0), 5, throw=False)
+        return sol.log_policy, sol.result == RESULTS.successful
+
+    log_policy, succeeded = run(alpha, beta, entry)
+    assert not bool(succeeded)
+    assert np.isfinite(log_policy).all()
+
+
 @pytest.mark.parametrize("objective", ["ipo", "dpo"])
 def test_works_under_jit_vmap_and_grad(objective):
     base = loop_of(objective)
@@ -165,6 +189,15 @@ def test_dataset_names_dims_units_and_provenance():
     assert ds.attrs["version_jax"] == jax.__version__
     with pytest.raises(AttributeError, match="no 'entropie'"):
         _ = sol.entropie
+
+
+def test_config_is_json_even_with_zero_mass():
+    loop = dyn.SelfSampling(
+        problems.matrix(3, 0), dyn.IPO(0.3), 0.5, 0.5, log_offline=np.array([-np.inf, np.log(0.5), np.log(0.5)])
+    )
+    config = dyn.iterate(loop, 2, initial=problems.log_policy(3, 0)).to_dataset().attrs["config"]
+    assert float(json.loads(config)["log_offline"][0]) == -np.inf
+    assert "Infinity" not in config
 
 
 def test_an_unmoving_default_start_is_pointed_out():

@@ -25,7 +25,7 @@ def test_the_code_blocks_run_in_order():
 
 def test_every_file_that_the_readme_names_exists():
     root = Path(__file__).resolve().parents[1]
-    for path in re.findall(r"\((figures/[^)]+)\)", README) + ["CITATION.cff", "LICENSE", "CHANGELOG.md"]:
+    for path in [*re.findall(r"\((figures/[^)]+)\)", README), "CITATION.cff", "LICENSE", "CHANGELOG.md"]:
         assert (root / path).is_file(), path
     tests = set(re.findall(r"`(test_\w+)`", README))
     assert all((root / "tests" / f"{name}.py").is_file() for name in tests)

@@ -84,6 +84,22 @@ def test_gradients_by_every_share_are_finite_and_right(objective, lam):
         np.testing.assert_allclose(slope, numeric, rtol=1e-4, atol=1e-5)  # one-sided differences at the ends
 
 
+def test_the_slope_by_lam_survives_deep_policies():
+    """At lam = 1 a response of mass e^-300 gains mass at once: f changes at a rate that does not depend on the depth."""
+    from dynamics._numerics import log_mixture
+
+    P = dyn.preferences.cyclic(3, 0.4)
+
+    def leading(lam, depth):
+        log_mu = log_mixture(lam, jnp.array([-depth, 0.0, -2 * depth]), jnp.full(3, -np.log(3.0)))
+        return dyn.DPO(0.3).solve(P, log_mu)[0][0]
+
+    h = 1e-6
+    for depth in (30.0, 100.0, 300.0):
+        numeric = (leading(1.0, depth) - leading(1 - h, depth)) / h
+        np.testing.assert_allclose(jax.grad(leading)(1.0, depth), numeric, rtol=1e-5)
+
+
 def test_dpo_refuses_only_where_the_sampler_needs_the_missing_optimum():
     P = problems.from_upper([1.0, 1.0], [0.7])
     with pytest.raises(ValueError, match="beat every other sampled response"):

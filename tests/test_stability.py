@@ -148,6 +148,32 @@ def test_a_fold_is_followed_around_and_named():
     assert [c.direction for c in crossings] == ["gains stability", "loses stability"]
 
 
+def test_crossings_of_a_users_parameter_are_found_over_decades():
+    """The gain g/(1 + (g/4)³) rises and falls, so stability is lost and regained between .01 and 100."""
+
+    class Bump(dyn.RoundMap):
+        preference: jax.Array
+        gain: jax.Array
+
+        def __call__(self, logits, key=None):
+            strength = 3 * self.gain / (1 + (self.gain / 4) ** 3)
+            return 0.5 * logits + strength * (self.preference - 0.5) @ jax.nn.softmax(logits)
+
+    crossings = critical(Bump(dyn.preferences.cyclic(3, 0.4), jnp.asarray(1.0)), "gain", bounds=(1e-2, 1e2))
+    assert [c.direction for c in crossings] == ["loses stability", "gains stability"]
+    for c in crossings:
+        strength = 3 * c.value / (1 + (c.value / 4) ** 3)
+        np.testing.assert_allclose(0.25 + (strength * 0.4) ** 2 / 3, 1.0, rtol=1e-8)
+
+
+def test_slow_convergence_is_not_called_oscillation():
+    """rho = .999775: three thousand rounds look like a steady oscillation."""
+    beta = np.sqrt(0.16 / (3 * 0.75)) * (1 + 3e-4)
+    loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(beta), 0.5, 1.0)
+    report = dyn.stability.analyze(loop, initial=np.log(np.array([0.33, 0.33, 0.34])), max_rounds=30_000)
+    assert report.verdict in ("converged", "undecided"), str(report)
+
+
 def test_a_flip_is_named():
     class Overshoots(dyn.RoundMap):
         gain: jax.Array

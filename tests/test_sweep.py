@@ -94,6 +94,21 @@ def test_a_missing_optimum_is_flagged_and_the_rest_goes_on():
     assert int(ds["top_response"][1]) == -1
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_the_order_of_matrices_does_not_matter(order):
+    stack = np.stack([problems.matrix(3, 1), problems.from_upper([1.0, 1.0], [0.7])])[list(order)]
+    loop = dyn.SelfSampling(problems.matrix(3, 0), dyn.DPO(0.2), 0.5, 1.0)
+    ds = dyn.sweep(loop, {"preference": stack}, rounds=2, measure="final_entropy", initial=problems.log_policy(3, 0))
+    assert ds["result"].values.tolist() == [2 * i for i in order]
+
+
+def test_a_start_without_full_support_is_refused_before_running():
+    empty = np.array([-np.inf, np.log(0.5), np.log(0.5)])
+    loop = dyn.SelfSampling(problems.matrix(3, 0), dyn.IPO(0.3), 0.5, 0.5)
+    with pytest.raises(ValueError, match="zero mass somewhere and cannot be the start"):
+        dyn.sweep(loop, {"log_offline": np.stack([problems.log_policy(3, 0), empty])}, rounds=2, measure="entropy")
+
+
 def test_a_user_map_and_a_random_one():
     class Noisy(dyn.RoundMap):
         preference: jax.Array

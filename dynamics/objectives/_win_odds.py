@@ -154,5 +154,9 @@ def _reward_jvp(primals, tangents):
     weight -= _share(rows + jnp.log(P), want.win) - _share(rows + jnp.log(P.T), want.lose)
     d_mismatch = jnp.sum(jnp.where(weight == 0.0, 0.0, weight * d_log_mu[None, :]), axis=1)
     d_mismatch -= jnp.sum(_share(rows, want.win) * dP - _share(rows, want.lose) * dP.T, axis=1)
-    df = solve_gauged(laplacian(rows, f, have), -d_mismatch)
+    # A row counts by the mass of its opponents: next to a vertex the heavy response's row is redundant, and a change of the
+    # tiny masses relative to each other, huge there, would drown the others.
+    alone = jnp.eye(log_mu.shape[0], dtype=bool)
+    mass = jnp.exp(logsumexp(jnp.where(alone, -jnp.inf, log_mu[None, :]), axis=1))
+    df = solve_gauged(mass[:, None] * laplacian(rows, f, have), -mass * d_mismatch)
     return (f, found), (df, jnp.zeros(found.shape, dtype=jax.dtypes.float0))

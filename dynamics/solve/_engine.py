@@ -22,12 +22,13 @@ class Run(NamedTuple):
     measured: tuple[Any, ...]
     result: RESULTS
     failed_round: Int[Array, ""]
+    begun: Int[Array, ""]
 
 
-def snapshot_of(process: RoundMap, state: State) -> Snapshot:
-    """What measures see."""
+def snapshot_of(process: RoundMap, state: State, begun: Int[Array, ""]) -> Snapshot:
+    """What measures see: their rounds count from where this run began, whatever round of the process that was."""
     beta = process.kl_coefficient()
-    return Snapshot(state.round, state.logits, log_softmax(state.logits), process.log_baseline(), beta)
+    return Snapshot(state.round - begun, state.logits, log_softmax(state.logits), process.log_baseline(), beta)
 
 
 def start(process: RoundMap, logits: Array) -> State:
@@ -38,9 +39,9 @@ def start(process: RoundMap, logits: Array) -> State:
 
 def begin(process: RoundMap, measures: tuple[Measure, ...], state: State, rounds: int) -> Run:
     """A run before its first round."""
-    snapshot = snapshot_of(process, state)
+    snapshot = snapshot_of(process, state, state.round)
     measured = tuple(measure.init(snapshot, rounds) for measure in measures)
-    return Run(state, measured, RESULTS.successful, jnp.array(-1))
+    return Run(state, measured, RESULTS.successful, jnp.array(-1), state.round)
 
 
 def one_round(process: RoundMap, measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None) -> Run:
@@ -56,9 +57,9 @@ def one_round(process: RoundMap, measures: tuple[Measure, ...], run: Run, key: P
     failure = RESULTS.where(jnp.all(jnp.isfinite(logits)), RESULTS.unsolved, RESULTS.nonfinite)
     result = RESULTS.where(alive & ~succeeded, failure, run.result)
     failed_round = jnp.where(alive & ~succeeded, state.round, run.failed_round)
-    snapshot = snapshot_of(process, state)
+    snapshot = snapshot_of(process, state, run.begun)
     measured = tuple(m.update(s, snapshot) for m, s in zip(measures, run.measured, strict=True))
-    return Run(state, measured, result, failed_round)
+    return Run(state, measured, result, failed_round, run.begun)
 
 
 def go(process: RoundMap, measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None, rounds: int) -> Run:
@@ -68,7 +69,7 @@ def go(process: RoundMap, measures: tuple[Measure, ...], run: Run, key: PRNGKeyA
 
 def row(process: RoundMap, measures: tuple[Measure, ...], run: Run) -> dict[str, Array]:
     """What a saved row holds."""
-    snapshot = snapshot_of(process, run.state)
+    snapshot = snapshot_of(process, run.state, run.begun)
     seen = {m.name: m.observe(snapshot) for m in measures if isinstance(m, Series)}
     return {"log_policy": snapshot.log_policy, **seen}
 
@@ -86,11 +87,16 @@ def go_saving(
 
 
 def finish(measures: tuple[Measure, ...], run: Run) -> dict[str, Array]:
-    """The statistics of a run."""
+    """The statistics of a run; of one that failed they would describe a state that stands still, so they are blank."""
     out: dict[str, Array] = {}
     for measure, state in zip(measures, run.measured, strict=True):
         out |= statistics_of(measure, state)
-    return out
+    failed = run.failed_round >= 0
+    return {name: jnp.where(failed, _blank(jnp.asarray(value)), value) for name, value in out.items()}
+
+
+def _blank(value: Array) -> Array:
+    return jnp.full_like(value, jnp.nan if jnp.issubdtype(value.dtype, jnp.inexact) else -1)
 
 
 jit_begin = eqx.filter_jit(begin)

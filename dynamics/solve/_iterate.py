@@ -51,12 +51,20 @@ def check_process(process: RoundMap) -> None:
         raise ValueError(f"process is a {type(process).__name__}; pass dyn.SelfSampling(...) or your own dyn.RoundMap.")
     if process.num_responses < 2:
         raise ValueError(f"process has {process.num_responses} response; preferences need at least 2.")
+    if type(process).advance is RoundMap.advance:
+        size = process.num_responses
+        key = jax.random.key(0) if process.stochastic else None
+        shape = jax.eval_shape(lambda z: process(z, key) if process.stochastic else process(z), jnp.zeros(size)).shape
+        if shape != (size,):
+            raise ValueError(f"{type(process).__name__} maps ({size},) logits to shape {shape}; return one logit each.")
 
 
 def check_key(process: RoundMap, key: PRNGKeyArray | None) -> None:
     """A stochastic process needs a key; a deterministic one would ignore it."""
     if process.stochastic and key is None:
         raise ValueError(f"{type(process).__name__} is random; pass key=jax.random.key(seed).")
+    if key is not None and not isinstance(key, jax.Array):
+        raise ValueError(f"key = {key!r}; pass jax.random.key(seed).")
 
 
 def check_count(value: int, name: str, least: int) -> int:
@@ -74,7 +82,9 @@ def as_state(process: RoundMap, initial: Float[ArrayLike, " K"] | State | None) 
             raise ValueError(
                 f"initial has {initial.logits.shape[-1]} responses, the process {size}; pass a matching state."
             )
-        return initial
+        if jax.tree.structure(initial.memory) == jax.tree.structure(process.start_memory(initial.logits)):
+            return initial
+        return State(initial.logits, process.start_memory(initial.logits), initial.round)  # of another kind of process
     log_policy = process.log_start() if initial is None else check_log_distribution(initial, "initial", size)
     return _engine.jit_start(process, log_policy)
 

@@ -27,7 +27,8 @@ class RESULTS(eqx.Enumeration):
         "a round produced a value that is not finite; use a larger beta or smaller alpha, or check the round map"
     )
     unsolved = (
-        "the objective's optimum was not found: where P has entries 0 or 1 it may not exist; smooth P, or use IPO"
+        "the round is not defined there: the objective has no finite optimum (P has entries 0 or 1; smooth P, or use IPO), "
+        "or alpha, lam, beta or P is out of range"
     )
 
 
@@ -37,7 +38,7 @@ RESULT_MESSAGES = tuple(RESULTS[getattr(RESULTS, name)] for name in RESULT_NAMES
 
 
 class State(eqx.Module):
-    """Where a run stands: enough to go on as if it had never stopped."""
+    """Where a run stands: enough to go on as if it had never stopped. Measures start anew when a run goes on."""
 
     logits: Float[Array, "*batch K"]
     memory: Any
@@ -57,8 +58,9 @@ class Solution(eqx.Module):
         values: by name, one row per saved coordinate: ``log_policy`` ``(saved, K)`` in nats, and the per-round measures.
         statistics: by name, what each measure says of the whole run.
         final: the state after the last round; pass it as ``initial=`` to go on.
-        result: ``RESULTS.successful`` or what went wrong; rows after a failure repeat the last good state.
-        stats: ``rounds`` made and ``failed_round`` (-1: none).
+        result: ``RESULTS.successful`` or what went wrong; rows after a failure repeat the last good state, and the
+            statistics are blank (NaN, or -1 for integers).
+        stats: ``rounds`` asked for and ``failed_round`` (-1: none).
 
     ``sol.name`` is ``sol.values[name]`` or, where there is no such row, ``sol.statistics[name]``.
     """
@@ -92,7 +94,7 @@ class Solution(eqx.Module):
             raise ValueError("this Solution is a batch; use dyn.sweep for a Dataset, or index the batch first.")
         size = self.final.logits.shape[-1]
         known = variables_of(self.measures, size)
-        data: dict[str, Any] = {"log_policy": ((self.dim, "response"), np.asarray(self.log_policy), {"units": "nat"})}
+        data: dict[str, Any] = {"log_policy": ((self.dim, "response"), np.asarray(self.log_policy), {"units": "nats"})}
         for measure in self.measures:
             if isinstance(measure, Series):
                 variable = known[measure.name]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterator
 
 import equinox as eqx
@@ -20,7 +21,7 @@ CORRECTIONS = 12
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """How a parameter is measured along a branch: beta by its logarithm, shares as they are."""
+    """How a parameter is measured along a branch: positive ones by their logarithm, shares as they are."""
 
     log: bool
 
@@ -72,6 +73,7 @@ class Branch:
 
     def __init__(self, process: RoundMap, path: str, log: bool):
         self.process, self.path, self.scale = process, path, Scale(log)
+        self.eps = float(jnp.finfo(jnp.zeros(()).dtype).eps)
 
     def system(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         return jax.tree.map(np.asarray, _system(self.process, self.path, self.scale.log, jnp.asarray(x)))
@@ -90,7 +92,7 @@ class Branch:
             except np.linalg.LinAlgError:
                 return None
             x = x + change
-            if np.abs(change).max() <= 1e-12 * (1 + np.abs(x).max()):
+            if np.abs(change).max() <= max(1e-12, 64 * self.eps) * (1 + np.abs(x).max()):
                 tangent = self._tangent(full, normal)
                 return None if tangent is None else Point(x, tangent, np.linalg.eigvals(jacobian))
         return None
@@ -111,7 +113,8 @@ class Branch:
     def walk(self, start: Point, direction: int, low: float, high: float, limit: int = 4000) -> Iterator[Point]:
         """Points along the branch from ``start`` (excluded) towards larger (+1) or smaller values, until a bound is met.
 
-        The last point lies on the bound. The walk ends early where steps of 1e-9 do not converge, and after ``limit`` points.
+        The last point lies on the bound. Where the shortest steps do not converge, and after ``limit`` points, the walk ends
+        early, with a warning.
         """
         here = dataclasses.replace(start, tangent=start.tangent * direction * np.sign(start.tangent[-1] or 1.0))
         # Steps are measured with logits in units of their own size: 1/(beta (1-alpha)) spans many decades.
@@ -124,12 +127,21 @@ class Branch:
                 if there is not None and self._smooth(here, there, unit, length):
                     break
                 length /= 2
-                if length < 1e-9:
+                if length < max(1e-9, 16 * self.eps):
+                    self._warn(here)
                     return
             yield there
             if there.s in (low, high):
                 return
             here, length = there, min(1.4 * length, 0.02)
+        self._warn(here)
+
+    def _warn(self, here: Point) -> None:
+        warnings.warn(
+            f"the branch of fixed points was followed only to {self.path} = {self.scale.outward(here.s):.6g}; crossings beyond "
+            f"are not listed. Pass narrower bounds, or switch on float64.",
+            stacklevel=2,
+        )
 
     def _toward(self, x: np.ndarray, tangent: np.ndarray, low: float, high: float) -> Point | None:
         if low <= x[-1] <= high:

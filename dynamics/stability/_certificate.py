@@ -11,7 +11,7 @@ from .. import theorems
 from ..objectives import DPO, IPO
 from ..rounds import RoundMap, SelfSampling
 from ._fixed_points import FixedPoint
-from ._local import BOUNDARY
+from ._local import boundary
 
 PROVEN_STABLE = "proven stable"
 PROVEN_UNSTABLE = "proven unstable"
@@ -60,7 +60,7 @@ def contraction_rates(process: RoundMap) -> list[ContractionRate]:
         if bound.applicable:
             rate = float(bound.upper)
             rates.append(ContractionRate(np.sqrt(rate) if squared else rate, theorem.source, distance))
-    return sorted((r for r in rates if r.rate < 1 - BOUNDARY), key=lambda r: r.rate)
+    return sorted((r for r in rates if r.rate < 1 - boundary()), key=lambda r: r.rate)
 
 
 def matches_link(process: RoundMap) -> bool:
@@ -83,11 +83,25 @@ def certify(process: RoundMap, fixed_points: Sequence[FixedPoint], rates: Sequen
     if rates:
         best = rates[0]
         return PROVEN_STABLE, f"{best.statement}: the {best.distance} contracts by {best.rate:.6f} every round"
-    if isinstance(process, SelfSampling) and float(process.alpha) < 1 - BOUNDARY and matches_link(process):
+    if isinstance(process, SelfSampling) and float(process.alpha) < 1 - boundary() and matches_link(process):
         return PROVEN_STABLE, "[derived] statement 7.6: the loss matches the link, rounds are linear and converge"
     radii = [point.spectral_radius for point in fixed_points]
-    if not radii or min(radii) <= 1 + BOUNDARY:
+    if not radii or min(radii) <= 1 + boundary():
         return NO_CERTIFICATE, "no contraction theorem applies, and not every fixed point found is unstable"
     if isinstance(process, SelfSampling) and isinstance(process.objective, IPO) and float(process.alpha) < 1:
         return PROVEN_UNSTABLE, "[derived] statement 7.1: the only fixed point is unstable"
+    if len(radii) == 1 and _unique_dpo(process):
+        return (
+            UNSTABLE_FOUND,
+            "the fixed point found is unstable, and by [derived] statement 7.1 (lam = 1) it is the only one",
+        )
     return UNSTABLE_FOUND, "every fixed point found is unstable; that there are no others is not proven"
+
+
+def _unique_dpo(process: RoundMap) -> bool:
+    return (
+        isinstance(process, SelfSampling)
+        and isinstance(process.objective, DPO)
+        and float(process.alpha) < 1
+        and float(process.lam) == 1
+    )

@@ -109,7 +109,7 @@ def _branch(process: RoundMap, parameter: str, bounds: tuple[float, float] | Non
     if not low < high:
         raise ValueError(f"bounds = ({low:g}, {high:g}); pass (low, high) with low < high.")
     process.check_parameter(path, np.array([low, high]))
-    return Branch(process, path, log=path.rsplit(".", 1)[-1] == "beta" and low > 0), low, high
+    return Branch(process, path, log=path not in ("alpha", "lam") and low > 0), low, high
 
 
 def _crossings(

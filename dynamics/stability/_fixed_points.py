@@ -47,7 +47,8 @@ class FixedPoint:
 
 def low_discrepancy_policies(size: int, count: int) -> np.ndarray:
     """``(count, K)`` log-policies: Sobol points as exponentials, half of them spread over the simplex and half at its edges."""
-    unit = qmc.Sobol(size, scramble=True, rng=np.random.default_rng(0)).random(count)
+    # Sobol points come in powers of two; the first few of them are as fixed, and nearly as even.
+    unit = qmc.Sobol(size, scramble=True, rng=np.random.default_rng(0)).random_base2((count - 1).bit_length())[:count]
     weights = -np.log(np.clip(unit, 1e-12, 1 - 1e-12))
     weights[1::2] **= 4
     return np.log(weights / weights.sum(axis=1, keepdims=True))
@@ -63,10 +64,19 @@ def starts(process: RoundMap, count: int) -> Float[Array, "starts K"]:
     spread = low_discrepancy_policies(size, count)
     corners = np.concatenate([s * np.eye(size) for s in (2.0, 12.0)])
     edges = 20.0 * (np.eye(size)[:, None] + np.eye(size)[None, :])[np.triu_indices(size, 1)][: 2 * size]
-    plain = jnp.concatenate([jnp.asarray(spread), jnp.asarray(corners), jnp.asarray(edges)])
+    own = _own_start(process)
+    plain = jnp.concatenate([own, jnp.asarray(spread), jnp.asarray(corners), jnp.asarray(edges)])
     if not isinstance(process, SelfSampling) or float(process.alpha) >= 1:
         return centre(plain)
     return jnp.concatenate([centre(plain), _settled(process, plain)])
+
+
+def _own_start(process: RoundMap) -> Float[Array, "starts K"]:
+    """The process's own start, or nothing where an offline sampler with zeros is none."""
+    try:
+        return process.log_start()[None]
+    except ValueError:
+        return jnp.empty((0, process.num_responses))
 
 
 @eqx.filter_jit

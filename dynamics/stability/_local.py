@@ -14,7 +14,10 @@ from .._numerics import as_array, centre, check_log_distribution, concrete
 from ..rounds import RoundMap
 from ..solve._iterate import check_process
 
-BOUNDARY = 1e-9  # a spectral radius this close to 1 decides nothing
+
+def boundary() -> float:
+    """A spectral radius this close to 1 decides nothing: 1e-9, more in float32, where rounding is larger."""
+    return max(1e-9, 64 * float(jnp.finfo(jnp.zeros(()).dtype).eps))
 
 
 def check_deterministic(process: RoundMap) -> None:

@@ -11,7 +11,7 @@ from .._numerics import log_softmax
 from .._parameters import parameters, replace
 from ..rounds import RoundMap
 from ._critical import critical, fixed_point_near_start
-from ._local import BOUNDARY, check_deterministic, spectral_radius
+from ._local import boundary, check_deterministic, spectral_radius
 
 CANDIDATES = ("alpha", "lam", "objective.beta")
 MARGIN = 0.01  # of the change, past the threshold, where the radius is 1 and nothing is decided
@@ -56,7 +56,7 @@ def suggest(process: RoundMap) -> tuple[Suggestion, ...]:
     """
     check_deterministic(process)
     z = fixed_point_near_start(process)
-    if z is not None and float(spectral_radius(process, _log_policy(z))) < 1 - BOUNDARY:
+    if z is not None and float(spectral_radius(process, _log_policy(z))) < 1 - boundary():
         return ()
     found = (_nearest(process, path) for path in CANDIDATES if path in parameters(process))
     return tuple(sorted((s for s in found if s is not None), key=lambda s: s.change))
@@ -83,6 +83,6 @@ def _nearest(process: RoundMap, path: str) -> Suggestion | None:
         there = replace(process, {path: jnp.asarray(beyond)})
         z = fixed_point_near_start(there)
         radius = np.inf if z is None else float(spectral_radius(there, _log_policy(z)))
-        if radius < 1 - BOUNDARY:
+        if radius < 1 - boundary():
             return Suggestion(path, now, crossing.value, beyond, radius, float(distance(beyond)))
     return None

@@ -56,7 +56,11 @@ def axes_of(process: RoundMap, over: Mapping[str | tuple[str, ...], Any]) -> tup
 
 
 def _axis(process: RoundMap, key: str | tuple[str, ...], values: Any) -> Axis:
-    names = (key,) if isinstance(key, str) else tuple(key)
+    if not isinstance(key, str | tuple) or not all(isinstance(name, str) for name in key):
+        raise ValueError(f"over has the key {key!r}; pass a parameter's name, or a tuple of names to zip.")
+    names = (key,) if isinstance(key, str) else key
+    if not isinstance(key, str) and not isinstance(values, Sequence):
+        raise ValueError(f"over[{key!r}] is {values!r}; pass a tuple with one sequence for each name.")
     columns = (values,) if isinstance(key, str) else tuple(values)
     if len(names) != len(columns):
         raise ValueError(
@@ -77,7 +81,10 @@ def _axis(process: RoundMap, key: str | tuple[str, ...], values: Any) -> Axis:
 def _column(process: RoundMap, name: str, path: str, values: Any) -> Sequence[Any] | np.ndarray:
     if path == "preference":
         return [np.asarray(check(P)) for P in _matrices(name, values)]
-    array = np.asarray(values, dtype=float)
+    try:
+        array = np.asarray(values, dtype=float)
+    except (TypeError, ValueError):
+        raise ValueError(f"over[{name!r}] is {values!r}; pass numbers, stacked along the first axis.") from None
     if path == START:
         if array.ndim != 2:
             raise ValueError(f"over['initial'] has shape {array.shape}; pass log-policies stacked as (M, K).")

@@ -80,6 +80,8 @@ def sweep(
     if initial is not None:
         initial = check_log_distribution(initial, "initial", process.num_responses)
     axes = axes_of(process, over)
+    if initial is None and not any(START in axis.paths for axis in axes):
+        _check_starts(process, axes)
     shape = tuple(axis.length for axis in axes)
     varying = next((i for i, axis in enumerate(axes) if len(axis.sizes) > 1 or 0 not in axis.sizes), None)
     groups = axes[varying].sizes if varying is not None else {process.num_responses: None}
@@ -98,6 +100,13 @@ def sweep(
     if still and initial is None:
         warn_still(f" for {still} of {math.prod(shape)} runs")
     return _dataset(process, axes, measures, out, next(iter(groups)), rounds)
+
+
+def _check_starts(process: RoundMap, axes: tuple[Axis, ...]) -> None:
+    """Every run's own start must have full support; under the trace of a block nobody could look."""
+    offline = [axis.take(np.arange(axis.length))["log_offline"] for axis in axes if "log_offline" in axis.paths]
+    for log_offline in offline[0] if offline else [None]:
+        (process if log_offline is None else replace(process, {"log_offline": jnp.asarray(log_offline)})).log_start()
 
 
 def _refuse_ragged(measures: tuple[Measure, ...], sizes: list[int]) -> None:
@@ -123,7 +132,7 @@ def _group(
     tables = [jax.tree.map(as_array, axis.take(positions)) for axis, positions in zip(axes, index, strict=True)]
     matrices = next((table["preference"] for table in tables if "preference" in table), None)
     if matrices is not None and isinstance(process, SelfSampling):
-        process = process.with_preference(matrices[0])
+        process = process.with_preference(np.asarray(matrices[0]))
     shape, full = tuple(len(i) for i in index), tuple(axis.length for axis in axes)
     total = math.prod(shape)
     block = min(BLOCK, total)
@@ -167,14 +176,9 @@ def _block(
         still = (first is None) & (rounds > 0) & stands_still(state.logits, after)
         run = _engine.go(point, measures, run, run_key, rounds)
         code = result_code(run.result)
-        statistics = {n: _blank(v, code != 0) for n, v in _engine.finish(measures, run).items()}
-        return statistics | {"result": code, "still": still}
+        return _engine.finish(measures, run) | {"result": code, "still": still}
 
     return jax.vmap(one)(where, global_index)
-
-
-def _blank(value: Array, failed: Array) -> Array:
-    return jnp.where(failed, jnp.nan if jnp.issubdtype(value.dtype, jnp.inexact) else -1, value)
 
 
 def _dataset(

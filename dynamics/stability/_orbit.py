@@ -1,0 +1,107 @@
+"""The fate of an orbit: run until a verdict holds, and how fast neighbours part from it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._numerics import centre
+from ..diagnostics import Verdict
+from ..rounds import RoundMap
+from ..solve import State, _engine
+from ..solve._solution import RESULT_MESSAGES, result_code
+from ._fixed_points import low_discrepancy_policies
+
+
+@eqx.filter_jit
+def _run(process: RoundMap, states: State, judge: Verdict, rounds: int) -> tuple[_engine.Run, dict[str, Array]]:
+    """A batch of runs and what the verdict measure says of each."""
+
+    def one(state: State) -> tuple[_engine.Run, dict[str, Array]]:
+        run = _engine.go(process, (judge,), _engine.begin(process, (judge,), state, rounds), None, rounds)
+        return run, _engine.finish((judge,), run)
+
+    return jax.vmap(one)(states)
+
+
+class Judged(NamedTuple):
+    """The verdict on an orbit, its numbers, the rounds it ran and the last stretch of them that was looked at."""
+
+    numbers: dict[str, float]
+    label: str
+    ran: int
+    stretch: int
+    basins: dict[str, float]
+
+
+def judge_orbit(
+    process: RoundMap, state: State, judge: Verdict, rounds: int, max_rounds: int, others: int, slowest: float | None
+) -> Judged:
+    """The orbit's verdict, and the shares of verdicts of ``others`` spread starts, all run in one batch.
+
+    The orbit goes on alone while nothing is decided. Beside an attracting fixed point with spectral radius ``slowest`` an
+    oscillation also has to keep its amplitude over a stretch in which a decay at that rate would show.
+    """
+    names = judge.variables(process.num_responses)[judge.name].flags
+    spread = jnp.asarray(low_discrepancy_policies(process.num_responses, others))
+    states = jax.tree.map(
+        lambda first, rest: jnp.concatenate([jnp.asarray(first)[None], rest]), state, _start_all(process, spread)
+    )
+    ran, stretch, amplitude = 0, rounds, None
+    basins: dict[str, float] = {}
+    while True:
+        run, statistics = _run(process, states, judge, stretch)
+        ran += stretch
+        results, failed_rounds = np.asarray(result_code(run.result)), np.asarray(run.failed_round)
+        if results[0]:
+            raise RuntimeError(f"stopped at round {int(failed_rounds[0])}: {RESULT_MESSAGES[int(results[0])]}.")
+        numbers = {name: float(value[0]) for name, value in statistics.items()}
+        label = names[int(numbers[judge.name])]
+        if not basins:
+            codes = np.asarray(statistics[judge.name])[1:]
+            basins = {name: float(np.mean(codes == i)) for i, name in enumerate(names) if (codes == i).any()}
+        if label == "oscillating" and slowest is not None:
+            decayed = slowest**stretch
+            kept = amplitude is not None and numbers["amplitude"] > 0.5 * (1 + decayed) * amplitude
+            amplitude = numbers["amplitude"]
+            label = label if kept and decayed < 0.98 else "undecided"
+        if label != "undecided" or ran >= max_rounds:
+            return Judged(numbers, label, ran, stretch, basins)
+        states = jax.tree.map(lambda x: x[:1], run.state)
+        stretch = min(3 * ran, max_rounds - ran)
+
+
+@eqx.filter_jit
+def _start_all(process: RoundMap, policies: Float[Array, "starts K"]) -> State:
+    return jax.vmap(lambda log_policy: _engine.start(process, log_policy))(policies)
+
+
+@eqx.filter_jit
+def _growth(process: RoundMap, state: State, rounds: int) -> Array:
+    direction = centre(jnp.cos(1.0 + jnp.arange(state.logits.shape[0])))
+
+    def one(carry: tuple[State, Array], _: None) -> tuple[tuple[State, Array], Array]:
+        state, v = carry
+
+        def advance(z: Array) -> tuple[Array, Any]:
+            out, memory, _ = process.advance(z, state.memory, None)
+            return centre(out), memory
+
+        z, dz, memory = jax.jvp(advance, (state.logits,), (v,), has_aux=True)
+        size = jnp.linalg.norm(dz)
+        # A round that forgets its start altogether (alpha = lam = 0) has no direction left to follow.
+        v = jnp.where(size > 0, dz / jnp.where(size > 0, size, 1.0), v)
+        return (State(z, memory, state.round + 1), v), jnp.log(jnp.maximum(size, jnp.finfo(z.dtype).tiny))
+
+    _, logs = jax.lax.scan(one, (state, direction / jnp.linalg.norm(direction)), None, length=rounds)
+    return jnp.mean(logs[rounds // 3 :])
+
+
+def lyapunov_exponent(process: RoundMap, state: State, rounds: int) -> float:
+    """lim (1/T) Σ log ‖J(z_t) v_t‖, v renormalised each round, over the last two thirds of ``rounds`` from a state."""
+    return float(_growth(process, state, rounds))

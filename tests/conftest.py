@@ -1,6 +1,11 @@
 """Tests run in float64 and under jaxtyping's run-time checks; real data is used where it is present."""
 
+import os
 from pathlib import Path
+
+# Most of the time goes into compiling: workers, subprocesses and notebook kernels share what one of them has compiled.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "xla"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import jax
 import pytest

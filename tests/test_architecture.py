@@ -15,7 +15,8 @@ MAY_IMPORT = {
     "diagnostics": {"_numerics"},
     "plot": {"diagnostics"},
     "objectives": {"_numerics", "preferences"},
-    "rounds": {"_numerics", "preferences", "objectives"},
+    "_parameters": {"_numerics"},
+    "rounds": {"_numerics", "_parameters", "preferences", "objectives"},
     "solve": {
         "_numerics",
         "preferences",

@@ -24,6 +24,8 @@ def own_cache(tmp_path, monkeypatch):
     """The entry point's compilation cache, in a folder of the test; the process gets its settings back."""
     names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
     saved = {name: jax.config.values[name] for name in names}
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    jax.config.update("jax_compilation_cache_dir", None)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     yield tmp_path / "cache"
     for name, value in saved.items():

@@ -96,8 +96,9 @@ def test_the_slope_by_lam_survives_deep_policies():
 
     h = 1e-6
     for depth in (30.0, 100.0, 300.0):
-        numeric = (leading(1.0, depth) - leading(1 - h, depth)) / h
-        np.testing.assert_allclose(jax.grad(leading)(1.0, depth), numeric, rtol=1e-5)
+        one = jnp.asarray(1.0)
+        numeric = (leading(one, depth) - leading(one - h, depth)) / h
+        np.testing.assert_allclose(jax.grad(leading)(one, depth), numeric, rtol=1e-5)
 
 
 def test_dpo_refuses_only_where_the_sampler_needs_the_missing_optimum():

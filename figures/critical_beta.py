@@ -31,7 +31,7 @@ def draw(ds: xr.Dataset) -> Figure:
     left.set_ylim(-0.02, 1.02)
     left.set_xlabel("β")
     left.set_ylabel("share of matrices with critical β above β")
-    left.legend(loc="lower left", fontsize=7)
+    left.legend(loc="lower left", fontsize=7, frameon=True, facecolor="white", edgecolor="none", framealpha=1.0)
     letter(left, "a", "distribution of the critical β")
     right.set_xscale("log")
     right.set_yscale("log")

@@ -30,6 +30,18 @@ def log_policy(K: int, seed: int, scale: float = 1.0) -> np.ndarray:
     return np.array(jax.nn.log_softmax(scale * np.random.default_rng(seed).normal(size=K)))
 
 
+def relabelled(loop, order: np.ndarray):
+    """The same SelfSampling with responses renamed: new response i is old ``order[i]``."""
+    return type(loop)(
+        loop.preference[np.ix_(order, order)],
+        loop.objective,
+        loop.alpha,
+        loop.lam,
+        loop.log_reference[order],
+        loop.log_offline[order],
+    )
+
+
 # Statement 7.2: locally stable (rho² = .866), yet two thirds of the starts oscillate for ever.
 LOCAL_NOT_GLOBAL = {
     "P": from_upper([0.82, 0.65, 0.45], [0.22, 0.19], [0.11]),

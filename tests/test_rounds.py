@@ -51,14 +51,7 @@ def test_a_round_ignores_the_gauge_and_the_names_of_responses(objective):
     z = jnp.asarray(problems.log_policy(4, 3))
     np.testing.assert_allclose(loop(z + 7.0), loop(z), atol=1e-13)
     order = np.array([3, 1, 0, 2])
-    moved = dyn.SelfSampling(
-        loop.preference[np.ix_(order, order)],
-        loop.objective,
-        loop.alpha,
-        loop.lam,
-        loop.log_reference[order],
-        loop.log_offline[order],
-    )
+    moved = problems.relabelled(loop, order)
     np.testing.assert_allclose(moved(z[order]), loop(z)[order], atol=1e-12)
 
 

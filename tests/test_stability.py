@@ -270,14 +270,7 @@ def test_suggestions_make_it_stable():
 def test_a_report_does_not_depend_on_the_names_of_responses():
     loop = loop_of("ipo", K=4, seed=2, beta=0.05)
     order = np.array([2, 3, 0, 1])
-    moved = dyn.SelfSampling(
-        loop.preference[np.ix_(order, order)],
-        loop.objective,
-        loop.alpha,
-        loop.lam,
-        loop.log_reference[order],
-        loop.log_offline[order],
-    )
+    moved = problems.relabelled(loop, order)
     a, b = dyn.stability.analyze(loop, starts=16), dyn.stability.analyze(moved, starts=16)
     assert (a.verdict, a.certificate) == (b.verdict, b.certificate)
     np.testing.assert_allclose(a.spectral_radius, b.spectral_radius, atol=1e-10)

@@ -9,7 +9,12 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
 import jax
 import pytest
+from hypothesis import settings
 from jaxtyping import install_import_hook
+
+# Compiling makes the first example slow, whatever it is. The gate repeats the same examples; elsewhere they are fresh.
+settings.register_profile("house", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("house")
 
 jax.config.update("jax_enable_x64", True)
 install_import_hook("dynamics", "beartype.beartype")

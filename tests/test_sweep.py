@@ -122,6 +122,7 @@ def test_a_user_map_and_a_random_one():
     key = jax.random.key(0)
     ds = dyn.sweep(noisy, {"rate": [0.1, 0.1, 0.3]}, rounds=10, measure="final_entropy", key=key)
     assert float(ds["final_entropy"][0]) != float(ds["final_entropy"][1])
+    assert ds.attrs["seed"] == "[0, 0]"
     run = dyn.iterate(noisy, 10, key=jax.random.fold_in(key, 1), measure="final_entropy")
     np.testing.assert_allclose(ds["final_entropy"][1], run.final_entropy, atol=1e-14)
     with pytest.raises(ValueError, match="is random"):

@@ -99,7 +99,8 @@ def sweep(
     still = int(out.pop("still").sum())
     if still and initial is None:
         warn_still(f" for {still} of {math.prod(shape)} runs")
-    return _dataset(process, axes, measures, out, next(iter(groups)), rounds)
+    ds = _dataset(process, axes, measures, out, next(iter(groups)), rounds)
+    return ds if key is None else ds.assign_attrs(seed=str(np.asarray(jax.random.key_data(key)).tolist()))
 
 
 def _check_starts(process: RoundMap, axes: tuple[Axis, ...]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -50,8 +49,6 @@ def axes_of(process: RoundMap, over: Mapping[str | tuple[str, ...], Any]) -> tup
     for path in paths:
         if paths.count(path) > 1:
             raise ValueError(f"over varies {path!r} on two axes; zip them, over={{('a', 'b'): (values_a, values_b)}}.")
-    if sum("preference" in axis.paths for axis in axes) and math.prod(a.length for a in axes) == 0:
-        raise ValueError("over has an empty axis; pass at least one value for each.")
     return axes
 
 
@@ -59,7 +56,7 @@ def _axis(process: RoundMap, key: str | tuple[str, ...], values: Any) -> Axis:
     if not isinstance(key, str | tuple) or not all(isinstance(name, str) for name in key):
         raise ValueError(f"over has the key {key!r}; pass a parameter's name, or a tuple of names to zip.")
     names = (key,) if isinstance(key, str) else key
-    if not isinstance(key, str) and not isinstance(values, Sequence):
+    if not isinstance(key, str) and not isinstance(values, Sequence) and np.ndim(values) < 1:
         raise ValueError(f"over[{key!r}] is {values!r}; pass a tuple with one sequence for each name.")
     columns = (values,) if isinstance(key, str) else tuple(values)
     if len(names) != len(columns):

@@ -34,6 +34,8 @@ def parameters(process: eqx.Module) -> dict[str, Any]:
 def resolve(process: eqx.Module, name: str) -> str:
     """The full path of a parameter from its path or its unique last part; ``ValueError`` names the nearest."""
     known = parameters(process)
+    if not isinstance(name, str):
+        raise ValueError(f"parameter {name!r} is no name; known: {', '.join(known)}.")
     if name in known:
         return name
     tails = [path for path in known if path.rsplit(".", 1)[-1] == name]
@@ -41,7 +43,13 @@ def resolve(process: eqx.Module, name: str) -> str:
         return tails[0]
     if tails:
         raise ValueError(f"parameter {name!r} is ambiguous: {', '.join(tails)}; pass the full path.")
-    raise ValueError(f"{type(process).__name__} has no parameter {name!r}; {nearest(name, list(known))}")
+    raise ValueError(f"{type(process).__name__} has no parameter {name!r}; {_nearest_path(name, list(known))}")
+
+
+def _nearest_path(name: str, known: list[str]) -> str:
+    tails = {path.rsplit(".", 1)[-1]: path for path in known}
+    close = difflib.get_close_matches(name, [*known, *tails], n=1, cutoff=0.4)
+    return nearest(tails.get(close[0], close[0]) if close else name, known)
 
 
 def replace(process: Process, values: Mapping[str, Any]) -> Process:

@@ -194,7 +194,7 @@ def _strip(one: xr.Dataset) -> Finding:
     converged, moving = _fate(one)
     listing = f": {_listed(one, strip & moving)}" if (strip & moving).any() else ""
     return Finding(
-        claim="IPO: in the strip between 7.2, 7.3 and 2.1, locally stable and unproven, every start tried converges",
+        claim="IPO: in the strip between 7.2, 7.3 and 2.1, locally stable and unproven, no orbit tried keeps moving",
         source="[derived] statement 7.2, open at K = 3",
         measured=f"{(strip & converged).sum()} of {strip.sum()} cells converged, {(strip & moving).sum()} "
         f"oscillate{listing}",

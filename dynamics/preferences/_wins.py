@@ -53,6 +53,6 @@ def shares(counts: np.ndarray, missing: float | None, where: Callable[[int, int]
         i, j = np.argwhere(never)[0]
         raise ValueError(
             f"{where(int(i), int(j))} and {where(int(j), int(i))} are both 0: the pair was never compared "
-            f"({int(never.sum()) // 2} such pairs); drop a response or pass missing=0.5."
+            f"({int(never.sum()) // 2} in all); drop a response or pass missing=0.5 (--missing 0.5)."
         )
     return np.divide(c, total, out=np.full_like(c, 0.5), where=total > 0)

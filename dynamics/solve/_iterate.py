@@ -23,6 +23,8 @@ CHUNK = 8192  # rounds per call of the compiled loop: the grain of the progress 
 
 def as_measures(measure: str | Measure | Sequence[str | Measure]) -> tuple[Measure, ...]:
     """A tuple of measures from names, measures or one of either; two of the same name are refused."""
+    if not isinstance(measure, str | Measure | Sequence):
+        raise ValueError(f"measure is {measure!r}; pass names or Measures, e.g. measure=['entropy'].")
     listed = [measure] if isinstance(measure, str | Measure) else list(measure)
     measures = tuple(resolve(m) for m in listed)
     names = [m.name for m in measures]

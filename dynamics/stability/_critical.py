@@ -105,6 +105,8 @@ def _branch(process: RoundMap, parameter: str, bounds: tuple[float, float] | Non
     path = resolve(process, parameter)
     if np.ndim(parameters(process)[path]) != 0:
         raise ValueError(f"{parameter!r} is not a single number; follow alpha, lam or beta.")
+    if bounds is not None and np.shape(bounds) != (2,):
+        raise ValueError(f"bounds = {bounds!r}; pass (low, high).")
     low, high = default_bounds(process, path) if bounds is None else (float(bounds[0]), float(bounds[1]))
     if not low < high:
         raise ValueError(f"bounds = ({low:g}, {high:g}); pass (low, high) with low < high.")

@@ -43,7 +43,8 @@ class Axis(NamedTuple):
 def axes_of(process: RoundMap, over: Mapping[str | tuple[str, ...], Any]) -> tuple[Axis, ...]:
     """The axes in the order given; ``ValueError`` names what is unknown, empty, repeated or out of range."""
     if not isinstance(over, Mapping) or not over:
-        raise ValueError("over is empty; pass a mapping such as {'alpha': jnp.linspace(0, 1, 41)}.")
+        what = "empty" if isinstance(over, Mapping) else f"a {type(over).__name__}"
+        raise ValueError(f"over is {what}; pass a mapping such as {{'alpha': jnp.linspace(0, 1, 41)}}.")
     axes = tuple(_axis(process, key, values) for key, values in over.items())
     paths = [path for axis in axes for path in axis.paths]
     for path in paths:

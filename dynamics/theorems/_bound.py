@@ -91,9 +91,11 @@ class Theorem:
         """The names of the inputs, in order."""
         return tuple(inspect.signature(self.claim).parameters)
 
-    def __call__(self, **inputs: Any) -> Bound:
-        """The bound at ``inputs``; raises ``ValueError`` for malformed input, naming the entry."""
+    def __call__(self, *positional: Any, **inputs: Any) -> Bound:
+        """The bound at ``inputs``, by name; raises ``ValueError`` for malformed input, naming the entry."""
         signature = inspect.signature(self.claim)
+        if positional:
+            raise TypeError(f"{self.name} takes its inputs by name: {', '.join(signature.parameters)}.")
         try:
             bound = signature.bind(**inputs)
         except TypeError as error:
@@ -111,6 +113,8 @@ class Theorem:
 
     def draw(self, key: Any, n: int) -> list[dict[str, Any]]:
         """``n`` instances inside the assumptions, a good share of them at their edge; ``key``: a ``jax.random`` key."""
+        if not isinstance(n, int) or n < 1:
+            raise ValueError(f"n = {n!r}; pass a whole number of at least 1.")
         words = np.asarray(jax.random.bits(key, (4,), "uint32"))
         source = RandomSource(np.random.default_rng(words))
         return [self._one(source) for _ in range(n)]

@@ -95,17 +95,22 @@ def _newton(
     basis = jnp.asarray(gauge_basis(process.num_responses))
     move = lambda y: basis.T @ (step(process, basis @ y) - basis @ y)
 
-    def improve(y: Array, _: None) -> tuple[Array, None]:
+    def improve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        y, _, count = carry
         g = move(y)
         direction = jnp.linalg.solve(jax.jacfwd(move)(y), -g)
         direction = jnp.where(jnp.all(jnp.isfinite(direction)), direction, g)
         tried = y + jnp.asarray(SHORTENINGS, y.dtype)[:, None] * direction
         size = jnp.linalg.norm(jax.vmap(move)(tried), axis=1)
         best = jnp.argmin(jnp.where(jnp.isnan(size), jnp.inf, size))
-        return jnp.where(size[best] < jnp.linalg.norm(g), tried[best], y), None
+        now = jnp.linalg.norm(g)
+        # Less gain than the shortest step promises: at the root to rounding, or stuck.
+        ended = ~(size[best] < (1 - 1e-4) * now)
+        return jnp.where(size[best] < now, tried[best], y), ended, count + 1
 
     def one(z: Array) -> tuple[Array, Array]:
-        y, _ = jax.lax.scan(improve, basis.T @ z, None, length=NEWTON_STEPS)
+        going = lambda carry: ~carry[1] & (carry[2] < NEWTON_STEPS)
+        y, _, _ = jax.lax.while_loop(going, improve, (basis.T @ z, jnp.array(False), jnp.array(0)))
         scale = 1.0 + jnp.max(jnp.abs(y))
         g = move(y)
         # A small residual is not enough: at alpha = 1 it is small against logits that run off to a vertex, where the

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterator
 
 import jax.numpy as jnp
@@ -125,15 +126,18 @@ def _crossings(
 
 
 def fixed_point_near_start(process: RoundMap) -> np.ndarray | None:
-    """Logits of the fixed point that Newton's method reaches from the process's start, or of the first found elsewhere."""
+    """Logits of the fixed point that Newton's method reaches from the process's start, else of one found otherwise."""
     try:
         z, converged = polish(process, np.asarray(centre(process.log_start())))
     except ValueError:  # an offline sampler with zeros is no start
         converged, z = False, np.empty(0)
     if converged:
         return z
+    followed = _through_sampling(process)  # a walk of some hundred rounds; the search tries as many starts to the end
+    if followed is not None:
+        return followed
     found = interior(process, 32)
-    return found[0] if found else _through_sampling(process)
+    return found[0] if found else None
 
 
 def _through_sampling(process: RoundMap) -> np.ndarray | None:
@@ -148,7 +152,9 @@ def _through_sampling(process: RoundMap) -> np.ndarray | None:
     target = float(process.lam)
     if point is None or target == 0.0:
         return z if target == 0.0 else None
-    *_, last = [point, *branch.walk(point, 1, 0.0, target)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a walk that ends early is no answer here, and nobody asked for its crossings
+        *_, last = [point, *branch.walk(point, 1, 0.0, target)]
     return gauge_basis(process.num_responses) @ last.x[:-1] if last.s == target else None
 
 

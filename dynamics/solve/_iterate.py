@@ -84,7 +84,8 @@ def as_state(process: RoundMap, initial: Float[ArrayLike, " K"] | State | None) 
             raise ValueError(
                 f"initial has {initial.logits.shape[-1]} responses, the process {size}; pass a matching state."
             )
-        if jax.tree.structure(initial.memory) == jax.tree.structure(process.start_memory(initial.logits)):
+        expected = jax.eval_shape(process.start_memory, initial.logits)  # the structure is asked for, not a solve
+        if jax.tree.structure(initial.memory) == jax.tree.structure(expected):
             return initial
         return State(initial.logits, process.start_memory(initial.logits), initial.round)  # of another kind of process
     log_policy = process.log_start() if initial is None else check_log_distribution(initial, "initial", size)

@@ -15,7 +15,7 @@ from .._parameters import parameters, replace, resolve
 from ..objectives import DPO, IPO
 from ..rounds import RoundMap, SelfSampling
 from ._branch import Branch, Point
-from ._fixed_points import interior, polish
+from ._fixed_points import interior, polish, settled
 from ._local import check_deterministic, gauge_basis
 from ._normal_form import first_lyapunov_coefficient
 
@@ -145,8 +145,7 @@ def _through_sampling(process: RoundMap) -> np.ndarray | None:
     if not isinstance(process, SelfSampling) or float(process.alpha) >= 1:
         return None
     offline = replace(process, {"lam": jnp.asarray(0.0)})
-    f, _ = process.objective.solve(process.preference, process.log_offline)
-    z = np.asarray(centre(process.log_reference + f / (process.objective.beta * (1 - process.alpha))))
+    z = np.asarray(settled(offline, process.log_reference[None])[0])
     branch = Branch(offline, "lam", log=False)
     point = branch.at(z, 0.0)
     target = float(process.lam)

@@ -36,6 +36,9 @@ def _fixed_point(process: RoundMap, z: np.ndarray) -> FixedPoint:
 
 
 _step = eqx.filter_jit(step)
+_solve = eqx.filter_jit(
+    lambda objective, P, log_mu: objective.solve(P, log_mu)
+)  # its loop compiles once, not per vertex
 
 
 def _vertex(process: SelfSampling, w: int) -> FixedPoint:
@@ -59,5 +62,5 @@ def _vertex_gaps(process: SelfSampling, log_mu: Array, w: int) -> np.ndarray:
     if not np.isfinite(np.delete(np.asarray(log_mu), w)).any():
         with np.errstate(divide="ignore"):
             return np.delete(np.log(P[:, w]) - np.log(P[w]), w)
-    f = np.asarray(process.objective.solve(process.preference, log_mu)[0])
+    f = np.asarray(_solve(process.objective, process.preference, log_mu)[0])
     return np.delete(f - f[w], w)

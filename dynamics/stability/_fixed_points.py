@@ -68,7 +68,7 @@ def starts(process: RoundMap, count: int) -> Float[Array, "starts K"]:
     plain = jnp.concatenate([own, jnp.asarray(spread), jnp.asarray(corners), jnp.asarray(edges)])
     if not isinstance(process, SelfSampling) or float(process.alpha) >= 1:
         return centre(plain)
-    return jnp.concatenate([centre(plain), _settled(process, plain)])
+    return jnp.concatenate([centre(plain), settled(process, plain)])
 
 
 def _own_start(process: RoundMap) -> Float[Array, "starts K"]:
@@ -80,7 +80,9 @@ def _own_start(process: RoundMap) -> Float[Array, "starts K"]:
 
 
 @eqx.filter_jit
-def _settled(process: SelfSampling, logits: Float[Array, "starts K"]) -> Float[Array, "starts K"]:
+def settled(process: SelfSampling, logits: Float[Array, "starts K"]) -> Float[Array, "starts K"]:
+    """log ref + f(mu)/(beta (1-alpha)) at each policy's mu: the fixed point, if that mu is its own (at lam = 0 it is)."""
+
     def one(z: Float[Array, " K"]) -> Float[Array, " K"]:
         f, _ = process.objective.solve(process.preference, process.log_sampler(log_softmax(z)))
         return centre(process.log_reference + f / (process.objective.beta * (1 - process.alpha)))

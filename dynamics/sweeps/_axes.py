@@ -24,11 +24,8 @@ class Axis(NamedTuple):
     values: tuple[Any, ...]
     length: int
 
-    @property
-    def sizes(self) -> dict[int, np.ndarray]:
-        """Positions along the axis by number of responses; one entry, 0, where that does not vary."""
-        if "preference" not in self.paths:
-            return {0: np.arange(self.length)}
+    def positions_by_size(self) -> dict[int, np.ndarray]:
+        """Positions along an axis of matrices by number of responses."""
         counts = np.array([np.shape(P)[0] for P in self.values[self.paths.index("preference")]])
         return {int(k): np.flatnonzero(counts == k) for k in np.unique(counts)}
 

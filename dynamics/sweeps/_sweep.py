@@ -27,9 +27,8 @@ from ._axes import START, Axis, axes_of
 if TYPE_CHECKING:
     import xarray as xr
 
-BLOCK = (
-    256  # trajectories per call of the compiled loop: small enough for the cache, large enough to fill the vector units
-)
+# Trajectories per call of the compiled loop: small enough for the cache, large enough to fill the vector units.
+BLOCK = 256
 
 RESULT = Variable((), "1", "how the run ended; where it failed, floats are NaN and integers -1", RESULT_NAMES)
 
@@ -83,8 +82,8 @@ def sweep(
     if initial is None and not any(START in axis.paths for axis in axes):
         _check_starts(process, axes)
     shape = tuple(axis.length for axis in axes)
-    varying = next((i for i, axis in enumerate(axes) if len(axis.sizes) > 1 or 0 not in axis.sizes), None)
-    groups = axes[varying].sizes if varying is not None else {process.num_responses: None}
+    varying = next((i for i, axis in enumerate(axes) if "preference" in axis.paths), None)
+    groups = {process.num_responses: None} if varying is None else axes[varying].positions_by_size()
     _refuse_ragged(measures, list(groups))
     out: dict[str, np.ndarray] = {}
     with progress_bar("runs", math.prod(shape), enabled=progress) as advance:
@@ -139,9 +138,8 @@ def _group(
     block = min(BLOCK, total)
     pieces: list[dict[str, np.ndarray]] = []
     for first in range(0, total, block):
-        flat = np.minimum(
-            first + np.arange(block), total - 1
-        )  # the last block repeats its last run: one shape, one compilation
+        # The last block repeats its last run: one shape, one compilation.
+        flat = np.minimum(first + np.arange(block), total - 1)
         where = np.unravel_index(flat, shape)
         global_index = jnp.asarray(np.ravel_multi_index([i[w] for i, w in zip(index, where, strict=True)], full))
         done = _block(process, tables, [jnp.asarray(w) for w in where], global_index, measures, rounds, key, initial)

@@ -10,13 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
 
-_ROOMS = ("diagnostics", "objectives", "plot", "preferences", "stability", "testing", "theorems")
+_ROOMS = (
+    "diagnostics",
+    "flows",
+    "objectives",
+    "plot",
+    "policies",
+    "preferences",
+    "samplers",
+    "stability",
+    "testing",
+    "theorems",
+)
 _NAMES = {
     "IPO": "objectives",
     "DPO": "objectives",
+    "SLiC": "objectives",
+    "SquaredMargin": "objectives",
+    "LogLinear": "policies",
+    "Tabular": "policies",
+    "MarginFlow": "flows",
+    "PreferenceFlow": "flows",
     "RoundMap": "rounds",
     "SelfSampling": "rounds",
     "Solution": "solve",
+    "descend": "solve",
+    "gradient_flow": "solve",
     "iterate": "solve",
     "sweep": "sweeps",
 }

@@ -93,7 +93,9 @@ def kl_divergence(log_p: Float[Array, "*batch K"], log_q: Float[Array, "*batch K
 
 
 @jax.custom_jvp
-def log_mixture(weight: Float[Array, ""], log_p: Float[Array, " K"], log_q: Float[Array, " K"]) -> Float[Array, " K"]:
+def log_mixture(
+    weight: Float[Array, ""], log_p: Float[Array, "*batch K"], log_q: Float[Array, "*batch K"]
+) -> Float[Array, "*batch K"]:
     """log(w p + (1-w) q), with derivatives that stay finite at w = 0, w = 1 and where either has no mass."""
     return jnp.logaddexp(jnp.log(weight) + log_p, jnp.log1p(-weight) + log_q)
 

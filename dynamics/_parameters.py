@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import hashlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -11,6 +12,8 @@ import jax
 import numpy as np
 
 from ._numerics import as_array
+
+SPELT_OUT = 10_000  # numbers; features of a data set do not belong into the attributes of another
 
 Process = TypeVar("Process", bound=eqx.Module)
 
@@ -70,9 +73,15 @@ def _json_ready(value: Any) -> Any:
     return value if np.isfinite(value) else str(value)
 
 
+def _summary(value: np.ndarray) -> Any:
+    if value.size <= SPELT_OUT:
+        return _json_ready(value.tolist())
+    return {"shape": list(value.shape), "sha256": hashlib.sha256(np.ascontiguousarray(value)).hexdigest()}
+
+
 def describe(process: eqx.Module) -> dict[str, Any]:
-    """What a process is, as JSON: class names and the values of its parameters."""
-    values = {path: _json_ready(np.asarray(leaf).tolist()) for path, leaf in parameters(process).items()}
+    """What a process is, as JSON: class names and the values of its parameters; of large ones, shape and digest."""
+    values = {path: _summary(np.asarray(leaf)) for path, leaf in parameters(process).items()}
     kinds = {"process": type(process).__name__}
     objective = getattr(process, "objective", None)
     return kinds | ({} if objective is None else {"objective": type(objective).__name__}) | values

@@ -6,23 +6,17 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from .._numerics import as_array, check_log_distribution, check_scalar, concrete, log_softmax
+from .._numerics import as_array, check_log_distribution, concrete, log_softmax
 from ..preferences import check
+from ._margin import MarginLoss
 
 
-class Objective(eqx.Module):
-    """pi* ∝ ref · exp(f(P, mu) / beta).
+class Objective(MarginLoss):
+    """pi* ∝ ref · exp(f(P, mu) / beta): a loss of margins whose population minimiser is known.
 
     Attributes:
         beta: beta, scalar in (0, ∞), the KL coefficient, in units of f (dimensionless). Chen26 writes 1/beta for it.
     """
-
-    beta: Float[Array, ""]
-
-    def __init__(self, beta: ArrayLike):
-        self.beta = check_scalar(beta, "beta", 0.0, np.inf, open_low=True)
-        if self.beta.ndim != 0:
-            raise ValueError(f"beta has shape {self.beta.shape}; pass one number (use dyn.sweep or jax.vmap for many).")
 
     def solve(
         self, P: Float[Array, "K K"], log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None = None

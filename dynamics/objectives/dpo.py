@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 from scipy.sparse.csgraph import connected_components
@@ -34,6 +35,13 @@ class DPO(Objective):
         self, P: Float[Array, "K K"], log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None = None
     ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
         return _win_odds.reward(P, log_mu, guess)
+
+    def loss(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+        """f(r) = -log sigma(r), entrywise."""
+        return jax.nn.softplus(-margin)
+
+    def slope(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+        return -jax.nn.sigmoid(-margin)
 
     def check_exists(self, P: np.ndarray, support: np.ndarray) -> None:
         inside = np.flatnonzero(support)

@@ -32,3 +32,13 @@ class IPO(Objective):
         # P - 1/2 differs by a constant in f; its smaller entries round less.
         f = centre((P - 0.5) @ jnp.exp(log_mu))
         return f, jnp.all(jnp.isfinite(f))
+
+    def loss(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+        """f(r) = (r - 1/2)²/beta², entrywise: (h_w - h_l - 1/(2 beta))² at r = beta (h_w - h_l)."""
+        return ((margin - 0.5) / self.beta) ** 2
+
+    def slope(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+        return 2.0 * (margin - 0.5) / self.beta**2
+
+    def parabola(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
+        return self.beta**-2, jnp.full_like(self.beta, 0.5)

@@ -30,10 +30,11 @@ class RESULTS(eqx.Enumeration):
         "the round is not defined there: the objective has no finite optimum (P has entries 0 or 1; smooth P, or use IPO), "
         "or alpha, lam, beta or P is out of range"
     )
+    step_limit = "the solver used up its steps before t1; pass another solver, looser tolerances or a smaller t1"
 
 
 # Codes as they stand in a Dataset's ``result`` variable, and what they mean.
-RESULT_NAMES = ("successful", "nonfinite", "unsolved")
+RESULT_NAMES = ("successful", "nonfinite", "unsolved", "step_limit")
 RESULT_MESSAGES = tuple(RESULTS[getattr(RESULTS, name)] for name in RESULT_NAMES)
 
 
@@ -57,10 +58,11 @@ class Solution(eqx.Module):
         coordinate: rounds (or times, in units of tau) of the saved rows, ``(saved,)``.
         values: by name, one row per saved coordinate: ``log_policy`` ``(saved, K)`` in nats, and the per-round measures.
         statistics: by name, what each measure says of the whole run.
-        final: the state after the last round; pass it as ``initial=`` to go on.
+        final: the state at the end; pass it as ``initial=`` to go on.
         result: ``RESULTS.successful`` or what went wrong; rows after a failure repeat the last good state, and the
             statistics are blank (NaN, or -1 for integers).
-        stats: ``rounds`` asked for and ``failed_round`` (-1: none).
+        stats: of rounds, how many were asked for and ``failed_round`` (-1: none); of a flow, the solver's ``steps`` and
+            ``rejected`` steps (0 where it was solved exactly), the time it ``ended`` and whether by an ``event``.
 
     ``sol.name`` is ``sol.values[name]`` or, where there is no such row, ``sol.statistics[name]``.
     """
@@ -68,9 +70,9 @@ class Solution(eqx.Module):
     coordinate: Array
     values: dict[str, Array]
     statistics: dict[str, Array]
-    final: State
+    final: Any
     result: RESULTS
-    stats: dict[str, Array]
+    stats: dict[str, Any]
     process: eqx.Module
     measures: tuple[Measure, ...]
     dim: str = eqx.field(static=True, default="round")
@@ -92,6 +94,14 @@ class Solution(eqx.Module):
 
         if self.coordinate.ndim != 1:
             raise ValueError("this Solution is a batch; use dyn.sweep for a Dataset, or index the batch first.")
+        if isinstance(self.final, State):
+            data, coords = self._of_rounds()
+        else:
+            data, coords = self._of_flow()
+        attrs = {"config": json.dumps(describe(self.process)), "result": result_name(self.result), **provenance()}
+        return xr.Dataset(data, {self.dim: np.asarray(self.coordinate), **coords}, attrs)
+
+    def _of_rounds(self) -> tuple[dict[str, Any], dict[str, Any]]:
         size = self.final.logits.shape[-1]
         known = variables_of(self.measures, size)
         data: dict[str, Any] = {"log_policy": ((self.dim, "response"), np.asarray(self.log_policy), {"units": "nats"})}
@@ -106,15 +116,25 @@ class Solution(eqx.Module):
         for name, value in self.statistics.items():
             label = f"{name}_final" if name in data else name
             data[label] = (known[name].dims, np.asarray(value), attrs_of(known[name]))
-        coords: dict[str, Any] = {self.dim: np.asarray(self.coordinate), "response": np.arange(size)}
-        coords |= pair_labels(data.values(), size)
-        attrs = {"config": json.dumps(describe(self.process)), "result": result_name(self.result), **provenance()}
-        return xr.Dataset(data, coords, attrs)
+        return data, {"response": np.arange(size)} | pair_labels(data.values(), size)
+
+    def _of_flow(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        known = self.process.variables()  # pyright: ignore[reportAttributeAccessIssue]
+        if not set(self.values) <= set(known):
+            raise ValueError("this Solution holds what a SaveAt with fn= returned, which has no names; use sol.saved.")
+        data = {
+            name: ((self.dim, *known[name].dims), np.asarray(rows), attrs_of(known[name]))
+            for name, rows in self.values.items()
+        }
+        return data, {}
 
 
 def result_code(result: RESULTS) -> Int[Array, "*batch"]:
     """The result as an integer, an index into ``RESULT_NAMES``."""
-    return jnp.where(result == RESULTS.successful, 0, jnp.where(result == RESULTS.nonfinite, 1, 2))
+    code = jnp.zeros((), int)
+    for index, name in enumerate(RESULT_NAMES):
+        code = jnp.where(result == getattr(RESULTS, name), index, code)
+    return code
 
 
 def result_name(result: RESULTS) -> str:

@@ -1,0 +1,227 @@
+"""Population gradient flow of a policy on its pairwise preferences, its sampler fixed or following."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+
+from .._numerics import as_array, centre, check_log_distribution, concrete, log_softmax
+from ..diagnostics import Variable
+from ..objectives import MarginLoss
+from ..policies import Policy
+from ..preferences import check
+from ..samplers import Sampler
+from ._base import Flow
+
+
+class PreferenceState(eqx.Module):
+    """Where a policy stands: theta, of the shape that ``policy.start()`` has (one row per context for ``Tabular``)."""
+
+    parameters: Float[Array, "..."]
+
+
+class PreferenceFlow(Flow):
+    """tau dtheta/dt = -∂/∂theta Σ_x rho_x E_{i,j~mu, label by P}[f(beta (h_w - h_l))],  h = log pi_theta - log ref.
+
+    The sampler mu may be the policy itself; the gradient does not go through it. Tabular, IPO: tau dz_i/dt = -4 mu_i (h_i -
+    mu·h - ((P mu)_i - 1/2)/beta); DPO: 2 beta mu_i ((P mu)_i - Σ_j mu_j sigma(beta (h_i - h_j))). Σ z is conserved.
+
+    Args:
+        policy: ``Tabular(K)`` or ``LogLinear(phi)``.
+        preference: P, ``(K, K)``, or ``(X, K, K)`` for X contexts.
+        objective: f and beta: ``IPO``, ``DPO`` or ``SquaredMargin`` (``SLiC`` with ``descend`` only).
+        sampler: ``samplers.Fixed(log_mu)``, ``OnPolicy()`` or ``Mixture(lam, log_offline)``.
+        log_reference: log ref, ``(K,)`` or ``(X, K)``, finite; uniform unless given.
+        weights: rho, ``(X,)``, ≥ 0, the contexts' shares, normalised; equal unless given.
+
+    Raises:
+        ValueError: a bad entry, named.
+
+    Source: [derived], statement 3.8.
+    """
+
+    policy: Policy
+    preference: Float[Array, "*contexts K K"]
+    objective: MarginLoss
+    sampler: Sampler
+    log_reference: Float[Array, "*contexts K"]
+    weights: Float[Array, "*contexts"]
+
+    def __init__(
+        self,
+        policy: Policy,
+        preference: Float[ArrayLike, "*contexts K K"],
+        objective: MarginLoss,
+        sampler: Sampler,
+        log_reference: Float[ArrayLike, "*contexts K"] | None = None,
+        weights: Float[ArrayLike, " X"] | None = None,
+    ):
+        for value, name, kind, remedy in (
+            (policy, "policy", Policy, "dyn.Tabular(K) or dyn.LogLinear(phi)"),
+            (objective, "objective", MarginLoss, "dyn.IPO(beta=...), dyn.DPO(beta=...) or dyn.SquaredMargin(beta=...)"),
+            (sampler, "sampler", Sampler, "dyn.samplers.Fixed(log_mu), OnPolicy() or Mixture(lam, log_offline)"),
+        ):
+            if not isinstance(value, kind):
+                raise ValueError(f"{name} is {value!r}; pass {remedy}.")
+        self.policy, self.objective, self.sampler = policy, objective, sampler
+        self.preference = _preferences(preference)
+        own = jax.eval_shape(policy.logits, policy.start()).shape
+        shape = self.preference.shape[:-1] if len(own) == 1 else own
+        if self.preference.shape[-1] != own[-1] or self.preference.shape[:-1] not in (shape, shape[-1:]):
+            raise ValueError(f"preference has shape {self.preference.shape}, the policy's logits {own}; let them match.")
+        self.preference = jnp.broadcast_to(self.preference, (*shape, shape[-1]))
+        sampler.check(shape)
+        self.log_reference = _reference(log_reference, shape)
+        self.weights = _shares(weights, shape[:-1])
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the logits: ``(K,)`` or ``(X, K)``."""
+        return self.log_reference.shape
+
+    def start(self, initial: Any) -> PreferenceState:
+        zero = self._blank()
+        if isinstance(initial, PreferenceState):
+            initial = initial.parameters
+        if initial is None:
+            return PreferenceState(self._reference_parameters(zero))
+        theta = as_array(initial)
+        if theta.shape != zero.shape:
+            raise ValueError(f"initial has shape {theta.shape}; pass the policy's parameters, shape {zero.shape}.")
+        if concrete(theta) and not bool(jnp.all(jnp.isfinite(theta))):
+            raise ValueError("initial has an entry that is not finite; pass finite parameters.")
+        return PreferenceState(theta)
+
+    def _blank(self) -> Array:
+        """Zero parameters; a tabular policy has its own logits in every context."""
+        start = self.policy.start()
+        return jnp.zeros(self.shape) if start.shape == self.shape[-1:] and self._tabular() else start
+
+    def _tabular(self) -> bool:
+        return not hasattr(self.policy, "phi")
+
+    def _reference_parameters(self, zero: Array) -> Array:
+        ref = self.log_reference
+        if self._tabular():
+            return centre(ref)
+        if concrete(ref) and np.ptp(np.asarray(ref), axis=-1).max() == 0:
+            return zero
+        if ref.ndim == 1:
+            return self.policy.theta(ref)  # pyright: ignore[reportAttributeAccessIssue]
+        raise ValueError("log_reference is not uniform; pass initial=, the parameters to start from.")
+
+    def log_policy(self, parameters: Array) -> Float[Array, "*contexts K"]:
+        """log pi of parameters, ``(K,)`` or ``(X, K)``."""
+        z = parameters if self._tabular() else self.policy.logits(parameters)
+        return log_softmax(jnp.broadcast_to(z, self.shape))
+
+    def _margin(self, log_policy: Array) -> Float[Array, "*contexts K K"]:
+        h = self.objective.beta * (log_policy - self.log_reference)
+        return h[..., :, None] - h[..., None, :]
+
+    def _pairs(self, log_policy: Array) -> Float[Array, "*contexts K K"]:
+        """Pr(i, j drawn and i preferred), both orders counted: 2 mu_i mu_j P_ij."""
+        mu = jnp.exp(jax.lax.stop_gradient(self.sampler.log_sampler(log_policy)))
+        return 2.0 * mu[..., :, None] * mu[..., None, :] * self.preference
+
+    def loss(self, parameters: Array) -> Float[Array, ""]:
+        """The mean loss, whose gradient stops at the sampler; a pair of equal responses counts f(0)."""
+        log_policy = self.log_policy(parameters)
+        mean = jnp.sum(self._pairs(log_policy) * self.objective.loss(self._margin(log_policy)), axis=(-2, -1))
+        return jnp.sum(self.weights * mean)
+
+    def _force(self, parameters: Array) -> Float[Array, "*contexts K"]:
+        """-∂ loss/∂h, exactly summing to 0."""
+        log_policy = self.log_policy(parameters)
+        push = self._pairs(log_policy) * self.objective.slope(self._margin(log_policy))
+        net = jnp.swapaxes(push, -1, -2) - push
+        return self.objective.beta * self.weights[..., None] * jnp.sum(net, axis=-1)
+
+    def velocity(self, state: PreferenceState, prepared: Any = None) -> PreferenceState:
+        return PreferenceState(self._pulled(state.parameters, self._force(state.parameters)))
+
+    def _pulled(self, parameters: Array, force: Array) -> Array:
+        """A force on the logits as one on the parameters."""
+        if self._tabular():
+            return force
+        _, pull = jax.vjp(lambda theta: jnp.broadcast_to(self.policy.logits(theta), self.shape), parameters)
+        return pull(force)[0]
+
+    def rows(self, state: PreferenceState) -> dict[str, Array]:
+        theta = state.parameters
+        return {"log_policy": self.log_policy(theta), "parameters": theta, "loss": self.loss(theta)}
+
+    def variables(self) -> dict[str, Variable]:
+        contexts = ("context",) if len(self.shape) == 2 else ()
+        parameter = (*contexts, "response") if self._tabular() else ("parameter",)
+        return {
+            "log_policy": Variable((*contexts, "response"), "nats", "log pi"),
+            "parameters": Variable(parameter, "nats", "logits" if self._tabular() else "theta"),
+            "loss": Variable((), "1", "mean loss over sampled pairs"),
+        }
+
+    def check_flow(self) -> None:
+        if not self.objective.smooth:
+            raise ValueError(
+                "SLiC's kink makes every margin of a policy slide at 1, where the flow has no velocity; use dyn.descend."
+            )
+
+    def trainable(self, state: PreferenceState) -> Array:
+        return state.parameters
+
+    def trained_rows(self, weights: Array) -> dict[str, Array]:
+        return self.rows(PreferenceState(weights))
+
+    def gradient(self, weights: Array, key: PRNGKeyArray | None, batch: int | None) -> Array:
+        if batch is None:
+            return -self.velocity(PreferenceState(weights)).parameters
+        assert key is not None
+        log_policy = self.log_policy(weights)
+        K = self.shape[-1]
+        log_p, log_mu = (x.reshape(-1, K) for x in (log_policy, self.sampler.log_sampler(log_policy)))
+        P = self.preference.reshape(-1, K, K)
+        which, draw, label = jax.random.split(key, 3)
+        x = jax.random.choice(which, log_p.shape[0], (batch,), p=self.weights.reshape(-1))
+        i, j = jax.random.categorical(draw, log_mu[x], shape=(2, batch))
+        wins = jax.random.uniform(label, (batch,)) < P[x, i, j]
+        w, l = jnp.where(wins, i, j), jnp.where(wins, j, i)
+        h = (log_policy - self.log_reference).reshape(-1, K)
+        push = self.objective.beta * self.objective.slope(self.objective.beta * (h[x, w] - h[x, l])) / batch
+        force = jnp.zeros_like(log_p).at[x, w].add(-push).at[x, l].add(push)
+        return -self._pulled(weights, force.reshape(self.shape))
+
+
+def _preferences(value: Any) -> Float[Array, "*contexts K K"]:
+    P = as_array(value)
+    if P.ndim != 3:
+        return check(value)
+    return jnp.stack([check(matrix) for matrix in P])
+
+
+def _reference(value: Any, shape: tuple[int, ...]) -> Float[Array, "*contexts K"]:
+    K = shape[-1]
+    if value is None:
+        return jnp.full(shape, -jnp.log(as_array(K)))
+    if np.ndim(value) == 1:
+        return jnp.broadcast_to(check_log_distribution(value, "log_reference", K), shape)
+    if np.shape(value) != shape:
+        raise ValueError(f"log_reference has shape {np.shape(value)}; pass shape {shape} or ({K},).")
+    rows = as_array(value).reshape(-1, K)
+    checked = [check_log_distribution(row, f"log_reference[{x}]", K) for x, row in enumerate(rows)]
+    return jnp.stack(checked).reshape(shape)
+
+
+def _shares(value: Any, shape: tuple[int, ...]) -> Float[Array, "*contexts"]:
+    if value is None:
+        return jnp.full(shape, 1.0 / (shape[0] if shape else 1))
+    w = as_array(value)
+    if w.shape != shape:
+        raise ValueError(f"weights have shape {w.shape}; pass one share per context, shape {shape}.")
+    if concrete(w) and (not bool(jnp.all(jnp.isfinite(w) & (w >= 0))) or float(jnp.sum(w)) <= 0):
+        raise ValueError("weights hold a negative or non-finite number, or sum to 0; pass shares ≥ 0, some > 0.")
+    return w / jnp.sum(w)

@@ -1,0 +1,83 @@
+"""Preference pairs as they come in: features, token ids and weights, checked with the entry named."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from .._numerics import as_array, concrete
+
+
+@eqx.filter_jit
+def _first_bad(g: Array) -> Array:
+    # Fused into one pass: a mask of 10^5 x 4096 entries would cost 400 MB.
+    bad = jnp.any(~jnp.isfinite(g.reshape(-1, g.shape[-1])), axis=-1)
+    return jnp.where(jnp.any(bad), jnp.argmax(bad), -1)
+
+
+def as_features(value: Any, width: int | None = None) -> Float[Array, "*flows N d"]:
+    """Features as they are stored: float32 and float64 keep their width, anything else becomes the default float."""
+    g = jnp.asarray(value) if getattr(value, "dtype", None) == np.float32 else as_array(value)
+    if g.ndim not in (2, 3) or 0 in g.shape:
+        raise ValueError(f"features have shape {g.shape}; pass one row of features per example, shape (N, d).")
+    if width is not None and g.shape[-1] != width:
+        raise ValueError(f"features have {g.shape[-1]} columns, those trained on {width}; pass shape (M, {width}).")
+    if concrete(g):
+        bad = int(_first_bad(g))
+        if bad >= 0:
+            at = f"{bad}" if g.ndim == 2 else f"{bad // g.shape[-2]}, {bad % g.shape[-2]}"
+            raise ValueError(f"features[{at}] has an entry that is not finite; drop the example or fix it.")
+    return g
+
+
+def token_ids(value: Any, name: str, shape: tuple[int, ...], vocabulary: int | None = None) -> np.ndarray:
+    """Token ids on the host, ``shape``; one row of ids may serve all flows of a batch."""
+    ids = np.asarray(value)
+    if not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(f"{name} has dtype {ids.dtype}; pass whole token ids.")
+    if ids.shape not in (shape, shape[-1:]):
+        raise ValueError(f"{name} has shape {ids.shape}; pass one token id per example, shape {shape}.")
+    outside = (ids < 0) | (ids >= (np.iinfo(np.int32).max if vocabulary is None else vocabulary))
+    if outside.any():
+        at = tuple(int(i) for i in np.argwhere(outside)[0])
+        limit = "0 … 2³¹-2" if vocabulary is None else f"0 … {vocabulary - 1}"
+        raise ValueError(f"{name}[{', '.join(map(str, at))}] = {ids[at]} is no token id; pass ids in {limit}.")
+    return np.broadcast_to(ids, shape)
+
+
+def different(chosen: np.ndarray, rejected: np.ndarray) -> None:
+    """Refuses a pair of equal tokens."""
+    if (chosen == rejected).any():
+        at = tuple(int(i) for i in np.argwhere(chosen == rejected)[0])
+        where = ", ".join(map(str, at))
+        raise ValueError(f"chosen[{where}] and rejected[{where}] are both token {chosen[at]}; drop the example.")
+
+
+def as_tokens(
+    chosen: Any, rejected: Any, shape: tuple[int, ...], vocabulary: int | None
+) -> tuple[Int[Array, " R"], Int[Array, "*flows N"], Int[Array, "*flows N"]]:
+    """The occurring tokens, ascending, and the pairs as positions among them."""
+    w, l = token_ids(chosen, "chosen", shape, vocabulary), token_ids(rejected, "rejected", shape, vocabulary)
+    different(w, l)
+    tokens, position = np.unique(np.stack([w, l]), return_inverse=True)
+    position = position.reshape(2, *shape)
+    return jnp.asarray(tokens), jnp.asarray(position[0]), jnp.asarray(position[1])
+
+
+def as_weights(value: Any, shape: tuple[int, ...]) -> Float[Array, "*flows N"]:
+    """Weights that sum to 1 over the examples."""
+    if value is None:
+        return jnp.full(shape, 1.0 / shape[-1])
+    w = as_array(value)
+    if w.shape not in (shape, shape[-1:]):
+        raise ValueError(f"weights have shape {w.shape}; pass one number per example, shape {shape}.")
+    w = jnp.broadcast_to(w, shape)
+    if concrete(w):
+        host = np.asarray(w)
+        if not np.isfinite(host).all() or (host < 0).any() or (host.sum(axis=-1) <= 0).any():
+            raise ValueError("weights hold a negative or non-finite number, or sum to 0; pass numbers ≥ 0, some > 0.")
+    return w / jnp.sum(w, axis=-1, keepdims=True)

@@ -1,0 +1,127 @@
+"""What a trained last layer does to examples, seen or not: margins and each response's own reward."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float
+
+from .._numerics import as_array
+from . import _tokens
+from ._samples import as_features, different, token_ids
+
+if TYPE_CHECKING:
+    from ._margin import MarginFlow
+
+
+class ResponseRewards(NamedTuple):
+    """Rewards beta (log p_t(y) - log p_0(y)) of each example's responses, ``(T, M)`` each."""
+
+    chosen: Float[Array, "T M"]
+    rejected: Float[Array, "T M"]
+
+
+def _saved(flow: MarginFlow, solution: Any) -> tuple[Array, bool]:
+    """The saved coefficients, or heads where descent saved those, and which."""
+    values = getattr(solution, "values", {})
+    if flow.is_batch:
+        raise ValueError("this flow is a batch; predict for one flow at a time.")
+    for name, is_head in (("head", True), ("coefficient", False)):
+        if name in values:
+            wanted = (flow.tokens.shape[0], flow.features.shape[-1]) if is_head else flow.weights.shape
+            if values[name].shape[1:] != wanted:
+                raise ValueError(f"the solution's {name} has shape {values[name].shape[1:]}, the flow's {wanted}.")
+            return values[name], is_head
+    raise ValueError(
+        "the solution holds no coefficients, which predictions are made of; save with a SaveAt without fn=."
+    )
+
+
+def _positions(flow: MarginFlow, ids: np.ndarray) -> Array:
+    """Positions among the flow's tokens; one past the end for a token that never moves."""
+    tokens = np.asarray(flow.tokens)
+    at = np.minimum(np.searchsorted(tokens, ids), len(tokens) - 1)
+    return jnp.asarray(np.where(tokens[at] == ids, at, len(tokens)))
+
+
+def _examples(flow: MarginFlow, features: Any, chosen: Any, rejected: Any) -> tuple[Array, Array, Array]:
+    g = as_features(features, flow.features.shape[-1])
+    if g.ndim != 2:
+        raise ValueError(f"features have shape {g.shape}; pass one row per unseen example, shape (M, d).")
+    w, l = token_ids(chosen, "chosen", g.shape[:1]), token_ids(rejected, "rejected", g.shape[:1])
+    different(w, l)
+    return g, _positions(flow, w), _positions(flow, l)
+
+
+def _extended(flow: MarginFlow, saved: Array, is_head: bool) -> Float[Array, "R+1 d"]:
+    head = saved if is_head else flow.objective.beta * flow.combine(saved)
+    return jnp.concatenate([head, jnp.zeros((1, head.shape[1]))])
+
+
+@eqx.filter_jit
+def _margins(flow: MarginFlow, saved: Array, is_head: bool, examples: tuple[Array, Array, Array]) -> Array:
+    one = lambda row: flow.objective.beta * _tokens.apply(_extended(flow, row, is_head), *examples)
+    return jax.lax.map(one, saved)
+
+
+def predict(flow: MarginFlow, solution: Any, features: Any, chosen: Any, rejected: Any) -> Float[Array, "T M"]:
+    """See ``MarginFlow.predict``."""
+    saved, is_head = _saved(flow, solution)
+    return _margins(flow, saved, is_head, _examples(flow, features, chosen, rejected))
+
+
+@eqx.filter_jit
+def _log_base(head: Array, tokens: Array, features: Array) -> tuple[Array, Array]:
+    """log p_0 of the occurring tokens, ``(M, R)``, and of all others together, ``(M,)``."""
+    own = jnp.zeros(head.shape[0], bool).at[tokens].set(True)
+
+    def one(g: Array) -> tuple[Array, Array]:
+        z = head @ g.astype(head.dtype)
+        total = logsumexp(z)
+        return z[tokens] - total, logsumexp(jnp.where(own, -jnp.inf, z)) - total
+
+    return jax.lax.map(one, features, batch_size=64)
+
+
+@eqx.filter_jit
+def _rewards(
+    flow: MarginFlow, saved: Array, is_head: bool, examples: tuple[Array, Array, Array], base: tuple[Array, Array]
+) -> ResponseRewards:
+    features, *pair = examples
+    log_p, log_rest = base
+
+    def one(row: Array) -> ResponseRewards:
+        shift = features.astype(row.dtype) @ _extended(flow, row, is_head).T
+        log_total = jnp.logaddexp(log_rest, logsumexp(log_p + shift[:, :-1], axis=-1))
+        pick = lambda token: jnp.take_along_axis(shift, token[:, None], axis=1)[:, 0]
+        return ResponseRewards(*(flow.objective.beta * (pick(token) - log_total) for token in pair))
+
+    return jax.lax.map(one, saved)
+
+
+def response_rewards(
+    flow: MarginFlow, solution: Any, head: Any, features: Any, chosen: Any, rejected: Any
+) -> ResponseRewards:
+    """See ``MarginFlow.response_rewards``."""
+    saved, is_head = _saved(flow, solution)
+    W = as_array(head)
+    width, largest = flow.features.shape[-1], int(flow.tokens[-1])
+    if W.ndim != 2 or W.shape[1] != width or W.shape[0] <= largest:
+        raise ValueError(f"head has shape {W.shape}; pass W(0), shape (V, {width}) with V > {largest}, the largest id.")
+    if not bool(jnp.all(jnp.isfinite(W))):
+        raise ValueError("head has an entry that is not finite; pass the reference's last layer.")
+    given = [x is not None for x in (features, chosen, rejected)]
+    if any(given) and not all(given):
+        raise ValueError("features, chosen and rejected belong together; pass all three or none.")
+    if all(given):
+        examples = _examples(flow, features, chosen, rejected)
+        for name, ids in (("chosen", chosen), ("rejected", rejected)):
+            token_ids(ids, name, examples[0].shape[:1], W.shape[0])
+    else:
+        examples = (flow.features, flow.chosen, flow.rejected)
+    return _rewards(flow, saved, is_head, examples, _log_base(W, flow.tokens, examples[0]))

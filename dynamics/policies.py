@@ -1,0 +1,142 @@
+"""Policies: what parameters there are, and the logits that they give."""
+
+from __future__ import annotations
+
+import warnings
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from ._numerics import as_array, centre, check_log_distribution, concrete, log_softmax
+
+__all__ = ["LogLinear", "Policy", "Tabular"]
+
+OFF_CLASS = 1e-8  # nats (relative to the size of the logits) by which a log-policy may miss the class
+
+
+class Policy(eqx.Module):
+    """pi ∝ exp(z(theta)): parameters theta to centred logits z."""
+
+    def start(self) -> Float[Array, "..."]:
+        """Zero parameters: the uniform policy."""
+        raise NotImplementedError
+
+    def logits(self, parameters: Float[Array, "..."]) -> Float[Array, "*contexts K"]:
+        """z, centred over the responses, ``(K,)`` or ``(X, K)``."""
+        raise NotImplementedError
+
+    def log_policy(self, parameters: Float[Array, "..."]) -> Float[Array, "*contexts K"]:
+        """log pi, in nats, ``(K,)`` or ``(X, K)``."""
+        return log_softmax(self.logits(parameters))
+
+
+class Tabular(Policy):
+    """z = theta: one logit per response.
+
+    Args:
+        K: number of responses, int ≥ 2.
+    """
+
+    size: int = eqx.field(static=True)
+
+    def __init__(self, K: int):
+        if isinstance(K, bool) or not isinstance(K, int | np.integer) or K < 2:
+            raise ValueError(f"K = {K!r}; pass a whole number of responses, at least 2.")
+        self.size = int(K)
+
+    def start(self) -> Float[Array, " K"]:
+        return jnp.zeros(self.size)
+
+    def logits(self, parameters: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
+        return centre(parameters)
+
+
+class LogLinear(Policy):
+    """pi(k) ∝ exp(phi_k·theta): linear in features of the responses, the same theta in every context.
+
+    Features that agree on all responses, or repeat each other, leave theta undetermined along some directions; policies
+    are not affected, and wherever a theta has to be named it is the one of least norm.
+
+    Args:
+        phi: phi, ``(K, d)``, or ``(X, K, d)`` for X contexts; finite.
+
+    Raises:
+        ValueError: phi of another rank, not finite, or the same for all responses.
+    """
+
+    phi: Float[Array, "*contexts K d"]
+    rank: int = eqx.field(static=True)
+
+    def __init__(self, phi: Float[ArrayLike, "*contexts K d"]):
+        self.phi = as_array(phi)
+        shape = self.phi.shape
+        if self.phi.ndim not in (2, 3) or 0 in shape or shape[-2] < 2:
+            raise ValueError(f"phi has shape {shape}; pass features (K, d), or (X, K, d) over contexts, with K ≥ 2.")
+        most = min(shape[-1], int(np.prod(shape[:-2])) * (shape[-2] - 1))
+        if not concrete(self.phi):
+            self.rank = most  # a traced phi cannot be looked at: it is taken to have full rank
+            return
+        if not bool(jnp.all(jnp.isfinite(self.phi))):
+            at = tuple(int(i) for i in np.argwhere(~np.isfinite(np.asarray(self.phi)))[0])
+            raise ValueError(f"phi[{', '.join(map(str, at))}] is not finite; pass finite features.")
+        self.rank = len(_basis(self.phi)[1])
+        if self.rank == 0:
+            raise ValueError("phi gives all responses the same features, so there is nothing to learn; pass others.")
+        if self.rank < most:
+            warnings.warn(
+                f"phi has rank {self.rank} of {shape[-1]} once its mean over responses is removed: theta is determined up "
+                f"to {shape[-1] - self.rank} directions, and the one of least norm is used.",
+                stacklevel=2,
+            )
+
+    def start(self) -> Float[Array, " d"]:
+        return jnp.zeros(self.phi.shape[-1])
+
+    def logits(self, parameters: Float[Array, " d"]) -> Float[Array, "*contexts K"]:
+        return centre(self.phi @ parameters)
+
+    def basis(self) -> Float[Array, "K rank"]:
+        """Orthonormal columns that span the centred logits of the class (phi of one context)."""
+        if self.phi.ndim != 2:
+            raise ValueError("phi has several contexts; a basis is for one, phi of shape (K, d).")
+        if concrete(self.phi):
+            return jnp.asarray(_basis(self.phi)[0])
+        return jnp.linalg.svd(centre(self.phi.T).T, full_matrices=False)[0][:, : self.rank]
+
+    def theta(self, log_policy: Float[ArrayLike, " K"]) -> Float[Array, " d"]:
+        """The theta of least norm with log pi = phi theta + const.
+
+        Args:
+            log_policy: log pi, ``(K,)``, in nats, of this class.
+
+        Raises:
+            ValueError: a policy off the class, with its distance.
+        """
+        z = centre(check_log_distribution(log_policy, "log_policy", self.phi.shape[-2]))
+        self.check_member(z, "log_policy")
+        U, values, Vt = jnp.linalg.svd(centre(self.phi.T).T, full_matrices=False)
+        r = self.rank
+        return Vt[:r].T @ ((U[:, :r].T @ z) / values[:r])
+
+    def check_member(self, logits: Float[Array, " K"], name: str) -> None:
+        """Raises ``ValueError`` where centred logits are not phi theta for any theta."""
+        B = self.basis()
+        if not concrete(logits, B):
+            return
+        off = float(jnp.max(jnp.abs(logits - B @ (B.T @ logits))))
+        if off > OFF_CLASS * (1.0 + float(jnp.max(jnp.abs(logits)))):
+            raise ValueError(
+                f"{name} is {off:.3g} nats off the log-linear policies of phi; pass policy.log_policy(theta) for a theta."
+            )
+
+
+def _basis(phi: Array) -> tuple[np.ndarray, np.ndarray]:
+    """Left singular vectors and singular values of the centred features that are not rounding."""
+    flat = np.asarray(phi)
+    flat = (flat - flat.mean(axis=-2, keepdims=True)).reshape(-1, flat.shape[-1])
+    U, values, _ = np.linalg.svd(flat, full_matrices=False)
+    size = np.abs(np.asarray(phi)).max(initial=0.0)
+    kept = values > max(flat.shape) * np.finfo(flat.dtype).eps * max(values.max(initial=0.0), size)
+    return U[:, kept], values[kept]

@@ -1,0 +1,260 @@
+"""The verb of gradient flow: diffrax underneath, exact solutions where the flow is linear."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import diffrax
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from .._numerics import concrete
+from .._progress import progress
+from ..flows import Flow, MarginFlow
+from ._meter import Meter, metered
+from ._solution import RESULT_NAMES, RESULTS, Solution, result_code
+
+ROWS = 101  # saved unless the caller says otherwise
+MAX_STEPS = 200_000
+BATCH_NUMBERS = 2**27  # numbers in the state and Gram matrices of flows that are solved side by side
+
+
+def gradient_flow(
+    flow: Flow,
+    t1: float,
+    *,
+    t0: float = 0.0,
+    initial: Any = None,
+    solver: diffrax.AbstractSolver | None = None,
+    saveat: diffrax.SaveAt | None = None,
+    rtol: float = 1e-8,
+    atol: float = 1e-10,
+    event: diffrax.Event | None = None,
+    throw: bool = True,
+) -> Solution:
+    """tau dy/dt = v(y) from t0 to t1, tau = 1.
+
+    Args:
+        flow: ``MarginFlow`` or ``PreferenceFlow``.
+        t1, t0: times, in units of tau, t1 > t0.
+        initial: the ``final`` of an earlier Solution; else coefficients ``(N,)`` of a ``MarginFlow``, parameters of a
+            ``PreferenceFlow``. By default the reference.
+        solver: any diffrax solver; by default Tsit5, and for squared losses of a ``MarginFlow`` and SLiC the exact solution.
+        saveat: a ``diffrax.SaveAt``; 101 even times unless given. With ``fn(t, y, args)``, y the flow's state, what it
+            returns is ``sol.saved`` and replaces the rows. ``dense=True`` gives ``sol.stats["interpolation"]``.
+        rtol, atol: tolerances per step of margins and coefficients, or parameters, > 0.
+        event: a ``diffrax.Event``; its ``cond_fn`` sees the flow's state.
+        throw: raise where the solve fails; otherwise ``sol.result`` says so and the rows before are kept.
+
+    Returns:
+        Solution with rows at ``coordinate`` (``dim`` "time"), ``(T, …)``; of a batch ``(B, T, …)``.
+
+    Raises:
+        ValueError: a bad argument.
+        RuntimeError: the solver used up its steps, or left the finite numbers.
+    """
+    t0, t1 = _check(flow, t0, t1, rtol, atol)
+    standard = saveat is None or _is_plain(saveat)
+    saveat = diffrax.SaveAt(ts=jnp.linspace(t0, t1, ROWS)) if saveat is None else saveat
+    _check_saveat(saveat, t0, t1)
+    state = flow.start(initial)
+    if isinstance(flow, MarginFlow) and flow.is_batch:
+        return _batch(flow, t0, t1, state, solver, saveat, (rtol, atol), event, standard, throw)
+    if standard and solver is None and event is None and not saveat.dense:
+        exact = _exactly(flow, t0, t1, state, saveat)
+        if exact is not None:
+            return exact
+    flow.check_flow()
+    with metered("flow time, per mille") as watched:
+        watched = watched and concrete(flow, state)
+        out = _solve(flow, state, t0, t1, solver or diffrax.Tsit5(), saveat, (rtol, atol), event, standard, watched)
+        jax.block_until_ready(out.ts)
+    solution = _as_solution(flow, out, standard)
+    if throw and concrete(out.ts):
+        _raise_on_failure(flow, solution)
+    return solution
+
+
+def _check(flow: Flow, t0: float, t1: float, rtol: float, atol: float) -> tuple[float, float]:
+    if not isinstance(flow, Flow):
+        raise ValueError(f"flow is a {type(flow).__name__}; pass a dyn.MarginFlow or dyn.PreferenceFlow.")
+    for name, value in (("t0", t0), ("t1", t1), ("rtol", rtol), ("atol", atol)):
+        if isinstance(value, bool | str) or np.ndim(value) != 0 or not math.isfinite(float(value)):
+            raise ValueError(f"{name} = {value!r}; pass one finite number.")
+    if not t1 > t0:
+        raise ValueError(f"t1 = {float(t1):g} is not after t0 = {float(t0):g}; pass t1 > t0.")
+    for name, value in (("rtol", rtol), ("atol", atol)):
+        if not value > 0:
+            raise ValueError(f"{name} = {float(value):g}; pass a tolerance above 0, such as {1e-8 if name == 'rtol' else 1e-10:g}.")
+    return float(t0), float(t1)
+
+
+def _is_plain(saveat: diffrax.SaveAt) -> bool:
+    """Whether the rows are to be saved: no ``fn`` of the caller's, no ``subs`` of several kinds."""
+    return isinstance(saveat.subs, diffrax.SubSaveAt) and saveat.subs.fn is diffrax.SubSaveAt(t1=True).fn
+
+
+def _check_saveat(saveat: diffrax.SaveAt, t0: float, t1: float) -> None:
+    if not isinstance(saveat, diffrax.SaveAt):
+        raise ValueError(f"saveat is a {type(saveat).__name__}; pass diffrax.SaveAt(ts=...).")
+    for sub in jax.tree.leaves(saveat.subs, is_leaf=lambda x: isinstance(x, diffrax.SubSaveAt)):
+        if sub.ts is None or not concrete(sub.ts):
+            continue
+        ts = np.asarray(sub.ts)
+        if not np.isfinite(ts).all() or (np.diff(ts) < 0).any() or ts.min() < t0 or ts.max() > t1:
+            raise ValueError(f"saveat has times outside [{t0:g}, {t1:g}] or out of order; pass ascending ts within it.")
+    if saveat.subs is None and not saveat.dense:
+        raise ValueError("saveat saves nothing; pass diffrax.SaveAt(ts=...) or SaveAt(t1=True).")
+
+
+def _times(saveat: diffrax.SaveAt, t0: float, t1: float) -> Array:
+    """The times at which a SaveAt without ``steps`` saves, ascending."""
+    sub = saveat.subs
+    inner = jnp.empty(0) if sub.ts is None else sub.ts  # pyright: ignore
+    first, last = ([t0] if sub.t0 else []), ([t1] if sub.t1 else [])  # pyright: ignore
+    return jnp.concatenate([jnp.asarray(first, float), inner, jnp.asarray(last, float)])
+
+
+def _exactly(flow: Flow, t0: float, t1: float, state: Any, saveat: diffrax.SaveAt) -> Solution | None:
+    if saveat.subs.steps:  # pyright: ignore[reportOptionalMemberAccess]
+        return None
+    ts = _times(saveat, t0, t1)
+    solved = flow.solve_exactly(state, ts - t0, t1 - t0)
+    if solved is None:
+        return None
+    stats = {"steps": jnp.array(0), "rejected": jnp.array(0), "ended": jnp.array(t1), "event": jnp.array(False)}
+    return Solution(ts, solved[0], {}, solved[1], RESULTS.successful, stats, flow, (), "time")
+
+
+@eqx.filter_jit
+def _solve(
+    flow: Flow,
+    state: Any,
+    t0: float,
+    t1: float,
+    solver: diffrax.AbstractSolver,
+    saveat: diffrax.SaveAt,
+    tolerances: tuple[float, float],
+    event: diffrax.Event | None,
+    standard: bool,
+    watched: bool = False,
+) -> diffrax.Solution:
+    prepared = flow.prepare()
+    subs: Any = {"final": diffrax.SubSaveAt(t1=True)}
+    if saveat.subs is not None:
+        rows = lambda t, y, args: flow.rows(y)
+        subs["rows"] = eqx.tree_at(lambda s: s.fn, saveat.subs, rows) if standard else saveat.subs
+    steps = any(s.steps for s in jax.tree.leaves(saveat.subs, is_leaf=lambda x: isinstance(x, diffrax.SubSaveAt)))
+    return diffrax.diffeqsolve(
+        diffrax.ODETerm(lambda t, y, args: flow.velocity(y, prepared)),
+        solver,
+        t0,
+        t1,
+        None,
+        state,
+        stepsize_controller=diffrax.PIDController(rtol=tolerances[0], atol=tolerances[1]),
+        saveat=diffrax.SaveAt(subs=subs, dense=saveat.dense),
+        # Saving every step, or an interpolation of them, allocates room for all steps that there might be.
+        max_steps=4096 if steps or saveat.dense else MAX_STEPS,
+        event=event,
+        throw=False,
+        progress_meter=Meter() if watched else diffrax.NoProgressMeter(),
+    )
+
+
+def _result(out: diffrax.Solution, finite: Array) -> RESULTS:
+    okay = (out.result == diffrax.RESULTS.successful) | (out.result == diffrax.RESULTS.event_occurred)
+    failure = RESULTS.where(finite, RESULTS.step_limit, RESULTS.nonfinite)
+    return RESULTS.where(okay, RESULTS.where(finite, RESULTS.successful, RESULTS.nonfinite), failure)
+
+
+def _as_solution(flow: Flow, out: diffrax.Solution, standard: bool) -> Solution:
+    final = jax.tree.map(lambda x: x[0], out.ys["final"])  # pyright: ignore[reportOptionalSubscript]
+    finite = jnp.all(jnp.stack([jnp.all(jnp.isfinite(x)) for x in jax.tree.leaves(final)]))
+    times = out.ts["final"] if "rows" not in out.ys else out.ts["rows"]  # pyright: ignore
+    saved = {} if "rows" not in out.ys else out.ys["rows"]  # pyright: ignore
+    values = saved if standard else {"saved": saved}
+    if standard and concrete(times):
+        # Rows that an event or a failure left unreached hold infinities.
+        kept = np.isfinite(np.asarray(times))
+        times, values = times[kept], jax.tree.map(lambda x: x[kept], values)
+    stats = {
+        "steps": out.stats["num_accepted_steps"],
+        "rejected": out.stats["num_rejected_steps"],
+        "ended": out.ts["final"][0],  # pyright: ignore[reportOptionalSubscript]
+        "event": out.result == diffrax.RESULTS.event_occurred,
+    }
+    if out.interpolation is not None:
+        stats["interpolation"] = out.interpolation
+    return Solution(times, values, {}, final, _result(out, finite), stats, flow, (), "time")
+
+
+def _raise_on_failure(flow: Flow, solution: Solution) -> None:
+    codes = np.atleast_1d(np.asarray(result_code(solution.result)))
+    if not codes.any():
+        return
+    which = f"flow {int(np.argmax(codes > 0))}: " if len(codes) > 1 else ""
+    if (codes == RESULT_NAMES.index("nonfinite")).any():
+        reason = "the flow left the finite numbers; use smaller features or a larger beta"
+    else:
+        ended = float(np.min(np.asarray(solution.stats["ended"])))
+        taken = int(jnp.max(solution.stats["steps"] + solution.stats["rejected"]))
+        reason = f"the solver used up its {taken} steps at t = {ended:.3g}; {flow.advice()}"
+    raise RuntimeError(f"{which}{reason}. Pass throw=False to keep the rows before it.")
+
+
+def _batch(
+    flow: MarginFlow,
+    t0: float,
+    t1: float,
+    state: Any,
+    solver: diffrax.AbstractSolver | None,
+    saveat: diffrax.SaveAt,
+    tolerances: tuple[float, float],
+    event: diffrax.Event | None,
+    standard: bool,
+    throw: bool,
+) -> Solution:
+    """Every flow of a batch, as many side by side as memory allows."""
+    if event is not None or not standard or saveat.dense or saveat.subs.steps:  # pyright: ignore
+        raise ValueError("a batch of flows saves rows at given times only; use saveat=SaveAt(ts=...), without event=.")
+    count = flow.features.shape[0]
+    side = max(1, min(count, BATCH_NUMBERS // flow.numbers()))
+    parts = []
+    with progress("flows", count) as advance:
+        for start in range(0, count, side):
+            cut = lambda tree, at=slice(start, start + side): jax.tree.map(lambda x: x[at], tree)
+            some = flow.with_parts(cut(flow.parts()))
+            parts.append(_side_by_side(some, cut(state), t0, t1, solver, saveat, tolerances))
+            jax.block_until_ready(parts[-1])
+            advance(side)
+    values, final, result, stats = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
+    times = _times(saveat, t0, t1)
+    solution = Solution(times, values, {}, final, result, stats, flow, (), "time")
+    if throw:
+        _raise_on_failure(flow, solution)
+    return solution
+
+
+@eqx.filter_jit
+def _side_by_side(
+    flow: MarginFlow,
+    state: Any,
+    t0: float,
+    t1: float,
+    solver: diffrax.AbstractSolver | None,
+    saveat: diffrax.SaveAt,
+    tolerances: tuple[float, float],
+) -> tuple[Any, Any, RESULTS, dict[str, Array]]:
+    def one(flow: MarginFlow, state: Any) -> tuple[Any, Any, RESULTS, dict[str, Array]]:
+        exact = None if solver is not None else _exactly(flow, t0, t1, state, saveat)
+        if exact is None:
+            out = _solve(flow, state, t0, t1, solver or diffrax.Tsit5(), saveat, tolerances, None, True)
+            exact = _as_solution(flow, out, True)
+        return exact.values, exact.final, exact.result, exact.stats
+
+    return flow.over_batch(one, state)

@@ -43,7 +43,7 @@ class Flow(eqx.Module):
         """What ``velocity`` may use besides the state, computed once for a whole solve."""
         return None
 
-    def solve_exactly(self, state: State, times: Array, span: float) -> tuple[dict[str, Array], State] | None:
+    def solve_exactly(self, state: State, times: Array, span: Array) -> tuple[dict[str, Array], State] | None:
         """Rows at ``times`` after ``state``, and the state ``span`` after it, where they are known; None elsewhere."""
         return None
 

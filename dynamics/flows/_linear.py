@@ -15,9 +15,14 @@ if TYPE_CHECKING:
 LARGEST = 6000  # size of an eigenproblem that is still worth it
 
 
+def _weights_are_fewer(flow: MarginFlow) -> bool:
+    return flow.form == "primal" and flow.tokens.shape[0] * flow.features.shape[-1] < flow.features.shape[-2]
+
+
 def feasible(flow: MarginFlow) -> bool:
     """Whether the smaller of the two matrices is small enough."""
-    return (flow.tokens.shape[0] * flow.features.shape[-1] if flow.carries_head else len(flow.weights)) <= LARGEST
+    numbers = flow.tokens.shape[0] * flow.features.shape[-1] if _weights_are_fewer(flow) else flow.features.shape[-2]
+    return numbers <= LARGEST
 
 
 def solution(flow: MarginFlow, state: Any) -> Callable[[Array], Any]:
@@ -28,8 +33,8 @@ def solution(flow: MarginFlow, state: Any) -> Callable[[Array], Any]:
     parabola = flow.objective.parabola()
     assert parabola is not None
     curvature, target = parabola
-    residual = target - flow.margins(state)
-    solve = _in_weights if flow.carries_head else _in_examples
+    residual = target - state.margin
+    solve = _in_weights if _weights_are_fewer(flow) else _in_examples
     return solve(flow, state, 2.0 * curvature, residual)
 
 
@@ -63,7 +68,7 @@ def _in_examples(flow: MarginFlow, state: Any, k: Array, residual: Float[Array, 
 
     def at(s: Array) -> Any:
         grown = k * root * (Q @ (_risen(rate, s) * begun))
-        return type(state)(state.coefficient + grown, state.margin + flow.objective.beta**2 * (C @ grown), None)
+        return type(state)(state.coefficient + grown, state.margin + flow.objective.beta**2 * (C @ grown))
 
     return at
 
@@ -81,6 +86,6 @@ def _in_weights(flow: MarginFlow, state: Any, k: Array, residual: Float[Array, "
         grown = (k * beta * V @ (_risen(rate, s) * begun)).reshape(shape)
         summed = (k * beta * V @ (_risen_twice(rate, s) * begun)).reshape(shape)
         a = state.coefficient + k * flow.weights * (residual * s - beta * flow.apply(summed))
-        return type(state)(a, None, state.head + grown)
+        return type(state)(a, state.margin + beta * flow.apply(grown))
 
     return at

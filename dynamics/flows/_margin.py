@@ -24,17 +24,15 @@ EVALUATIONS = 400  # of the velocity in a typical solve: what building the Gram 
 
 
 class MarginState(eqx.Module):
-    """Where margins stand: r = margin, or, where the weights are the smaller state, r = beta X head.
+    """Where margins stand: r = beta² C a, carried along so that a solver's tolerance is one on margins.
 
     Attributes:
         coefficient: a_i = w_i ∫ -f'(r_i) dt, ``(N,)``, in units of tau.
-        margin: r, ``(N,)``, dimensionless; None where ``head`` is carried.
-        head: rows of W(t) - W(0) of the occurring tokens, ``(R, d)``; None where ``margin`` is carried.
+        margin: r, ``(N,)``, dimensionless.
     """
 
-    coefficient: Float[Array, " N"]
-    margin: Float[Array, " N"] | None
-    head: Float[Array, "R d"] | None
+    coefficient: Float[Array, "*flows N"]
+    margin: Float[Array, "*flows N"]
 
 
 class MarginFlow(Flow):
@@ -112,23 +110,17 @@ class MarginFlow(Flow):
         """Whether this is B flows rather than one."""
         return self.features.ndim == 3
 
-    def parts(self) -> tuple[Array, Array, Array, Array]:
+    def parts(self) -> tuple[Any, Any, Any, Any]:
         """What differs between the flows of a batch: features, chosen, rejected, weights."""
         return self.features, self.chosen, self.rejected, self.weights
 
-    def with_parts(self, parts: tuple[Array, Array, Array, Array]) -> MarginFlow:
+    def with_parts(self, parts: tuple[Any, Any, Any, Any]) -> MarginFlow:
         """The same flow with other ``parts``."""
         return eqx.tree_at(lambda f: f.parts(), self, parts)
 
     def over_batch(self, f: Callable[..., Any], *arguments: Any) -> Any:
         """f(flow, *arguments) for every flow of a batch at once, arguments batched along their first axis."""
         return jax.vmap(lambda parts, *rest: f(self.with_parts(parts), *rest))(self.parts(), *arguments)
-
-    @property
-    def carries_head(self) -> bool:
-        """Whether the state is the weights (R·d numbers) rather than the margins (N)."""
-        N, d = self.features.shape[-2:]
-        return self.form == "primal" and self.tokens.shape[0] * d < N
 
     def numbers(self) -> int:
         """Numbers that solving one flow of a batch keeps at hand."""
@@ -165,25 +157,15 @@ class MarginFlow(Flow):
                 raise ValueError(f"initial has shape {a.shape} or is not finite; pass coefficients a, shape {shape}.")
         return self.over_batch(_start, a) if self.is_batch else _start(self, a)
 
-    def margins(self, state: MarginState) -> Float[Array, " N"]:
-        """r of a state, ``(N,)``."""
-        if state.head is not None:
-            return self.objective.beta * self.apply(state.head)
-        assert state.margin is not None
-        return state.margin
-
     def velocity(self, state: MarginState, prepared: Array | None = None) -> MarginState:
-        beta = self.objective.beta
-        da = -self.weights * self.objective.slope(self.margins(state))
-        if state.head is not None:
-            return MarginState(da, None, beta * self.combine(da))
-        dr = beta**2 * (prepared @ da if prepared is not None else self.apply(self.combine(da)))
-        return MarginState(da, dr, None)
+        da = -self.weights * self.objective.slope(state.margin)
+        pushed = self.apply(self.combine(da)) if prepared is None else prepared @ da
+        return MarginState(da, self.objective.beta**2 * pushed)
 
     def rows(self, state: MarginState) -> dict[str, Array]:
-        r, a = self.margins(state), state.coefficient
-        size = jnp.sum(state.head**2) if state.head is not None else r @ a
-        return {"reward_margin": r, "coefficient": a} | self.summary(r) | {"head_change": jnp.sqrt(jnp.maximum(size, 0))}
+        r, a = state.margin, state.coefficient
+        change = jnp.sqrt(jnp.maximum(r @ a, 0.0))  # ||W(t)-W(0)||² = beta² aᵀ C a
+        return {"reward_margin": r, "coefficient": a} | self.summary(r) | {"head_change": change}
 
     def summary(self, margin: Float[Array, " N"]) -> dict[str, Array]:
         """Loss and accuracy of margins; a margin of 0 counts as half right."""
@@ -199,7 +181,7 @@ class MarginFlow(Flow):
             "head_change": Variable((), "1", "Frobenius norm of W(t) - W(0)"),
         }
 
-    def solve_exactly(self, state: MarginState, times: Array, span: float) -> tuple[dict[str, Array], Any] | None:
+    def solve_exactly(self, state: MarginState, times: Array, span: Array) -> tuple[dict[str, Array], Any] | None:
         if self.objective.parabola() is not None:
             return _linear_rows(self, state, times, span) if _linear.feasible(self) else None
         return _hinge_rows(self, state, times, span) if isinstance(self.objective, SLiC) else None
@@ -251,7 +233,7 @@ class MarginFlow(Flow):
         return _unseen.response_rewards(self, solution, head, features, chosen, rejected)
 
     def trainable(self, state: MarginState) -> Float[Array, "R d"]:
-        return self.objective.beta * self.combine(state.coefficient) if state.head is None else state.head
+        return self.objective.beta * self.combine(state.coefficient)
 
     def gradient(self, weights: Float[Array, "R d"], key: PRNGKeyArray | None, batch: int | None) -> Float[Array, "R d"]:
         beta, f = self.objective.beta, self.objective.slope
@@ -271,32 +253,28 @@ class MarginFlow(Flow):
 
 @eqx.filter_jit
 def _start(flow: MarginFlow, a: Float[Array, " N"]) -> MarginState:
-    head = flow.objective.beta * flow.combine(a)
-    if flow.carries_head:
-        return MarginState(a, None, head)
-    return MarginState(a, flow.objective.beta * flow.apply(head), None)
+    return MarginState(a, flow.objective.beta**2 * flow.apply(flow.combine(a)))
 
 
 @eqx.filter_jit
 def _linear_rows(
-    flow: MarginFlow, state: MarginState, times: Array, span: float | Array
+    flow: MarginFlow, state: MarginState, times: Array, span: Array
 ) -> tuple[dict[str, Array], MarginState]:
     at = _linear.solution(flow, state)
-    return jax.lax.map(lambda s: flow.rows(at(s)), times), at(jnp.asarray(span))
+    return jax.lax.map(lambda s: flow.rows(at(s)), times), at(span)
 
 
 def _hinge_rows(
-    flow: MarginFlow, state: MarginState, times: Array, span: float
+    flow: MarginFlow, state: MarginState, times: Array, span: Array
 ) -> tuple[dict[str, Array], MarginState] | None:
     if not concrete(flow, state, times):
         return None
-    kinks = _hinge.solution(flow, np.asarray(state.coefficient), np.asarray(flow.margins(state)), span)
+    kinks = _hinge.solution(flow, np.asarray(state.coefficient), np.asarray(state.margin), float(span))
     if kinks is None:
         return None
     ts, a, r = kinks
-    states = MarginState(jnp.asarray(_between(times, ts, a)), jnp.asarray(_between(times, ts, r)), None)
-    final = _start(flow, jnp.asarray(a[-1]))
-    return _rows_of(flow, states), final
+    states = MarginState(jnp.asarray(_between(times, ts, a)), jnp.asarray(_between(times, ts, r)))
+    return _rows_of(flow, states), MarginState(jnp.asarray(a[-1]), jnp.asarray(r[-1]))
 
 
 def _between(times: Array, ts: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -218,7 +218,7 @@ def _reference(value: Any, shape: tuple[int, ...]) -> Float[Array, "*contexts K"
 
 def _shares(value: Any, shape: tuple[int, ...]) -> Float[Array, "*contexts"]:
     if value is None:
-        return jnp.full(shape, 1.0 / (shape[0] if shape else 1))
+        return jnp.full(shape, as_array(1.0 / (shape[0] if shape else 1)))
     w = as_array(value)
     if w.shape != shape:
         raise ValueError(f"weights have shape {w.shape}; pass one share per context, shape {shape}.")

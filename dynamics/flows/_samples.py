@@ -71,7 +71,7 @@ def as_tokens(
 def as_weights(value: Any, shape: tuple[int, ...]) -> Float[Array, "*flows N"]:
     """Weights that sum to 1 over the examples."""
     if value is None:
-        return jnp.full(shape, 1.0 / shape[-1])
+        return jnp.full(shape, as_array(1.0 / shape[-1]))
     w = as_array(value)
     if w.shape not in (shape, shape[-1:]):
         raise ValueError(f"weights have shape {w.shape}; pass one number per example, shape {shape}.")

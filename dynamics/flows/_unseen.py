@@ -58,7 +58,7 @@ def _examples(flow: MarginFlow, features: Any, chosen: Any, rejected: Any) -> tu
     return g, _positions(flow, w), _positions(flow, l)
 
 
-def _extended(flow: MarginFlow, saved: Array, is_head: bool) -> Float[Array, "R+1 d"]:
+def _extended(flow: MarginFlow, saved: Array, is_head: bool) -> Float[Array, "rows d"]:
     head = saved if is_head else flow.objective.beta * flow.combine(saved)
     return jnp.concatenate([head, jnp.zeros((1, head.shape[1]))])
 

@@ -10,7 +10,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 from .._numerics import concrete
 from .._progress import progress
@@ -62,16 +62,18 @@ def gradient_flow(
     saveat = diffrax.SaveAt(ts=jnp.linspace(t0, t1, ROWS)) if saveat is None else saveat
     _check_saveat(saveat, t0, t1)
     state = flow.start(initial)
+    # As arrays: plain numbers would be compiled into the loop, and every new t1 would compile it anew.
+    interval, tolerances = jnp.array([t0, t1]), jnp.array([rtol, atol])
     if isinstance(flow, MarginFlow) and flow.is_batch:
-        return _batch(flow, t0, t1, state, solver, saveat, (rtol, atol), event, standard, throw)
+        return _batch(flow, interval, state, solver, saveat, tolerances, event, standard, throw)
     if standard and solver is None and event is None and not saveat.dense:
-        exact = _exactly(flow, t0, t1, state, saveat)
+        exact = _exactly(flow, interval, state, saveat)
         if exact is not None:
             return exact
     flow.check_flow()
     with metered("flow time, per mille") as watched:
         watched = watched and concrete(flow, state)
-        out = _solve(flow, state, t0, t1, solver or diffrax.Tsit5(), saveat, (rtol, atol), event, standard, watched)
+        out = _solve(flow, state, interval, solver or diffrax.Tsit5(), saveat, tolerances, event, standard, watched)
         jax.block_until_ready(out.ts)
     solution = _as_solution(flow, out, standard)
     if throw and concrete(out.ts):
@@ -111,22 +113,21 @@ def _check_saveat(saveat: diffrax.SaveAt, t0: float, t1: float) -> None:
         raise ValueError("saveat saves nothing; pass diffrax.SaveAt(ts=...) or SaveAt(t1=True).")
 
 
-def _times(saveat: diffrax.SaveAt, t0: float, t1: float) -> Array:
+def _times(saveat: diffrax.SaveAt, interval: Float[Array, "2"]) -> Array:
     """The times at which a SaveAt without ``steps`` saves, ascending."""
     sub = saveat.subs
     inner = jnp.empty(0) if sub.ts is None else sub.ts  # pyright: ignore
-    first, last = ([t0] if sub.t0 else []), ([t1] if sub.t1 else [])  # pyright: ignore
-    return jnp.concatenate([jnp.asarray(first, float), inner, jnp.asarray(last, float)])
+    return jnp.concatenate([interval[: bool(sub.t0)], inner, interval[2 - bool(sub.t1) :]])  # pyright: ignore
 
 
-def _exactly(flow: Flow, t0: float, t1: float, state: Any, saveat: diffrax.SaveAt) -> Solution | None:
+def _exactly(flow: Flow, interval: Float[Array, "2"], state: Any, saveat: diffrax.SaveAt) -> Solution | None:
     if saveat.subs.steps:  # pyright: ignore[reportOptionalMemberAccess]
         return None
-    ts = _times(saveat, t0, t1)
-    solved = flow.solve_exactly(state, ts - t0, t1 - t0)
+    ts = _times(saveat, interval)
+    solved = flow.solve_exactly(state, ts - interval[0], interval[1] - interval[0])
     if solved is None:
         return None
-    stats = {"steps": jnp.array(0), "rejected": jnp.array(0), "ended": jnp.array(t1), "event": jnp.array(False)}
+    stats = {"steps": jnp.array(0), "rejected": jnp.array(0), "ended": interval[1], "event": jnp.array(False)}
     return Solution(ts, solved[0], {}, solved[1], RESULTS.successful, stats, flow, (), "time")
 
 
@@ -134,11 +135,10 @@ def _exactly(flow: Flow, t0: float, t1: float, state: Any, saveat: diffrax.SaveA
 def _solve(
     flow: Flow,
     state: Any,
-    t0: float,
-    t1: float,
+    interval: Float[Array, "2"],
     solver: diffrax.AbstractSolver,
     saveat: diffrax.SaveAt,
-    tolerances: tuple[float, float],
+    tolerances: Float[Array, "2"],
     event: diffrax.Event | None,
     standard: bool,
     watched: bool = False,
@@ -152,8 +152,8 @@ def _solve(
     return diffrax.diffeqsolve(
         diffrax.ODETerm(lambda t, y, args: flow.velocity(y, prepared)),
         solver,
-        t0,
-        t1,
+        interval[0],
+        interval[1],
         None,
         state,
         stepsize_controller=diffrax.PIDController(rtol=tolerances[0], atol=tolerances[1]),
@@ -209,12 +209,11 @@ def _raise_on_failure(flow: Flow, solution: Solution) -> None:
 
 def _batch(
     flow: MarginFlow,
-    t0: float,
-    t1: float,
+    interval: Float[Array, "2"],
     state: Any,
     solver: diffrax.AbstractSolver | None,
     saveat: diffrax.SaveAt,
-    tolerances: tuple[float, float],
+    tolerances: Float[Array, "2"],
     event: diffrax.Event | None,
     standard: bool,
     throw: bool,
@@ -229,11 +228,11 @@ def _batch(
         for start in range(0, count, side):
             cut = lambda tree, at=slice(start, start + side): jax.tree.map(lambda x: x[at], tree)
             some = flow.with_parts(cut(flow.parts()))
-            parts.append(_side_by_side(some, cut(state), t0, t1, solver, saveat, tolerances))
+            parts.append(_side_by_side(some, cut(state), interval, solver, saveat, tolerances))
             jax.block_until_ready(parts[-1])
             advance(side)
     values, final, result, stats = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
-    times = _times(saveat, t0, t1)
+    times = _times(saveat, interval)
     solution = Solution(times, values, {}, final, result, stats, flow, (), "time")
     if throw:
         _raise_on_failure(flow, solution)
@@ -244,16 +243,15 @@ def _batch(
 def _side_by_side(
     flow: MarginFlow,
     state: Any,
-    t0: float,
-    t1: float,
+    interval: Float[Array, "2"],
     solver: diffrax.AbstractSolver | None,
     saveat: diffrax.SaveAt,
-    tolerances: tuple[float, float],
+    tolerances: Float[Array, "2"],
 ) -> tuple[Any, Any, RESULTS, dict[str, Array]]:
     def one(flow: MarginFlow, state: Any) -> tuple[Any, Any, RESULTS, dict[str, Array]]:
-        exact = None if solver is not None else _exactly(flow, t0, t1, state, saveat)
+        exact = None if solver is not None else _exactly(flow, interval, state, saveat)
         if exact is None:
-            out = _solve(flow, state, t0, t1, solver or diffrax.Tsit5(), saveat, tolerances, None, True)
+            out = _solve(flow, state, interval, solver or diffrax.Tsit5(), saveat, tolerances, None, True)
             exact = _as_solution(flow, out, True)
         return exact.values, exact.final, exact.result, exact.stats
 

@@ -1,0 +1,87 @@
+"""Independent NumPy/SciPy versions of last-layer training and of policy flows, from the formulas alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.integrate
+from scipy.special import expit, log_expit, log_softmax, softmax
+
+
+def loss_slope(kind, r, beta):
+    """f'(r)."""
+    return {
+        "DPO": lambda: -expit(-r),
+        "SquaredMargin": lambda: 2 * (r - 1),
+        "IPO": lambda: 2 * (r - 0.5) / beta**2,
+        "SLiC": lambda: -(r < 1).astype(float),
+    }[kind]()
+
+
+def loss(kind, r, beta):
+    """f(r)."""
+    return {
+        "DPO": lambda: -log_expit(r),
+        "SquaredMargin": lambda: (r - 1) ** 2,
+        "IPO": lambda: (r - 0.5) ** 2 / beta**2,
+        "SLiC": lambda: np.maximum(0, 1 - r),
+    }[kind]()
+
+
+def one_hot(tokens, V):
+    return np.eye(V)[tokens]
+
+
+def dense_steps(g, chosen, rejected, W0, beta, kind, rate, steps, weights=None):
+    """Full-batch gradient descent of a dense d × V head with dense V-wide labels, through log-softmax; W after each step.
+
+    grad_W = Σ w_i f'(r_i) beta [(y_w - p) - (y_l - p)] g_iᵀ, with r read off the log-probabilities themselves.
+    """
+    V = len(W0)
+    y_w, y_l = one_hot(chosen, V), one_hot(rejected, V)
+    share = np.full(len(g), 1 / len(g)) if weights is None else weights
+    base = log_softmax(g @ W0.T, axis=1)
+    W, out = W0.copy(), [W0.copy()]
+    for _ in range(steps):
+        z = g @ W.T
+        log_p = log_softmax(z, axis=1)
+        r = beta * (((log_p - base) * y_w).sum(1) - ((log_p - base) * y_l).sum(1))
+        p = softmax(z, axis=1)
+        push = (share * loss_slope(kind, r, beta) * beta)[:, None] * ((y_w - p) - (y_l - p))
+        W = W - rate * push.T @ g
+        out.append(W.copy())
+    return np.array(out)
+
+
+def dense_rewards(W, W0, g, token, beta):
+    """beta (log p - log p_0) of one token per example."""
+    at = np.arange(len(g))
+    return beta * (log_softmax(g @ W.T, axis=1)[at, token] - log_softmax(g @ W0.T, axis=1)[at, token])
+
+
+def gram(g, chosen, rejected):
+    """C_ij with explicit one-hot labels."""
+    V = max(chosen.max(), rejected.max()) + 1
+    y = one_hot(chosen, V) - one_hot(rejected, V)
+    return (y @ y.T) * (g @ g.T)
+
+
+def margin_flow(g, chosen, rejected, beta, kind, ts, weights=None, rtol=1e-11, atol=1e-13):
+    """Margins at ``ts`` by SciPy's integrator."""
+    C = gram(g, chosen, rejected)
+    share = np.full(len(g), 1 / len(g)) if weights is None else weights
+    rhs = lambda t, r: -(beta**2) * C @ (share * loss_slope(kind, r, beta))
+    out = scipy.integrate.solve_ivp(rhs, (0, ts[-1]), np.zeros(len(g)), "DOP853", ts, rtol=rtol, atol=atol)
+    return out.y.T
+
+
+def policy_force(kind, P, h, mu, beta):
+    """-∂/∂h_i of the mean loss over pairs i, j ~ mu and labels from P, by loops."""
+    K = len(P)
+    force = np.zeros(K)
+    for i in range(K):
+        for j in range(K):
+            slope = loss_slope(kind, np.array(beta * (h[i] - h[j])), beta)
+            push = 2 * mu[i] * mu[j] * P[i, j] * beta * slope
+            force[i] -= push
+            force[j] += push
+    return force

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _ROOMS = (
     "diagnostics",
     "flows",
+    "ledger",
     "objectives",
     "plot",
     "policies",
@@ -34,8 +35,8 @@ _NAMES = {
     "RoundMap": "rounds",
     "SelfSampling": "rounds",
     "Solution": "solve",
-    "descend": "solve",
-    "gradient_flow": "solve",
+    "descend": "solve._descend",
+    "gradient_flow": "solve._flow",
     "iterate": "solve",
     "sweep": "sweeps",
 }
@@ -43,15 +44,26 @@ _NAMES = {
 __all__ = [
     "DPO",
     "IPO",
+    "LogLinear",
+    "MarginFlow",
+    "PreferenceFlow",
     "RoundMap",
+    "SLiC",
     "SelfSampling",
     "Solution",
+    "SquaredMargin",
+    "Tabular",
     "__version__",
+    "descend",
     "diagnostics",
+    "flows",
+    "gradient_flow",
     "iterate",
     "objectives",
     "plot",
+    "policies",
     "preferences",
+    "samplers",
     "stability",
     "sweep",
     "testing",
@@ -59,10 +71,14 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from . import diagnostics, objectives, plot, preferences, stability, testing, theorems
-    from .objectives import DPO, IPO
+    from . import diagnostics, flows, objectives, plot, policies, preferences, samplers, stability, testing, theorems
+    from .flows import MarginFlow, PreferenceFlow
+    from .objectives import DPO, IPO, SLiC, SquaredMargin
+    from .policies import LogLinear, Tabular
     from .rounds import RoundMap, SelfSampling
     from .solve import Solution, iterate
+    from .solve._descend import descend
+    from .solve._flow import gradient_flow
     from .sweeps import sweep
 
 

@@ -6,6 +6,7 @@ information is in the tails, so nothing here forms ``1 - p`` or ``log(p)`` from 
 
 from __future__ import annotations
 
+import functools
 import warnings
 from typing import Any
 
@@ -51,6 +52,15 @@ def centre(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
     """
     z = z - jnp.mean(z, axis=-1, keepdims=True)
     return z - jnp.mean(z, axis=-1, keepdims=True)
+
+
+@functools.lru_cache(maxsize=64)
+def gauge_basis(size: int) -> np.ndarray:
+    """B, ``(K, K-1)``: orthonormal columns that span the centred logits."""
+    # Helmert's contrasts: column k compares response k+1 with the mean of those before it.
+    basis = np.triu(np.ones((size, size - 1)), 0)
+    basis[np.arange(1, size), np.arange(size - 1)] = -np.arange(1, size)
+    return basis / np.sqrt(np.arange(1, size) * np.arange(2, size + 1))
 
 
 def log_softmax(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:

@@ -76,7 +76,7 @@ def _json_ready(value: Any) -> Any:
 def _summary(value: np.ndarray) -> Any:
     if value.size <= SPELT_OUT:
         return _json_ready(value.tolist())
-    return {"shape": list(value.shape), "sha256": hashlib.sha256(np.ascontiguousarray(value)).hexdigest()}
+    return {"shape": list(value.shape), "sha256": hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()}
 
 
 def describe(process: eqx.Module) -> dict[str, Any]:

@@ -19,15 +19,15 @@ OFF_CLASS = 1e-8  # nats (relative to the size of the logits) by which a log-pol
 class Policy(eqx.Module):
     """pi ∝ exp(z(theta)): parameters theta to centred logits z."""
 
-    def start(self) -> Float[Array, "..."]:
+    def start(self) -> Float[Array, ...]:
         """Zero parameters: the uniform policy."""
         raise NotImplementedError
 
-    def logits(self, parameters: Float[Array, "..."]) -> Float[Array, "*contexts K"]:
+    def logits(self, parameters: Float[Array, ...]) -> Float[Array, "*contexts K"]:
         """z, centred over the responses, ``(K,)`` or ``(X, K)``."""
         raise NotImplementedError
 
-    def log_policy(self, parameters: Float[Array, "..."]) -> Float[Array, "*contexts K"]:
+    def log_policy(self, parameters: Float[Array, ...]) -> Float[Array, "*contexts K"]:
         """log pi, in nats, ``(K,)`` or ``(X, K)``."""
         return log_softmax(self.logits(parameters))
 
@@ -68,6 +68,7 @@ class LogLinear(Policy):
 
     phi: Float[Array, "*contexts K d"]
     rank: int = eqx.field(static=True)
+    columns: Float[Array, "responses rank"]
 
     def __init__(self, phi: Float[ArrayLike, "*contexts K d"]):
         self.phi = as_array(phi)
@@ -76,12 +77,16 @@ class LogLinear(Policy):
             raise ValueError(f"phi has shape {shape}; pass features (K, d), or (X, K, d) over contexts, with K ≥ 2.")
         most = min(shape[-1], int(np.prod(shape[:-2])) * (shape[-2] - 1))
         if not concrete(self.phi):
-            self.rank = most  # a traced phi cannot be looked at: it is taken to have full rank
+            # A traced phi cannot be looked at: it is taken to have full rank.
+            self.rank = most
+            flat = jnp.swapaxes(centre(jnp.swapaxes(self.phi, -1, -2)), -1, -2).reshape(-1, shape[-1])
+            self.columns = jnp.linalg.svd(flat, full_matrices=False)[0][:, :most]
             return
         if not bool(jnp.all(jnp.isfinite(self.phi))):
             at = tuple(int(i) for i in np.argwhere(~np.isfinite(np.asarray(self.phi)))[0])
             raise ValueError(f"phi[{', '.join(map(str, at))}] is not finite; pass finite features.")
-        self.rank = len(_basis(self.phi)[1])
+        columns = _columns(self.phi)
+        self.rank, self.columns = columns.shape[1], jnp.asarray(columns)
         if self.rank == 0:
             raise ValueError("phi gives all responses the same features, so there is nothing to learn; pass others.")
         if self.rank < most:
@@ -101,9 +106,7 @@ class LogLinear(Policy):
         """Orthonormal columns that span the centred logits of the class (phi of one context)."""
         if self.phi.ndim != 2:
             raise ValueError("phi has several contexts; a basis is for one, phi of shape (K, d).")
-        if concrete(self.phi):
-            return jnp.asarray(_basis(self.phi)[0])
-        return jnp.linalg.svd(centre(self.phi.T).T, full_matrices=False)[0][:, : self.rank]
+        return self.columns
 
     def theta(self, log_policy: Float[ArrayLike, " K"]) -> Float[Array, " d"]:
         """The theta of least norm with log pi = phi theta + const.
@@ -132,11 +135,10 @@ class LogLinear(Policy):
             )
 
 
-def _basis(phi: Array) -> tuple[np.ndarray, np.ndarray]:
-    """Left singular vectors and singular values of the centred features that are not rounding."""
+def _columns(phi: Array) -> np.ndarray:
+    """Left singular vectors of the centred features, without those that are rounding."""
     flat = np.asarray(phi)
     flat = (flat - flat.mean(axis=-2, keepdims=True)).reshape(-1, flat.shape[-1])
     U, values, _ = np.linalg.svd(flat, full_matrices=False)
     size = np.abs(np.asarray(phi)).max(initial=0.0)
-    kept = values > max(flat.shape) * np.finfo(flat.dtype).eps * max(values.max(initial=0.0), size)
-    return U[:, kept], values[kept]
+    return U[:, values > max(flat.shape) * np.finfo(flat.dtype).eps * max(values.max(initial=0.0), size)]

@@ -9,9 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
-from ._numerics import as_array, centre, check_log_distribution, check_scalar, concrete, log_mixture, log_softmax
+from ._numerics import (
+    as_array,
+    centre,
+    check_log_distribution,
+    check_scalar,
+    concrete,
+    gauge_basis,
+    log_mixture,
+    log_softmax,
+)
 from ._parameters import replace
 from .objectives import Objective
+from .policies import LogLinear, Policy, Tabular
 from .preferences import check
 
 
@@ -45,6 +55,13 @@ class RoundMap(eqx.Module):
         """log ref that rewards and divergences are measured from, ``(K,)``."""
         reference = getattr(self, "log_reference", None)
         return _uniform(self.num_responses) if reference is None else reference
+
+    def basis(self) -> Float[Array, "K m"]:
+        """Orthonormal columns that span the centred logits which policies may have; all of them unless overridden."""
+        return jnp.asarray(gauge_basis(self.num_responses))
+
+    def check_start(self, log_policy: Float[Array, " K"]) -> None:
+        """Raises ``ValueError`` for a policy that these rounds cannot start from."""
 
     def kl_coefficient(self) -> Float[Array, ""] | None:
         """beta, for reward margins, or None where the map has no such thing."""
@@ -83,9 +100,12 @@ class SelfSampling(RoundMap):
         log_reference: log ref, ``(K,)``, finite; uniform unless given.
         log_offline: log pi_0 inside mu_t, ``(K,)``, a parameter of the map and not its start; uniform unless given;
             ``-inf`` marks responses that the offline data never shows.
+        policy: ``Tabular(K)``, or ``LogLinear(phi)``, phi ``(K, d)``: then f is the minimiser of the objective's loss over
+            pairs from mu_t within the span of phi (IPO: least squares, DPO: a convex programme), theta_{t+1} = alpha theta_t +
+            (1-alpha) theta_ref + w/beta with f = phi w, and start and reference have to be log-linear as well.
 
     Raises:
-        ValueError: a bad entry, or a DPO optimum that does not exist on the sampler's support.
+        ValueError: a bad entry, a DPO optimum that does not exist on the sampler's support, a reference off the class.
 
     Source: [paper] Chen26, iterated alignment with mixed references and samplers.
     """
@@ -96,6 +116,7 @@ class SelfSampling(RoundMap):
     lam: Float[Array, ""]
     log_reference: Float[Array, " K"]
     log_offline: Float[Array, " K"]
+    policy: Policy
 
     def __init__(
         self,
@@ -105,6 +126,7 @@ class SelfSampling(RoundMap):
         lam: ArrayLike,
         log_reference: Float[ArrayLike, " K"] | None = None,
         log_offline: Float[ArrayLike, " K"] | None = None,
+        policy: Policy | None = None,
     ):
         if not isinstance(objective, Objective):
             raise ValueError(f"objective is {objective!r}; pass dyn.IPO(beta=...) or dyn.DPO(beta=...).")
@@ -120,17 +142,48 @@ class SelfSampling(RoundMap):
         self.log_offline = (
             uniform if log_offline is None else check_log_distribution(log_offline, "log_offline", size, zero_mass=True)
         )
-        if concrete(self.preference, self.lam, self.log_offline):
+        self.policy = _policy(policy, size)
+        if concrete(self.policy, self.log_reference) and isinstance(self.policy, LogLinear):
+            self.policy.check_member(centre(self.log_reference), "log_reference")
+        if concrete(self.preference, self.lam, self.log_offline, self.policy):
             sampled = np.asarray(self.log_offline) > -np.inf
             support = sampled if float(self.lam) == 0 else np.ones(size, dtype=bool)
-            objective.check_exists(np.asarray(self.preference), support)
+            if self.is_tabular:
+                objective.check_exists(np.asarray(self.preference), support)
+            else:
+                objective.check_exists_within(np.asarray(self.basis()), np.asarray(self.preference), support)
+
+    @property
+    def is_tabular(self) -> bool:
+        """Whether every policy can be reached: tabular, or features of rank K-1."""
+        return not isinstance(self.policy, LogLinear) or self.policy.rank == self.num_responses - 1
+
+    def basis(self) -> Float[Array, "K m"]:
+        return super().basis() if self.is_tabular else self.policy.basis()  # pyright: ignore
+
+    def check_start(self, log_policy: Float[Array, " K"]) -> None:
+        if isinstance(self.policy, LogLinear):
+            self.policy.check_member(centre(log_policy), "initial")
+
+    def reward(
+        self, log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None = None
+    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+        """f at a sampler, within the policy's class, and whether it was found."""
+        if self.is_tabular:
+            return self.objective.solve(self.preference, log_mu, guess)
+        return self.objective.solve_within(self.basis(), self.preference, log_mu, guess)
 
     def log_start(self) -> Float[Array, " K"]:
         if concrete(self.log_offline) and not np.isfinite(np.asarray(self.log_offline)).all():
             raise ValueError(
                 "log_offline has zero mass somewhere and cannot be the start; pass initial=, full support."
             )
-        return self.log_offline
+        return self.log_offline if self.is_tabular else log_softmax(self._nearest(self.log_offline))
+
+    def _nearest(self, log_policy: Float[Array, " K"]) -> Float[Array, " K"]:
+        """Logits of the member of the class with the nearest logits."""
+        B = self.basis()
+        return B @ (B.T @ log_policy)
 
     def log_sampler(self, log_policy: Float[Array, " K"]) -> Float[Array, " K"]:
         """log mu_t = log(lam pi_t + (1-lam) pi_0), ``(K,)``."""
@@ -141,12 +194,12 @@ class SelfSampling(RoundMap):
 
     def start_memory(self, logits: Float[Array, " K"]) -> Float[Array, " K"]:
         # DPO's f without a guess starts from log-odds; the same f at the first sampler is a better one.
-        return self.objective.solve(self.preference, self.log_sampler(log_softmax(logits)))[0]
+        return self.reward(self.log_sampler(log_softmax(logits)))[0]
 
     def advance(
         self, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None
     ) -> tuple[Float[Array, " K"], Float[Array, " K"], Bool[Array, ""]]:
-        f, found = self.objective.solve(self.preference, self.log_sampler(log_softmax(logits)), memory)
+        f, found = self.reward(self.log_sampler(log_softmax(logits)), memory)
         mixed = self.alpha * logits + (1 - self.alpha) * self.log_reference
         out = centre(mixed + f / self.objective.beta)
         return out, f, found & self._in_range() & jnp.all(jnp.isfinite(out))
@@ -158,6 +211,13 @@ class SelfSampling(RoundMap):
         return shares & (self.objective.beta > 0) & jnp.all((P >= 0) & (P <= 1))
 
     def check_parameter(self, path: str, values: np.ndarray) -> None:
+        if path.startswith("policy."):
+            raise ValueError(
+                f"{path} cannot be swept: features change what policies there are; build a loop for each phi."
+            )
+        if path == "log_reference" and isinstance(self.policy, LogLinear):
+            for row in values:
+                self.policy.check_member(centre(as_array(row)), path)
         super_check = {
             "alpha": lambda v: check_scalar(v, "alpha", 0.0, 1.0),
             "lam": lambda v: check_scalar(v, "lam", 0.0, 1.0),
@@ -179,15 +239,33 @@ class SelfSampling(RoundMap):
         size = P.shape[0]
         if size == self.num_responses:
             return replace(self, {"preference": P})
+        if isinstance(self.policy, LogLinear):
+            raise ValueError(
+                f"policy has features of {self.num_responses} responses, the matrix {size}; build a new loop."
+            )
         for name in ("log_reference", "log_offline"):
             if np.ptp(np.asarray(getattr(self, name))) != 0:
                 raise ValueError(f"{name} is not uniform, so it fits {self.num_responses} responses only, not {size}.")
         uniform = _uniform(size)
-        return replace(self, {"preference": P, "log_reference": uniform, "log_offline": uniform})
+        smaller = replace(self, {"preference": P, "log_reference": uniform, "log_offline": uniform})
+        return eqx.tree_at(lambda loop: loop.policy, smaller, Tabular(size))
 
 
 def _uniform(size: int) -> Float[Array, " K"]:
     return jnp.full(size, -jnp.log(as_array(size)))
+
+
+def _policy(policy: Policy | None, size: int) -> Policy:
+    if policy is None:
+        return Tabular(size)
+    if not isinstance(policy, Tabular | LogLinear):
+        raise ValueError(f"policy is {policy!r}; pass dyn.Tabular(K) or dyn.LogLinear(phi).")
+    shape = (policy.size,) if isinstance(policy, Tabular) else policy.phi.shape[:-1]
+    if len(shape) == 2:
+        raise ValueError(f"phi has {shape[0]} contexts; rounds are of one prompt, pass features of shape (K, d).")
+    if shape != (size,):
+        raise ValueError(f"policy has {shape[0]} responses, preference {size}; let them match.")
+    return policy
 
 
 def _share(value: ArrayLike, name: str) -> Float[Array, ""]:

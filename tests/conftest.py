@@ -1,5 +1,7 @@
 """Tests run in float64 and under jaxtyping's run-time checks; real data is used where it is present."""
 
+import gc
+import itertools
 import os
 from pathlib import Path
 
@@ -27,3 +29,18 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip("no real data beside this checkout")
     return folder
+
+
+# Every compiled function holds memory maps, of which a Linux process may have 65,530; a worker that compiles a thousand
+# functions comes close and would be killed.
+MAPS = Path("/proc/self/maps")
+MANY_MAPS, LOOK_EVERY = 30_000, 10
+_seen = itertools.count(1)
+
+
+@pytest.fixture(autouse=True)
+def _few_enough_memory_maps():
+    yield
+    if next(_seen) % LOOK_EVERY == 0 and MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY_MAPS:
+        jax.clear_caches()
+        gc.collect()

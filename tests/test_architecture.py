@@ -16,12 +16,16 @@ MAY_IMPORT = {
     "plot": {"diagnostics"},
     "objectives": {"_numerics", "preferences"},
     "_parameters": {"_numerics"},
-    "rounds": {"_numerics", "_parameters", "preferences", "objectives"},
+    "policies": {"_numerics"},
+    "samplers": {"_numerics"},
+    "rounds": {"_numerics", "_parameters", "preferences", "policies", "objectives"},
+    "flows": {"_numerics", "preferences", "policies", "samplers", "objectives", "diagnostics"},
     "solve": {
         "_numerics",
         "preferences",
         "objectives",
         "rounds",
+        "flows",
         "diagnostics",
         "_parameters",
         "_progress",
@@ -29,7 +33,8 @@ MAY_IMPORT = {
     },
 }
 MAY_IMPORT["sweeps"] = MAY_IMPORT["solve"] | {"solve"}
-MAY_IMPORT["stability"] = MAY_IMPORT["solve"] | {"solve", "theorems"}
+MAY_IMPORT["stability"] = MAY_IMPORT["solve"] | {"solve", "theorems", "policies"}
+MAY_IMPORT["ledger"] = (set(MAY_IMPORT) | {"_progress", "_provenance"}) - {"plot"}
 
 
 def imports(path: Path) -> set[str]:

@@ -249,7 +249,9 @@ def test_dataset_and_large_arrays_in_its_attributes():
     ds = sol.to_dataset()
     assert ds["reward_margin"].dims == ("time", "example")
     assert json.loads(ds.attrs["config"])["objective"] == "DPO"
-    big = dyn.MarginFlow(np.random.default_rng(0).normal(size=(200, 60)), np.zeros(200, int), np.ones(200, int), dyn.DPO(1.0))
+    big = dyn.MarginFlow(
+        np.random.default_rng(0).normal(size=(200, 60)), np.zeros(200, int), np.ones(200, int), dyn.DPO(1.0)
+    )
     config = json.loads(dyn.gradient_flow(big, 0.1).to_dataset().attrs["config"])
     assert set(config["features"]) == {"shape", "sha256"}
 

@@ -158,5 +158,7 @@ def test_theta_of_a_policy_and_policies_off_the_class():
     with pytest.warns(UserWarning, match="rank 1 of 2"):
         doubled = dyn.LogLinear(PHI[:, [0, 0]])
     np.testing.assert_allclose(doubled.theta(doubled.log_policy(jnp.asarray([0.3, 0.5]))), [0.4, 0.4], rtol=1e-12)
-    flow = dyn.PreferenceFlow(policy, P4, dyn.IPO(0.5), samplers.OnPolicy(), log_reference=policy.log_policy(jnp.asarray(theta)))
+    flow = dyn.PreferenceFlow(
+        policy, P4, dyn.IPO(0.5), samplers.OnPolicy(), log_reference=policy.log_policy(jnp.asarray(theta))
+    )
     np.testing.assert_allclose(flow.start(None).parameters, theta, rtol=1e-12)

@@ -17,7 +17,7 @@ from ..diagnostics import Variable
 from ..objectives import MarginLoss, SLiC
 from . import _hinge, _linear, _tokens, _unseen
 from ._base import Flow
-from ._samples import as_features, as_tokens, as_weights
+from ._samples import all_identical, as_features, as_tokens, as_weights
 
 DUAL_BYTES = 8 * 2**30  # the largest Gram matrix that the dual form builds
 EVALUATIONS = 400  # of the velocity in a typical solve: what building the Gram matrix is weighed against
@@ -98,7 +98,7 @@ class MarginFlow(Flow):
 
     def _warn_identical(self) -> None:
         g = self.features
-        if concrete(g) and g.shape[-2] > 1 and bool(jnp.any(jnp.all(g == g[..., :1, :], axis=(-1, -2)))):
+        if concrete(g) and g.shape[-2] > 1 and bool(all_identical(g)):
             warnings.warn(
                 "features are identical for all examples, so no behaviour can be told from another (distinguishability "
                 "0): only how often each token is chosen is learned.",
@@ -146,7 +146,9 @@ class MarginFlow(Flow):
     def start(self, initial: Any) -> MarginState:
         if isinstance(initial, MarginState):
             if initial.coefficient.shape != self.weights.shape:
-                raise ValueError(f"initial is of {initial.coefficient.shape} examples, the flow of {self.weights.shape}.")
+                raise ValueError(
+                    f"initial is of {initial.coefficient.shape} examples, the flow of {self.weights.shape}."
+                )
             return initial
         shape = self.weights.shape
         if initial is None:
@@ -235,7 +237,9 @@ class MarginFlow(Flow):
     def trainable(self, state: MarginState) -> Float[Array, "R d"]:
         return self.objective.beta * self.combine(state.coefficient)
 
-    def gradient(self, weights: Float[Array, "R d"], key: PRNGKeyArray | None, batch: int | None) -> Float[Array, "R d"]:
+    def gradient(
+        self, weights: Float[Array, "R d"], key: PRNGKeyArray | None, batch: int | None
+    ) -> Float[Array, "R d"]:
         beta, f = self.objective.beta, self.objective.slope
         if batch is None:
             return beta * self.combine(self.weights * f(beta * self.apply(weights)))

@@ -22,7 +22,7 @@ from ._base import Flow
 class PreferenceState(eqx.Module):
     """Where a policy stands: theta, of the shape that ``policy.start()`` has (one row per context for ``Tabular``)."""
 
-    parameters: Float[Array, "..."]
+    parameters: Float[Array, ...]
 
 
 class PreferenceFlow(Flow):
@@ -73,7 +73,9 @@ class PreferenceFlow(Flow):
         own = jax.eval_shape(policy.logits, policy.start()).shape
         shape = self.preference.shape[:-1] if len(own) == 1 else own
         if self.preference.shape[-1] != own[-1] or self.preference.shape[:-1] not in (shape, shape[-1:]):
-            raise ValueError(f"preference has shape {self.preference.shape}, the policy's logits {own}; let them match.")
+            raise ValueError(
+                f"preference has shape {self.preference.shape}, the policy's logits {own}; let them match."
+            )
         self.preference = jnp.broadcast_to(self.preference, (*shape, shape[-1]))
         sampler.check(shape)
         self.log_reference = _reference(log_reference, shape)

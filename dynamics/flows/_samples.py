@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
@@ -14,9 +15,17 @@ from .._numerics import as_array, concrete
 
 @eqx.filter_jit
 def _first_bad(g: Array) -> Array:
-    # Fused into one pass: a mask of 10^5 x 4096 entries would cost 400 MB.
-    bad = jnp.any(~jnp.isfinite(g.reshape(-1, g.shape[-1])), axis=-1)
+    # Row by row: a mask of 10^5 x 4096 entries, let alone a copy, would cost more than the memory that is promised.
+    bad = jax.lax.map(lambda row: ~jnp.all(jnp.isfinite(row)), g.reshape(-1, g.shape[-1]), batch_size=512)
     return jnp.where(jnp.any(bad), jnp.argmax(bad), -1)
+
+
+@eqx.filter_jit
+def all_identical(g: Float[Array, "*flows N d"]) -> Array:
+    """Whether some flow's examples all have the same features."""
+    flows = g.reshape(-1, *g.shape[-2:])
+    same = lambda rows: jnp.all(jax.lax.map(lambda row: jnp.all(row == rows[0]), rows, batch_size=512))
+    return jnp.any(jax.lax.map(same, flows))
 
 
 def as_features(value: Any, width: int | None = None) -> Float[Array, "*flows N d"]:

@@ -55,7 +55,7 @@ def apply(
         return part(features, chosen, rejected)
     every = (features, chosen, rejected)
     done = jax.lax.map(lambda k: part(*_slice(every, k * size, size)), jnp.arange(blocks)).reshape(-1)
-    rest = part(*(v[blocks * size :] for v in every))
+    rest = part(*_slice(every, blocks * size, features.shape[0] - blocks * size))
     return jnp.concatenate([done, rest])
 
 
@@ -69,14 +69,15 @@ def combine(
     """Xᵀ a: Σ a_i (e_w,i - e_l,i) ⊗ g_i, one row per token."""
     blocks, length = _in_blocks(*features.shape)
     every = (a, features, chosen, rejected)
+    part: Callable[..., Array] = lambda a, g, w, l: _part_combine(a, g, w, l, size)
     if blocks == 0:
-        return _part_combine(*every, size)
+        return part(*every)
 
     def add(total: Array, k: Array) -> tuple[Array, None]:
-        return total + _part_combine(*_slice(every, k * length, length), size), None
+        return total + part(*_slice(every, k * length, length)), None
 
     total, _ = jax.lax.scan(add, jnp.zeros((size, features.shape[1]), a.dtype), jnp.arange(blocks))
-    return total + _part_combine(*(v[blocks * length :] for v in every), size)
+    return total + part(*_slice(every, blocks * length, features.shape[0] - blocks * length))
 
 
 def overlap(chosen: Array, rejected: Array, other_chosen: Array, other_rejected: Array) -> Float[Array, "M N"]:

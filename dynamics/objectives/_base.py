@@ -18,11 +18,27 @@ class Objective(MarginLoss):
         beta: beta, scalar in (0, ∞), the KL coefficient, in units of f (dimensionless). Chen26 writes 1/beta for it.
     """
 
+    def __init__(self, beta: ArrayLike):
+        super().__init__(beta)  # spelt out: type checkers would build the signature from the field, and refuse a float
+
     def solve(
         self, P: Float[Array, "K K"], log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None = None
     ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
         """f and whether it was found; unchecked and traceable, for use inside loops."""
         raise NotImplementedError
+
+    def solve_within(
+        self,
+        basis: Float[Array, "K m"],
+        P: Float[Array, "K K"],
+        log_mu: Float[Array, " K"],
+        guess: Float[Array, " K"] | None = None,
+    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+        """As ``solve``, the minimiser restricted to f in the span of orthonormal centred columns."""
+        raise NotImplementedError
+
+    def check_exists_within(self, basis: np.ndarray, P: np.ndarray, support: np.ndarray) -> None:
+        """As ``check_exists``, for ``solve_within``."""
 
     def check_exists(self, P: np.ndarray, support: np.ndarray) -> None:
         """Raises ``ValueError`` where this objective has no finite minimiser for P on a sampler's support."""

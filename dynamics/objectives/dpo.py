@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 from scipy.sparse.csgraph import connected_components
 
-from . import _win_odds
+from . import _projected, _win_odds
 from ._base import Objective
 
 
@@ -35,6 +36,19 @@ class DPO(Objective):
         self, P: Float[Array, "K K"], log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None = None
     ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
         return _win_odds.reward(P, log_mu, guess)
+
+    def solve_within(
+        self,
+        basis: Float[Array, "K m"],
+        P: Float[Array, "K K"],
+        log_mu: Float[Array, " K"],
+        guess: Float[Array, " K"] | None = None,
+    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+        start = jnp.zeros(P.shape[0]) if guess is None else guess
+        return _projected.logistic(basis, P, log_mu, start)
+
+    def check_exists_within(self, basis: np.ndarray, P: np.ndarray, support: np.ndarray) -> None:
+        _projected.check_separation(basis, P, support)
 
     def loss(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         """f(r) = -log sigma(r), entrywise."""

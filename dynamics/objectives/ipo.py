@@ -6,6 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._numerics import centre
+from . import _projected
 from ._base import Objective
 
 
@@ -32,6 +33,18 @@ class IPO(Objective):
         # P - 1/2 differs by a constant in f; its smaller entries round less.
         f = centre((P - 0.5) @ jnp.exp(log_mu))
         return f, jnp.all(jnp.isfinite(f))
+
+    def solve_within(
+        self,
+        basis: Float[Array, "K m"],
+        P: Float[Array, "K K"],
+        log_mu: Float[Array, " K"],
+        guess: Float[Array, " K"] | None = None,
+    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+        # The loss is Var_mu(h - P mu/beta) plus a constant, so its minimiser is a projection.
+        f, found = self.solve(P, log_mu)
+        f = _projected.project(basis, log_mu, f)
+        return f, found & jnp.all(jnp.isfinite(f))
 
     def loss(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         """f(r) = (r - 1/2)²/beta², entrywise: (h_w - h_l - 1/(2 beta))² at r = beta (h_w - h_l)."""

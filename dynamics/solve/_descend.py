@@ -114,11 +114,15 @@ def _check(flow: Flow, optimizer: Any, key: Any, batch: Any) -> None:
 def _begin(flow: Flow, optimizer: optax.GradientTransformation, initial: Any, reset_state: bool | None) -> DescentState:
     if not isinstance(initial, DescentState):
         if reset_state is not None:
-            raise ValueError("reset_state says what happens to an earlier descent's optimizer; pass its final as initial.")
+            raise ValueError(
+                "reset_state says what happens to an earlier descent's optimizer; pass its final as initial."
+            )
         weights = flow.trainable(flow.start(initial))
         return DescentState(weights, optimizer.init(weights), jnp.array(0))
     if reset_state is None:
-        raise ValueError("initial carries an optimizer's state; pass reset_state=True to drop it or False to go on with it.")
+        raise ValueError(
+            "initial carries an optimizer's state; pass reset_state=True to drop it or False to go on with it."
+        )
     blank = flow.trainable(flow.start(None))
     if jnp.shape(initial.weights) != blank.shape:
         raise ValueError(f"initial has weights of shape {jnp.shape(initial.weights)}, the flow of {blank.shape}.")
@@ -162,7 +166,7 @@ def _go(
         keep = lambda new, stay: jnp.where(good, new, stay)
         kept = jax.tree.map(keep, (weights, optimizer_state), (old.weights, old.optimizer_state))
         failed = jnp.where(run.alive & ~finite, old.step, run.failed_step)
-        return _Run(DescentState(*kept, old.step + 1), good, failed)
+        return _Run(DescentState(kept[0], kept[1], old.step + 1), good, failed)
 
     def save(run: _Run, _: None) -> tuple[_Run, dict[str, Array]]:
         run = jax.lax.fori_loop(0, every, step, run)

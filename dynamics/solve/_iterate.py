@@ -89,6 +89,8 @@ def as_state(process: RoundMap, initial: Float[ArrayLike, " K"] | State | None) 
             return initial
         return State(initial.logits, process.start_memory(initial.logits), initial.round)  # of another kind of process
     log_policy = process.log_start() if initial is None else check_log_distribution(initial, "initial", size)
+    if initial is not None and concrete(log_policy):
+        process.check_start(log_policy)
     return _engine.jit_start(process, log_policy)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from .._numerics import centre
 from ..diagnostics import Verdict
 from ..rounds import RoundMap
 from ..solve import State, _engine
@@ -94,7 +93,8 @@ def _start(process: RoundMap, initial: Any, points: list[FixedPoint]) -> tuple[S
     for point in points:
         if point.log_policy is not None and np.abs(point.log_policy - here).max() < 1e-9 and point.spectral_radius > 1:
             off = NUDGE * np.cos(1.0 + np.arange(process.num_responses))  # no symmetry of a round map to stay on
-            return _engine.jit_start(process, centre(state.logits + off)), True
+            basis = process.basis()
+            return _engine.jit_start(process, state.logits + basis @ (basis.T @ off)), True
     return state, False
 
 

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float
 
 from .._parameters import replace
 from ..rounds import RoundMap
-from ._local import gauge_basis, step
+from ._local import step
 
 CORRECTIONS = 12
 
@@ -52,7 +52,7 @@ class Point:
 @eqx.filter_jit
 def _system(process: RoundMap, path: str, log: bool, x: Float[Array, " K"]) -> tuple[Array, Array, Array]:
     """F(z) - z in reduced coordinates, its derivative by (reduced logits, parameter), and the Jacobian of the round."""
-    basis = jnp.asarray(gauge_basis(process.num_responses))
+    basis = process.basis()
 
     def advance(x: Array) -> Array:
         value = jnp.exp(x[-1]) if log else x[-1]
@@ -107,7 +107,7 @@ class Branch:
 
     def at(self, z: np.ndarray, value: float) -> Point | None:
         """The fixed point near logits ``z`` at a value of the parameter, its tangent pointing to larger values."""
-        x = np.append(gauge_basis(len(z)).T @ z, self.scale.inward(value))
+        x = np.append(np.asarray(self.process.basis()).T @ z, self.scale.inward(value))
         return self.correct(x, np.eye(len(x))[-1])
 
     def walk(self, start: Point, direction: int, low: float, high: float, limit: int = 4000) -> Iterator[Point]:

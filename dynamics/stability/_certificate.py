@@ -39,7 +39,7 @@ def contraction_rates(process: RoundMap) -> list[ContractionRate]:
 
     Statement 7.2 bounds KL(pi*‖pi_t), which is quadratic in the distance, so its rate counts by its square root.
     """
-    if not isinstance(process, SelfSampling) or not isinstance(process.objective, IPO):
+    if not (isinstance(process, SelfSampling) and process.is_tabular and isinstance(process.objective, IPO)):
         return []
     inputs = {
         "P": np.asarray(process.preference),
@@ -65,7 +65,7 @@ def contraction_rates(process: RoundMap) -> list[ContractionRate]:
 
 def matches_link(process: RoundMap) -> bool:
     """Whether P lies in the family in which the objective's rounds are linear: statement 7.6."""
-    if not isinstance(process, SelfSampling):
+    if not (isinstance(process, SelfSampling) and process.is_tabular):
         return False
     P = np.asarray(process.preference)
     if isinstance(process.objective, IPO):
@@ -88,7 +88,7 @@ def certify(process: RoundMap, fixed_points: Sequence[FixedPoint], rates: Sequen
     radii = [point.spectral_radius for point in fixed_points]
     if not radii or min(radii) <= 1 + boundary():
         return NO_CERTIFICATE, "no contraction theorem applies, and not every fixed point found is unstable"
-    if isinstance(process, SelfSampling) and isinstance(process.objective, IPO) and float(process.alpha) < 1:
+    if _unique_ipo(process):
         return PROVEN_UNSTABLE, "[derived] statement 7.1: the only fixed point is unstable"
     if len(radii) == 1 and _unique_dpo(process):
         return (
@@ -98,9 +98,16 @@ def certify(process: RoundMap, fixed_points: Sequence[FixedPoint], rates: Sequen
     return UNSTABLE_FOUND, "every fixed point found is unstable; that there are no others is not proven"
 
 
+def _unique_ipo(process: RoundMap) -> bool:
+    if not isinstance(process, SelfSampling):
+        return False
+    return process.is_tabular and isinstance(process.objective, IPO) and float(process.alpha) < 1
+
+
 def _unique_dpo(process: RoundMap) -> bool:
     return (
         isinstance(process, SelfSampling)
+        and process.is_tabular
         and isinstance(process.objective, DPO)
         and float(process.alpha) < 1
         and float(process.lam) == 1

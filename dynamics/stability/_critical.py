@@ -16,7 +16,7 @@ from ..objectives import DPO, IPO
 from ..rounds import RoundMap, SelfSampling
 from ._branch import Branch, Point
 from ._fixed_points import interior, polish, settled
-from ._local import check_deterministic, gauge_basis
+from ._local import check_deterministic
 from ._normal_form import first_lyapunov_coefficient
 
 UNIT_SHARE = (0.0, 1.0 - 1e-6)  # alpha = 1 has no branch of interior fixed points in general
@@ -154,7 +154,7 @@ def _through_sampling(process: RoundMap) -> np.ndarray | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a walk that ends early is no answer here, and nobody asked for its crossings
         *_, last = [point, *branch.walk(point, 1, 0.0, target)]
-    return gauge_basis(process.num_responses) @ last.x[:-1] if last.s == target else None
+    return np.asarray(process.basis()) @ last.x[:-1] if last.s == target else None
 
 
 def _start(branch: Branch, low: float, high: float) -> Point:
@@ -187,7 +187,7 @@ def _crossing(branch: Branch, a: Point, b: Point, normal_form: bool) -> Crossing
     kind = _kind(lead, turned)
     # At a fold one attracting point is born or dies: along the walk the parameter turns back there from its extreme.
     loses = a.tangent[-1] > 0 if kind == "fold" else (b.radius > a.radius) == (b.s > a.s)
-    z = gauge_basis(process.num_responses) @ point.x[:-1]
+    z = np.asarray(process.basis()) @ point.x[:-1]
     there = replace(process, {path: jnp.asarray(value)})
     criticality, source = criticality_of(there, z) if normal_form and kind == "Neimark–Sacker" else (None, None)
     return Crossing(
@@ -224,7 +224,9 @@ def criticality_of(process: RoundMap, z: np.ndarray) -> tuple[str | None, str | 
 
 
 def _closed_form(process: RoundMap) -> str | None:
-    if not isinstance(process, SelfSampling) or process.num_responses != 3 or not 0 < float(process.alpha) < 1:
+    if not isinstance(process, SelfSampling) or process.num_responses != 3 or not process.is_tabular:
+        return None
+    if not 0 < float(process.alpha) < 1:
         return None
     uniform = all(np.ptp(np.asarray(p)) < 1e-12 for p in (process.log_reference, process.log_offline))
     A = np.asarray(process.preference) - 0.5

@@ -22,7 +22,7 @@ def find_fixed_points(process: RoundMap, starts: int = 64) -> list[FixedPoint]:
     if followed is not None:
         found = [followed]
     points = sorted((_fixed_point(process, z) for z in found), key=lambda p: p.spectral_radius)
-    if isinstance(process, SelfSampling) and float(process.alpha) == 1:
+    if isinstance(process, SelfSampling) and process.is_tabular and float(process.alpha) == 1:
         points += [_vertex(process, w) for w in range(process.num_responses)]
     return points
 

@@ -13,7 +13,7 @@ from scipy.stats import qmc
 
 from .._numerics import centre, log_softmax
 from ..rounds import RoundMap, SelfSampling
-from ._local import gauge_basis, step
+from ._local import step
 
 NEWTON_STEPS = 80
 SHORTENINGS = 0.5 ** np.arange(12)
@@ -84,7 +84,7 @@ def settled(process: SelfSampling, logits: Float[Array, "starts K"]) -> Float[Ar
     """log ref + f(mu)/(beta (1-alpha)) at each policy's mu: the fixed point, if that mu is its own (at lam = 0 it is)."""
 
     def one(z: Float[Array, " K"]) -> Float[Array, " K"]:
-        f, _ = process.objective.solve(process.preference, process.log_sampler(log_softmax(z)))
+        f, _ = process.reward(process.log_sampler(log_softmax(z)))
         return centre(process.log_reference + f / (process.objective.beta * (1 - process.alpha)))
 
     return jax.vmap(one)(logits)
@@ -94,7 +94,7 @@ def settled(process: SelfSampling, logits: Float[Array, "starts K"]) -> Float[Ar
 def _newton(
     process: RoundMap, logits: Float[Array, "starts K"]
 ) -> tuple[Float[Array, "starts K"], Bool[Array, " starts"]]:
-    basis = jnp.asarray(gauge_basis(process.num_responses))
+    basis = process.basis()
     move = lambda y: basis.T @ (step(process, basis @ y) - basis @ y)
 
     def improve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:

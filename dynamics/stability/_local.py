@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike, Complex, Float
 
 from .._numerics import as_array, centre, check_log_distribution, concrete
+from ..policies import LogLinear
 from ..rounds import RoundMap
 from ..solve._iterate import check_process
 
@@ -30,15 +28,6 @@ def check_deterministic(process: RoundMap) -> None:
         )
 
 
-@functools.lru_cache(maxsize=64)
-def gauge_basis(size: int) -> np.ndarray:
-    """B, ``(K, K-1)``: orthonormal columns that span the centred logits."""
-    # Helmert's contrasts: column k compares response k+1 with the mean of those before it.
-    basis = np.triu(np.ones((size, size - 1)), 0)
-    basis[np.arange(1, size), np.arange(size - 1)] = -np.arange(1, size)
-    return basis / np.sqrt(np.arange(1, size) * np.arange(2, size + 1))
-
-
 def step(process: RoundMap, z: Float[Array, " K"]) -> Float[Array, " K"]:
     """One round in centred logits, without memory."""
     return centre(process.advance(z, None, None)[0])
@@ -50,29 +39,39 @@ def _jacobian(process: RoundMap, z: Float[Array, " K"]) -> Float[Array, "K K"]:
     return centre(raw)
 
 
-def jacobian(process: RoundMap, log_policy: Float[ArrayLike, " K"]) -> Float[Array, "K K"]:
-    """J = C (∂F/∂z) C, the derivative of one round in centred logits.
+def jacobian(process: RoundMap, log_policy: Float[ArrayLike, " K"]) -> Float[Array, "n n"]:
+    """J = T (∂F/∂z) C phi, T = (C phi)⁺, the derivative of one round in theta; of tabular policies C (∂F/∂z) C.
 
     For ``SelfSampling`` it equals C(alpha I + (lam/beta) M Sigma)C with M = P for IPO and, for DPO, M = ∂f/∂mu at mu,
-    Sigma = diag(pi) - pi piᵀ. Row and column sums are 0.
+    Sigma = diag(pi) - pi piᵀ; row and column sums are 0.
 
     Args:
         process: F, a deterministic ``RoundMap``.
         log_policy: log pi, ``(K,)``, finite, in nats: where to differentiate.
 
     Returns:
-        J, ``(K, K)``, dimensionless.
+        J, ``(K, K)``, or ``(d, d)`` for a log-linear policy; dimensionless.
 
     Source: [derived], theory of iterated alignment at any P.
     """
     check_deterministic(process)
-    return _jacobian(process, _logits(process, log_policy))
+    raw = _jacobian(process, _logits(process, log_policy))
+    policy = getattr(process, "policy", None)
+    if not isinstance(policy, LogLinear):
+        return raw
+    features = centre(policy.phi.T).T
+    return jnp.linalg.pinv(features) @ raw @ features
 
 
-def eigenvalues(process: RoundMap, log_policy: Float[ArrayLike, " K"]) -> Complex[Array, " K-1"]:
-    """The K-1 eigenvalues of ``jacobian`` within the centred logits, largest modulus first."""
-    basis = gauge_basis(process.num_responses)
-    values = jnp.linalg.eigvals(basis.T @ jacobian(process, log_policy) @ basis)
+def eigenvalues(process: RoundMap, log_policy: Float[ArrayLike, " K"]) -> Complex[Array, " rank"]:
+    """The eigenvalues of ``jacobian`` within the logits that policies may have, largest modulus first.
+
+    K-1 of them, or as many as the rank of a log-linear policy's features: directions of theta that change no policy, like a
+    constant added to all logits, have none.
+    """
+    check_deterministic(process)
+    basis = process.basis()
+    values = jnp.linalg.eigvals(basis.T @ _jacobian(process, _logits(process, log_policy)) @ basis)
     return values[jnp.argsort(-jnp.abs(values))]
 
 

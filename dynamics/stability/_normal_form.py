@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Complex, Float
 
 from ..rounds import RoundMap
-from ._local import gauge_basis, step
+from ._local import step
 
 
 @eqx.filter_jit
@@ -29,7 +29,7 @@ def _third(process: RoundMap, y: Array, u: Array, v: Array, w: Array) -> Array:
 
 
 def _reduced(process: RoundMap) -> Callable[[Array], Array]:
-    basis = jnp.asarray(gauge_basis(process.num_responses))
+    basis = process.basis()
     return lambda y: basis.T @ step(process, basis @ y)
 
 
@@ -51,7 +51,7 @@ def first_lyapunov_coefficient(process: RoundMap, z: Float[np.ndarray, " K"]) ->
     orbit appears past it); positive: subcritical (jump and hysteresis). None at a strong resonance (θ a multiple of pi/2
     or 2pi/3), where the sign does not decide.
     """
-    basis = gauge_basis(process.num_responses)
+    basis = np.asarray(process.basis())
     y = jnp.asarray(basis.T @ z)
     A = np.asarray(jax.jacfwd(_reduced(process))(y))
     values, right = np.linalg.eig(A)

@@ -78,12 +78,14 @@ def judge_orbit(
 
 @eqx.filter_jit
 def _start_all(process: RoundMap, policies: Float[Array, "starts K"]) -> State:
-    return jax.vmap(lambda log_policy: _engine.start(process, log_policy))(policies)
+    basis = process.basis()  # spread policies off a log-linear class start from the nearest in it
+    return jax.vmap(lambda log_policy: _engine.start(process, basis @ (basis.T @ log_policy)))(policies)
 
 
 @eqx.filter_jit
 def _growth(process: RoundMap, state: State, rounds: int) -> Array:
-    direction = centre(jnp.cos(1.0 + jnp.arange(state.logits.shape[0])))
+    basis = process.basis()
+    direction = basis @ (basis.T @ jnp.cos(1.0 + jnp.arange(state.logits.shape[0])))
 
     def one(carry: tuple[State, Array], _: None) -> tuple[tuple[State, Array], Array]:
         state, v = carry

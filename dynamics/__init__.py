@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _ROOMS = (
+    "data",
     "diagnostics",
     "flows",
     "ledger",
+    "margins",
     "objectives",
     "plot",
     "policies",
@@ -54,11 +56,14 @@ __all__ = [
     "SquaredMargin",
     "Tabular",
     "__version__",
+    "data",
     "descend",
     "diagnostics",
     "flows",
     "gradient_flow",
     "iterate",
+    "ledger",
+    "margins",
     "objectives",
     "plot",
     "policies",
@@ -71,7 +76,21 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
-    from . import diagnostics, flows, objectives, plot, policies, preferences, samplers, stability, testing, theorems
+    from . import (
+        data,
+        diagnostics,
+        flows,
+        ledger,
+        margins,
+        objectives,
+        plot,
+        policies,
+        preferences,
+        samplers,
+        stability,
+        testing,
+        theorems,
+    )
     from .flows import MarginFlow, PreferenceFlow
     from .objectives import DPO, IPO, SLiC, SquaredMargin
     from .policies import LogLinear, Tabular

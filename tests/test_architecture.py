@@ -18,6 +18,8 @@ MAY_IMPORT = {
     "_parameters": {"_numerics"},
     "policies": {"_numerics"},
     "samplers": {"_numerics"},
+    "data": {"_numerics"},
+    "margins": {"_numerics"},
     "rounds": {"_numerics", "_parameters", "preferences", "policies", "objectives"},
     "flows": {"_numerics", "preferences", "policies", "samplers", "objectives", "diagnostics"},
     "solve": {

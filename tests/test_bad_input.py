@@ -22,6 +22,17 @@ class Random(dyn.RoundMap):
     def __call__(self, logits, key=None):
         return logits
 thirds = np.log(np.full(3, 1 / 3))
+import diffrax, optax
+g, w, l = np.random.default_rng(0).normal(size=(4, 3)), np.array([0, 1, 0, 2]), np.array([1, 0, 2, 0])
+flow = dyn.MarginFlow(g, w, l, dyn.DPO(1.0))
+pol = dyn.PreferenceFlow(dyn.Tabular(3), P, dyn.DPO(1.0), dyn.samplers.OnPolicy())
+def margin(features=g, chosen=w, rejected=l, objective=dyn.DPO(1.0), **options):
+    return dyn.MarginFlow(features, chosen, rejected, objective, **options)
+def policy_flow(policy=dyn.Tabular(3), preference=P, objective=dyn.DPO(1.0), sampler=dyn.samplers.OnPolicy(), **options):
+    return dyn.PreferenceFlow(policy, preference, objective, sampler, **options)
+trained = dyn.descend(flow, optax.sgd(0.1), steps=2).final
+blind = dyn.gradient_flow(flow, 1.0, saveat=diffrax.SaveAt(t1=True, fn=lambda t, y, args: t))
+responses = dyn.margins.Responses(np.ones((2, 1, 3)), np.ones((2, 1, 3)), np.zeros((2, 1), int), np.ones((2, 1), int))
 out = {}
 for code in json.load(sys.stdin):
     try:
@@ -86,6 +97,54 @@ CASES = {
     "dyn.stability.critical(loop, 'beta', bounds=3)": "bounds = 3",
     "dyn.theorems.contraction.draw(jax.random.key(0), -1)": "n = -1",
     "dyn.nonsense": "no attribute 'nonsense'",
+    "margin(chosen=l)": r"chosen\[0\] and rejected\[0\] are both token 1",
+    "margin(chosen=w + 0.0)": "chosen has dtype float64",
+    "margin(rejected=l - 1)": r"rejected\[1\] = -1 is no token id",
+    "margin(vocabulary=2)": r"chosen\[3\] = 2 is no token id; pass ids in 0 … 1",
+    "margin(chosen=w[:3])": r"chosen has shape \(3,\)",
+    "margin(features=g[0])": r"features have shape \(3,\)",
+    "margin(features=np.where(g == g[2, 1], np.nan, g))": r"features\[2\] has an entry that is not finite",
+    "margin(features='x')": "could not convert|features",
+    "margin(objective='dpo')": "objective is 'dpo'",
+    "margin(weights=[1, 1, -1, 1])": "weights hold a negative",
+    "margin(weights=[1, 1])": "weights have shape",
+    "margin(form='both')": "form = 'both'",
+    "margin(np.zeros((40000, 1)), np.zeros(40000, int), np.ones(40000, int), form='dual')": "GiB.*form='primal'",
+    "dyn.gradient_flow(flow, 0.0)": "t1 = 0 is not after t0 = 0",
+    "dyn.gradient_flow(flow, 1.0, t0=2.0)": "t1 = 1 is not after t0 = 2",
+    "dyn.gradient_flow(flow, np.nan)": "t1 = nan",
+    "dyn.gradient_flow(flow, 1.0, rtol=0)": "rtol = 0; pass a tolerance above 0",
+    "dyn.gradient_flow(flow, 1.0, atol=-1)": "atol = -1",
+    "dyn.gradient_flow(flow, 1.0, saveat=[0.0, 1.0])": "saveat is a list",
+    "dyn.gradient_flow(flow, 1.0, saveat=diffrax.SaveAt(ts=[0.0, 2.0]))": "times outside",
+    "dyn.gradient_flow(flow, 1.0, saveat=diffrax.SaveAt())": "saves nothing",
+    "dyn.gradient_flow(loop, 1.0)": "flow is a SelfSampling",
+    "dyn.gradient_flow(flow, 1.0, initial=np.zeros(3))": r"initial has shape \(3,\)",
+    "dyn.gradient_flow(policy_flow(objective=dyn.SLiC(1.0)), 1.0)": "use dyn.descend",
+    "flow.predict(blind, g, w, l)": "SaveAt without fn=",
+    "flow.predict(dyn.gradient_flow(flow, 1.0), g[:, :2], w, l)": "features have 2 columns, those trained on 3",
+    "flow.predict(dyn.gradient_flow(flow, 1.0), g, w, w)": "are both token 0",
+    "flow.response_rewards(dyn.gradient_flow(flow, 1.0), np.zeros((2, 3)))": "V > 2, the largest id",
+    "flow.response_rewards(dyn.gradient_flow(flow, 1.0), np.zeros((9, 3)), g)": "pass all three or none",
+    "dyn.descend(flow, 'sgd', 3)": "optimizer is 'sgd'",
+    "dyn.descend(flow, optax.sgd(0.1), 3, batch=2)": "pass key=",
+    "dyn.descend(flow, optax.sgd(0.1), 3, initial=trained)": "reset_state=True to drop it or False",
+    "dyn.descend(flow, optax.adam(0.1), 3, initial=trained, reset_state=False)": "another optimizer",
+    "dyn.descend(flow, optax.sgd(0.1), 3, reset_state=True)": "reset_state says",
+    "dyn.descend(flow, optax.sgd(0.1), -3)": "steps = -3",
+    "policy_flow(dyn.LogLinear(np.eye(4)))": "let them match",
+    "policy_flow(policy=P)": "policy is a ArrayImpl|policy is a ndarray",
+    "policy_flow(sampler=thirds)": "sampler is a ndarray",
+    "policy_flow(sampler=dyn.samplers.Fixed(np.log([0.5, 0.5])))": r"log_mu has shape \(2,\), the policy \(3,\)",
+    "policy_flow(log_reference=[0.2, 0.3, 0.5])": "log_reference has total probability",
+    "dyn.samplers.Mixture(1.5, thirds)": "lam = 1.5 is outside",
+    "dyn.LogLinear([1.0, 2.0])": r"phi has shape \(2,\)",
+    "dyn.Tabular(2.5)": "K = 2.5",
+    "dyn.SelfSampling(P, dyn.SLiC(1.0), 0.5, 1.0)": "objective is SLiC",
+    "dyn.SelfSampling(P, dyn.IPO(1.0), 0.5, 1.0, policy='tabular')": "policy is 'tabular'",
+    "dyn.margins.multi_token_rate(np.ones((4, 3)), np.ones((4, 3)), responses, np.ones(2), 0, 1.0)": "shapes do not fit",
+    "dyn.diagnostics.distinguishability(np.ones((3, 2)), [1, -1])": "features have shape",
+    "dyn.diagnostics.displacement([0.0], [0.0])": "pass two arrays",
 }
 
 

@@ -37,6 +37,15 @@ from __future__ import annotations
 import difflib
 
 from ._convergence import ConvergenceRate, convergence_rate
+from ._features import (
+    Displacement,
+    class_mean_cosine,
+    concentration,
+    displacement,
+    distinguishability,
+    priority_matrix,
+    trace,
+)
 from ._measure import Measure, Series, Snapshot, Variable, replay, statistics_of
 from ._period import Amplitude, OrbitPeriod, Period, RotationNumber, amplitude, period, rotation_number
 from ._recurrence import KINDS
@@ -74,6 +83,7 @@ __all__ = [
     "CollapseRound",
     "ConvergenceRate",
     "CycleStrength",
+    "Displacement",
     "EffectiveResponses",
     "Entropy",
     "FinalEntropy",
@@ -89,22 +99,28 @@ __all__ = [
     "Variable",
     "Verdict",
     "amplitude",
+    "class_mean_cosine",
     "collapse_rate",
     "collapse_round",
+    "concentration",
     "convergence_rate",
     "cycle_strength",
+    "displacement",
+    "distinguishability",
     "effective_responses",
     "entropy",
     "final_entropy",
     "kl_to_reference",
     "pair_indices",
     "period",
+    "priority_matrix",
     "replay",
     "resolve",
     "reward_margin",
     "rotation_number",
     "statistics_of",
     "top_response",
+    "trace",
     "verdict",
 ]
 

@@ -67,7 +67,7 @@ class PreferenceFlow(Flow):
             (sampler, "sampler", Sampler, "dyn.samplers.Fixed(log_mu), OnPolicy() or Mixture(lam, log_offline)"),
         ):
             if not isinstance(value, kind):
-                raise ValueError(f"{name} is {value!r}; pass {remedy}.")
+                raise ValueError(f"{name} is a {type(value).__name__}; pass {remedy}.")
         self.policy, self.objective, self.sampler = policy, objective, sampler
         self.preference = _preferences(preference)
         own = jax.eval_shape(policy.logits, policy.start()).shape

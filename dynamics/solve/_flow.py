@@ -58,9 +58,9 @@ def gradient_flow(
         RuntimeError: the solver used up its steps, or left the finite numbers.
     """
     t0, t1 = _check(flow, t0, t1, rtol, atol)
-    standard = saveat is None or _is_plain(saveat)
     saveat = diffrax.SaveAt(ts=jnp.linspace(t0, t1, ROWS)) if saveat is None else saveat
     _check_saveat(saveat, t0, t1)
+    standard = _is_plain(saveat)
     state = flow.start(initial)
     # As arrays: plain numbers would be compiled into the loop, and every new t1 would compile it anew.
     interval, tolerances = jnp.array([t0, t1]), jnp.array([rtol, atol])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import functools
 import json
 import os
 import subprocess
@@ -303,8 +305,8 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("args", "sentence"),
         [
-            ((), "Expected one of {classify, stability}"),
-            (("clasify",), "Unrecognized options: clasify; available subcommands: classify, stability"),
+            ((), "Expected one of {classify, stability, verify}"),
+            (("clasify",), "Unrecognized options: clasify; available subcommands: classify, stability, verify"),
             (("classify",), "Missing from dynamics classify: PATH"),
             (("stability", "x.npz", "--alpha", "1"), "Missing from dynamics stability: --lam L --beta B"),
         ],
@@ -317,6 +319,60 @@ class TestBadInput:
         plain = "╭─ Title ─╮\n│ Error here. │\n│ ─────────── │\n│ For full helptext, see it │\n╰───╯\n"
         coloured = plain.replace("│", "\x1b[31m\x1b[1m│\x1b[0m").replace("Error", "\x1b[1mError\x1b[0m")
         assert cli._sentence(coloured) == cli._sentence(plain) == "Error here; see dynamics --help."
+
+
+class TestVerify:
+    CHEAP = ("verify", "--instances", "5", "--only", "divergence_on_policy")
+
+    def test_json_is_what_the_library_finds(self, capsys):
+        cli.main([*self.CHEAP, "--json"])
+        out = capsys.readouterr().out
+        (row,) = strict_json(out)["rows"]
+        (expected,) = strict_json(dyn.ledger.verify(5, 0, "divergence_on_policy").to_json())["rows"]
+        del row["seconds"], expected["seconds"]
+        assert row == expected
+
+    def test_table_and_markdown_say_the_rule_the_row_and_the_mutant(self, capsys):
+        for option in ((), ("--markdown",)):
+            cli.main([*self.CHEAP, *option])
+            out = capsys.readouterr().out
+            assert out.startswith("5 instances a theorem, seed 0. Green: no violation")
+            assert "at least 5 instances" in out
+            (cells,) = [line.split() for line in out.splitlines() if "derived" in line]
+            assert "divergence_on_policy" in cells
+            assert "green" in cells
+            assert "upper side 1% stronger, caught by directed instance 0" in out
+
+    def test_a_wrong_theorem_ends_in_one(self, capsys, monkeypatch):
+        theorem = dyn.theorems.all()["divergence_on_policy"]
+
+        @functools.wraps(theorem.claim)
+        def claim(**inputs):
+            true = theorem.claim(**inputs)
+            return dataclasses.replace(true, upper=0.5 * true.upper)
+
+        registry = dyn.theorems._bound._REGISTRY
+        monkeypatch.setitem(registry, theorem.name, dataclasses.replace(theorem, claim=claim))
+        with pytest.raises(SystemExit) as stop:
+            cli.main(list(self.CHEAP))
+        out, err = capsys.readouterr()
+        assert stop.value.code == 1
+        assert "violations, 0 allowed" in out
+        assert err == "dynamics: 1 of 1 theorems are red: divergence_on_policy.\n"
+
+    def test_an_uncaught_mutant_ends_in_one(self, capsys, monkeypatch):
+        trial = dyn.ledger.TRIALS["divergence_on_policy"]
+        mutant = dyn.ledger.Tighter(("upper",), share=0.0)
+        monkeypatch.setitem(dyn.ledger.TRIALS, "divergence_on_policy", dataclasses.replace(trial, mutant=mutant))
+        with pytest.raises(SystemExit) as stop:
+            cli.main([*self.CHEAP, "--json"])
+        assert stop.value.code == 1
+        assert strict_json(capsys.readouterr().out)["ok"] is False
+
+    def test_bad_requests_are_named(self, capsys):
+        assert "did you mean 'spectrum'" in said(capsys, "verify", "--only", "spectrm")
+        assert "exclude each other" in said(capsys, "verify", "--json", "--markdown")
+        assert "instances = 0" in said(capsys, "verify", "--instances", "0")
 
 
 def _folder(tmp_path):

@@ -1,0 +1,23 @@
+"""The ledger: every theorem against the simulators, with mutants of it that the same test has to catch.
+
+``verify()`` gives the rows; ``examine(theorem, trial)`` tests a statement of one's own.
+"""
+
+from ._examine import Row, examine
+from ._mutants import Mutation
+from ._report import Ledger
+from ._trial import Misread, Searched, Tighter, Trial
+from ._verify import TRIALS, verify
+
+__all__ = [
+    "TRIALS",
+    "Ledger",
+    "Misread",
+    "Mutation",
+    "Row",
+    "Searched",
+    "Tighter",
+    "Trial",
+    "examine",
+    "verify",
+]

@@ -1,0 +1,164 @@
+"""One theorem put to the test: a row of the ledger."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+import zlib
+from typing import Any, Literal
+
+import jax
+import numpy as np
+from scipy.stats import binom
+
+from ..theorems import Bound, Theorem
+from ._lanes import Instance
+from ._mutants import Judged, Mutation, judged, mutations
+from ._trial import Trial
+
+ENOUGH = 100  # instances at which the theorem says something
+MORE = 5  # times as many are drawn, at most, to reach that
+CHANCE = 1e-6  # that a true statement about probabilities is taken for a violated one
+Status = Literal["green", "red", "vacuous"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What the ledger says of one theorem.
+
+    Attributes:
+        name, source, kind, strength, statement, quantity: as the theorem has them.
+        status: "green"; "red", for the reasons in ``reasons``; or "vacuous", where hardly any instance that can be
+            afforded says anything and the theorem declares so.
+        instances: how many were measured inside the assumptions.
+        meaningful: at how many of them the bound says something.
+        violations: at how many the quantity is outside the bound by more than ``tolerance`` (in words) allows.
+        smallest_slack, median_slack: over the meaningful ones, in the quantity's unit; negative only within rounding
+            unless violated.
+        worst: the instance with the smallest slack, or the worst violation: inputs, value, lower, upper and slack.
+        mutants: what was tried, and what caught it.
+        outside, outside_hold: instances that break an assumption and can be measured, and at how many of them the
+            formula holds all the same; ``outside_reason`` says why there are none.
+        seconds: how long it took.
+    """
+
+    name: str
+    source: str
+    kind: str
+    strength: str
+    statement: str
+    quantity: str
+    status: Status
+    reasons: tuple[str, ...]
+    instances: int = 0
+    meaningful: int = 0
+    violations: int = 0
+    smallest_slack: float | None = None
+    median_slack: float | None = None
+    tolerance: str = ""
+    worst: dict[str, Any] | None = None
+    mutants: tuple[Mutation, ...] = ()
+    outside: int = 0
+    outside_hold: int = 0
+    outside_reason: str | None = None
+    seconds: float = 0.0
+
+
+def needed(instances: int) -> int:
+    """How many meaningful instances a green row has: 100, or as many as were asked for."""
+    return min(ENOUGH, instances)
+
+
+def examine(theorem: Theorem, trial: Trial | None, *, instances: int = 100, seed: int = 0) -> Row:
+    """A theorem's row: bounds against what the library's simulators measure, mutants, and instances outside.
+
+    Args:
+        theorem: one of ``dyn.theorems.all()``, or one's own.
+        trial: how its quantity is measured and what its mutant is; None gives a red row.
+        instances: how many are drawn inside the assumptions, ≥ 1; more where too few of them say anything.
+        seed: of the draws.
+    """
+    about = {name: getattr(theorem, name) for name in ("name", "source", "kind", "strength", "statement", "quantity")}
+    if trial is None:
+        return Row(**about, status="red", reasons=("no trial: nobody measures it",))
+    began = time.monotonic()
+    try:
+        row = _measured(theorem, trial, instances, seed, about)
+    except (ValueError, RuntimeError, ArithmeticError, np.linalg.LinAlgError) as error:
+        row = Row(**about, status="red", reasons=(f"could not be measured: {error}",))
+    return dataclasses.replace(row, seconds=time.monotonic() - began)
+
+
+def _measured(theorem: Theorem, trial: Trial, instances: int, seed: int, about: dict[str, Any]) -> Row:
+    key = jax.random.fold_in(jax.random.key(seed), zlib.crc32(theorem.name.encode()) % 2**31)
+    directed = trial.directed()
+    found = judged(theorem, trial, directed, [f"directed instance {n}" for n in range(len(directed))])
+    drawn: list[Instance] = []
+    for batch in range(MORE):
+        new = theorem.draw(jax.random.fold_in(key, batch), instances)
+        origins = [f"drawn instance {len(drawn) + n}" for n in range(instances)]
+        found += judged(theorem, trial, new, origins)
+        drawn += new
+        if sum(not j.silent for j in found) >= needed(instances):
+            break
+    mutants = mutations(theorem, trial, found, seed)
+    broken = [j for j in found if not (j.bound.applicable and j.within(j.bound))]
+    speaking = [j for j in found if not j.silent]
+    slacks = [j.slack for j in speaking]
+    reasons = _reasons(found, broken, mutants)
+    few = len(speaking) < needed(instances)
+    declared = theorem.strength == "vacuous where affordable"
+    if few and not declared:
+        reasons.append(f"only {len(speaking)} instances say anything, {needed(instances)} are needed")
+    return Row(
+        **about,
+        status="red" if reasons else "vacuous" if few else "green",
+        reasons=tuple(reasons),
+        instances=len(found),
+        meaningful=len(speaking),
+        violations=len(broken),
+        smallest_slack=min(slacks, default=None),
+        median_slack=float(np.median(slacks)) if slacks else None,
+        tolerance=trial.reason,
+        worst=_described(min(broken or speaking or found, key=lambda j: j.slack)),
+        mutants=tuple(mutants),
+        **_outside(theorem, trial, drawn[:instances], seed),
+    )
+
+
+def _reasons(found: list[Judged], broken: list[Judged], mutants: list[Mutation]) -> list[str]:
+    chances = [j.bound.failure_probability or 0.0 for j in found]
+    allowed = int(binom.ppf(1 - CHANCE, len(found), max(chances))) if max(chances) else 0
+    reasons = [f"{len(broken)} violations, {allowed} allowed"] if len(broken) > allowed else []
+    return reasons + [f"mutant not caught: {m.what} ({m.by})" for m in mutants if not m.caught]
+
+
+def _described(worst: Judged) -> dict[str, Any]:
+    bound = worst.bound
+    sides = {"value": worst.value, "lower": bound.lower, "upper": bound.upper, "slack": worst.slack}
+    return {"origin": worst.origin, "inputs": worst.instance, **sides}
+
+
+def _outside(theorem: Theorem, trial: Trial, drawn: list[Instance], seed: int) -> dict[str, Any]:
+    if isinstance(trial.outside, str):
+        return {"outside_reason": trial.outside}
+    rng = np.random.default_rng(seed)
+    near = [y for y in (trial.outside(rng, x) for x in drawn) if y is not None]
+    broken = [y for y in near if not theorem(**y).applicable]
+    if not broken:
+        return {"outside_reason": "no instance drawn here has one outside next to it"}
+    held = []
+    for y, value in zip(broken, trial.measure(broken), strict=True):
+        bound = _unconditional(theorem, y)
+        rtol, atol = trial.tolerance(y, bound)
+        if not trial.silent(y, bound) and not np.isnan(value).any():
+            held.append(bound.contains(value, rtol=rtol, atol=atol))
+    return {"outside": len(held), "outside_hold": sum(held)}
+
+
+def _unconditional(theorem: Theorem, instance: Instance) -> Bound:
+    """The bound that the theorem would state if it did not ask for its assumptions."""
+    claim = theorem.claim(**instance)
+    lower, upper = np.broadcast_arrays(np.asarray(claim.lower, float), np.asarray(claim.upper, float))
+    vacuous = bool(np.all((lower == -np.inf) & (upper == np.inf)))
+    return Bound(lower, upper, True, vacuous, claim.failure_probability, {})

@@ -1,0 +1,106 @@
+"""Pairs of policies at which a round of IPO moves them apart as far as it can: what contraction theorems bound."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+
+from ._lanes import Instance, divergences, grouped, jacobians, rewards, run, stacked
+from ._trial import log_softmax, uniform
+
+Size = Callable[[np.ndarray], np.ndarray]
+EDGE = -45.0  # logit of the responses off an edge: e^-45 of their mass is left
+NEAR = 1e-3  # half the distance of two policies next to each other
+DRAWN = (0.1, 1.0, 10.0)  # scales of random pairs
+STARTS = (0.3, 3.0, 30.0, 1e4)
+
+
+def two_norm(d: np.ndarray) -> np.ndarray:
+    """‖d‖₂ of each row."""
+    return np.linalg.norm(d, axis=-1)
+
+
+def span(d: np.ndarray) -> np.ndarray:
+    """max - min of each row."""
+    return np.ptp(d, axis=-1)
+
+
+def _edges(K: int) -> np.ndarray:
+    """Log-policies at the middle of each edge of the simplex, ``(edges, K)``: where Sigma is as large as it gets."""
+    pairs = list(itertools.combinations(range(K), 2))
+    return log_softmax([np.where(np.isin(np.arange(K), pair), 0.0, EDGE) for pair in pairs])
+
+
+def _stretched(J: np.ndarray, size: Size) -> np.ndarray:
+    """The direction that J, ``(…, K, K)``, lengthens most: a singular vector, or for the span one of 0s and 1s."""
+    if size is two_norm:
+        return np.linalg.svd(J)[2][..., 0, :]
+    K = J.shape[-1]
+    corners = np.array(list(itertools.product((0.0, 1.0), repeat=K)))[1:-1]
+    best = np.argmax(np.ptp(J @ corners.T, axis=-2), axis=-1)
+    return corners[best]
+
+
+def _random_pairs(K: int, count: int) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    scale = np.repeat(DRAWN, count)[:, None]
+    return scale * rng.standard_normal((2, len(scale), K))
+
+
+def step_ratio(size: Size) -> Callable[[list[Instance]], list[float]]:
+    """The largest ratio of sizes after and before a round, over pairs next to each edge's middle and random ones."""
+
+    def measure(group: list[Instance]) -> list[float]:
+        values, K = stacked(group), len(group[0]["P"])
+        edges = _edges(K)
+        repeat = lambda count: {name: np.repeat(a, count, axis=0) for name, a in values.items()}
+        J = jacobians("ipo", repeat(len(edges)), np.tile(edges, (len(group), 1)))
+        d = NEAR * _stretched(J, size).reshape(len(group), -1, K)
+        drawn = np.broadcast_to(_random_pairs(K, 8)[:, None], (2, len(group), 8 * len(DRAWN), K))
+        pairs = np.concatenate([np.stack([edges + d, edges - d]), drawn], axis=2)
+        each = pairs.shape[2]
+        after = [run("ipo", repeat(each), log_softmax(p.reshape(-1, K)))["logits"] for p in pairs]
+        gap = pairs[0] - pairs[1]
+        before = size(gap - gap.mean(-1, keepdims=True))
+        ratio = size(after[0] - after[1]).reshape(len(group), each) / before
+        return list(ratio.max(axis=1))
+
+    return lambda instances: grouped(instances, measure)
+
+
+def divergence_ratio(instances: list[Instance]) -> list[float]:
+    """The largest KL(pi*‖pi_{t+1})/KL(pi*‖pi_t) over starts up to the vertices.
+
+    Any pi* is the fixed point of the reference log ref = log pi* - f(mu*)/(beta (1-alpha)); two of them are tried.
+    """
+
+    def measure(group: list[Instance]) -> list[float]:
+        K, rng, worst = len(group[0]["P"]), np.random.default_rng(0), np.zeros(len(group))
+        for target in (uniform(K), log_softmax(3 * rng.standard_normal(K))):
+            worst = np.maximum(worst, _worst(group, target, rng))
+        return list(worst)
+
+    return grouped(instances, measure)
+
+
+def _worst(group: list[Instance], target: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    K = len(target)
+    values = stacked(group)
+    alpha, lam = values["alpha"][:, None], values["lam"][:, None]
+    targets = np.tile(target, (len(group), 1))
+    log_mu = np.log(lam * np.exp(targets) + (1 - lam) / K)
+    f = rewards("ipo", values["preference"], log_mu)
+    reference = targets - f / (values["objective.beta"][:, None] * (1 - alpha))
+    values["log_reference"] = log_softmax(reference)
+    far = np.concatenate([scale * rng.standard_normal((10, K)) for scale in STARTS])
+    starts = log_softmax(np.concatenate([far, target + NEAR * rng.standard_normal((10, K))]))
+    lanes = {name: np.repeat(a, len(starts), axis=0) for name, a in values.items()}
+    begun, goal = np.tile(starts, (len(group), 1)), np.repeat(targets, len(starts), axis=0)
+    before = divergences(goal, begun).reshape(len(group), -1)
+    after = divergences(goal, run("ipo", lanes, begun)["log_policy"]).reshape(len(group), -1)
+    # The fixed point is known to rounding of the reference; a start must be 1e7 times as far from it.
+    error = 1e-16 * (1 + np.abs(reference).max(axis=1)) / (1 - alpha[:, 0])
+    resolved = np.sqrt(before) > 1e7 * error[:, None]
+    return np.where(resolved, after / before, 0.0).max(axis=1)

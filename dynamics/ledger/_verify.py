@@ -1,0 +1,57 @@
+"""The verb of the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+
+from .. import theorems
+from .._parameters import nearest
+from .._progress import progress
+from ..solve._iterate import check_count
+from . import _collapse, _iteration, _optima
+from ._examine import examine
+from ._report import Ledger
+from ._trial import Trial
+
+TRIALS: dict[str, Trial] = _collapse.TRIALS | _iteration.TRIALS | _optima.TRIALS
+
+
+def verify(instances: int = 100, seed: int = 0, only: str | Sequence[str] | None = None) -> Ledger:
+    """Every theorem of the house against the simulators of the house.
+
+    Args:
+        instances: how many a theorem is tried on inside its assumptions, ≥ 1; directed ones come on top. 100 take about
+            half a minute once compiled, 1,000 a few minutes.
+        seed: of the draws, ≥ 0: the same seed gives the same ledger.
+        only: the name of a theorem, or several; all unless given. A theorem without a trial is a red row.
+
+    Returns:
+        Ledger, one row for each theorem; ``ok`` says whether all of them stand.
+
+    Raises:
+        ValueError: an unknown theorem, a count below 1, or JAX in float32.
+    """
+    check_count(instances, "instances", 1)
+    check_count(seed, "seed", 0)
+    chosen = _chosen(only)
+    if jnp.zeros(()).dtype != jnp.float64:
+        raise ValueError(
+            "theorems are tested to 1e-10, which needs float64; call jax.config.update('jax_enable_x64', True) before."
+        )
+    rows = []
+    with progress("theorems", len(chosen)) as advance:
+        for name in chosen:
+            rows.append(examine(theorems.all()[name], TRIALS.get(name), instances=instances, seed=seed))
+            advance(1)
+    return Ledger(tuple(rows), instances, seed)
+
+
+def _chosen(only: str | Sequence[str] | None) -> list[str]:
+    known = list(theorems.all())
+    asked = known if only is None else [only] if isinstance(only, str) else list(only)
+    for name in asked:
+        if name not in known:
+            raise ValueError(f"there is no theorem {name!r}; {nearest(str(name), known)}")
+    return [name for name in known if name in asked]

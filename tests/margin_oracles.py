@@ -85,3 +85,67 @@ def policy_force(kind, P, h, mu, beta):
             force[i] -= push
             force[j] += push
     return force
+
+
+def flow_of_margins(g, chosen, rejected, beta, kind, time):
+    """Margins and coefficients at ``time`` by an implicit-explicit SciPy integrator, from a = r = 0."""
+    C, N = gram(g, chosen, rejected), len(g)
+
+    def rhs(_, y):
+        da = -loss_slope(kind, y[:N], beta) / N
+        return np.concatenate([beta**2 * C @ da, da])
+
+    if time == 0:
+        return np.zeros(N), np.zeros(N)
+    out = scipy.integrate.solve_ivp(rhs, (0, time), np.zeros(2 * N), "LSODA", rtol=1e-11, atol=1e-14)
+    return out.y[:N, -1], out.y[N:, -1]
+
+
+KINDS = {"dpo": "DPO", "squared": "SquaredMargin", "ipo": "IPO"}
+
+
+def scalar_margin(x):
+    beta = x.get("beta", 1.0)
+    g = np.array([[np.sqrt(x["rate"] / 2) / beta]])
+    return flow_of_margins(g, np.array([0]), np.array([1]), beta, KINDS[x.get("loss", "dpo")], x["time"])[0][0]
+
+
+def change_of_head(x):
+    """||W(t) - W(0)||_F with W itself: beta Σ a_i (e_w - e_l) g_i."""
+    chosen = (x["answer"] < 0).astype(int)
+    _, a = flow_of_margins(x["features"], chosen, 1 - chosen, x["beta"], "DPO", x["time"])
+    y = one_hot(chosen, 2) - one_hot(1 - chosen, 2)
+    return np.linalg.norm(x["beta"] * (y * a[:, None]).T @ x["features"])
+
+
+def initial_speeds(x):
+    """Behaviours' mean margin speeds at t = 0 of the dense head: beta (dW/dt)_(yes - no)·d_i/2, W from a finite step."""
+    d, beta, step = x["differences"], x["beta"], 1e-3
+    g = np.concatenate([d, -d]) / 2
+    chosen = np.repeat([0, 1], len(d))
+    W = dense_steps(g, chosen, 1 - chosen, np.zeros((2, d.shape[1])), beta, "DPO", step, 1)[1]
+    r = beta * (W[0] - W[1]) @ g.T * np.repeat([1, -1], len(d)) / step
+    return (r[: len(d)] + r[len(d) :]) / 2
+
+
+def margins_of_clusters(x):
+    noise, K, l_b = x["noise"], x["pairs"], x["l_b"]
+    N = len(noise)
+    g, chosen, rejected = noise.copy(), np.zeros(N, int), np.zeros(N, int)
+    for i in range(N):
+        k, place = divmod(i, N // K)
+        positive = place < N // (2 * K)
+        g[i, k] += 1 if positive else -1
+        g[i, K] += l_b
+        chosen[i], rejected[i] = (2 * k, 2 * k + 1) if positive else (2 * k + 1, 2 * k)
+    return flow_of_margins(g, chosen, rejected, x["beta"], "DPO", x["time"])[0]
+
+
+MEASURED = {
+    "mean_field": scalar_margin,
+    "mean_field_bounds": scalar_margin,
+    "head_change": change_of_head,
+    "distinguishable_head_change": change_of_head,
+    "priority": initial_speeds,
+    "noisy_margins": margins_of_clusters,
+}

@@ -11,7 +11,7 @@ README = (Path(__file__).resolve().parents[1] / "README.md").read_text()
 
 def test_the_code_blocks_run_in_order():
     blocks = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-    assert len(blocks) == 2
+    assert len(blocks) == 4
     names: dict = {"__name__": "readme"}
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed), warnings.catch_warnings():

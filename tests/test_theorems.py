@@ -9,6 +9,7 @@ import zlib
 from pathlib import Path
 
 import jax
+import margin_oracles
 import numpy as np
 import oracles
 import pytest
@@ -282,6 +283,7 @@ MEASURED = {
     "onset_amplitude": normal_form,
     "matched_link": lambda x: oracles.centre(run_inputs(x)),
     "divergence_on_policy": divergence_step,
+    **margin_oracles.MEASURED,
 }
 SKEW = ("log_mu_skewed", "log_mu")
 
@@ -295,6 +297,8 @@ def tolerances(name, x):
     if name == "sampler_independence":
         # A matrix counts as Bradley–Terry up to a triple sum of 1e-9.
         return RTOL, 1e-8
+    if name in margin_oracles.MEASURED:
+        return 1e-7, 1e-9  # what SciPy's integrator leaves over long times
     return RTOL, ATOL / min(1.0, x.get("beta", 1.0))
 
 
@@ -314,7 +318,14 @@ def show(x):
     return {name: np.asarray(value).tolist() for name, value in x.items()}
 
 
-COUNT = {"uniqueness": 8, "global_convergence": 25, "uniform_threshold": 30, "onset_amplitude": 25}
+COUNT = {
+    "noisy_margins": 30,
+    "head_change": 40,
+    "uniqueness": 8,
+    "global_convergence": 25,
+    "uniform_threshold": 30,
+    "onset_amplitude": 25,
+}
 
 
 # beartype looks at a random item of a container, which Hypothesis takes for randomness of the strategy's own.
@@ -369,7 +380,13 @@ def attained():
     extreme[[2, 0, 3, 1], [0, 3, 1, 2]] = 0.0
     drop = np.array([[0.5, 0.7, 0.9], [0.3, 0.5, 0.9], [0.1, 0.1, 0.5]])
     shift = np.array([[0.5, 0.6, 0.6], [0.4, 0.5, 0.9], [0.4, 0.1, 0.5]])
+    early = {"beta": 1.0, "time": 1e-3}
+    two = {"features": np.array([[1.0], [-1.0]]), "answer": np.array([1.0, -1.0])}
     return {
+        "mean_field_bounds": [{"rate": 1.0, "time": 1e-3}],
+        "head_change": [{**two, **early}],
+        "distinguishable_head_change": [{**two, **early}],
+        "noisy_margins": [{"pairs": 1, "l_b": 0.5, "noise": np.zeros((2, 2)), **early}],
         "published_contraction": [{"P": cycle, **calm}],
         "centred_contraction": [{"P": cycle, **calm}],
         "contraction": [{"P": cycle, "alpha": 0.5, "lam": 1.0, "beta": 0.5}],
@@ -403,6 +420,8 @@ TIGHT_ON_ONE_SIDE = {
     ),
     **dict.fromkeys(("global_convergence", "divergence_on_policy", "skewed_sampling"), ("upper",)),
     "entropy_decreases": ("lower",),
+    "head_change": ("upper",),
+    "distinguishable_head_change": ("upper",),
     "too_few_samplers": ("lower", "upper"),
 }
 TIGHT = [

@@ -5,8 +5,9 @@ theorem by name; each is also an attribute of this module, and ``theorem.inputs`
 one thing throughout: ``P`` (K, K), ``alpha`` and ``lam`` in [0, 1], ``beta`` > 0 (the KL coefficient), ``objective``
 "ipo" or "dpo", ``rounds`` ≥ 0, ``top`` the index of the response called 1, and logs of distributions, (K,):
 ``log_pi`` a policy, ``log_initial`` the start of a run, ``log_reference`` ref, ``log_offline`` the pi_0 inside mu_t,
-``log_mu`` a sampler, ``log_samplers`` (n, K) several; samplers may hold -inf. Numbers are float64 on the host,
-whatever JAX is set to.
+``log_mu`` a sampler, ``log_samplers`` (n, K) several; samplers may hold -inf. Of margins: ``features`` (N, d), ``answer``
+(N,) of ±1, ``differences`` (m, d), ``noise`` (N, d), ``time`` ≥ 0 in units of tau, ``rate`` > 0, ``pairs`` of clusters,
+``l_b`` ≥ 0. Numbers are float64 on the host, whatever JAX is set to.
 """
 
 from __future__ import annotations
@@ -29,6 +30,14 @@ from .iteration import (
     uniform_threshold,
     vertex_multipliers,
 )
+from .margins import (
+    distinguishable_head_change,
+    head_change,
+    mean_field,
+    mean_field_bounds,
+    noisy_margins,
+    priority,
+)
 from .optima import (
     bradley_terry_residual,
     no_universal_sampler,
@@ -49,15 +58,21 @@ __all__ = [
     "collapse",
     "collapse_entropy",
     "contraction",
+    "distinguishable_head_change",
     "divergence_on_policy",
     "entropy_decreases",
     "fixed_point_jacobian",
     "global_convergence",
+    "head_change",
     "matched_link",
+    "mean_field",
+    "mean_field_bounds",
     "no_universal_sampler",
+    "noisy_margins",
     "onset_amplitude",
     "order_preservation",
     "order_reversal",
+    "priority",
     "published_contraction",
     "same_ranking",
     "sampler_independence",

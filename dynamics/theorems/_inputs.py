@@ -17,8 +17,12 @@ _RANGES = {
     "beta": (0.0, np.inf, True),
     "margin": (0.0, 0.5, True),
     "advantage": (0.0, 0.5, True),
+    "rate": (0.0, np.inf, True),
+    "time": (0.0, np.inf, False),
+    "l_b": (0.0, np.inf, False),
 }
-_CHOICES = {"objective": ("ipo", "dpo"), "structure": ("cycle", "regular", "ring")}
+_CHOICES = {"objective": ("ipo", "dpo"), "structure": ("cycle", "regular", "ring"), "loss": ("dpo", "squared", "ipo")}
+_LEAST = {"rounds": 0, "K": 2, "pairs": 1}
 _SAMPLERS = {"log_mu", "log_mu_skewed", "log_offline"}
 
 
@@ -28,7 +32,7 @@ def checked(inputs: Mapping[str, Any]) -> dict[str, Any]:
     out = {}
     for name in sorted(inputs, key=lambda name: name != "P"):
         out[name] = _one(name, inputs[name], size)
-        if size is None and isinstance(out[name], np.ndarray):
+        if size is None and isinstance(out[name], np.ndarray) and name not in ("features", "answer", "noise"):
             size = out[name].shape[-1]
     return out
 
@@ -45,8 +49,12 @@ def _one(name: str, value: Any, size: int | None) -> Any:
         if value not in _CHOICES[name]:
             raise ValueError(f"{name} = {value!r} is unknown; pass one of {', '.join(_CHOICES[name])}.")
         return value
-    if name in ("rounds", "K"):
-        return _whole(name, value, 0 if name == "rounds" else 2, None)
+    if name in _LEAST:
+        return _whole(name, value, _LEAST[name], None)
+    if name in ("features", "differences", "noise"):
+        return _matrix(name, value)
+    if name == "answer":
+        return _answers(value)
     if name in ("top", "better", "worse"):
         return _whole(name, value, 0, size)
     if name == "log_samplers":
@@ -55,6 +63,20 @@ def _one(name: str, value: Any, size: int | None) -> Any:
         return log_distribution(name, value, size)
     vector = _vector(name, value, size)
     return _order(name, vector) if name == "order" else vector
+
+
+def _matrix(name: str, value: Any) -> np.ndarray:
+    array = np.asarray(value, np.float64)
+    if array.ndim != 2 or 0 in array.shape or not np.isfinite(array).all():
+        raise ValueError(f"{name} has shape {array.shape} or is not finite; pass one finite row each, shape (n, d).")
+    return array
+
+
+def _answers(value: Any) -> np.ndarray:
+    array = np.asarray(value, np.float64)
+    if array.ndim != 1 or len(array) == 0 or not np.isin(array, (-1.0, 1.0)).all():
+        raise ValueError(f"answer has shape {array.shape} or other values; pass +1 or -1 for each example, shape (N,).")
+    return array
 
 
 def _order(name: str, vector: np.ndarray) -> np.ndarray:

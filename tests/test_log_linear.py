@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.optimize
-from hypothesis import given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 import dynamics as dyn
@@ -168,7 +168,7 @@ def test_analysis_sweep_and_certificates_of_a_log_linear_loop(kind):
     P = 0.5 + 0.35 * np.array([[0, 1, -1], [-1, 0, 1], [1, -1, 0.0]])
     line = loop(kind, phi=np.array([[1.0], [-1.0], [0.3]]), P=P, beta=0.02)
     initial = line.policy.log_policy(jnp.array([0.8]))
-    report = stability.analyze(line, initial=initial, rounds=500)
+    report = stability.analyze(line, initial=initial, rounds=500, starts=8)
     assert report.certificate in ("none", "unstable at every fixed point found")
     assert report.contraction_rate is None
     assert len(report.fixed_points[0].eigenvalues) == 1
@@ -230,6 +230,21 @@ def test_bad_features_and_policies_off_the_class():
             build()
 
 
+def exact_fit(X, log_weight, target):
+    """The weighted least squares from its normal equations, in as many digits as the weights span."""
+    import mpmath
+
+    with mpmath.workdps(60 + int(np.ptp(log_weight))):
+        weight = [mpmath.exp(mpmath.mpf(float(x))) for x in log_weight]
+        normal, rhs = mpmath.zeros(X.shape[1]), mpmath.zeros(X.shape[1], 1)
+        for i, row in enumerate(X):
+            for a in range(X.shape[1]):
+                rhs[a] += weight[i] * mpmath.mpf(float(row[a])) * mpmath.mpf(float(target[i]))
+                for b in range(X.shape[1]):
+                    normal[a, b] += weight[i] * mpmath.mpf(float(row[a])) * mpmath.mpf(float(row[b]))
+        return np.array([float(x) for x in mpmath.lu_solve(normal, rhs)])
+
+
 def test_weights_far_apart_are_fitted_in_order():
     """Two parameters, three levels of weight: the heaviest two rows are met exactly, the third not at all."""
     X = np.array([[1.0, 0.0], [1.0, 1.0], [0.0, 1.0]])
@@ -237,3 +252,81 @@ def test_weights_far_apart_are_fitted_in_order():
     np.testing.assert_allclose(w, [1.0, 4.0], rtol=1e-14)
     w = _projected.weighted_fit(jnp.asarray(X), jnp.array([-5000.0, -900.0, 0.0]), jnp.array([1.0, 5.0, -7.0]))
     np.testing.assert_allclose(w, [12.0, -7.0], rtol=1e-14)
+
+
+@pytest.mark.parametrize("gap", [1.0, 15.0, 30.0, 60.0, 800.0])
+def test_heavy_rows_that_cannot_all_be_met_do_not_spoil_a_light_one(gap):
+    """Three heavy responses on a line in feature space, whose misfit is large, and one light response off it."""
+    X = np.array([[1.0, 0, 0], [1, 1, 0], [1, 2, 0], [1, 0, 1]])
+    log_weight, target = np.array([0.0, 0.0, -0.3, -gap]), np.array([0.0, 1.0, 0.0, 0.7])
+    w = _projected.weighted_fit(jnp.asarray(X), jnp.asarray(log_weight), jnp.asarray(target))
+    np.testing.assert_allclose(w, exact_fit(X, log_weight, target), atol=1e-14)
+
+
+@settings(max_examples=25)
+@given(
+    seed=st.integers(0, 10_000),
+    shape=st.sampled_from([(8, 5), (16, 13)]),
+    span=st.sampled_from([3.0, 30.0, 200.0, 4000.0]),
+    whole=st.booleans(),
+)
+def test_the_fit_at_any_spread_of_weights_and_any_ties(seed, shape, span, whole):
+    """Whole features make rows depend on each other exactly, which rounding must not hide."""
+    rng = np.random.default_rng(seed)
+    X = rng.integers(-1, 3, shape).astype(float) if whole else rng.normal(size=shape)
+    X[:, 0] = 1.0
+    assume(np.linalg.matrix_rank(X) == shape[1])
+    log_weight = -rng.uniform(0, span, shape[0]) * rng.integers(0, 2, shape[0]) - rng.uniform(0, 2, shape[0])
+    target = rng.normal(size=shape[0])
+    w = _projected.weighted_fit(jnp.asarray(X), jnp.asarray(log_weight), jnp.asarray(target))
+    expected = exact_fit(X, log_weight, target)
+    # Rounding of the target times what independent rows of whole features amplify.
+    np.testing.assert_allclose(w, expected, atol=1e-11 * (1 + np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("kind", OBJECTIVES)
+def test_responses_never_sampled_count_as_the_limit_of_vanishing_mass(kind):
+    P, phi = matrix(5, 4), np.array([[1.0, 0.2, 0], [-0.4, 1, 0], [0.3, -1.1, 0], [-0.9, 0.1, 1], [0, -0.2, -0.4]])
+    start = dyn.LogLinear(phi).log_policy(jnp.array([0.3, -0.2, 0.1]))
+    ends = []
+    for empty in (-np.inf, -900.0):
+        offline = np.array([np.log(0.5), np.log(0.3), np.log(0.2), empty, empty])
+        process = loop(kind, phi=phi, P=P, lam=0.0, beta=0.4, log_offline=offline)
+        ends.append(dyn.iterate(process, 3, initial=start).log_policy)
+        assert np.isfinite(np.asarray(stability.jacobian(process, start))).all()
+    np.testing.assert_allclose(*ends, atol=1e-12)
+
+
+def test_existence_where_samples_leave_a_direction_open():
+    """Response 2 is never sampled and beats both that are for certain: nothing holds it along its own feature."""
+    P = np.array([[0.5, 0.6, 0.0, 0.5], [0.4, 0.5, 0.0, 0.5], [1.0, 1.0, 0.5, 0.5], [0.5, 0.5, 0.5, 0.5]])
+    phi = np.array([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [1.0, 0.0]])
+    offline = np.array([np.log(0.5), np.log(0.5), -np.inf, -np.inf])
+    with pytest.raises(ValueError, match="raising response 2"):
+        loop("dpo", phi=phi, P=P, lam=0.0, log_offline=offline)
+    process = loop("dpo", phi=phi, P=np.clip(P, 0.01, 0.99), lam=0.0, log_offline=offline)
+    assert np.isfinite(np.asarray(process(jnp.zeros(4)))).all()
+
+
+def test_a_cycle_seen_through_two_features_loses_stability_where_orbits_say_so():
+    """The crossing, its kind and its side, against runs 3% to either side of it."""
+    P = np.full((4, 4), 0.5)
+    for i in range(3):
+        P[i, (i + 1) % 3], P[(i + 1) % 3, i] = 0.85, 0.15
+    P[3, 0], P[0, 3] = 0.6, 0.4
+    phi = np.array([[1.0, 0.0], [-0.5, 0.8], [-0.5, -0.8], [0.1, 0.05]])
+    process = loop("ipo", phi=phi, P=P, lam=0.9, beta=0.15)
+    (crossing,) = stability.critical(process, "beta", bounds=(0.12, 0.2))
+    assert (crossing.kind, crossing.criticality, crossing.direction) == (
+        "Neimark–Sacker",
+        "supercritical",
+        "gains stability",
+    )
+    nearby = jax.nn.log_softmax(jnp.asarray(crossing.log_policy + phi @ np.array([0.05, 0.02])))
+    moves = []
+    for factor in (0.97, 1.03):
+        there = loop("ipo", phi=phi, P=P, lam=0.9, beta=crossing.value * factor)
+        tail = np.asarray(dyn.iterate(there, 2000, initial=nearby).log_policy)[-50:]
+        moves.append(np.ptp(tail, axis=0).max())
+    assert moves[0] > 0.05
+    assert moves[1] < 1e-8

@@ -1,8 +1,9 @@
 """Optima within a class of log-linear policies: weighted fits whose weights may span hundreds of orders of magnitude.
 
 The mass of a pair is mu_i mu_j, and next to a vertex one pair outweighs the next by e^1000. The normal equations would see
-the heaviest only. A QR factorisation with the rows sorted by weight and the columns pivoted is stable row by row: heavy rows
-are fitted first, light ones decide what is left.
+the heaviest only, and an orthogonal factorisation of the weighted rows loses the light rows under the rounding of heavy ones
+that cannot all be met. So the heaviest rows that determine the fit are found first; in the values at those rows as unknowns
+the equations have entries of order 1, whatever the weights.
 """
 
 from __future__ import annotations
@@ -12,78 +13,71 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.linalg
 from jax.custom_derivatives import SymbolicZero
 from jax.nn import log_sigmoid, sigmoid
 from jaxtyping import Array, Bool, Float
 from scipy.optimize import linprog
 
-LARGEST_GAP = 120.0  # nats between neighbouring weights: beyond it nothing of the lighter shows in float64
-LEAST = -1300.0  # nats below the heaviest: the square root stays a normal number
-RESIDUE = 1e-13  # of a row: what is left below it after heavier rows is rounding
+DEPENDENT = 0.75  # power of eps, as a share of a row: what is left below it beside heavier rows is rounding
+LARGEST = 600.0  # nats, well inside the floats
+APART = 200.0  # nats: of a lighter weight nothing shows in float64 beside the heavier
 LONGEST = 30.0  # change of a log-odds that one pair may ask of one step
-MAX_STEPS = 300
+MAX_STEPS = 1000
 
 
-def _root_weights(log_weight: Float[Array, " n"]) -> tuple[Array, Float[Array, " n"]]:
-    """The order of descending weight, and sqrt(weight) in it, the heaviest 1, with gaps capped at LARGEST_GAP."""
-    order = jnp.argsort(-log_weight)
-    logs = log_weight[order]
-    both_empty = (logs[1:] == -jnp.inf) & (logs[:-1] == -jnp.inf)
-    gaps = jnp.where(both_empty, 0.0, jnp.minimum(jnp.where(both_empty, 0.0, logs[:-1] - logs[1:]), LARGEST_GAP))
-    capped = jnp.concatenate([jnp.zeros(1), -jnp.cumsum(gaps)])
-    return order, jnp.exp(0.5 * jnp.maximum(capped, LEAST))
+def _vanishing(log_mu: Float[Array, " K"]) -> Float[Array, " K"]:
+    """log mu with zero masses as in the limit of masses that vanish together: so light that every sampled pair outweighs."""
+    low = jnp.min(jnp.where(log_mu == -jnp.inf, jnp.inf, log_mu))
+    floor = jax.lax.stop_gradient(2.0 * low - jnp.max(log_mu) - APART)
+    return jnp.where(log_mu == -jnp.inf, floor, log_mu)
 
 
 @jax.custom_jvp
 def weighted_fit(
     X: Float[Array, "n m"], log_weight: Float[Array, " n"], target: Float[Array, " n"]
 ) -> Float[Array, " m"]:
-    """argmin_w Σ_n weight_n (X w - target)_n², X of full column rank.
+    """argmin_w Σ_n W_n (X w - target)_n², W = exp(log_weight), X of full column rank, log weights finite and of any size.
 
-    Rows without weight (-inf) count as in the limit of weights that vanish together.
+    With S the heaviest m rows that are independent, T the other rows in terms of these and c = target_N - T target_S, the
+    fit misses the targets of S by u: (I + E) u = g, E_st = Σ_i W_i/W_s T_is T_it, g_s = Σ_i W_i/W_s T_is c_i over i in N.
+    A row of N is no heavier than the rows of S that it needs, so every entry is of order 1 [derived].
     """
-    order, root = _root_weights(log_weight)
-    R, rhs, pivots = _graded_qr(X[order], root, target[order])
-    return jnp.zeros(X.shape[1]).at[pivots].set(jax.scipy.linalg.solve_triangular(R, rhs))
+    order, T = _heaviest_rows(X, 0.5 * log_weight)
+    m = X.shape[1]
+    X, log_weight, target = X[order], log_weight[order], target[order]
+    c = target[m:] - T @ target[:m]
+    share = jnp.where(T == 0.0, 0.0, T * jnp.exp(jnp.minimum(log_weight[m:, None] - log_weight[:m], LARGEST)))
+    u = jnp.linalg.solve(jnp.eye(m) + share.T @ T, share.T @ c)
+    return jnp.linalg.solve(X[:m], target[:m] + u)
 
 
-def _graded_qr(
-    X: Float[Array, "n m"], root: Float[Array, " n"], target: Float[Array, " n"]
-) -> tuple[Float[Array, "m m"], Float[Array, " m"], Array]:
-    """R, Qᵀ rhs and the order of columns of root·X, by Householder reflections that pivot rows and columns.
+def _heaviest_rows(X: Float[Array, "n m"], log_root: Float[Array, " n"]) -> tuple[Array, Float[Array, "rest m"]]:
+    """An order of the rows in which the first m are independent and heaviest, and T with X_rest = T X_first.
 
-    A row that heavier ones determine is left with rounding, which its weight may lift above lighter rows that do decide
-    something. What is left of a row below RESIDUE of it is therefore taken for the zero that it is.
+    Householder reflections of Xᵀ with pivoted columns. Weights decide the choice and enter no arithmetic, so each row keeps
+    the precision that it has. What is left of a row that heavier ones determine is rounding, taken for the zero that it is.
     """
     n, m = X.shape
-    scale = root * jnp.linalg.norm(X, axis=1)
-    rows = jnp.arange(n)
+    columns, axes = jnp.arange(n), jnp.arange(m)
+    least = jnp.finfo(X.dtype).eps ** DEPENDENT * jnp.linalg.norm(X, axis=1)
 
-    def reflect(k: Array, carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
-        A, b, size, pivots = carry
-        left = (rows >= k)[:, None] & (jnp.arange(m) >= k)
-        column = jnp.argmax(jnp.sum(jnp.where(left, A, 0.0) ** 2, axis=0))
-        A, pivots = _swap(A.T, k, column).T, _swap(pivots, k, column)
-        row = jnp.argmax(jnp.where(rows >= k, jnp.abs(A[:, k]), -1.0))
-        A, b, size = _swap(A, k, row), _swap(b, k, row), _swap(size, k, row)
-        v = jnp.where(rows >= k, A[:, k], 0.0)
+    def reflect(k: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        A, order = carry
+        left = jnp.linalg.norm(jnp.where(axes[:, None] >= k, A, 0.0), axis=0)
+        dependent = (columns >= k) & (left <= least[order])
+        A = jnp.where((axes[:, None] >= k) & dependent, 0.0, A)
+        score = jnp.where(dependent, jnp.finfo(X.dtype).min, log_root[order] + jnp.log(left))
+        heaviest = jnp.argmax(jnp.where(columns < k, -jnp.inf, score))
+        A = A.at[:, k].set(A[:, heaviest]).at[:, heaviest].set(A[:, k])
+        order = order.at[k].set(order[heaviest]).at[heaviest].set(order[k])
+        v = jnp.where(axes >= k, A[:, k], 0.0)
         length = jnp.linalg.norm(v)
         u = v.at[k].add(jnp.where(v[k] >= 0, length, -length))
-        share = 2.0 / jnp.where(length > 0, u @ u, 1.0)
-        A, b = A - share * jnp.outer(u, u @ A), b - share * u * (u @ b)
-        rest = jnp.where((rows > k)[:, None] & (jnp.arange(m) > k), A, 0.0)
-        gone = (rows > k) & (jnp.linalg.norm(rest, axis=1) <= RESIDUE * size)
-        return jnp.where(gone[:, None], 0.0, A), b, size, pivots
+        return A - jnp.outer(u, (2.0 / jnp.where(length > 0, u @ u, 1.0)) * (u @ A)), order
 
-    start = (root[:, None] * X, root * target, scale, jnp.arange(m))
-    A, b, _, pivots = jax.lax.fori_loop(0, m, reflect, start)
-    R, rhs = jnp.triu(A[:m]), b[:m]
-    empty = jnp.diag(R) == 0.0  # nothing decides this direction: it stays where it is
-    return R + jnp.diag(empty.astype(R.dtype)), jnp.where(empty, 0.0, rhs), pivots
-
-
-def _swap(x: Array, i: Array, j: Array) -> Array:
-    return x.at[i].set(x[j]).at[j].set(x[i])
+    R, order = jax.lax.fori_loop(0, m, reflect, (X.T, columns))
+    return order, jax.scipy.linalg.solve_triangular(jnp.triu(R[:, :m]), R[:, m:]).T
 
 
 def _weighted_fit_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
@@ -110,7 +104,7 @@ weighted_fit.defjvp(_weighted_fit_jvp, symbolic_zeros=True)
 def project(basis: Float[Array, "K m"], log_mu: Float[Array, " K"], f: Float[Array, " K"]) -> Float[Array, " K"]:
     """The member of the class nearest to f, up to constants, in the mu-weighted sense: argmin Var_mu(h - f), centred."""
     ones = jnp.ones((basis.shape[0], 1))
-    return basis @ weighted_fit(jnp.concatenate([ones, basis], axis=1), log_mu, f)[1:]
+    return basis @ weighted_fit(jnp.concatenate([ones, basis], axis=1), _vanishing(log_mu), f)[1:]
 
 
 class _Pairs(NamedTuple):
@@ -124,6 +118,7 @@ class _Pairs(NamedTuple):
 
 def _pairs(basis: Array, P: Array, log_mu: Array) -> _Pairs:
     i, j = np.triu_indices(basis.shape[0], 1)
+    log_mu = _vanishing(log_mu)
     return _Pairs(basis[i] - basis[j], P[i, j], P[j, i], log_mu[i] + log_mu[j])
 
 
@@ -180,29 +175,27 @@ def _logistic_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
     pairs = _pairs(basis, P, log_mu)
     x = pairs.X @ (basis.T @ h)
     i, j = np.triu_indices(basis.shape[0], 1)
-    pull = pairs.P * (1.0 + jnp.exp(-x)) - pairs.Q * (1.0 + jnp.exp(x))
-    change = jnp.zeros_like(pull)
+    log_curve = jnp.maximum(log_sigmoid(x) + log_sigmoid(-x), -LARGEST)
+    d_force = jnp.zeros_like(x)
     if not isinstance(d_log_mu, SymbolicZero):
-        d_mass = d_log_mu[i] + d_log_mu[j]
-        change += jnp.where(pull == 0.0, 0.0, d_mass * pull)
+        force, d_mass = pairs.P * sigmoid(-x) - pairs.Q * sigmoid(x), d_log_mu[i] + d_log_mu[j]
+        d_force += jnp.where(force == 0.0, 0.0, d_mass * force)
     if not isinstance(dP, SymbolicZero):
-        change += dP[i, j] * (1.0 + jnp.exp(-x)) - dP[j, i] * (1.0 + jnp.exp(x))
-    dw = weighted_fit(pairs.X, pairs.log_mass + log_sigmoid(x) + log_sigmoid(-x), change)
+        d_force += dP[i, j] * sigmoid(-x) - dP[j, i] * sigmoid(x)
+    dw = weighted_fit(pairs.X, pairs.log_mass + log_curve, d_force * jnp.exp(-log_curve))
     return (h, found), (basis @ dw, np.zeros(found.shape, dtype=jax.dtypes.float0))
 
 
 _logistic.defjvp(_logistic_jvp, symbolic_zeros=True)
 
 
-def separating_direction(basis: np.ndarray, P: np.ndarray, support: np.ndarray) -> np.ndarray | None:
-    """h in the class that never loses where P_ij > 0 and somewhere wins, so that no finite optimum exists; None if none.
+def separating_direction(rows: np.ndarray, p: np.ndarray) -> np.ndarray | None:
+    """w that never loses where p > 0 and somewhere wins, so that no finite optimum exists; None if there is none.
 
-    By a linear programme over the sampled pairs: max Σ (h_i - h_j) over pairs with P_ij = 1, s.t. h_i = h_j where both
-    may win, 0 ≤ h_i - h_j ≤ 1 where i always does.
+    ``rows`` are the features of the gap between two responses and p the probability that the first is preferred. By a linear
+    programme: max Σ x over pairs with p = 1, x = rows w, s.t. x = 0 where both may win, 0 ≤ x ≤ 1 where the first always
+    does.
     """
-    inside = np.flatnonzero(support)
-    i, j = (inside[k] for k in np.triu_indices(len(inside), 1))
-    rows, p = basis[i] - basis[j], P[i, j]
     certain = (p == 0) | (p == 1)
     if not certain.any():
         return None
@@ -215,15 +208,25 @@ def separating_direction(basis: np.ndarray, P: np.ndarray, support: np.ndarray) 
         b_eq=np.zeros((~certain).sum()) if (~certain).any() else None,
         bounds=(None, None),
     )
-    return basis @ out.x if out.status == 0 and -out.fun > 1e-7 else None
+    return out.x if out.status == 0 and -out.fun > 1e-7 else None
 
 
 def check_separation(basis: np.ndarray, P: np.ndarray, support: np.ndarray) -> None:
-    """Raises ``ValueError`` where some direction of the class is pushed without end."""
-    h = separating_direction(basis, P, support)
-    if h is not None:
-        top, bottom = int(np.argmax(h)), int(np.argmin(h))
-        raise ValueError(
-            f"DPO has no finite optimum within these features: raising response {top} over {bottom} along phi contradicts "
-            f"no comparison; smooth P away from 0 and 1, or use IPO."
-        )
+    """Raises ``ValueError`` where some direction of the class is pushed without end.
+
+    Directions that sampled pairs leave open are decided by pairs of a sampled and an unsampled response, as in the limit of
+    vanishing mass.
+    """
+    i, j = np.triu_indices(len(P), 1)
+    rows = basis[i] - basis[j]
+    within, some = support[i] & support[j], support[i] | support[j]
+    free = scipy.linalg.null_space(rows[within]) if within.any() else np.eye(basis.shape[1])
+    for pairs, directions in ((within, np.eye(basis.shape[1])), (some & ~within, free)):
+        w = separating_direction(rows[pairs] @ directions, P[i, j][pairs]) if directions.shape[1] else None
+        if w is not None:
+            h = basis @ directions @ w
+            top, bottom = int(np.argmax(h)), int(np.argmin(h))
+            raise ValueError(
+                f"DPO has no finite optimum within these features: raising response {top} over {bottom} along phi "
+                f"contradicts no comparison; smooth P away from 0 and 1, or use IPO."
+            )

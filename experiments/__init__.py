@@ -14,6 +14,13 @@ TITLES = {
     "stability_map": "The stability map: what is proven and what simulation found",
     "onset": "Onset: where oscillation begins, how large it is, and where it hides",
     "critical_beta": "Critical beta of preference matrices with a majority cycle",
+    "features": "Features: how the class of policies changes the stability map",
+    "continuous": "Continuous self-sampling against rounds: the same fixed points, another stability",
+    "margins": "Margins over time: clusters of values between their bounds",
+    "distinguishability": "Distinguishability: how fast an answer is learned and how accurate it is",
+    "priority": "Priority: which of several behaviours is learned first",
+    "misalignment": "Misaligned start: flipped labels from base and from aligned features",
+    "integrators": "Integrators: how much of a trajectory is the optimizer",
 }
 
 

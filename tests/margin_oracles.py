@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 import scipy.integrate
-from scipy.special import expit, log_expit, log_softmax, softmax
+import scipy.linalg
+from scipy.special import expit, log_expit, log_softmax, ndtr, softmax
 
 
 def loss_slope(kind, r, beta):
@@ -129,16 +130,103 @@ def initial_speeds(x):
 
 
 def margins_of_clusters(x):
-    noise, K, l_b = x["noise"], x["pairs"], x["l_b"]
-    N = len(noise)
+    g, chosen, rejected, _ = noisy_clusters(x)
+    return flow_of_margins(g, chosen, rejected, x["beta"], "DPO", x["time"])[0]
+
+
+def population_velocity(x, u):
+    """beta E[s sigma(-2 beta s u·g) g] of the two classes, by Stein's identity and a rule along u alone."""
+    m, b, v, beta = x["mean"], x["shift"], x["v"], x.get("beta", 1.0)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(120)
+    out = np.zeros(len(m))
+    for s in (1, -1):
+        push = expit(-2 * beta * (u @ m + s * (u @ b) + v * np.linalg.norm(u) * nodes))
+        mean, curve = weights @ push, weights @ (push * (1 - push))
+        out += beta / 2 * (mean * (m + s * b) - 2 * beta * v**2 * curve * u) / weights.sum()
+    return out
+
+
+def accuracy_of(x, u):
+    m, b = x["mean"] @ u, x["shift"] @ u
+    size = x["v"] * np.linalg.norm(u)
+    return (ndtr((m + b) / size) + ndtr((m - b) / size)) / 2
+
+
+def population_accuracy(x):
+    out = scipy.integrate.solve_ivp(
+        lambda _, u: population_velocity(x, u),
+        (0, x["time"]),
+        np.zeros(len(x["mean"])),
+        "LSODA",
+        rtol=1e-11,
+        atol=1e-14,
+    )
+    return accuracy_of(x, out.y[:, -1])
+
+
+def first_accuracy(x):
+    return accuracy_of(x, population_velocity(x, np.zeros(len(x["mean"]))))
+
+
+def errors_of_clusters(g, chosen, rejected, a, means, answers, v):
+    """Pr of a negative margin at N(mean, v² I) with the given answers: mean and size of Σ a_i y·y_i g_i."""
+    out = []
+    for mean, (w, l) in zip(means, answers, strict=True):
+        agree = (w == chosen).astype(int) - (w == rejected) - (l == chosen) + (l == rejected)
+        pull = (a * agree) @ g
+        out.append(ndtr(-(pull @ mean) / (v * np.linalg.norm(pull))))
+    return np.array(out)
+
+
+def cluster_test_errors(x, g, chosen, rejected, time, c):
+    _, a = flow_of_margins(g, chosen, rejected, x["beta"], "DPO", time)
+    K, d = x["pairs"], g.shape[1]
+    b = x["l_b"] * np.eye(d)[K]
+    means = [s * c[k] + b for k in range(K) for s in (1, -1)]
+    answers = [(2 * k, 2 * k + 1) if s > 0 else (2 * k + 1, 2 * k) for k in range(K) for s in (1, -1)]
+    return errors_of_clusters(g, chosen, rejected, a, means, answers, x["v"])
+
+
+def noisy_clusters(x, c=None):
+    """Samples of the value clusters one by one."""
+    noise, K = x["noise"], x["pairs"]
+    N, d = noise.shape
+    c = np.eye(K, d) if c is None else np.pad(c, [(0, 0), (0, d - K)])
     g, chosen, rejected = noise.copy(), np.zeros(N, int), np.zeros(N, int)
     for i in range(N):
         k, place = divmod(i, N // K)
-        positive = place < N // (2 * K)
-        g[i, k] += 1 if positive else -1
-        g[i, K] += l_b
-        chosen[i], rejected[i] = (2 * k, 2 * k + 1) if positive else (2 * k + 1, 2 * k)
-    return flow_of_margins(g, chosen, rejected, x["beta"], "DPO", x["time"])[0]
+        s = 1 if place < N // (2 * K) else -1
+        g[i] += s * c[k]
+        g[i, K] += x["l_b"]
+        chosen[i], rejected[i] = (2 * k, 2 * k + 1) if s > 0 else (2 * k + 1, 2 * k)
+    return g, chosen, rejected, c
+
+
+def published_clusters(x):
+    shape = (2 * x["pairs"] * x["Q"], x["d"])
+    noise = x["v"] * np.random.default_rng(x["seed"]).standard_normal(shape)
+    K, delta = x["pairs"], x.get("delta", 0.0)
+    gram_of_centres = np.full((K, K), -delta) + (1 + delta) * np.eye(K)
+    return noisy_clusters({**x, "noise": noise}, np.real(scipy.linalg.sqrtm(gram_of_centres)))
+
+
+def errors_with_noise(x):
+    g, chosen, rejected, c = noisy_clusters(x)
+    return cluster_test_errors(x, g, chosen, rejected, x["time"], c)
+
+
+def until(x):
+    return x.get("time", x["pairs"] * np.log(3) / 5 / x["beta"] ** 2)
+
+
+def published_margins(x):
+    g, chosen, rejected, _ = published_clusters(x)
+    return flow_of_margins(g, chosen, rejected, x["beta"], "DPO", until(x))[0]
+
+
+def published_error(x):
+    g, chosen, rejected, c = published_clusters(x)
+    return cluster_test_errors(x, g, chosen, rejected, until(x), c).mean()
 
 
 MEASURED = {
@@ -148,4 +236,11 @@ MEASURED = {
     "distinguishable_head_change": change_of_head,
     "priority": initial_speeds,
     "noisy_margins": margins_of_clusters,
+    "gaussian_accuracy": population_accuracy,
+    "initial_accuracy": first_accuracy,
+    "noisy_error": errors_with_noise,
+    "value_margins": published_margins,
+    "value_error": published_error,
+    "nearly_orthogonal_margins": published_margins,
 }
+UNCERTAIN = {"value_margins", "value_error", "nearly_orthogonal_margins"}

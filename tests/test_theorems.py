@@ -297,6 +297,8 @@ def tolerances(name, x):
     if name == "sampler_independence":
         # A matrix counts as Bradley–Terry up to a triple sum of 1e-9.
         return RTOL, 1e-8
+    if name == "noisy_error":
+        return 1e-5, 1e-12  # a Gaussian's far tail magnifies the direction's error
     if name in margin_oracles.MEASURED:
         return 1e-7, 1e-9  # what SciPy's integrator leaves over long times
     return RTOL, ATOL / min(1.0, x.get("beta", 1.0))
@@ -320,6 +322,9 @@ def show(x):
 
 COUNT = {
     "noisy_margins": 30,
+    "noisy_error": 20,
+    "gaussian_accuracy": 15,
+    "value_error": 3,
     "head_change": 40,
     "uniqueness": 8,
     "global_convergence": 25,
@@ -343,13 +348,18 @@ def test_quantity_lies_within_the_bounds(name):
         value = MEASURED[name](x)
         rtol, atol = tolerances(name, x)
         assert bound.applicable
-        assert bound.failure_probability == 0.0
+        # ImLi25's theorems leave a constant in their probability open.
+        assert bound.failure_probability == (0.0 if name not in margin_oracles.UNCERTAIN else None)
         assert bound.contains(value, rtol=rtol, atol=atol), (bound.slack(value), value, bound, show(x))
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_quantity_lies_within_the_bounds_on_what_hypothesis_finds(name):
-    @settings(max_examples=4 if name == "uniqueness" else 12, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=4 if name in ("uniqueness", "value_error") else 12,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+    )
     @given(testing.theorem_inputs(ALL[name]))
     def check(x):
         x = affordable(name, x)
@@ -386,6 +396,7 @@ def attained():
         "mean_field_bounds": [{"rate": 1.0, "time": 1e-3}],
         "head_change": [{**two, **early}],
         "distinguishable_head_change": [{**two, **early}],
+        "noisy_error": [{"pairs": 1, "l_b": 0.0, "noise": np.zeros((2, 2)), "v": 1.0, **early}],
         "noisy_margins": [{"pairs": 1, "l_b": 0.5, "noise": np.zeros((2, 2)), **early}],
         "published_contraction": [{"P": cycle, **calm}],
         "centred_contraction": [{"P": cycle, **calm}],
@@ -420,6 +431,7 @@ TIGHT_ON_ONE_SIDE = {
     ),
     **dict.fromkeys(("global_convergence", "divergence_on_policy", "skewed_sampling"), ("upper",)),
     "entropy_decreases": ("lower",),
+    "noisy_error": ("upper",),
     "head_change": ("upper",),
     "distinguishable_head_change": ("upper",),
     "too_few_samplers": ("lower", "upper"),

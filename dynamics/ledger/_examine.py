@@ -94,7 +94,8 @@ def _measured(theorem: Theorem, trial: Trial, instances: int, seed: int, about: 
     directed = trial.directed()
     found = judged(theorem, trial, directed, [f"directed instance {n}" for n in range(len(directed))])
     drawn: list[Instance] = []
-    for batch in range(MORE):
+    declared = theorem.strength == "vacuous where affordable"
+    for batch in range(1 if declared else MORE):
         new = theorem.draw(jax.random.fold_in(key, batch), instances)
         origins = [f"drawn instance {len(drawn) + n}" for n in range(instances)]
         found += judged(theorem, trial, new, origins)
@@ -107,7 +108,6 @@ def _measured(theorem: Theorem, trial: Trial, instances: int, seed: int, about: 
     slacks = [j.slack for j in speaking]
     reasons = _reasons(found, broken, mutants)
     few = len(speaking) < needed(instances)
-    declared = theorem.strength == "vacuous where affordable"
     if few and not declared:
         reasons.append(f"only {len(speaking)} instances say anything, {needed(instances)} are needed")
     return Row(
@@ -153,6 +153,8 @@ def _outside(theorem: Theorem, trial: Trial, drawn: list[Instance], seed: int) -
         rtol, atol = trial.tolerance(y, bound)
         if not trial.silent(y, bound) and not np.isnan(value).any():
             held.append(bound.contains(value, rtol=rtol, atol=atol))
+    if not held:
+        return {"outside_reason": "the formula says nothing at those drawn here"}
     return {"outside": len(held), "outside_hold": sum(held)}
 
 
@@ -160,5 +162,5 @@ def _unconditional(theorem: Theorem, instance: Instance) -> Bound:
     """The bound that the theorem would state if it did not ask for its assumptions."""
     claim = theorem.claim(**instance)
     lower, upper = np.broadcast_arrays(np.asarray(claim.lower, float), np.asarray(claim.upper, float))
-    vacuous = bool(np.all((lower == -np.inf) & (upper == np.inf)))
+    vacuous = claim.vacuous or bool(np.all((lower == -np.inf) & (upper == np.inf)))
     return Bound(lower, upper, True, vacuous, claim.failure_probability, {})

@@ -13,7 +13,7 @@ from ._lanes import Instance
 from ._trial import Misread, Searched, Tighter, Trial, log_softmax
 
 CHILDREN = 4  # of each line of a search in a generation
-SHARES = ("alpha", "lam")
+SHARES = ("alpha", "lam", "delta")
 
 
 @dataclasses.dataclass(frozen=True)

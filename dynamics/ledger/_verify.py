@@ -10,12 +10,14 @@ from .. import theorems
 from .._parameters import nearest
 from .._progress import progress
 from ..solve._iterate import check_count
-from . import _collapse, _iteration, _margins, _optima
+from . import _collapse, _generalization, _iteration, _margins, _optima
 from ._examine import examine
 from ._report import Ledger
 from ._trial import Trial
 
-TRIALS: dict[str, Trial] = _collapse.TRIALS | _iteration.TRIALS | _optima.TRIALS | _margins.TRIALS
+TRIALS: dict[str, Trial] = (
+    _collapse.TRIALS | _iteration.TRIALS | _optima.TRIALS | _margins.TRIALS | _generalization.TRIALS
+)
 
 
 def verify(instances: int = 100, seed: int = 0, only: str | Sequence[str] | None = None) -> Ledger:

@@ -7,7 +7,8 @@ one thing throughout: ``P`` (K, K), ``alpha`` and ``lam`` in [0, 1], ``beta`` > 
 ``log_pi`` a policy, ``log_initial`` the start of a run, ``log_reference`` ref, ``log_offline`` the pi_0 inside mu_t,
 ``log_mu`` a sampler, ``log_samplers`` (n, K) several; samplers may hold -inf. Of margins: ``features`` (N, d), ``answer``
 (N,) of ±1, ``differences`` (m, d), ``noise`` (N, d), ``time`` ≥ 0 in units of tau, ``rate`` > 0, ``pairs`` of clusters,
-``l_b`` ≥ 0. Numbers are float64 on the host, whatever JAX is set to.
+``l_b`` ≥ 0, ``v`` > 0 the noise in a coordinate, ``Q`` samples per cluster, ``delta`` a cosine, ``seed``, and vectors (d,)
+``mean`` and ``shift``. Numbers are float64 on the host, whatever JAX is set to.
 """
 
 from __future__ import annotations
@@ -21,6 +22,16 @@ from .convergence import (
     matched_link,
     span_contraction,
     universal_contraction,
+)
+from .generalization import (
+    gaussian_accuracy,
+    initial_accuracy,
+    nearly_orthogonal_margins,
+    noise_norm,
+    noisy_error,
+    required_samples,
+    value_error,
+    value_margins,
 )
 from .iteration import (
     centred_contraction,
@@ -62,18 +73,24 @@ __all__ = [
     "divergence_on_policy",
     "entropy_decreases",
     "fixed_point_jacobian",
+    "gaussian_accuracy",
     "global_convergence",
     "head_change",
+    "initial_accuracy",
     "matched_link",
     "mean_field",
     "mean_field_bounds",
+    "nearly_orthogonal_margins",
     "no_universal_sampler",
+    "noise_norm",
+    "noisy_error",
     "noisy_margins",
     "onset_amplitude",
     "order_preservation",
     "order_reversal",
     "priority",
     "published_contraction",
+    "required_samples",
     "same_ranking",
     "sampler_independence",
     "sampler_independence_ipo",
@@ -86,6 +103,8 @@ __all__ = [
     "uniform_threshold",
     "uniqueness",
     "universal_contraction",
+    "value_error",
+    "value_margins",
     "vertex_multipliers",
 ]
 

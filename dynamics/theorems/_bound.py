@@ -58,12 +58,15 @@ class Bound:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """What the body of a theorem returns: bounds, and the assumptions under which they hold."""
+    """What the body of a theorem returns: bounds, the assumptions under which they hold, and whether they say nothing that
+    the quantity's own range does not.
+    """
 
     lower: Any
     upper: Any
     assumptions: Mapping[str, bool] = dataclasses.field(default_factory=dict)
     failure_probability: float | None = 0.0
+    vacuous: bool = False
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -108,7 +111,7 @@ class Theorem:
             lower, upper = np.full_like(lower, -np.inf), np.full_like(upper, np.inf)
         elif np.isnan(lower).any() or np.isnan(upper).any():
             raise ValueError(f"{self.name}: the bound is out of float64's range at these inputs; pass a larger beta.")
-        vacuous = applicable and bool(np.all((lower == -np.inf) & (upper == np.inf)))
+        vacuous = applicable and (claim.vacuous or bool(np.all((lower == -np.inf) & (upper == np.inf))))
         return Bound(lower, upper, applicable, vacuous, claim.failure_probability, dict(claim.assumptions))
 
     def draw(self, key: Any, n: int) -> list[dict[str, Any]]:

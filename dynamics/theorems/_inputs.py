@@ -20,9 +20,12 @@ _RANGES = {
     "rate": (0.0, np.inf, True),
     "time": (0.0, np.inf, False),
     "l_b": (0.0, np.inf, False),
+    "v": (0.0, np.inf, True),
+    "delta": (0.0, 1.0, False),
 }
 _CHOICES = {"objective": ("ipo", "dpo"), "structure": ("cycle", "regular", "ring"), "loss": ("dpo", "squared", "ipo")}
-_LEAST = {"rounds": 0, "K": 2, "pairs": 1}
+_LEAST = {"rounds": 0, "K": 2, "pairs": 1, "Q": 1, "d": 1, "N": 1, "seed": 0}
+_OF_FEATURES = {"features", "answer", "noise", "mean", "shift"}  # not of the K responses
 _SAMPLERS = {"log_mu", "log_mu_skewed", "log_offline"}
 
 
@@ -32,7 +35,7 @@ def checked(inputs: Mapping[str, Any]) -> dict[str, Any]:
     out = {}
     for name in sorted(inputs, key=lambda name: name != "P"):
         out[name] = _one(name, inputs[name], size)
-        if size is None and isinstance(out[name], np.ndarray) and name not in ("features", "answer", "noise"):
+        if size is None and isinstance(out[name], np.ndarray) and name not in _OF_FEATURES:
             size = out[name].shape[-1]
     return out
 
@@ -50,13 +53,15 @@ def _one(name: str, value: Any, size: int | None) -> Any:
             raise ValueError(f"{name} = {value!r} is unknown; pass one of {', '.join(_CHOICES[name])}.")
         return value
     if name in _LEAST:
-        return _whole(name, value, _LEAST[name], None)
+        return whole(name, value, _LEAST[name])
     if name in ("features", "differences", "noise"):
         return _matrix(name, value)
+    if name in ("mean", "shift"):
+        return _point(name, value)
     if name == "answer":
         return _answers(value)
     if name in ("top", "better", "worse"):
-        return _whole(name, value, 0, size)
+        return whole(name, value, 0, size)
     if name == "log_samplers":
         return _samplers(value, size)
     if name.startswith("log_"):
@@ -69,6 +74,13 @@ def _matrix(name: str, value: Any) -> np.ndarray:
     array = np.asarray(value, np.float64)
     if array.ndim != 2 or 0 in array.shape or not np.isfinite(array).all():
         raise ValueError(f"{name} has shape {array.shape} or is not finite; pass one finite row each, shape (n, d).")
+    return array
+
+
+def _point(name: str, value: Any) -> np.ndarray:
+    array = np.asarray(value, np.float64)
+    if array.ndim != 1 or len(array) == 0 or not np.isfinite(array).all():
+        raise ValueError(f"{name} has shape {array.shape} or is not finite; pass one finite vector, shape (d,).")
     return array
 
 
@@ -96,7 +108,8 @@ def _number(name: str, value: Any, low: float, high: float, open_low: bool) -> f
     return number
 
 
-def _whole(name: str, value: Any, low: int, size: int | None) -> int:
+def whole(name: str, value: Any, low: int, size: int | None = None) -> int:
+    """A whole number in low … size - 1."""
     if not _is_whole(value):
         raise ValueError(f"{name} = {value!r} is not a whole number; pass an int.")
     number = int(value)

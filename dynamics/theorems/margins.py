@@ -127,7 +127,8 @@ def priority(differences: np.ndarray, beta: float) -> Claim:
     return Claim(speed, speed)
 
 
-def _noisy(source: Source) -> dict[str, Any]:
+def noisy(source: Source) -> dict[str, Any]:
+    """Value clusters with noise of any size that statement 7.8 admits."""
     pairs, Q = source.integer(1, 3), source.integer(1, 4)
     l_b = source.choice((0.0, 0.25, 0.5, 0.9))
     largest = _largest_noise(l_b)
@@ -156,23 +157,39 @@ def _largest_noise(l_b: float) -> float:
     quantity="every example's margin at `time`, shape (N,), DPO; features s c_k + b + noise, the K pairs' examples in turn, "
     "half of each with s = +1 first; tokens unshared across pairs, swapped within",
     strength="tight",
-    build=_noisy,
+    build=noisy,
 )
 def noisy_margins(pairs: int, l_b: float, noise: np.ndarray, beta: float, time: float) -> Claim:
     """K = ``pairs``; eps is the largest norm in ``noise``, (N, d), N a multiple of 2K; c_k orthonormal, b ⟂ c_k."""
-    eps = float(np.linalg.norm(noise, axis=1).max())
-    e = 2 * eps * np.sqrt(1 + l_b**2) + eps**2
+    _, e, assumptions = noise_excess(pairs, l_b, noise)
     U = (1 + e) * beta**2 * time / pairs
     lower = (1 - e) / (1 + e) * 2 * (np.log(2) - np.log1p(np.exp(-U)))
     ones = np.ones(len(noise))
-    whole = {"N is a multiple of 2K": len(noise) % (2 * pairs) == 0, "d ≥ K + 1": noise.shape[1] > pairs}
-    return Claim(lower * ones, U * ones, {"e ≤ 1 - l_b²": bool(e <= 1 - l_b**2)} | whole)
+    return Claim(lower * ones, U * ones, assumptions)
 
 
-def cluster_features(pairs: int, l_b: float, noise: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The examples that ``noisy_margins`` speaks of: features, chosen and rejected tokens, c_k = e_k, b along e_{K+1}."""
+def noise_excess(pairs: int, l_b: float, noise: np.ndarray) -> tuple[float, float, dict[str, bool]]:
+    """eps and e of statement 7.8, and what it assumes."""
+    eps = float(np.linalg.norm(noise, axis=1).max())
+    e = 2 * eps * np.sqrt(1 + l_b**2) + eps**2
+    assumptions = {
+        "e ≤ 1 - l_b²": bool(e <= 1 - l_b**2),
+        "N is a multiple of 2K": len(noise) % (2 * pairs) == 0,
+        "d ≥ K + 1": noise.shape[1] > pairs,
+    }
+    return eps, float(e), assumptions
+
+
+def cluster_features(
+    pairs: int, l_b: float, noise: np.ndarray, centres: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The examples that ``noisy_margins`` speaks of: features, chosen and rejected tokens; c_k = e_k unless given, in the
+    first K coordinates, and b along the next.
+    """
     N, d = noise.shape
     pair = np.repeat(np.arange(pairs), N // pairs)
     sign = np.tile(np.repeat([1, -1], N // (2 * pairs)), pairs)
-    g = sign[:, None] * np.eye(d)[pair] + l_b * np.eye(d)[pairs] + noise
+    c = np.zeros((pairs, d))
+    c[:, :pairs] = np.eye(pairs) if centres is None else centres
+    g = sign[:, None] * c[pair] + l_b * np.eye(d)[pairs] + noise
     return g, 2 * pair + (sign < 0), 2 * pair + (sign > 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -12,25 +13,41 @@ from jaxtyping import Array, Float, Int
 
 from .._numerics import as_array, concrete
 
+ROWS = 512  # looked at together: a mask of 10^5 x 4096 entries, let alone a copy, would cost more than is promised
+
+
+def _in_slices(test: Callable[[Array], Array], rows: Float[Array, "n d"]) -> Array:
+    """``test`` of slices of the rows, stacked; the last one overlaps the one before, for ``lax.map`` would copy."""
+    n, size = rows.shape[0], min(ROWS, rows.shape[0])
+    starts = jnp.minimum(jnp.arange(-(-n // size)) * size, n - size)
+    return jax.lax.map(lambda at: test(jax.lax.dynamic_slice_in_dim(rows, at, size)), starts)
+
 
 @eqx.filter_jit
 def _first_bad(g: Array) -> Array:
-    # Row by row: a mask of 10^5 x 4096 entries, let alone a copy, would cost more than the memory that is promised.
-    bad = jax.lax.map(lambda row: ~jnp.all(jnp.isfinite(row)), g.reshape(-1, g.shape[-1]), batch_size=512)
-    return jnp.where(jnp.any(bad), jnp.argmax(bad), -1)
+    rows = g.reshape(-1, g.shape[-1])
+    bad = _in_slices(lambda part: ~jnp.all(jnp.isfinite(part)), rows)
+    # The slice with the first bad row, then the row.
+    n, size = rows.shape[0], min(ROWS, rows.shape[0])
+    start = jnp.minimum(jnp.argmax(bad) * size, n - size)
+    part = jax.lax.dynamic_slice_in_dim(rows, start, size)
+    return jnp.where(jnp.any(bad), start + jnp.argmax(~jnp.all(jnp.isfinite(part), axis=1)), -1)
 
 
 @eqx.filter_jit
 def all_identical(g: Float[Array, "*flows N d"]) -> Array:
     """Whether some flow's examples all have the same features."""
     flows = g.reshape(-1, *g.shape[-2:])
-    same = lambda rows: jnp.all(jax.lax.map(lambda row: jnp.all(row == rows[0]), rows, batch_size=512))
-    return jnp.any(jax.lax.map(same, flows))
+    same = lambda rows: jnp.all(_in_slices(lambda part: jnp.all(part == rows[0]), rows))
+    return jnp.any(jax.lax.map(lambda k: same(flows[k]), jnp.arange(flows.shape[0])))
 
 
 def as_features(value: Any, width: int | None = None) -> Float[Array, "*flows N d"]:
     """Features as they are stored: float32 and float64 keep their width, anything else becomes the default float."""
-    g = jnp.asarray(value) if getattr(value, "dtype", None) == np.float32 else as_array(value)
+    if getattr(value, "dtype", None) != np.float32:
+        g = as_array(value)
+    else:  # jnp.asarray would hold two copies of a NumPy array for a while
+        g = jax.device_put(value, may_alias=False) if isinstance(value, np.ndarray) else jnp.asarray(value)
     if g.ndim not in (2, 3) or 0 in g.shape:
         raise ValueError(f"features have shape {g.shape}; pass one row of features per example, shape (N, d).")
     if width is not None and g.shape[-1] != width:

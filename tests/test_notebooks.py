@@ -33,8 +33,25 @@ def first_stability_question(notebook: nbformat.NotebookNode) -> None:
     assert len(figures) == 3
 
 
+def attack_a_theorem(notebook: nbformat.NotebookNode) -> None:
+    assert "1.0000 of it" in printed(notebook, "one")
+    assert "no counterexample" in printed(notebook, "inside")
+    # The simplest refutation of the stronger statement is two examples, one of each answer.
+    assert "answer = [1.0, -1.0]" in printed(notebook, "mutant")
+    outside = printed(notebook, "outside")
+    assert "answers [1.0, -1.0, -1.0]" in outside
+    assert "applies: False" in outside
+    assert "times the bound; 50/50: 1.0000" in printed(notebook, "share")
+    repaired = printed(notebook, "repair")
+    assert "head_change holds there: True" in repaired
+    assert repaired.count("green; 0 violations") == 2
+
+
 # What a notebook's prose relies on, by its name. One test runs it and looks: workers share no results.
-FINDS: dict[str, Callable[[nbformat.NotebookNode], None]] = {"first_stability_question": first_stability_question}
+FINDS: dict[str, Callable[[nbformat.NotebookNode], None]] = {
+    "attack_a_theorem": attack_a_theorem,
+    "first_stability_question": first_stability_question,
+}
 
 
 def test_every_notebook_is_held_to_its_findings():

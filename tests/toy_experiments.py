@@ -6,7 +6,20 @@ import functools
 
 import xarray as xr
 
-from experiments import critical_beta, evolution, experiment, onset, stability_map
+from experiments import (
+    continuous,
+    critical_beta,
+    distinguishability,
+    evolution,
+    experiment,
+    features,
+    integrators,
+    margins,
+    misalignment,
+    onset,
+    priority,
+    stability_map,
+)
 
 TINY = {
     "evolution": evolution.Config(rounds=60),
@@ -20,7 +33,18 @@ TINY = {
         hysteresis_rounds=200,
         starts=16,
     ),
+    "priority": priority.Config(seeds=6, samples=8),
+    "misalignment": misalignment.Config(
+        distinguishability=(0.75, 2.0), samples=20, seeds=6, span=60.0, aligned_margins=(0.5, 2.0)
+    ),
+    "integrators": integrators.Config(samples=10, halvings=2, draws=3, adam_rates=(0.1, 0.05), seeds=6),
+    "margins": margins.Config(pairs=(1, 2, 4), per_cluster=10, d=12, times=8, tests=50, data_sets=3),
+    "distinguishability": distinguishability.Config(
+        deltas=(0.5, 1.0, 2.0), d=4, n=100, times=8, tests=200, data_sets=2
+    ),
     "critical_beta": critical_beta.Config(matrices=4, sizes=(3,)),
+    "features": features.Config(size=4, matrices=8, drawn=0, alphas=5),
+    "continuous": continuous.Config(sizes=(3,), matrices=6, betas=(0.03, 0.1, 0.3)),
 }
 
 

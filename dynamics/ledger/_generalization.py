@@ -43,7 +43,7 @@ def _cluster_errors(x: Instance) -> np.ndarray:
 
 
 def _samples(x: Instance) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return published_features(*(x[name] for name in ("pairs", "Q", "d", "l_b", "v", "seed")), x.get("delta", 0.0))
+    return published_features(x["pairs"], x["Q"], x["d"], x["l_b"], x["v"], x["seed"], x.get("delta", 0.0))
 
 
 def _value_margins(x: Instance) -> np.ndarray:

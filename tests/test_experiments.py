@@ -158,6 +158,49 @@ def test_critical_beta_fails_above_the_proven_bound(results: dict[str, xr.Datase
     assert statuses(findings, "larger beta than IPO") == ["fails"]
 
 
+# What is changed in a Dataset, and the claim that must then fail: {variable: from its values to wrong ones}.
+WRONG = [
+    ("features", {"library_radius": lambda x: 1.01 * x}, "radius 1 where that is found"),
+    ("features", {"uniform_beta": lambda x: x[..., ::-1]}, "leaving out features never"),
+    ("continuous", {"force": lambda x: x + 1e-6}, "rests where the rounds"),
+    ("continuous", {"formula": lambda x: x + 1e-4}, "Jacobian at a fixed point is"),
+    ("continuous", {"damping": lambda x: -x}, "every fixed point attracts the flow"),
+    ("continuous", {"damping": lambda x: 0.5 * x}, "|Im| ≤ rho |Re|"),
+    ("continuous", {"damping": lambda x: -x}, "no fixed point tried repels"),
+    ("margins", {"lower": lambda x: 3 * x}, "lies between the bounds"),
+    ("margins", {"margin": lambda x: 1.1 * x}, "follows the mean field"),
+    ("margins", {"test_error": lambda x: x + 0.01}, "ranked rightly from the first step"),
+    ("margins", {"median_margin": lambda x: x[::-1]}, "own tokens: at a common time"),
+    ("margins", {"test_error": lambda x: x[::-1]}, "the test error grows with the number"),
+    ("margins", {"cosine": lambda x: x[::-1]}, "class means look alike"),
+    ("distinguishability", {"head_change": lambda x: 0.98 * x}, "first speed is sqrt(2) beta delta/4"),
+    ("distinguishability", {"head_change": lambda x: 1.01 * x}, "stays below sqrt(2) beta delta t/4"),
+    ("distinguishability", {"general_slope": lambda x: 0.9 * x}, "the bound by delta fails"),
+    ("distinguishability", {"head_change": lambda x: x[:, ::-1]}, "the faster its head moves at first"),
+    ("distinguishability", {"first_interval": lambda x: 0 * x + [-1e-4, 1e-4], "accuracy": lambda x: x - 0.1}, "b ⟂ m"),
+    ("priority", {"speed": lambda x: 1.01 * x}, "mean margins begin at the speeds"),
+    ("priority", {"learned": lambda x: -x}, "reaches the mean margin"),
+    ("priority", {"learned": lambda x: -x}, "the most distinguishable of four"),
+    ("priority", {"speed": lambda x: -x}, "orders sixteen behaviours better"),
+    ("priority", {"learned": lambda x: -x}, "rank correlation above 0.8"),
+    ("misalignment", {"head_change": lambda x: 1.01 * x}, "the head starts at speed"),
+    ("misalignment", {"loss_time": lambda x: x[::-1]}, "sooner than the base"),
+    ("misalignment", {"undo_time": lambda x: 1.01 * x}, "in the time it took"),
+    ("misalignment", {"undone_margin": lambda x: x + 1e-3}, "identical samples lose margin along"),
+    ("integrators", {"error": lambda x: x**2}, "by the first power of the step"),
+    ("integrators", {"ratio_adam": lambda x: 0.1 * x}, "Adam takes another path"),
+    ("integrators", {"turned_flow": lambda x: x + 1}, "coordinates, not behaviours"),
+]
+
+
+@pytest.mark.parametrize(("name", "wrong", "claim"), WRONG, ids=[f"{name}-{claim}" for name, _, claim in WRONG])
+def test_a_claim_fails_on_wrong_data(results: dict[str, xr.Dataset], name: str, wrong: dict, claim: str):
+    ds = results[name].copy(deep=True)
+    for variable, change in wrong.items():
+        ds[variable] = ds[variable].copy(data=change(ds[variable].values))
+    assert "fails" in statuses(experiment(name).check(ds), claim)
+
+
 def test_critical_beta_of_the_three_cycle_is_the_formula(tmp_path: Path):
     np.savez(tmp_path / "cycle.npz", P=np.asarray(dyn.preferences.cyclic(3, 0.3)))
     (tmp_path / "broken.npz").write_bytes(b"no archive")

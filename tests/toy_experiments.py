@@ -40,7 +40,7 @@ TINY = {
     "integrators": integrators.Config(samples=10, halvings=2, draws=3, adam_rates=(0.1, 0.05), seeds=6),
     "margins": margins.Config(pairs=(1, 2, 4), per_cluster=10, d=12, times=8, tests=50, data_sets=3),
     "distinguishability": distinguishability.Config(
-        deltas=(0.5, 1.0, 2.0), d=4, n=100, times=8, tests=200, data_sets=2
+        deltas=(0.5, 1.0, 2.0), d=4, n=100, times=8, tests=200, data_sets=4
     ),
     "critical_beta": critical_beta.Config(matrices=4, sizes=(3,)),
     "features": features.Config(size=4, matrices=8, drawn=0, alphas=5),

@@ -110,6 +110,50 @@ def test_hinge_flow_where_margins_slide_against_small_explicit_steps(shape):
     assert errors[1] < 0.5 * errors[0]
 
 
+@pytest.mark.parametrize("form", ["dual", "primal"])
+@pytest.mark.parametrize("t1", [1e5, 1e9])
+def test_conflicting_labels_leave_margins_and_head_where_least_squares_puts_them(form, t1):
+    g, half = np.random.default_rng(0).normal(size=(5, 3)), np.array([0] * 5 + [1] * 5)
+    data, w = (np.concatenate([g, g]), half, 1 - half), np.array([3.0] * 5 + [1.0] * 5) / 20
+    sol = dyn.gradient_flow(dyn.MarginFlow(*data, dyn.SquaredMargin(1.0), weights=w, form=form), t1, saveat=at([t1]))
+    # Row 0 less row 1 of the head, x: margins ±x·g, pulled to 1 three times as hard by the first half.
+    x = np.linalg.lstsq(g, np.full(5, 0.5), rcond=None)[0]
+    np.testing.assert_allclose(sol.reward_margin[0], np.concatenate([g @ x, -g @ x]), rtol=1e-12, atol=1e-12)
+    assert float(sol.head_change[0]) == pytest.approx(np.linalg.norm(x) / np.sqrt(2), rel=1e-10)
+
+
+def test_head_change_of_a_dual_flow_with_conflicting_labels_is_that_of_the_primal():
+    rng = np.random.default_rng(1)
+    g, y = rng.normal(size=(60, 8)), rng.integers(0, 2, 60)
+    change = [
+        dyn.gradient_flow(dyn.MarginFlow(g, y, 1 - y, dyn.DPO(1.0), form=form), 1e4, saveat=at([1e4])).head_change[0]
+        for form in ("dual", "primal")
+    ]
+    assert float(change[0]) == pytest.approx(float(change[1]), rel=1e-9)
+
+
+def test_a_batch_of_sliding_margins_is_its_members():
+    rng = np.random.default_rng(0)
+    g, y = rng.normal(size=(20, 5)), rng.integers(0, 2, 20)
+    both = dyn.gradient_flow(dyn.MarginFlow(np.stack([g, 2 * g]), y, 1 - y, dyn.SLiC(1.0)), 5.0)
+    one = dyn.gradient_flow(dyn.MarginFlow(2 * g, y, 1 - y, dyn.SLiC(1.0)), 5.0)
+    np.testing.assert_array_equal(both.reward_margin[1], one.reward_margin)
+    np.testing.assert_array_equal(both.final.margin[1], one.final.margin)
+
+
+def test_rows_of_a_batch_after_a_failure_repeat_the_last_one_before(monkeypatch):
+    rng = np.random.default_rng(0)
+    g, y = rng.normal(size=(20, 5)), rng.integers(0, 2, 20)
+    monkeypatch.setattr("dynamics.solve._flow.MAX_STEPS", 2000)
+    flow = dyn.MarginFlow(np.stack([g, 2 * g]), y, 1 - y, dyn.SLiC(1.0))
+    sol = dyn.gradient_flow(flow, 5.0, solver=diffrax.Tsit5(), throw=False)
+    assert np.isfinite(sol.reward_margin).all()
+    for margin, ended in zip(sol.reward_margin, sol.stats["ended"], strict=True):
+        late = np.asarray(sol.coordinate) > float(ended)
+        assert 0 < late.sum() < len(late)
+        np.testing.assert_array_equal(margin[late], np.broadcast_to(margin[~late][-1], margin[late].shape))
+
+
 def test_unseen_samples_follow_from_the_coefficients():
     g, chosen, rejected, _ = data = samples(7)
     rng = np.random.default_rng(8)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Array
 
 if TYPE_CHECKING:
     from ._margin import MarginFlow
@@ -94,3 +95,11 @@ def _next_kink(r: np.ndarray, u: np.ndarray, left: float) -> tuple[float, np.nda
     if first >= left:
         return left, np.zeros(len(r), bool)
     return float(first), wait <= first * (1 + 1e-13)
+
+
+def between(times: Array, ts: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Rows of ``values``, given at ascending ``ts``, interpolated linearly at ``times``."""
+    piece = np.clip(np.searchsorted(ts, np.asarray(times), side="right") - 1, 0, len(ts) - 2)
+    length = ts[piece + 1] - ts[piece]
+    share = np.where(length > 0, (np.asarray(times) - ts[piece]) / np.where(length > 0, length, 1.0), 0.0)[:, None]
+    return values[piece] + share * (values[piece + 1] - values[piece])

@@ -25,10 +25,12 @@ def feasible(flow: MarginFlow) -> bool:
     return numbers <= LARGEST
 
 
-def solution(flow: MarginFlow, state: Any) -> Callable[[Array], Any]:
-    """s ↦ the state a time s later, for f(r) = k (r - r0)².
+def solution(flow: MarginFlow, state: Any) -> Callable[[Array], tuple[Any, Float[Array, "R d"]]]:
+    """s ↦ the state a time s later, and W(s) - W(0), for f(r) = k (r - r0)².
 
-    With rho = r0 - r, W = diag(w): d rho/dt = -2 k beta² C W rho, so a(s) = a(0) + 2 k W ∫ rho.
+    With rho = r0 - r, W = diag(w): d rho/dt = -2 k beta² C W rho, so a(s) = a(0) + 2 k W ∫ rho. Conflicting labels make
+    coefficients grow like s in directions that move nothing; the head is summed without these, or their rounding would
+    drown it.
     """
     parabola = flow.objective.parabola()
     assert parabola is not None
@@ -56,19 +58,28 @@ def _risen_twice(rate: Float[Array, " m"], s: Array) -> Float[Array, " m"]:
 
 
 def _spectrum(symmetric: Float[Array, "m m"]) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
+    """Eigenvalues ≥ 0 and vectors; what rounding makes of an eigenvalue 0 is 0 again."""
     values, vectors = jnp.linalg.eigh(symmetric)
-    return jnp.maximum(values, 0.0), vectors
+    least = jnp.finfo(values.dtype).eps * values.shape[0] * jnp.max(jnp.abs(values))
+    return jnp.where(values > least, values, 0.0), vectors
 
 
 def _in_examples(flow: MarginFlow, state: Any, k: Array, residual: Float[Array, " N"]) -> Callable[[Array], Any]:
-    root = jnp.sqrt(flow.weights)
+    root, beta = jnp.sqrt(flow.weights), flow.objective.beta
     C = flow.gram()
     values, Q = _spectrum(root[:, None] * C * root[None, :])
-    rate, begun = k * flow.objective.beta**2 * values, Q.T @ (root * residual)
+    rate, begun = k * beta**2 * values, Q.T @ (root * residual)
+    start = beta * flow.combine(state.coefficient)
+    # Margins of examples that weigh something come straight from the eigenbasis, where nothing grows.
+    own = root > 1e-3 * jnp.max(root)
 
     def at(s: Array) -> Any:
-        grown = k * root * (Q @ (_risen(rate, s) * begun))
-        return type(state)(state.coefficient + grown, state.margin + flow.objective.beta**2 * (C @ grown))
+        risen = _risen(rate, s) * begun
+        moving = k * root * (Q @ jnp.where(rate > 0.0, risen, 0.0))
+        still = k * root * (Q @ jnp.where(rate > 0.0, 0.0, risen))
+        gained = jnp.where(own, Q @ (-jnp.expm1(-rate * s) * begun) / jnp.where(own, root, 1.0), beta**2 * (C @ moving))
+        after = type(state)(state.coefficient + moving + still, state.margin + gained)
+        return after, start + beta * flow.combine(moving)
 
     return at
 
@@ -81,11 +92,12 @@ def _in_weights(flow: MarginFlow, state: Any, k: Array, residual: Float[Array, "
     values, V = _spectrum(0.5 * (M + M.T))
     rate = k * beta**2 * values
     begun = V.T @ flow.combine(flow.weights * residual).reshape(-1)
+    start = beta * flow.combine(state.coefficient)
 
     def at(s: Array) -> Any:
         grown = (k * beta * V @ (_risen(rate, s) * begun)).reshape(shape)
         summed = (k * beta * V @ (_risen_twice(rate, s) * begun)).reshape(shape)
         a = state.coefficient + k * flow.weights * (residual * s - beta * flow.apply(summed))
-        return type(state)(a, state.margin + beta * flow.apply(grown))
+        return type(state)(a, state.margin + beta * flow.apply(grown)), start + grown
 
     return at

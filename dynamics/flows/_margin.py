@@ -67,10 +67,10 @@ class MarginFlow(Flow):
     def __init__(
         self,
         features: Float[ArrayLike, "*flows N d"],
-        chosen: Int[ArrayLike, "*flows N"],
-        rejected: Int[ArrayLike, "*flows N"],
+        chosen: Int[ArrayLike, "*#flows N"],
+        rejected: Int[ArrayLike, "*#flows N"],
         objective: MarginLoss,
-        weights: Float[ArrayLike, "*flows N"] | None = None,
+        weights: Float[ArrayLike, "*#flows N"] | None = None,
         form: Literal["dual", "primal"] | None = None,
         vocabulary: int | None = None,
     ):
@@ -165,9 +165,13 @@ class MarginFlow(Flow):
         return MarginState(da, self.objective.beta**2 * pushed)
 
     def rows(self, state: MarginState) -> dict[str, Array]:
-        r, a = state.margin, state.coefficient
-        change = jnp.sqrt(jnp.maximum(r @ a, 0.0))  # ||W(t)-W(0)||² = beta² aᵀ C a
-        return {"reward_margin": r, "coefficient": a} | self.summary(r) | {"head_change": change}
+        # ||W(t)-W(0)||² is also r·a, but where labels conflict that cancels.
+        return self._row(state, self.trainable(state))
+
+    def _row(self, state: MarginState, head: Float[Array, "R d"]) -> dict[str, Array]:
+        r = state.margin
+        own = {"reward_margin": r, "coefficient": state.coefficient}
+        return own | self.summary(r) | {"head_change": jnp.linalg.norm(head)}
 
     def summary(self, margin: Float[Array, " N"]) -> dict[str, Array]:
         """Loss and accuracy of margins; a margin of 0 counts as half right."""
@@ -189,6 +193,11 @@ class MarginFlow(Flow):
         return _hinge_rows(self, state, times, span) if isinstance(self.objective, SLiC) else None
 
     def advice(self) -> str:
+        if isinstance(self.objective, SLiC):
+            return (
+                "margins slide along SLiC's kink at 1, where no solver takes long steps: up to "
+                f"{_hinge.LARGEST} examples leave out solver= and event= for the exact solution, or use dyn.descend"
+            )
         other = "dual" if self.form == "primal" else "primal"
         return (
             f"conflicting labels make long flows stiff: pass a smaller t1, solver=diffrax.Kvaerno5() or build the flow "
@@ -265,7 +274,7 @@ def _linear_rows(
     flow: MarginFlow, state: MarginState, times: Array, span: Array
 ) -> tuple[dict[str, Array], MarginState]:
     at = _linear.solution(flow, state)
-    return jax.lax.map(lambda s: flow.rows(at(s)), times), at(span)
+    return jax.lax.map(lambda s: flow._row(*at(s)), times), at(span)[0]
 
 
 def _hinge_rows(
@@ -277,16 +286,8 @@ def _hinge_rows(
     if kinks is None:
         return None
     ts, a, r = kinks
-    states = MarginState(jnp.asarray(_between(times, ts, a)), jnp.asarray(_between(times, ts, r)))
+    states = MarginState(jnp.asarray(_hinge.between(times, ts, a)), jnp.asarray(_hinge.between(times, ts, r)))
     return _rows_of(flow, states), MarginState(jnp.asarray(a[-1]), jnp.asarray(r[-1]))
-
-
-def _between(times: Array, ts: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Rows of ``values``, given at ascending ``ts``, interpolated linearly at ``times``."""
-    piece = np.clip(np.searchsorted(ts, np.asarray(times), side="right") - 1, 0, len(ts) - 2)
-    length = ts[piece + 1] - ts[piece]
-    share = np.where(length > 0, (np.asarray(times) - ts[piece]) / np.where(length > 0, length, 1.0), 0.0)[:, None]
-    return values[piece] + share * (values[piece + 1] - values[piece])
 
 
 @eqx.filter_jit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import diffrax
@@ -15,6 +14,8 @@ from jaxtyping import Array, Float
 from .._numerics import concrete
 from .._progress import progress
 from ..flows import Flow, MarginFlow
+from ..objectives import SLiC
+from ._flow_inputs import check_saveat, check_times, check_tools, is_plain, own_initial
 from ._meter import Meter, metered
 from ._solution import RESULT_NAMES, RESULTS, Solution, result_code
 
@@ -41,14 +42,16 @@ def gradient_flow(
     Args:
         flow: ``MarginFlow`` or ``PreferenceFlow``.
         t1, t0: times, in units of tau, t1 > t0.
-        initial: the ``final`` of an earlier Solution; else coefficients ``(N,)`` of a ``MarginFlow``, parameters of a
-            ``PreferenceFlow``. By default the reference.
-        solver: any diffrax solver; by default Tsit5, and for squared losses of a ``MarginFlow`` and SLiC the exact solution.
+        initial: the ``final`` of an earlier flow (of a ``PreferenceFlow``, also of a descent); else coefficients ``(N,)``
+            of a ``MarginFlow``, parameters of a ``PreferenceFlow``. By default the reference.
+        solver: a diffrax solver that estimates its error; by default Tsit5, and for squared losses of a ``MarginFlow`` and
+            SLiC the exact solution.
         saveat: a ``diffrax.SaveAt``; 101 even times unless given. With ``fn(t, y, args)``, y the flow's state, what it
             returns is ``sol.saved`` and replaces the rows. ``dense=True`` gives ``sol.stats["interpolation"]``.
         rtol, atol: tolerances per step of margins and coefficients, or parameters, > 0.
         event: a ``diffrax.Event``; its ``cond_fn`` sees the flow's state.
-        throw: raise where the solve fails; otherwise ``sol.result`` says so and the rows before are kept.
+        throw: raise where the solve fails; otherwise ``sol.result`` says so and the rows before are kept (of a batch, the
+            last of them is repeated).
 
     Returns:
         Solution with rows at ``coordinate`` (``dim`` "time"), ``(T, …)``; of a batch ``(B, T, …)``.
@@ -57,11 +60,12 @@ def gradient_flow(
         ValueError: a bad argument.
         RuntimeError: the solver used up its steps, or left the finite numbers.
     """
-    t0, t1 = _check(flow, t0, t1, rtol, atol)
+    t0, t1 = check_times(flow, t0, t1, rtol, atol)
+    check_tools(solver, event)
     saveat = diffrax.SaveAt(ts=jnp.linspace(t0, t1, ROWS)) if saveat is None else saveat
-    _check_saveat(saveat, t0, t1)
-    standard = _is_plain(saveat)
-    state = flow.start(initial)
+    check_saveat(saveat, t0, t1)
+    standard = is_plain(saveat)
+    state = flow.start(own_initial(flow, initial))
     # As arrays: plain numbers would be compiled into the loop, and every new t1 would compile it anew.
     interval, tolerances = jnp.array([t0, t1]), jnp.array([rtol, atol])
     if isinstance(flow, MarginFlow) and flow.is_batch:
@@ -79,38 +83,6 @@ def gradient_flow(
     if throw and concrete(out.ts):
         _raise_on_failure(flow, solution)
     return solution
-
-
-def _check(flow: Flow, t0: float, t1: float, rtol: float, atol: float) -> tuple[float, float]:
-    if not isinstance(flow, Flow):
-        raise ValueError(f"flow is a {type(flow).__name__}; pass a dyn.MarginFlow or dyn.PreferenceFlow.")
-    for name, value in (("t0", t0), ("t1", t1), ("rtol", rtol), ("atol", atol)):
-        if isinstance(value, bool | str) or np.ndim(value) != 0 or not math.isfinite(float(value)):
-            raise ValueError(f"{name} = {value!r}; pass one finite number.")
-    if not t1 > t0:
-        raise ValueError(f"t1 = {float(t1):g} is not after t0 = {float(t0):g}; pass t1 > t0.")
-    for name, value in (("rtol", rtol), ("atol", atol)):
-        if not value > 0:
-            raise ValueError(f"{name} = {float(value):g}; pass a tolerance above 0, such as 1e-8.")
-    return float(t0), float(t1)
-
-
-def _is_plain(saveat: diffrax.SaveAt) -> bool:
-    """Whether the rows are to be saved: no ``fn`` of the caller's, no ``subs`` of several kinds."""
-    return isinstance(saveat.subs, diffrax.SubSaveAt) and saveat.subs.fn is diffrax.SubSaveAt(t1=True).fn
-
-
-def _check_saveat(saveat: diffrax.SaveAt, t0: float, t1: float) -> None:
-    if not isinstance(saveat, diffrax.SaveAt):
-        raise ValueError(f"saveat is a {type(saveat).__name__}; pass diffrax.SaveAt(ts=...).")
-    for sub in jax.tree.leaves(saveat.subs, is_leaf=lambda x: isinstance(x, diffrax.SubSaveAt)):
-        if sub.ts is None or not concrete(sub.ts):
-            continue
-        ts = np.asarray(sub.ts)
-        if not np.isfinite(ts).all() or (np.diff(ts) < 0).any() or ts.min() < t0 or ts.max() > t1:
-            raise ValueError(f"saveat has times outside [{t0:g}, {t1:g}] or out of order; pass ascending ts within it.")
-    if saveat.subs is None and not saveat.dense:
-        raise ValueError("saveat saves nothing; pass diffrax.SaveAt(ts=...) or SaveAt(t1=True).")
 
 
 def _times(saveat: diffrax.SaveAt, interval: Float[Array, 2]) -> Array:
@@ -223,20 +195,61 @@ def _batch(
         raise ValueError("a batch of flows saves rows at given times only; use saveat=SaveAt(ts=...), without event=.")
     count = flow.features.shape[0]
     side = max(1, min(count, BATCH_NUMBERS // flow.numbers()))
+    # Kinks are followed on the host, one flow after the other.
+    alone = isinstance(flow.objective, SLiC) and solver is None
     parts = []
     with progress("flows", count) as advance:
         for start in range(0, count, side):
             cut = lambda tree, at=slice(start, start + side): jax.tree.map(lambda x: x[at], tree)
             some = flow.with_parts(cut(flow.parts()))
-            parts.append(_side_by_side(some, cut(state), interval, solver, saveat, tolerances))
+            solve = _one_by_one if alone else _side_by_side
+            parts.append(solve(some, cut(state), interval, solver, saveat, tolerances))
             jax.block_until_ready(parts[-1])
             advance(side)
     values, final, result, stats = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
     times = _times(saveat, interval)
+    if bool(jnp.any(result_code(result))):
+        values = _held(values, flow.over_batch(flow_rows, state), times, stats["ended"])
     solution = Solution(times, values, {}, final, result, stats, flow, (), "time")
     if throw:
         _raise_on_failure(flow, solution)
     return solution
+
+
+def flow_rows(flow: Flow, state: Any) -> dict[str, Array]:
+    return flow.rows(state)
+
+
+def _held(values: dict[str, Array], first: dict[str, Array], times: Array, ended: Array) -> dict[str, Array]:
+    """Rows ``(B, T, …)`` of which those after a failure, which the solver left infinite, repeat the last one before."""
+    reached = np.asarray(times)[None, :] <= np.asarray(ended)[:, None]
+    last = reached.sum(axis=1) - 1
+    row = np.minimum(np.arange(len(times)), np.maximum(last, 0)[:, None])
+
+    def hold(rows: Array, start: Array) -> Array:
+        kept = rows[np.arange(len(row))[:, None], row]
+        none = (last < 0).reshape(-1, *(1,) * (kept.ndim - 1))
+        return jnp.where(none, start[:, None], kept)
+
+    return {name: hold(rows, first[name]) for name, rows in values.items()}
+
+
+def _one_by_one(
+    flow: MarginFlow,
+    state: Any,
+    interval: Float[Array, 2],
+    solver: diffrax.AbstractSolver | None,
+    saveat: diffrax.SaveAt,
+    tolerances: Float[Array, 2],
+) -> tuple[Any, Any, RESULTS, dict[str, Array]]:
+    solved = []
+    for i in range(flow.features.shape[0]):
+        at = lambda tree, i=i: jax.tree.map(lambda x: x[i], tree)
+        exact = _exactly(flow.with_parts(at(flow.parts())), interval, at(state), saveat)
+        if exact is None:
+            return _side_by_side(flow, state, interval, solver, saveat, tolerances)
+        solved.append((exact.values, exact.final, exact.result, exact.stats))
+    return jax.tree.map(lambda *x: jnp.stack([jnp.asarray(y) for y in x]), *solved)
 
 
 @eqx.filter_jit

@@ -7,8 +7,10 @@ information is in the tails, so nothing here forms ``1 - p`` or ``log(p)`` from 
 from __future__ import annotations
 
 import functools
+import reprlib
 import warnings
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import jax
 import jax.core
@@ -16,6 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
+
+T = TypeVar("T")
 
 _warned_single_precision = False
 
@@ -33,11 +37,41 @@ def as_array(value: Any) -> Array:
     return jnp.asarray(value, dtype=float)
 
 
-def _numeric(value: Any, name: str) -> Array:
+def as_numbers(value: Any, name: str) -> Array:
+    """As ``as_array``, or a ``ValueError`` that names ``name`` where ``value`` is no array of real numbers."""
+    return _converted(as_array, value, name)
+
+
+def host_numbers(value: Any, name: str) -> np.ndarray:
+    """As ``as_numbers``, on the host and in float64 whatever JAX is set to."""
+    return _converted(lambda x: np.asarray(x, np.float64), value, name)
+
+
+def _converted(convert: Callable[[Any], T], value: Any, name: str) -> T:
+    # Conversion would drop the imaginary parts.
+    if any(np.iscomplexobj(leaf) for leaf in jax.tree.leaves(value)):
+        raise ValueError(f"{name} has complex entries; pass real numbers.")
     try:
-        return as_array(value)
+        return convert(value)
     except (TypeError, ValueError):
-        raise ValueError(f"{name} is {value!r}; pass numbers.") from None
+        wanted = "rows of numbers, all of one length" if isinstance(value, list | tuple) else "numbers"
+        raise ValueError(f"{name} is {in_short(value)}; pass {wanted}.") from None
+
+
+def token_numbers(value: Any, name: str) -> np.ndarray:
+    """Token ids on the host, of any shape, or a ``ValueError`` that names ``name``."""
+    try:
+        ids = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} is {in_short(value)}; pass rows of token ids, all of one length.") from None
+    if not np.issubdtype(ids.dtype, np.integer):
+        raise ValueError(f"{name} has dtype {ids.dtype}; pass whole token ids.")
+    return ids
+
+
+def in_short(value: Any) -> str:
+    """The beginning of ``repr(value)`` on one line, for a message."""
+    return " ".join(reprlib.repr(value).split())
 
 
 def concrete(*values: Any) -> bool:
@@ -133,8 +167,8 @@ def check_log_distribution(
     A distribution may be off by 1e-6 in total mass and is then normalised; more is taken for a mistake (probabilities or
     raw scores passed where logs belong). ``-inf`` passes only where ``zero_mass`` allows it, that is, in a sampler.
     """
-    array = _numeric(value, name)
-    if array.ndim != 1 or (size is not None and array.shape[0] != size):
+    array = as_numbers(value, name)
+    if array.ndim != 1 or array.shape[0] == 0 or (size is not None and array.shape[0] != size):
         want = "(K,)" if size is None else f"({size},)"
         raise ValueError(f"{name} has shape {array.shape}; pass one log-probability per response, shape {want}.")
     if not concrete(array):
@@ -159,7 +193,7 @@ def check_log_distribution(
 
 def check_scalar(value: Any, name: str, low: float, high: float, *, open_low: bool = False) -> Array:
     """``value`` as a float array, or a ``ValueError`` when a concrete value leaves [low, high] (or (low, high])."""
-    array = _numeric(value, name)
+    array = as_numbers(value, name)
     if concrete(array):
         host = np.asarray(array)
         bad = ~np.isfinite(host) | (host < low) | (host > high) | ((host <= low) if open_low else False)
@@ -169,3 +203,19 @@ def check_scalar(value: Any, name: str, low: float, high: float, *, open_low: bo
             worst = host if host.ndim == 0 else host[bad][0]
             raise ValueError(f"{name} = {float(worst):g} is outside {left}{low:g}, {right}; pass a value inside.")
     return array
+
+
+def check_number(value: Any, name: str, low: float, high: float, *, open_low: bool = False) -> Float[Array, ""]:
+    """As ``check_scalar``, of one number only."""
+    array = check_scalar(value, name, low, high, open_low=open_low)
+    if array.ndim != 0:
+        raise ValueError(f"{name} has shape {array.shape}; pass one number.")
+    return array
+
+
+def check_key(key: Any) -> None:
+    """A ``ValueError`` unless ``key`` is one key of ``jax.random``, of either style."""
+    try:
+        jax.eval_shape(jax.random.split, key)
+    except (TypeError, ValueError):
+        raise ValueError(f"key is {in_short(key)}; pass one key, key=jax.random.key(seed).") from None

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
-from ._numerics import as_array, check_scalar
+from ._numerics import as_numbers, check_key, check_number
 
 __all__ = ["Behaviours", "Samples", "ValueClusters", "behaviours", "value_clusters"]
 
@@ -55,6 +55,7 @@ class ValueClusters(eqx.Module):
     def fresh(self, per_cluster: int, *, key: PRNGKeyArray) -> Samples:
         """As many new samples of every cluster, ``2 K per_cluster`` in all."""
         _whole(per_cluster, "per_cluster", 1)
+        check_key(key)
         return _draw_clusters(self.centres, self.shared, self.noise, self.tokens, per_cluster, key)
 
 
@@ -93,8 +94,10 @@ def value_clusters(
         _whole(value, name, least)
     if d < K + 1:
         raise ValueError(f"d = {d} has no room for {K} orthogonal centres and b; pass d ≥ {K + 1}.")
-    l_b, v = check_scalar(l_b, "l_b", 0.0, np.inf), check_scalar(v, "v", 0.0, np.inf)
-    if not 0 <= delta < (1.0 if K == 1 else 1.0 / (K - 1)):
+    check_key(key)
+    l_b, v = check_number(l_b, "l_b", 0.0, np.inf), check_number(v, "v", 0.0, np.inf)
+    delta = float(check_number(delta, "delta", 0.0, 1.0))
+    if delta >= (1.0 if K == 1 else 1.0 / (K - 1)):
         raise ValueError(
             f"delta = {delta:g} is outside [0, 1/(K-1)); {K} unit centres cannot be that close to opposite."
         )
@@ -143,6 +146,7 @@ class Behaviours(eqx.Module):
     def fresh(self, n: int, *, key: PRNGKeyArray) -> Samples:
         """n new samples of each answer of each behaviour."""
         _whole(n, "n", 1)
+        check_key(key)
         return _draw_behaviours(self.differences, self.root, self.shared, self.tail, n, key)
 
 
@@ -171,7 +175,7 @@ def behaviours(
 
     Source: [paper] ImLi24, the setting of its theorems.
     """
-    means = as_array(differences)
+    means = as_numbers(differences, "differences")
     if means.ndim != 2 or 0 in means.shape:
         raise ValueError(f"differences have shape {means.shape}; pass one row per behaviour, shape (m, d).")
     if not bool(jnp.all(jnp.isfinite(means))):
@@ -179,11 +183,12 @@ def behaviours(
     if tail not in TAILS:
         raise ValueError(f"tail = {tail!r} is unknown; pass one of {', '.join(TAILS)}.")
     _whole(n, "n", 1)
+    check_key(key)
     d = means.shape[1]
-    offset = jnp.zeros(d) if shared is None else as_array(shared)
+    offset = jnp.zeros(d) if shared is None else as_numbers(shared, "shared")
     if offset.shape != (d,) or not bool(jnp.all(jnp.isfinite(offset))):
         raise ValueError(f"shared has shape {offset.shape} or is not finite; pass a vector, shape ({d},).")
-    root = _root(as_array(covariance), d)
+    root = _root(as_numbers(covariance, "covariance"), d)
     return Behaviours(means, root, offset, tail, _draw_behaviours(means, root, offset, tail, n, key))
 
 
@@ -194,7 +199,10 @@ def _root(covariance: Array, d: int) -> Float[Array, "d d"]:
         or not np.isfinite(matrix).all()
         or np.abs(matrix - matrix.T).max() > 1e-9 * np.abs(matrix).max()
     ):
-        raise ValueError(f"covariance has shape {covariance.shape}; pass a variance or a symmetric matrix ({d}, {d}).")
+        raise ValueError(
+            f"covariance has shape {covariance.shape}, or is not finite or not symmetric; pass a variance or a symmetric "
+            f"matrix ({d}, {d})."
+        )
     values, vectors = np.linalg.eigh(matrix)
     if values[0] < -1e-12 * max(values[-1], 1e-300):
         raise ValueError(f"covariance has the eigenvalue {values[0]:.3g}; pass a positive semidefinite matrix.")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from ._numerics import as_array, check_scalar
+from ._numerics import as_numbers, check_number, token_numbers
 
 __all__ = ["Responses", "multi_token_rate"]
 
@@ -21,7 +21,7 @@ class Responses(eqx.Module):
         chosen_tokens, rejected_tokens: token ids y_ij, ``(N, L)``; -1 marks positions beyond a response's end.
 
     Raises:
-        ValueError: shapes that do not fit, features that are not finite, ids that are no whole numbers.
+        ValueError: shapes that do not fit or hold nothing, features that are not finite, ids that are no whole numbers.
     """
 
     chosen_features: Float[Array, "N L d"]
@@ -44,14 +44,14 @@ class Responses(eqx.Module):
 
 
 def _side(features: ArrayLike, tokens: ArrayLike, name: str) -> tuple[Array, Array]:
-    g, y = as_array(features), jnp.asarray(tokens)
+    g, y = as_numbers(features, f"{name}_features"), token_numbers(tokens, f"{name}_tokens")
     if g.ndim != 3 or g.shape[:2] != y.shape:
         raise ValueError(f"{name}_features have shape {g.shape}, {name}_tokens {y.shape}; pass (N, L, d) and (N, L).")
-    if not jnp.issubdtype(y.dtype, jnp.integer):
-        raise ValueError(f"{name}_tokens have dtype {y.dtype}; pass whole token ids.")
+    if 0 in g.shape:
+        raise ValueError(f"{name}_features have shape {g.shape}; pass at least one example, one token and one feature.")
     if not bool(jnp.all(jnp.isfinite(g))):
         raise ValueError(f"{name}_features hold an entry that is not finite; drop the example or fix it.")
-    return g, y
+    return g, jnp.asarray(y)
 
 
 def multi_token_rate(
@@ -83,7 +83,10 @@ def multi_token_rate(
 
     Source: [paper] ImLi25, section 4.3.
     """
-    W, W0, g_star = as_array(W), as_array(W0), as_array(g_star)
+    if not isinstance(responses, Responses):
+        raise ValueError(f"responses is a {type(responses).__name__}; pass dyn.margins.Responses(...).")
+    beta = check_number(beta, "beta", 0.0, np.inf, open_low=True)
+    W, W0, g_star = as_numbers(W, "W"), as_numbers(W0, "W0"), as_numbers(g_star, "g_star")
     V, d = W.shape if W.ndim == 2 else (0, 0)
     if W.ndim != 2 or W0.shape != W.shape or g_star.shape != (d,) or responses.chosen_features.shape[2] != d:
         shapes = f"W {W.shape}, W0 {W0.shape}, g_star {g_star.shape}, features {responses.chosen_features.shape}"
@@ -96,7 +99,7 @@ def multi_token_rate(
         ids = getattr(responses, name)
         if bool(jnp.any((ids < -1) | (ids >= V))):
             raise ValueError(f"{name} hold an id outside 0 … {V - 1} (-1 marks padding); pass ids of W's rows.")
-    return _rate(W, W0, responses, g_star, jnp.asarray(token), check_scalar(beta, "beta", 0.0, np.inf, open_low=True))
+    return _rate(W, W0, responses, g_star, jnp.asarray(token), beta)
 
 
 @eqx.filter_jit

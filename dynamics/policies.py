@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ._numerics import as_array, centre, check_log_distribution, concrete, log_softmax
+from ._numerics import as_numbers, centre, check_log_distribution, concrete, log_softmax
 
 __all__ = ["LogLinear", "Policy", "Tabular"]
 
@@ -71,7 +71,7 @@ class LogLinear(Policy):
     columns: Float[Array, "responses rank"]
 
     def __init__(self, phi: Float[ArrayLike, "*contexts K d"]):
-        self.phi = as_array(phi)
+        self.phi = as_numbers(phi, "phi")
         shape = self.phi.shape
         if self.phi.ndim not in (2, 3) or 0 in shape or shape[-2] < 2:
             raise ValueError(f"phi has shape {shape}; pass features (K, d), or (X, K, d) over contexts, with K ≥ 2.")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ._numerics import check_log_distribution, check_scalar, log_mixture
+from ._numerics import as_numbers, check_log_distribution, check_scalar, log_mixture
 
 __all__ = ["Fixed", "Mixture", "OnPolicy", "Sampler"]
 
@@ -74,9 +73,10 @@ class Mixture(Sampler):
 
 
 def _distributions(value: Float[ArrayLike, "*contexts K"], name: str) -> Float[Array, "*contexts K"]:
-    if np.ndim(value) != 2:
-        return check_log_distribution(value, name, zero_mass=True)
-    rows = [check_log_distribution(row, f"{name}[{x}]", zero_mass=True) for x, row in enumerate(jnp.asarray(value))]
+    logs = as_numbers(value, name)
+    if logs.ndim != 2 or len(logs) == 0:
+        return check_log_distribution(logs, name, zero_mass=True)
+    rows = [check_log_distribution(row, f"{name}[{x}]", zero_mass=True) for x, row in enumerate(logs)]
     return jnp.stack(rows)
 
 

@@ -33,6 +33,20 @@ def policy_flow(policy=dyn.Tabular(3), preference=P, objective=dyn.DPO(1.0), sam
 trained = dyn.descend(flow, optax.sgd(0.1), steps=2).final
 blind = dyn.gradient_flow(flow, 1.0, saveat=diffrax.SaveAt(t1=True, fn=lambda t, y, args: t))
 responses = dyn.margins.Responses(np.ones((2, 1, 3)), np.ones((2, 1, 3)), np.zeros((2, 1), int), np.ones((2, 1), int))
+ragged, key, two = [[1.0, 2.0], [3.0]], jax.random.key(0), np.stack([P, P])
+of = dyn.theorems
+bent = {"features": np.arange(8.0).reshape(4, 2), "beta": 0.1, "time": 1.0}
+classes = {"mean": [1.0, 0.0], "shift": [1.0], "v": 1.0}
+noise = {"pairs": 1, "l_b": 0.1, "noise": np.zeros((2, 2)), "time": 1.0}
+def rate(W=np.ones((4, 3)), responses=responses, beta=1.0):
+    return dyn.margins.multi_token_rate(W, np.ones((4, 3)), responses, np.ones(3), 0, beta)
+def clusters(l_b=0.5, v=0.1, key=key, **options):
+    return dyn.data.value_clusters(2, 3, 5, l_b, v, key=key, **options)
+def behaviours(differences=np.ones((1, 2)), covariance=1.0, key=key, **options):
+    return dyn.data.behaviours(differences, covariance, 3, key=key, **options)
+def replies(shape=(2, 1), features=None, tokens=None):
+    ids = np.zeros(shape, int) if tokens is None else tokens
+    return dyn.margins.Responses(np.ones((*shape, 3)) if features is None else features, np.ones((*shape, 3)), ids, ids)
 out = {}
 for code in json.load(sys.stdin):
     try:
@@ -104,7 +118,15 @@ CASES = {
     "margin(chosen=w[:3])": r"chosen has shape \(3,\)",
     "margin(features=g[0])": r"features have shape \(3,\)",
     "margin(features=np.where(g == g[2, 1], np.nan, g))": r"features\[2\] has an entry that is not finite",
-    "margin(features='x')": "could not convert|features",
+    "margin(features='x')": "features is 'x'; pass numbers",
+    "margin(features=None)": "features is None; pass numbers",
+    "margin(features=ragged)": r"features is \[\[1.0, 2.0\], \[3.0\]\]; pass rows of numbers, all of one length",
+    "margin(features=g + 1j)": "features has complex entries; pass real numbers",
+    "margin(weights='uniform')": "weights is 'uniform'; pass numbers",
+    "margin(chosen=[0, [1], 0, 2])": "chosen is .*; pass rows of token ids",
+    "margin(vocabulary=2.5)": "vocabulary = 2.5; pass the number of tokens",
+    "margin(vocabulary='x')": "vocabulary = 'x'; pass",
+    "margin(vocabulary=-1)": "vocabulary = -1; pass",
     "margin(objective='dpo')": "objective is 'dpo'",
     "margin(weights=[1, 1, -1, 1])": "weights hold a negative",
     "margin(weights=[1, 1])": "weights have shape",
@@ -118,6 +140,14 @@ CASES = {
     "dyn.gradient_flow(flow, 1.0, saveat=[0.0, 1.0])": "saveat is a list",
     "dyn.gradient_flow(flow, 1.0, saveat=diffrax.SaveAt(ts=[0.0, 2.0]))": "times outside",
     "dyn.gradient_flow(flow, 1.0, saveat=diffrax.SaveAt())": "saves nothing",
+    "dyn.gradient_flow(flow, 1.0, saveat=diffrax.SaveAt(ts=np.zeros((2, 3))))": r"times of shape \(2, 3\)",
+    "dyn.gradient_flow(flow, None)": "t1 = None; pass one finite number",
+    "dyn.gradient_flow(flow, 1.0, solver=diffrax.Tsit5)": "pass an instance",
+    "dyn.gradient_flow(flow, 1.0, solver=diffrax.Euler())": "does not estimate its error",
+    "dyn.gradient_flow(flow, 1.0, event=lambda t, y, args, **rest: False)": "event is a function",
+    "dyn.gradient_flow(flow, 1.0, initial=dyn.descend(flow, optax.sgd(0.1), 1).final)": "initial is a DescentState",
+    "dyn.gradient_flow(policy_flow(), 1.0, initial=flow.start(None))": "initial is a MarginState",
+    "dyn.gradient_flow(flow, 1.0, initial='x')": "initial is 'x'; pass numbers",
     "dyn.gradient_flow(loop, 1.0)": "flow is a SelfSampling",
     "dyn.gradient_flow(flow, 1.0, initial=np.zeros(3))": r"initial has shape \(3,\)",
     "dyn.gradient_flow(policy_flow(objective=dyn.SLiC(1.0)), 1.0)": "use dyn.descend",
@@ -132,17 +162,62 @@ CASES = {
     "dyn.descend(flow, optax.adam(0.1), 3, initial=trained, reset_state=False)": "another optimizer",
     "dyn.descend(flow, optax.sgd(0.1), 3, reset_state=True)": "reset_state says",
     "dyn.descend(flow, optax.sgd(0.1), -3)": "steps = -3",
+    "dyn.descend(flow, optax.lbfgs(), 3)": "optimizer does not step on gradients alone",
+    "dyn.descend(flow, optax.sgd(0.1), 3, batch=2, key=jnp.zeros(3))": "key is .*; pass one key, key=jax.random.key",
+    "dyn.descend(flow, optax.sgd(0.1), 3, batch=2, key=jax.random.split(key))": "pass one key",
+    "dyn.gradient_flow(pol, 1.0, initial='x')": "initial is 'x'; pass numbers",
+    "flow.response_rewards(dyn.gradient_flow(flow, 1.0), 'x')": "head is 'x'; pass numbers",
     "policy_flow(dyn.LogLinear(np.eye(4)))": "let them match",
     "policy_flow(policy=P)": "policy is a ArrayImpl|policy is a ndarray",
     "policy_flow(sampler=thirds)": "sampler is a ndarray",
     "policy_flow(sampler=dyn.samplers.Fixed(np.log([0.5, 0.5])))": r"log_mu has shape \(2,\), the policy \(3,\)",
     "policy_flow(log_reference=[0.2, 0.3, 0.5])": "log_reference has total probability",
+    "policy_flow(preference=np.zeros((0, 3, 3)))": r"preference has shape \(0, 3, 3\); pass a matrix for each context",
+    "policy_flow(preference=np.stack([P, P + 1]))": r"preference\[1\] as P: P\[0, 0\] = 1.5 is outside",
+    "policy_flow(preference='x')": "preference is 'x'; pass numbers",
+    "policy_flow(preference=[P, [[0.5]]])": "preference is .*; pass rows of numbers",
+    "policy_flow(preference=two, weights='x')": "weights is 'x'; pass numbers",
+    "policy_flow(preference=two, log_reference=ragged)": "log_reference is .*; pass rows of numbers",
+    "dyn.samplers.Fixed(ragged)": "log_mu is .*; pass rows of numbers",
+    "dyn.samplers.Fixed([])": r"log_mu has shape \(0,\)",
     "dyn.samplers.Mixture(1.5, thirds)": "lam = 1.5 is outside",
     "dyn.LogLinear([1.0, 2.0])": r"phi has shape \(2,\)",
+    "dyn.LogLinear('x')": "phi is 'x'; pass numbers",
+    "dyn.LogLinear(None)": "phi is None; pass numbers",
+    "dyn.LogLinear(ragged)": "phi is .*; pass rows of numbers",
+    "dyn.LogLinear(g + 1j)": "phi has complex entries",
     "dyn.Tabular(2.5)": "K = 2.5",
     "dyn.SelfSampling(P, dyn.SLiC(1.0), 0.5, 1.0)": "objective is SLiC",
     "dyn.SelfSampling(P, dyn.IPO(1.0), 0.5, 1.0, policy='tabular')": "policy is 'tabular'",
     "dyn.margins.multi_token_rate(np.ones((4, 3)), np.ones((4, 3)), responses, np.ones(2), 0, 1.0)": "shapes do not fit",
+    "rate(beta=[0.1, 0.2])": r"beta has shape \(2,\); pass one number",
+    "rate(responses=None)": r"responses is a NoneType; pass dyn.margins.Responses",
+    "rate(W='x')": "W is 'x'; pass numbers",
+    "replies((0, 1))": r"chosen_features have shape \(0, 1, 3\); pass at least one example",
+    "replies(features='x')": "chosen_features is 'x'; pass numbers",
+    "replies(tokens='x')": "chosen_tokens has dtype <U1; pass whole token ids",
+    "clusters(v=np.linspace(0, 1, 5))": r"v has shape \(5,\); pass one number",
+    "clusters(l_b=[0.5, 0.1])": r"l_b has shape \(2,\); pass one number",
+    "clusters(delta='x')": "delta is 'x'; pass numbers",
+    "clusters(key=0)": "key is 0; pass one key",
+    "clusters().fresh(3, key=0)": "key is 0; pass one key",
+    "behaviours('x')": "differences is 'x'; pass numbers",
+    "behaviours(covariance='x')": "covariance is 'x'; pass numbers",
+    "behaviours(covariance=np.nan)": "covariance .* is not finite",
+    "behaviours(shared='x')": "shared is 'x'; pass numbers",
+    "behaviours(key=0)": "key is 0; pass one key",
+    "of.head_change(**bent, answer=[1])": "answer has length 1, features 4; pass an answer for each example",
+    "of.head_change(**bent, answer=[1, -1])": "answer has length 2, features 4",
+    "of.distinguishable_head_change(**bent, answer=[1, -1])": "answer has length 2, features 4",
+    "of.head_change(**{**bent, 'features': 'x'}, answer=[1])": "features is 'x'; pass numbers",
+    "of.head_change(**{**bent, 'features': None}, answer=[1])": "features is None",
+    "of.head_change(**{**bent, 'features': ragged}, answer=[1])": "features is .*; pass rows of numbers",
+    "of.gaussian_accuracy(**classes, beta=1.0, time=1.0)": "shift has length 1, mean 2; pass two vectors of one length",
+    "of.initial_accuracy(**classes)": "shift has length 1, mean 2",
+    "of.mean_field_bounds(rate=1e308, time=10.0)": r"rate \* time = .*; pass a smaller rate or time",
+    "of.mean_field(rate=1e308, time=1e308, beta=1.0)": r"rate \* time = .*; pass a smaller rate or time",
+    "of.noisy_margins(**noise, beta=1e200)": "out of float64's range .*; pass numbers nearer to 1",
+    "dyn.diagnostics.distinguishability('x', [1, -1])": "features is 'x'; pass numbers",
     "dyn.diagnostics.distinguishability(np.ones((3, 2)), [1, -1])": "features have shape",
     "dyn.diagnostics.displacement([0.0], [0.0])": "pass two arrays",
 }

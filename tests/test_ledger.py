@@ -32,7 +32,8 @@ def test_every_theorem_of_the_house_stands():
     book = ledger.verify(50)
     assert [row.name for row in book.rows] == list(theorems.all())
     for row in book.rows:
-        assert row.status in ("green", "vacuous"), (row.name, row.reasons, row.worst)
+        full = "green" if row.meaningful >= 100 else f"green ({row.meaningful} of 100)"
+        assert row.status in (full, "vacuous"), (row.name, row.reasons, row.worst)
         assert row.violations == 0 or theorems.all()[row.name].strength != "tight"
         assert row.mutants
         assert all(mutation.caught for mutation in row.mutants)
@@ -41,6 +42,21 @@ def test_every_theorem_of_the_house_stands():
         assert (row.outside > 0) != (row.outside_reason is not None)
     assert book.ok
     assert "at least 50 instances" in book.rule
+    unshared = {"value_margins", "value_error", "nearly_orthogonal_margins"}
+    assert {row.name for row in book.rows if row.drawn} == unshared
+    text = book.to_markdown()
+    for name in unshared:
+        assert f"- **{name}**: drawn: Z = 2, l_b ≤ √(1/8), unshared tokens" in text
+
+
+def test_fewer_than_a_hundred_instances_are_no_plain_green():
+    row = ledger.examine(toy(), trial(lambda beta: beta), instances=3)
+    assert row.status == "green (3 of 100)"
+    assert ledger.examine(toy(), trial(lambda beta: beta), instances=100).status == "green"
+    book = ledger.Ledger((row,), 3, 0)
+    assert book.ok
+    assert strict_json(book.to_json())["rows"][0]["status"] == row.status
+    assert "| green (3 of 100) |" in book.to_markdown()
 
 
 def test_trials_are_of_theorems_and_their_mutants_of_their_strength():
@@ -101,7 +117,7 @@ def trial(measure, **options) -> ledger.Trial:
 
 def test_a_statement_of_ones_own():
     row = ledger.examine(toy(), trial(lambda beta: beta), instances=30)
-    assert (row.status, row.instances, row.meaningful, row.violations) == ("green", 30, 30, 0)
+    assert (row.status, row.instances, row.meaningful, row.violations) == ("green (30 of 100)", 30, 30, 0)
     assert row.smallest_slack == row.median_slack == 0.0
     assert [m.what for m in row.mutants] == ["lower side 1% stronger", "upper side 1% stronger"]
 
@@ -129,7 +145,7 @@ def test_the_search_finds_less_slack_than_the_draws_have():
     loose = toy(lambda beta: 0.5, lambda beta: np.inf, "loose", low=10.0)
     searched = trial(lambda beta: 1 + np.log(beta) ** 2, mutant=ledger.Searched("lower", generations=30, lines=4))
     row = ledger.examine(loose, searched, instances=30)
-    assert row.status == "green"
+    assert row.status == "green (30 of 100)"
     # The least value is 1 at beta = 1, twice the bound; no drawn instance is below 1 + log(10)².
     assert row.mutants[0].instance["beta"] == pytest.approx(1.0, abs=0.03)
     assert row.mutants[0].what.startswith("lower side times 3")
@@ -179,7 +195,7 @@ def test_only_what_declares_itself_vacuous_may_be():
 
 def test_more_is_drawn_until_enough_instances_say_something():
     row = ledger.examine(toy(), trial(lambda beta: beta, silent=lambda x, bound: x["beta"] > 10), instances=20)
-    assert row.status == "green"
+    assert row.status == f"green ({row.meaningful} of 100)"
     assert row.instances > 20
     assert row.meaningful >= 20
 
@@ -233,7 +249,7 @@ def test_markdown_has_a_row_for_each_theorem_and_a_note_for_each_mutant():
     table = [line.split(" | ") for line in text.splitlines() if line.startswith("|")]
     assert {len(cells) for cells in table} == {11}
     assert table[2][0] == f"| {CHEAP}"
-    assert table[2][-1] == "green |"
+    assert table[2][-1] == "green (6 of 100) |"
     assert f"- **{CHEAP}**: mutants: upper side 1% stronger, caught by directed instance 0" in text
 
 
@@ -244,6 +260,7 @@ def test_markdown_has_a_row_for_each_theorem_and_a_note_for_each_mutant():
         ({"only": ["spectrum", "colapse"]}, "did you mean 'collapse'"),
         ({"instances": 0}, "instances = 0"),
         ({"seed": -1}, "seed = -1"),
+        ({"seed": 10**22}, "seed = 10000000000000000000000 does not fit into 64 bits"),
     ],
 )
 def test_bad_requests_are_named(arguments, words):

@@ -125,6 +125,12 @@ def test_contexts_are_weighted_and_share_theta():
     assert ds["log_policy"].dims == ("time", "context", "response")
 
 
+def test_contexts_in_single_precision_are_judged_in_it():
+    P = np.stack([P4, P4.T]).astype(np.float32)
+    flow = dyn.PreferenceFlow(dyn.Tabular(4), P, dyn.DPO(0.3), samplers.OnPolicy())
+    np.testing.assert_array_equal(flow.preference, P)
+
+
 def test_log_linear_with_identity_features_is_tabular():
     for sampler in SAMPLERS.values():
         pair = [

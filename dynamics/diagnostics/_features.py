@@ -8,9 +8,11 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
+from .._numerics import host_numbers
+
 
 def _classes(features: ArrayLike, answer: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    g, s = np.asarray(features, dtype=float), np.asarray(answer)
+    g, s = host_numbers(features, "features"), host_numbers(answer, "answer")
     if g.ndim != 2 or s.shape != g.shape[:1]:
         raise ValueError(
             f"features have shape {g.shape}, answer {s.shape}; pass (N, d) and one of ±1 per example, (N,)."
@@ -64,7 +66,7 @@ def priority_matrix(differences: Float[ArrayLike, "m d"]) -> np.ndarray:
 
     Source: [derived] statement 3.6, after ImLi24.
     """
-    d = np.asarray(differences, dtype=float)
+    d = host_numbers(differences, "differences")
     if d.ndim != 2 or 0 in d.shape or not np.isfinite(d).all():
         raise ValueError(f"differences have shape {d.shape} or are not finite; pass one row per behaviour, (m, d).")
     mean = d.mean(axis=0)
@@ -84,7 +86,7 @@ def class_mean_cosine(
 
     Source: [paper] ImLi25, class-mean cosines before and after removing the shared mean.
     """
-    g, y = np.asarray(features, dtype=float), np.asarray(labels)
+    g, y = host_numbers(features, "features"), np.asarray(labels)
     if g.ndim != 2 or y.shape != g.shape[:1] or not np.isfinite(g).all():
         raise ValueError(f"features have shape {g.shape}, labels {y.shape}; pass finite (N, d) and (N,).")
     means = np.stack([g[y == c].mean(axis=0) for c in np.unique(y)])
@@ -110,7 +112,7 @@ def displacement(chosen: Float[ArrayLike, "T N"], rejected: Float[ArrayLike, "T 
     Args:
         chosen, rejected: each response's own reward, ``(T, N)``, such as ``MarginFlow.response_rewards`` gives.
     """
-    w, l = np.asarray(chosen, dtype=float), np.asarray(rejected, dtype=float)
+    w, l = host_numbers(chosen, "chosen"), host_numbers(rejected, "rejected")
     if w.ndim != 2 or w.shape != l.shape:
         raise ValueError(f"chosen has shape {w.shape}, rejected {l.shape}; pass two arrays (T, N).")
     return Displacement(w.mean(axis=1), l.mean(axis=1), (w < 0).mean(axis=1))

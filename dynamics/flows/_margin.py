@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
-from .._numerics import as_array, concrete
+from .._numerics import as_numbers, concrete
 from ..diagnostics import Variable
 from ..objectives import MarginLoss, SLiC
 from . import _hinge, _linear, _tokens, _unseen
@@ -154,7 +154,7 @@ class MarginFlow(Flow):
         if initial is None:
             a = jnp.zeros(shape)
         else:
-            a = as_array(initial)
+            a = as_numbers(initial, "initial")
             if a.shape != shape or (concrete(a) and not bool(jnp.all(jnp.isfinite(a)))):
                 raise ValueError(f"initial has shape {a.shape} or is not finite; pass coefficients a, shape {shape}.")
         return self.over_batch(_start, a) if self.is_batch else _start(self, a)

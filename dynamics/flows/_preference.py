@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from .._numerics import as_array, centre, check_log_distribution, concrete, log_softmax
+from .._numerics import as_array, as_numbers, centre, check_log_distribution, concrete, log_softmax
 from ..diagnostics import Variable
 from ..objectives import MarginLoss
 from ..policies import Policy
@@ -92,7 +92,7 @@ class PreferenceFlow(Flow):
             initial = initial.parameters
         if initial is None:
             return PreferenceState(self._reference_parameters(zero))
-        theta = as_array(initial)
+        theta = as_numbers(initial, "initial")
         if theta.shape != zero.shape:
             raise ValueError(f"initial has shape {theta.shape}; pass the policy's parameters, shape {zero.shape}.")
         if concrete(theta) and not bool(jnp.all(jnp.isfinite(theta))):
@@ -199,21 +199,31 @@ class PreferenceFlow(Flow):
 
 
 def _preferences(value: Any) -> Float[Array, "*contexts K K"]:
-    P = as_array(value)
-    if P.ndim != 3:
+    shape = as_numbers(value, "preference").shape
+    if len(shape) != 3:
         return check(value)
-    return jnp.stack([check(matrix) for matrix in P])
+    if shape[0] == 0:
+        raise ValueError(f"preference has shape {shape}; pass a matrix for each context, (X, K, K) with X ≥ 1.")
+    return jnp.stack([_of_context(x, matrix) for x, matrix in enumerate(value)])
+
+
+def _of_context(x: int, matrix: Any) -> Float[Array, "K K"]:
+    try:
+        return check(matrix)
+    except ValueError as error:
+        raise ValueError(f"preference[{x}] as P: {error}") from None
 
 
 def _reference(value: Any, shape: tuple[int, ...]) -> Float[Array, "*contexts K"]:
     K = shape[-1]
     if value is None:
         return jnp.full(shape, -jnp.log(as_array(K)))
-    if np.ndim(value) == 1:
-        return jnp.broadcast_to(check_log_distribution(value, "log_reference", K), shape)
-    if np.shape(value) != shape:
-        raise ValueError(f"log_reference has shape {np.shape(value)}; pass shape {shape} or ({K},).")
-    rows = as_array(value).reshape(-1, K)
+    ref = as_numbers(value, "log_reference")
+    if ref.ndim == 1:
+        return jnp.broadcast_to(check_log_distribution(ref, "log_reference", K), shape)
+    if ref.shape != shape:
+        raise ValueError(f"log_reference has shape {ref.shape}; pass shape {shape} or ({K},).")
+    rows = ref.reshape(-1, K)
     checked = [check_log_distribution(row, f"log_reference[{x}]", K) for x, row in enumerate(rows)]
     return jnp.stack(checked).reshape(shape)
 
@@ -221,7 +231,7 @@ def _reference(value: Any, shape: tuple[int, ...]) -> Float[Array, "*contexts K"
 def _shares(value: Any, shape: tuple[int, ...]) -> Float[Array, "*contexts"]:
     if value is None:
         return jnp.full(shape, as_array(1.0 / (shape[0] if shape else 1)))
-    w = as_array(value)
+    w = as_numbers(value, "weights")
     if w.shape != shape:
         raise ValueError(f"weights have shape {w.shape}; pass one share per context, shape {shape}.")
     if concrete(w) and (not bool(jnp.all(jnp.isfinite(w) & (w >= 0))) or float(jnp.sum(w)) <= 0):

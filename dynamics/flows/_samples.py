@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._numerics import as_array, concrete
+from .._numerics import as_array, as_numbers, concrete, token_numbers
 
 ROWS = 512  # looked at together: a mask of 10^5 x 4096 entries, let alone a copy, would cost more than is promised
 
@@ -45,7 +45,7 @@ def all_identical(g: Float[Array, "*flows N d"]) -> Array:
 def as_features(value: Any, width: int | None = None) -> Float[Array, "*flows N d"]:
     """Features as they are stored: float32 and float64 keep their width, anything else becomes the default float."""
     if getattr(value, "dtype", None) != np.float32:
-        g = as_array(value)
+        g = as_numbers(value, "features")
     else:  # jnp.asarray would hold two copies of a NumPy array for a while
         g = jax.device_put(value, may_alias=False) if isinstance(value, np.ndarray) else jnp.asarray(value)
     if g.ndim not in (2, 3) or 0 in g.shape:
@@ -62,9 +62,7 @@ def as_features(value: Any, width: int | None = None) -> Float[Array, "*flows N 
 
 def token_ids(value: Any, name: str, shape: tuple[int, ...], vocabulary: int | None = None) -> np.ndarray:
     """Token ids on the host, ``shape``; one row of ids may serve all flows of a batch."""
-    ids = np.asarray(value)
-    if not np.issubdtype(ids.dtype, np.integer):
-        raise ValueError(f"{name} has dtype {ids.dtype}; pass whole token ids.")
+    ids = token_numbers(value, name)
     if ids.shape not in (shape, shape[-1:]):
         raise ValueError(f"{name} has shape {ids.shape}; pass one token id per example, shape {shape}.")
     outside = (ids < 0) | (ids >= (np.iinfo(np.int32).max if vocabulary is None else vocabulary))
@@ -87,6 +85,9 @@ def as_tokens(
     chosen: Any, rejected: Any, shape: tuple[int, ...], vocabulary: int | None
 ) -> tuple[Int[Array, " R"], Int[Array, "*flows N"], Int[Array, "*flows N"]]:
     """The occurring tokens, ascending, and the pairs as positions among them."""
+    whole = isinstance(vocabulary, int | np.integer) and not isinstance(vocabulary, bool)
+    if vocabulary is not None and (not whole or vocabulary < 2):
+        raise ValueError(f"vocabulary = {vocabulary!r}; pass the number of tokens, a whole number of at least 2.")
     w, l = token_ids(chosen, "chosen", shape, vocabulary), token_ids(rejected, "rejected", shape, vocabulary)
     different(w, l)
     tokens, position = np.unique(np.stack([w, l]), return_inverse=True)
@@ -98,7 +99,7 @@ def as_weights(value: Any, shape: tuple[int, ...]) -> Float[Array, "*flows N"]:
     """Weights that sum to 1 over the examples."""
     if value is None:
         return jnp.full(shape, as_array(1.0 / shape[-1]))
-    w = as_array(value)
+    w = as_numbers(value, "weights")
     if w.shape not in (shape, shape[-1:]):
         raise ValueError(f"weights have shape {w.shape}; pass one number per example, shape {shape}.")
     w = jnp.broadcast_to(w, shape)

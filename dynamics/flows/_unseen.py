@@ -11,7 +11,7 @@ import numpy as np
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
-from .._numerics import as_array
+from .._numerics import as_numbers
 from . import _tokens
 from ._samples import as_features, different, token_ids
 
@@ -109,7 +109,7 @@ def response_rewards(
 ) -> ResponseRewards:
     """See ``MarginFlow.response_rewards``."""
     saved, is_head = _saved(flow, solution)
-    W = as_array(head)
+    W = as_numbers(head, "head")
     width, largest = flow.features.shape[-1], int(flow.tokens[-1])
     if W.ndim != 2 or W.shape[1] != width or W.shape[0] <= largest:
         raise ValueError(f"head has shape {W.shape}; pass W(0), shape (V, {width}) with V > {largest}, the largest id.")

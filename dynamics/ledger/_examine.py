@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 import zlib
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,7 +19,6 @@ from ._trial import Trial
 ENOUGH = 100  # instances at which the theorem says something
 MORE = 5  # times as many are drawn, at most, to reach that
 CHANCE = 1e-6  # that a true statement about probabilities is taken for a violated one
-Status = Literal["green", "red", "vacuous"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,13 +27,15 @@ class Row:
 
     Attributes:
         name, source, kind, strength, statement, quantity: as the theorem has them.
-        status: "green"; "red", for the reasons in ``reasons``; or "vacuous", where hardly any instance that can be
-            afforded says anything and the theorem declares so.
+        status: "green"; "green (n of 100)", where fewer instances were asked for and n say something; "red", for the
+            reasons in ``reasons``; or "vacuous", where hardly any instance that can be afforded says anything and the
+            theorem declares so.
         instances: how many were measured inside the assumptions.
         meaningful: at how many of them the bound says something.
         violations: at how many the quantity is outside the bound by more than ``tolerance`` (in words) allows.
         smallest_slack, median_slack: over the meaningful ones, in the quantity's unit; negative only within rounding
             unless violated.
+        drawn: which part of the assumptions the draws cover, where not all.
         worst: the instance with the smallest slack, or the worst violation: inputs, value, lower, upper and slack.
         mutants: what was tried, and what caught it.
         outside, outside_hold: instances that break an assumption and can be measured, and at how many of them the
@@ -48,7 +49,7 @@ class Row:
     strength: str
     statement: str
     quantity: str
-    status: Status
+    status: str
     reasons: tuple[str, ...]
     instances: int = 0
     meaningful: int = 0
@@ -56,6 +57,7 @@ class Row:
     smallest_slack: float | None = None
     median_slack: float | None = None
     tolerance: str = ""
+    drawn: str = ""
     worst: dict[str, Any] | None = None
     mutants: tuple[Mutation, ...] = ()
     outside: int = 0
@@ -65,7 +67,7 @@ class Row:
 
 
 def needed(instances: int) -> int:
-    """How many meaningful instances a green row has: 100, or as many as were asked for."""
+    """How many instances have to say something: 100, or as many as were asked for."""
     return min(ENOUGH, instances)
 
 
@@ -112,7 +114,7 @@ def _measured(theorem: Theorem, trial: Trial, instances: int, seed: int, about: 
         reasons.append(f"only {len(speaking)} instances say anything, {needed(instances)} are needed")
     return Row(
         **about,
-        status="red" if reasons else "vacuous" if few else "green",
+        status="red" if reasons else "vacuous" if few else _green(len(speaking)),
         reasons=tuple(reasons),
         instances=len(found),
         meaningful=len(speaking),
@@ -120,10 +122,15 @@ def _measured(theorem: Theorem, trial: Trial, instances: int, seed: int, about: 
         smallest_slack=min(slacks, default=None),
         median_slack=float(np.median(slacks)) if slacks else None,
         tolerance=trial.reason,
+        drawn=trial.drawn,
         worst=_described(min(broken or speaking or found, key=lambda j: j.slack)),
         mutants=tuple(mutants),
         **_outside(theorem, trial, drawn[:instances], seed),
     )
+
+
+def _green(meaningful: int) -> str:
+    return "green" if meaningful >= ENOUGH else f"green ({meaningful} of {ENOUGH})"
 
 
 def _reasons(found: list[Judged], broken: list[Judged], mutants: list[Mutation]) -> list[str]:

@@ -109,6 +109,8 @@ def _error_bound_of_pairs(pairs: int, Q: int, **_: Any) -> tuple[float, float]:
     return _error_bound(pairs, 2 * Q)
 
 
+# published_features gives each pair two tokens of its own. With Z = 4, say, l_b could only be 1/4.
+_UNSHARED = "Z = 2, l_b ≤ √(1/8), unshared tokens; the source also admits tokens that pairs share, Z = 3 and 4"
 _ONE_EACH = {**QUIET, "l_b": 0.0, "v": 1.0}
 _SEARCH = Searched("lower", generations=6, lines=4)
 
@@ -123,13 +125,16 @@ TRIALS = {
         reason=f"{SOLVER}, as a Gaussian's far tail magnifies it: 1e-6 relative",
         directed=lambda: [_ONE_EACH],
     ),
-    "value_margins": Trial(each(_value_margins), _wider, _SEARCH, tolerance=tolerance, reason=SOLVER),
+    "value_margins": Trial(each(_value_margins), _wider, _SEARCH, tolerance=tolerance, reason=SOLVER, drawn=_UNSHARED),
     "value_error": Trial(
         each(_value_error),
         _wider,
         Misread("Q counted per value pair in place of per cluster", _error_bound_of_pairs, _error_bound),
         tolerance=_tails,
         reason=SOLVER,
+        drawn=_UNSHARED,
     ),
-    "nearly_orthogonal_margins": Trial(each(_value_margins), _wider, _SEARCH, tolerance=tolerance, reason=SOLVER),
+    "nearly_orthogonal_margins": Trial(
+        each(_value_margins), _wider, _SEARCH, tolerance=tolerance, reason=SOLVER, drawn=_UNSHARED
+    ),
 }

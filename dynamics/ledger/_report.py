@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ._examine import Row, needed
+from ._examine import ENOUGH, Row, needed
 
 COLUMNS = (
     "theorem",
@@ -53,8 +53,8 @@ class Ledger:
         """What makes a row green, in one sentence."""
         return (
             f"{self.instances} instances a theorem, seed {self.seed}. Green: no violation, every mutant caught, and at "
-            f"least {needed(self.instances)} instances at which the bound says something (100, or as many as were asked "
-            f"for)."
+            f"least {needed(self.instances)} instances at which the bound says something; a green row that has fewer than "
+            f"{ENOUGH} of these says how many."
         )
 
     def table(self) -> list[tuple[str, ...]]:
@@ -76,8 +76,10 @@ class Ledger:
 
 
 def notes(row: Row) -> list[str]:
-    """What does not fit into a cell: reasons for red, each mutant and what caught it, why there is nothing outside."""
-    out = [f"red: {reason}" for reason in row.reasons]
+    """What does not fit into a cell: reasons for red, what was drawn where not all, each mutant and what caught it, why
+    there is nothing outside.
+    """
+    out = [f"red: {reason}" for reason in row.reasons] + ([f"drawn: {row.drawn}"] if row.drawn else [])
     caught = [f"{m.what}, caught by {m.by}" for m in row.mutants if m.caught]
     out += [f"mutants: {'; '.join(caught)}"] if caught else []
     return out + ([] if row.outside_reason is None else [f"nothing outside: {row.outside_reason}"])

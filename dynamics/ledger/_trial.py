@@ -77,6 +77,7 @@ class Trial:
         tolerance: (rtol, atol) at an instance and its bound.
         reason: why that much.
         silent: whether a bound says nothing at an instance that the quantity's own range does not.
+        drawn: which part of the assumptions the draws cover, where not all, in words.
     """
 
     measure: Callable[[list[Instance]], Sequence[Any]]
@@ -86,6 +87,7 @@ class Trial:
     tolerance: Callable[[Instance, Bound], tuple[float, Any]] = rounding
     reason: str = ROUNDING
     silent: Callable[[Instance, Bound], bool] = lambda instance, bound: bound.vacuous
+    drawn: str = ""
 
 
 def log_softmax(z: Any) -> np.ndarray:

@@ -19,6 +19,8 @@ TRIALS: dict[str, Trial] = (
     _collapse.TRIALS | _iteration.TRIALS | _optima.TRIALS | _margins.TRIALS | _generalization.TRIALS
 )
 
+LARGEST_SEED = 2**63 - 1  # of jax.random.key
+
 
 def verify(instances: int = 100, seed: int = 0, only: str | Sequence[str] | None = None) -> Ledger:
     """Every theorem of the house against the simulators of the house.
@@ -26,17 +28,18 @@ def verify(instances: int = 100, seed: int = 0, only: str | Sequence[str] | None
     Args:
         instances: how many a theorem is tried on inside its assumptions, ≥ 1; directed ones come on top. 100 take about
             half a minute once compiled, 1,000 a few minutes.
-        seed: of the draws, ≥ 0: the same seed gives the same ledger.
+        seed: of the draws, 0 … 2⁶³ - 1: the same seed gives the same ledger.
         only: the name of a theorem, or several; all unless given. A theorem without a trial is a red row.
 
     Returns:
         Ledger, one row for each theorem; ``ok`` says whether all of them stand.
 
     Raises:
-        ValueError: an unknown theorem, a count below 1, or JAX in float32.
+        ValueError: an unknown theorem, a count or seed outside, or JAX in float32.
     """
     check_count(instances, "instances", 1)
-    check_count(seed, "seed", 0)
+    if check_count(seed, "seed", 0) > LARGEST_SEED:
+        raise ValueError(f"seed = {seed} does not fit into 64 bits; pass a whole number of at most 2⁶³ - 1.")
     chosen = _chosen(only)
     if jnp.zeros(()).dtype != jnp.float64:
         raise ValueError(

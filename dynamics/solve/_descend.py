@@ -11,7 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
-from .._numerics import concrete
+from .._numerics import check_key, concrete
 from .._progress import progress
 from ..flows import Flow
 from ._iterate import check_count
@@ -53,7 +53,8 @@ def descend(
 
     Args:
         flow: what is trained.
-        optimizer: any optax transformation, such as ``optax.sgd(0.1)`` or ``optax.adam(1e-3)``.
+        optimizer: an optax transformation that steps on gradients alone, such as ``optax.sgd(0.1)`` or ``optax.adam(1e-3)``;
+            not one that asks for the loss too, such as ``optax.lbfgs()``.
         steps: int ≥ 0.
         key: for minibatches.
         batch: samples per step, drawn with replacement: examples by their weights, or contexts, pairs from the sampler and
@@ -74,6 +75,7 @@ def descend(
     _check(flow, optimizer, key, batch)
     steps, every = check_count(steps, "steps", 0), check_count(every, "every", 1)
     state = _begin(flow, optimizer, initial, reset_state)
+    _check_update(optimizer, state)
     key = None if batch is None else key
     run = _Run(state, jnp.array(True), jnp.array(-1))
     rows = [jax.tree.map(lambda x: x[None], _row(flow, state.weights))]
@@ -107,8 +109,20 @@ def _check(flow: Flow, optimizer: Any, key: Any, batch: Any) -> None:
         raise ValueError(f"optimizer is {optimizer!r}; pass an optax transformation, e.g. optax.sgd(0.1).")
     if batch is not None:
         check_count(batch, "batch", 1)
-        if not isinstance(key, jax.Array):
+        if key is None:
             raise ValueError(f"batch = {batch} draws samples; pass key=jax.random.key(seed).")
+    if key is not None:
+        check_key(key)
+
+
+def _check_update(optimizer: optax.GradientTransformation, state: DescentState) -> None:
+    """Refuses an optimizer whose ``update`` cannot be called with gradient, state and weights."""
+    try:
+        jax.eval_shape(optimizer.update, state.weights, state.optimizer_state, state.weights)
+    except TypeError as error:
+        raise ValueError(
+            f"optimizer does not step on gradients alone ({error}); pass one that does, e.g. optax.sgd(0.1)."
+        ) from None
 
 
 def _begin(flow: Flow, optimizer: optax.GradientTransformation, initial: Any, reset_state: bool | None) -> DescentState:

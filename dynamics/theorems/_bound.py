@@ -104,13 +104,20 @@ class Theorem:
         except TypeError as error:
             raise TypeError(f"{self.name}: {error}; it takes {', '.join(self.inputs)}.") from None
         bound.apply_defaults()
-        claim = self.claim(**_inputs.checked(bound.arguments))
+        beyond = ValueError(
+            f"{self.name}: the bound is out of float64's range at these inputs; pass numbers nearer to 1."
+        )
+        checked = _inputs.checked(bound.arguments)
+        try:
+            claim = self.claim(**checked)
+        except (ArithmeticError, np.linalg.LinAlgError):
+            raise beyond from None
         lower, upper = np.broadcast_arrays(np.asarray(claim.lower, np.float64), np.asarray(claim.upper, np.float64))
         applicable = all(claim.assumptions.values())
         if not applicable:
             lower, upper = np.full_like(lower, -np.inf), np.full_like(upper, np.inf)
         elif np.isnan(lower).any() or np.isnan(upper).any():
-            raise ValueError(f"{self.name}: the bound is out of float64's range at these inputs; pass a larger beta.")
+            raise beyond
         vacuous = applicable and (claim.vacuous or bool(np.all((lower == -np.inf) & (upper == np.inf))))
         return Bound(lower, upper, applicable, vacuous, claim.failure_probability, dict(claim.assumptions))
 

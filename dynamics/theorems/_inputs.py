@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import preferences
-from .._numerics import check_log_distribution
+from .._numerics import check_log_distribution, host_numbers
 
 # name → (low, high, whether low itself is excluded)
 _RANGES = {
@@ -26,6 +26,9 @@ _RANGES = {
 _CHOICES = {"objective": ("ipo", "dpo"), "structure": ("cycle", "regular", "ring"), "loss": ("dpo", "squared", "ipo")}
 _LEAST = {"rounds": 0, "K": 2, "pairs": 1, "Q": 1, "d": 1, "N": 1, "seed": 0}
 _OF_FEATURES = {"features", "answer", "noise", "mean", "shift"}  # not of the K responses
+_OPTIONAL = {"order"}
+# name → (the input whose length it has, what it holds one of)
+_AS_LONG_AS = {"answer": ("features", "an answer for each example"), "shift": ("mean", "two vectors of one length")}
 _SAMPLERS = {"log_mu", "log_mu_skewed", "log_offline"}
 
 
@@ -37,11 +40,16 @@ def checked(inputs: Mapping[str, Any]) -> dict[str, Any]:
         out[name] = _one(name, inputs[name], size)
         if size is None and isinstance(out[name], np.ndarray) and name not in _OF_FEATURES:
             size = out[name].shape[-1]
+    for name, (other, wanted) in _AS_LONG_AS.items():
+        if name in out and len(out[name]) != len(out[other]):
+            raise ValueError(f"{name} has length {len(out[name])}, {other} {len(out[other])}; pass {wanted}.")
     return out
 
 
 def _one(name: str, value: Any, size: int | None) -> Any:
     if value is None:
+        if name not in _OPTIONAL:
+            raise ValueError(f"{name} is None; pass a value.")
         return None
     if name == "P":
         preferences.check(value)
@@ -71,21 +79,21 @@ def _one(name: str, value: Any, size: int | None) -> Any:
 
 
 def _matrix(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value, np.float64)
+    array = host_numbers(value, name)
     if array.ndim != 2 or 0 in array.shape or not np.isfinite(array).all():
         raise ValueError(f"{name} has shape {array.shape} or is not finite; pass one finite row each, shape (n, d).")
     return array
 
 
 def _point(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value, np.float64)
+    array = host_numbers(value, name)
     if array.ndim != 1 or len(array) == 0 or not np.isfinite(array).all():
         raise ValueError(f"{name} has shape {array.shape} or is not finite; pass one finite vector, shape (d,).")
     return array
 
 
 def _answers(value: Any) -> np.ndarray:
-    array = np.asarray(value, np.float64)
+    array = host_numbers(value, "answer")
     if array.ndim != 1 or len(array) == 0 or not np.isin(array, (-1.0, 1.0)).all():
         raise ValueError(f"answer has shape {array.shape} or other values; pass +1 or -1 for each example, shape (N,).")
     return array
@@ -128,12 +136,13 @@ def _is_whole(value: Any) -> bool:
 
 def log_distribution(name: str, value: Any, size: int | None) -> np.ndarray:
     """Normalised log-probabilities, shape (K,), in float64; -inf only in a sampler."""
-    check_log_distribution(np.asarray(value, np.float64), name, size, zero_mass=name in _SAMPLERS)
-    return normalise(np.asarray(value, np.float64))
+    logs = host_numbers(value, name)
+    check_log_distribution(logs, name, size, zero_mass=name in _SAMPLERS)
+    return normalise(logs)
 
 
 def _samplers(value: Any, size: int | None) -> np.ndarray:
-    array = np.asarray(value, np.float64)
+    array = host_numbers(value, "log_samplers")
     if array.ndim != 2 or len(array) == 0:
         raise ValueError(f"log_samplers has shape {array.shape}; pass one sampler per row, shape (n, K), n ≥ 1.")
     for m, row in enumerate(array):
@@ -142,7 +151,7 @@ def _samplers(value: Any, size: int | None) -> np.ndarray:
 
 
 def _vector(name: str, value: Any, size: int | None) -> np.ndarray:
-    array = np.asarray(value, np.float64)
+    array = host_numbers(value, name)
     if array.ndim != 1 or (size is not None and len(array) != size) or len(array) < 2:
         raise ValueError(
             f"{name} has shape {array.shape}; pass one number per response, shape ({size or 'K'},), K ≥ 2."

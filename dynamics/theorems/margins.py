@@ -27,6 +27,14 @@ def _scalar_flow(source: Source) -> dict[str, Any]:
     }
 
 
+def _scaled_time(rate: float, time: float) -> float:
+    """c t, within float64."""
+    x = rate * time
+    if not np.isfinite(x):
+        raise ValueError(f"rate * time = {rate:g} * {time:g} is out of float64's range; pass a smaller rate or time.")
+    return x
+
+
 @theorem(
     source="[derived] statement 3.3",
     statement="dr/dt = -c f'(r), r(0) = 0: DPO r = log omega(1 + ct) (Wright omega); squared margin 1 - exp(-2ct); IPO "
@@ -37,13 +45,13 @@ def _scalar_flow(source: Source) -> dict[str, Any]:
 )
 def mean_field(rate: float, time: float, beta: float, loss: str = "dpo") -> Claim:
     """``rate`` is c, the speed of a unit slope; DPO and the squared margin do not depend on beta beside it."""
-    x = rate * time
+    x = _scaled_time(rate, time)
     if loss == "dpo":
         # r + e^r = 1 + x: near x = 0 omega is 1 + x/2, whose logarithm would be rounding; Newton's step mends it.
         r = np.log(np.real(wrightomega(1.0 + x)))
         r = r - (r + np.expm1(r) - x) / (1.0 + np.exp(r))
         return Claim(r, r)
-    r = -np.expm1(-2 * x) if loss == "squared" else -np.expm1(-2 * x / beta**2) / 2
+    r = -np.expm1(-2 * x) if loss == "squared" else -np.expm1(-2 * x / beta / beta) / 2
     return Claim(r, r)
 
 
@@ -60,7 +68,7 @@ def _dpo_flow(source: Source) -> dict[str, Any]:
 )
 def mean_field_bounds(rate: float, time: float) -> Claim:
     """Both sides meet at short times, and the upper one again at long ones."""
-    x = rate * time
+    x = _scaled_time(rate, time)
     return Claim(np.log1p(x / 2), min(x / 2, np.log1p(x)))
 
 

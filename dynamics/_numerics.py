@@ -21,6 +21,8 @@ from jaxtyping import Array, Float
 
 T = TypeVar("T")
 
+SPELT_OUT = 8  # rows of a matrix whose products are spelt out
+
 _warned_single_precision = False
 
 
@@ -97,10 +99,43 @@ def gauge_basis(size: int) -> np.ndarray:
     return basis / np.sqrt(np.arange(1, size) * np.arange(2, size + 1))
 
 
+def softmax(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
+    """exp z_i / Σ_j exp z_j, every entry right in relative terms."""
+    mass = jnp.exp(z - jax.lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True)))
+    return mass * (1.0 / jnp.sum(mass, axis=-1, keepdims=True))
+
+
+def matvec(M: Float[Array, "n K"], x: Float[Array, " K"]) -> Float[Array, " n"]:
+    """M x; of small matrices spelt out as sums of products, which a batch of runs turns into plain vector arithmetic."""
+    n, size = M.shape
+    if size > SPELT_OUT:
+        return M @ x
+    return jnp.stack([sum(M[i, j] * x[j] for j in range(1, size)) + M[i, 0] * x[0] for i in range(n)])
+
+
+def solve(A: Float[Array, "K K"], b: Float[Array, " K"]) -> Float[Array, " K"]:
+    """x with A x = b; small systems by elimination with pivoting spelt out, which a batch of runs turns into vector code."""
+    size = A.shape[0]
+    if size > SPELT_OUT:
+        return jnp.linalg.solve(A, b)
+    rows = [jnp.append(A[i], b[i]) for i in range(size)]
+    for k in range(size):
+        for i in range(k + 1, size):
+            larger = jnp.abs(rows[i][k]) > jnp.abs(rows[k][k])
+            rows[k], rows[i] = jnp.where(larger, rows[i], rows[k]), jnp.where(larger, rows[k], rows[i])
+        for i in range(k + 1, size):
+            rows[i] = rows[i] - (rows[i][k] / rows[k][k]) * rows[k]
+    x: list[Array] = []
+    for k in reversed(range(size)):
+        left = rows[k][size] - sum(rows[k][k + 1 + j] * v for j, v in enumerate(reversed(x)))
+        x.append(left / rows[k][k])
+    return jnp.stack(x[::-1])
+
+
 def log_softmax(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
     """log softmax(z), the largest entry as -log1p(sum of the other ratios), so that 1 - p keeps its relative precision."""
     top = jnp.argmax(z, axis=-1, keepdims=True)
-    shifted = z - jnp.take_along_axis(z, top, axis=-1)
+    shifted = z - jnp.max(z, axis=-1, keepdims=True)
     others = jnp.where(jnp.arange(z.shape[-1]) == top, 0.0, jnp.exp(shifted))
     return shifted - jnp.log1p(jnp.sum(others, axis=-1, keepdims=True))
 

@@ -192,17 +192,26 @@ class SelfSampling(RoundMap):
     def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
         return self.advance(logits, None, key)[0]
 
-    def start_memory(self, logits: Float[Array, " K"]) -> Float[Array, " K"]:
+    def start_memory(self, logits: Float[Array, " K"]) -> Float[Array, " K"] | None:
         # DPO's f without a guess starts from log-odds; the same f at the first sampler is a better one.
-        return self.reward(self.log_sampler(log_softmax(logits)))[0]
+        return self._respond(logits, None)[0] if self.objective.warm else None
 
     def advance(
         self, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None
-    ) -> tuple[Float[Array, " K"], Float[Array, " K"], Bool[Array, ""]]:
-        f, found = self.reward(self.log_sampler(log_softmax(logits)), memory)
+    ) -> tuple[Float[Array, " K"], Float[Array, " K"] | None, Bool[Array, ""]]:
+        f, found = self._respond(logits, memory)
         mixed = self.alpha * logits + (1 - self.alpha) * self.log_reference
-        out = centre(mixed + f / self.objective.beta)
-        return out, f, found & self._in_range() & jnp.all(jnp.isfinite(out))
+        out = mixed + f / self.objective.beta
+        out = out - jnp.mean(out)
+        return out, f if self.objective.warm else None, found & self._in_range() & jnp.all(jnp.isfinite(out))
+
+    def _respond(
+        self, logits: Float[Array, " K"], guess: Float[Array, " K"] | None
+    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+        """``reward`` at the sampler of a policy given by its logits."""
+        if self.is_tabular:
+            return self.objective.solve_mixed(self.preference, self.lam, logits, self.log_offline, guess)
+        return self.reward(self.log_sampler(log_softmax(logits)), guess)
 
     def _in_range(self) -> Bool[Array, ""]:
         """What construction refuses of concrete values, for traced ones: they end as a ``result``."""

@@ -9,7 +9,7 @@ A measure of one's own takes a few lines. A value at every round is a `Series`::
         name: str = eqx.field(static=True, kw_only=True, default="top_probability")
 
         def observe(self, snapshot):
-            return jnp.exp(jnp.max(snapshot.log_policy))
+            return jnp.max(snapshot.policy)
 
 and one value per run is a `Measure`, pure in all three steps::
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from .._numerics import centre
+from .._numerics import centre, softmax
 
 
 class Variable(NamedTuple):
@@ -30,6 +30,11 @@ class Snapshot(eqx.Module):
     log_reference: Float[Array, " K"]
     beta: Float[Array, ""] | None = None
 
+    @property
+    def policy(self) -> Float[Array, " K"]:
+        """pi. Where a round computes the same from the same logits, the compiler does it once."""
+        return softmax(self.logits)
+
 
 class Measure(eqx.Module):
     """Streams over the rounds of a run: ``init`` on round 0, ``update`` on every later round, ``finalize`` at the end.
@@ -38,6 +43,9 @@ class Measure(eqx.Module):
     array, stored under ``name``, or a dict of arrays named as in ``variables``. ``name`` is given by keyword, so that
     positions belong to hyper-parameters.
     """
+
+    last_only: ClassVar[bool] = False
+    """Whether the last round says it all: ``init`` on its snapshot is the final state, so that runs skip ``update``."""
 
     name: str = eqx.field(static=True, kw_only=True, default="")
 
@@ -57,6 +65,12 @@ class Measure(eqx.Module):
 
 class Series(Measure):
     """A measure with a value at every round, ``observe``; saved rows hold the values, the statistic is the last one."""
+
+    last_only: ClassVar[bool] = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        cls.last_only = cls.update is Series.update
 
     def observe(self, snapshot: Snapshot) -> Array:
         raise NotImplementedError

@@ -113,13 +113,13 @@ class Window(eqx.Module):
     @classmethod
     def open(cls, size: int, snapshot: Snapshot, rounds: int) -> Window:
         rows = min(size, rounds + 1)
-        policy = jnp.exp(snapshot.log_policy)
+        policy = snapshot.policy
         return cls(rounds + 1 - rows, jnp.zeros((rows, policy.shape[0]), policy.dtype)).record(snapshot)
 
     def record(self, snapshot: Snapshot) -> Window:
         # Rounds before the window overwrite its first row, so that nothing depends on the data.
         row = jnp.maximum(snapshot.round - self.start, 0)
-        return Window(self.start, jax.lax.dynamic_update_index_in_dim(self.rows, jnp.exp(snapshot.log_policy), row, 0))
+        return Window(self.start, jax.lax.dynamic_update_index_in_dim(self.rows, snapshot.policy, row, 0))
 
     def analyse(self) -> Period:
         return _analyse(self.rows)

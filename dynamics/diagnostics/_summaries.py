@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
@@ -64,12 +66,12 @@ class CycleStrength(Measure):
     def init(self, snapshot: Snapshot, rounds: int) -> tuple[Array, Array]:
         if self.burn_in > rounds:
             raise ValueError(f"burn_in = {self.burn_in} leaves none of the {rounds} rounds; pass a smaller one.")
-        policy = jnp.exp(snapshot.log_policy)
+        policy = snapshot.policy
         return policy, jnp.zeros_like(policy)
 
     def update(self, state: tuple[Array, Array], snapshot: Snapshot) -> tuple[Array, Array]:
         mean, variance = state
-        policy = jnp.exp(snapshot.log_policy)
+        policy = snapshot.policy
         # Up to the first round that counts the gain is 1, which restarts the recursion at this policy.
         gain = 1.0 / jnp.maximum(snapshot.round - self.burn_in + 1, 1).astype(policy.dtype)
         step = gain * (policy - mean)
@@ -81,6 +83,8 @@ class CycleStrength(Measure):
 
 class FinalEntropy(Measure):
     """Keeps the last policy for `final_entropy`, which is computed once."""
+
+    last_only: ClassVar[bool] = True
 
     name: str = eqx.field(static=True, kw_only=True, default="final_entropy")
 

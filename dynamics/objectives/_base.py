@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import equinox as eqx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from .._numerics import as_array, check_log_distribution, concrete, log_softmax
+from .._numerics import as_array, check_log_distribution, concrete, log_mixture, log_softmax
 from ..preferences import check
 from ._margin import MarginLoss
 
@@ -18,6 +20,8 @@ class Objective(MarginLoss):
         beta: beta, scalar in (0, ∞), the KL coefficient, in units of f (dimensionless). Chen26 writes 1/beta for it.
     """
 
+    warm: ClassVar[bool] = True  # whether a guess helps ``solve``
+
     def __init__(self, beta: ArrayLike):
         super().__init__(beta)  # spelt out: type checkers would build the signature from the field, and refuse a float
 
@@ -26,6 +30,17 @@ class Objective(MarginLoss):
     ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
         """f and whether it was found; unchecked and traceable, for use inside loops."""
         raise NotImplementedError
+
+    def solve_mixed(
+        self,
+        P: Float[Array, "K K"],
+        lam: Float[Array, ""],
+        logits: Float[Array, " K"],
+        log_offline: Float[Array, " K"],
+        guess: Float[Array, " K"] | None = None,
+    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+        """As ``solve``, at the sampler mu = lam softmax(logits) + (1-lam) pi_0."""
+        return self.solve(P, log_mixture(lam, log_softmax(logits), log_offline), guess)
 
     def solve_within(
         self,

@@ -11,6 +11,7 @@ mu or P come within e^-1e5 of the boundary: nothing is subtracted from 1, and ev
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -19,10 +20,12 @@ from jax.nn import log_sigmoid, sigmoid
 from jax.scipy.special import logsumexp
 from jaxtyping import Array, Bool, Float
 
-from .._numerics import centre
+from .._numerics import centre, solve
 
 MAX_ITERATIONS = 200
 DAMPING = 0.3
+GOOD = 1e3  # units of rounding within which the equation counts as met
+SMALLEST = 1e-250  # of a sum of terms, below which some of them may have left the floats
 
 
 class WinOdds(NamedTuple):
@@ -75,13 +78,15 @@ def laplacian(log_opponents: Float[Array, "K K"], f: Float[Array, " K"], have: W
     return jnp.diag(jnp.sum(coupling, axis=1)) - coupling
 
 
-def solve_gauged(matrix: Float[Array, "K K"], rhs: Float[Array, " K"]) -> Float[Array, " K"]:
+def solve_gauged(
+    matrix: Float[Array, "K K"], rhs: Float[Array, " K"], solver: Callable[[Array, Array], Array] = jnp.linalg.solve
+) -> Float[Array, " K"]:
     """The centred x with matrix @ x = rhs + constant.
 
     Adding 1 to every entry is the bordered system [[matrix, 1], [1ᵀ, 0]] with the multiplier folded in: the rows are
     redundant (Σ mu_i·row_i = 0), and the constant absorbs what rounding leaves of that.
     """
-    return centre(jnp.linalg.solve(matrix + 1.0, rhs))
+    return centre(solver(matrix + 1.0, rhs))
 
 
 def _tolerance(want: WinOdds) -> Float[Array, " K"]:
@@ -91,7 +96,6 @@ def _tolerance(want: WinOdds) -> Float[Array, " K"]:
 
 class _Newton(NamedTuple):
     f: Float[Array, " K"]
-    have: WinOdds
     error: Float[Array, ""]
     stalled: Array
     iteration: Array
@@ -102,36 +106,72 @@ def newton(
 ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
     """f with G(f) = 0 and whether the equation itself, not only the step, was met to rounding."""
     rows = opponents(log_mu)
-    want = required(rows, P)
-    tolerance = _tolerance(want)
+    raw = required(rows, P).log_odds if guess is None else guess
+    begun = _begin(centre(jnp.where(jnp.isfinite(raw), raw, 0.0)))
+    # Masses and rates within the floats are the common case, and need no logarithm of every term.
+    mass = jnp.exp(rows)
+    plain = WinOdds(jnp.log(jnp.sum(mass * P, axis=1)), jnp.log(jnp.sum(mass * P.T, axis=1)))
+    quick = _iterate(lambda f: _plain(mass, plain, f), begun)
+    # A solve that was good enough there takes no step here.
+    handed = begun._replace(f=quick.f, error=quick.error, stalled=jnp.where(quick.error < GOOD, 2, 0))
+    out = _iterate(lambda f: _logarithmic(rows, required(rows, P), f), handed)
+    found = out.error < GOOD
+    # Where no optimum exists the iteration may have left the floats; what is returned beside found = False stays finite.
+    return jnp.where(found | jnp.all(jnp.isfinite(out.f)), out.f, 0.0), found
 
-    def error_of(have: WinOdds) -> Float[Array, ""]:
-        worst = jnp.max(jnp.abs(mismatch(have, want, rows)) / tolerance)
-        return jnp.where(jnp.isnan(worst), jnp.inf, worst)
+
+def _begin(f: Float[Array, " K"]) -> _Newton:
+    return _Newton(f, jnp.asarray(jnp.inf, f.dtype), jnp.array(0), jnp.array(0))
+
+
+def _iterate(equation: Callable[[Array], tuple[Array, Array, Array, Array]], begun: _Newton) -> _Newton:
+    """Damped Newton steps on (G, ∂G/∂f, error in units of rounding, whether to go on) from where ``begun`` stands."""
 
     def keep_going(s: _Newton) -> Bool[Array, ""]:
-        # In units of rounding: a few are as good as it gets; twice no progress once below 1e3 ends it too.
-        return (s.error > 2.0) & ~((s.stalled >= 2) & (s.error < 1e3)) & (s.iteration < MAX_ITERATIONS)
+        # A few units are as good as it gets; twice no progress once below GOOD ends it too.
+        return (s.error > 2.0) & ~((s.stalled >= 2) & (s.error < GOOD)) & (s.iteration < MAX_ITERATIONS)
 
     def step(s: _Newton) -> _Newton:
         # -G is a cooperative field that ignores constants, so implicit Euler steps of any length along it never move away
         # from the root in the largest-entry norm.  Steps of length 1/delta are that far from saturation, and Newton's at it.
-        residual = mismatch(s.have, want, rows)
+        residual, slope, error, usable = equation(s.f)
+        error = jnp.where(jnp.isnan(error), jnp.inf, error)
         delta = DAMPING * jnp.minimum(jnp.max(jnp.abs(residual)), 1.0)
-        damped = laplacian(rows, s.f, s.have) + delta * jnp.eye(rows.shape[0])
-        f = centre(s.f + solve_gauged(damped, -residual))
-        have = attained(rows, f)
-        error = error_of(have)
-        return _Newton(f, have, error, jnp.where(error < 0.5 * s.error, 0, s.stalled + 1), s.iteration + 1)
+        moved = centre(s.f + solve_gauged(slope + delta * jnp.eye(s.f.shape[0]), -residual, solve))
+        stalled = jnp.where(error < 0.5 * s.error, 0, s.stalled + 1)
+        f = jnp.where(usable & (error > 2.0), moved, s.f)
+        return _Newton(f, error, stalled, jnp.where(usable, s.iteration + 1, MAX_ITERATIONS))
 
-    raw = want.log_odds if guess is None else guess
-    start = centre(jnp.where(jnp.isfinite(raw), raw, 0.0))
-    have = attained(rows, start)
-    zero = jnp.array(0)
-    out = jax.lax.while_loop(keep_going, step, _Newton(start, have, error_of(have), zero, zero))
-    found = out.error < 1e3
-    # Where no optimum exists the iteration may have left the floats; what is returned beside found = False stays finite.
-    return jnp.where(found | jnp.all(jnp.isfinite(out.f)), out.f, 0.0), found
+    return jax.lax.while_loop(keep_going, step, begun)
+
+
+def _logarithmic(
+    rows: Float[Array, "K K"], want: WinOdds, f: Float[Array, " K"]
+) -> tuple[Float[Array, " K"], Float[Array, "K K"], Float[Array, ""], Bool[Array, ""]]:
+    """G, ∂G/∂f and the error at f, every term a logarithm."""
+    have = attained(rows, f)
+    residual = mismatch(have, want, rows)
+    return residual, laplacian(rows, f, have), jnp.max(jnp.abs(residual) / _tolerance(want)), jnp.asarray(True)
+
+
+def _plain(
+    mass: Float[Array, "K K"], want: WinOdds, f: Float[Array, " K"]
+) -> tuple[Float[Array, " K"], Float[Array, "K K"], Float[Array, ""], Bool[Array, ""]]:
+    """The same from sums of terms themselves, each right to rounding, as long as these are within the floats."""
+    gap = f[:, None] - f[None, :]
+    ratio = jnp.exp(-jnp.abs(gap))
+    likely = 1.0 / (1.0 + ratio)
+    rare = ratio * likely
+    first, second = jnp.where(gap >= 0, likely, rare), jnp.where(gap >= 0, rare, likely)
+    win, lose = jnp.sum(mass * first, axis=1), jnp.sum(mass * second, axis=1)
+    residual = jnp.log(win / lose) - want.log_odds
+    coupling = mass * (likely * rare) * (1.0 / win + 1.0 / lose)[:, None]
+    least = jnp.minimum(
+        jnp.minimum(jnp.min(win), jnp.min(lose)), jnp.exp(jnp.minimum(jnp.min(want.win), jnp.min(want.lose)))
+    )
+    usable = least > SMALLEST
+    error = jnp.where(usable, jnp.max(jnp.abs(residual) / _tolerance(want)), jnp.inf)
+    return residual, jnp.diag(jnp.sum(coupling, axis=1)) - coupling, error, usable
 
 
 @jax.custom_jvp

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from .._numerics import centre
+from .._numerics import centre, matvec, softmax
 from . import _projected
 from ._base import Objective
 
@@ -24,15 +26,26 @@ class IPO(Objective):
     Source: [paper] Chen26, one-shot optimum of IPO (their beta is 1/beta here).
     """
 
+    warm: ClassVar[bool] = False
+
     def __init__(self, beta: ArrayLike):
         super().__init__(beta)  # spelt out: type checkers would build the signature from the field, and refuse a float
 
     def solve(
         self, P: Float[Array, "K K"], log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None = None
     ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-        # P - 1/2 differs by a constant in f; its smaller entries round less.
-        f = centre((P - 0.5) @ jnp.exp(log_mu))
-        return f, jnp.all(jnp.isfinite(f))
+        return _tilt(P, jnp.exp(log_mu))
+
+    def solve_mixed(
+        self,
+        P: Float[Array, "K K"],
+        lam: Float[Array, ""],
+        logits: Float[Array, " K"],
+        log_offline: Float[Array, " K"],
+        guess: Float[Array, " K"] | None = None,
+    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+        # f is linear in mu, so no logarithm of it is needed.
+        return matvec(P - 0.5, lam * softmax(logits) + (1.0 - lam) * jnp.exp(log_offline)), jnp.asarray(True)
 
     def solve_within(
         self,
@@ -55,3 +68,9 @@ class IPO(Objective):
 
     def parabola(self) -> tuple[Float[Array, ""], Float[Array, ""]]:
         return self.beta**-2, jnp.full_like(self.beta, 0.5)
+
+
+def _tilt(P: Float[Array, "K K"], mu: Float[Array, " K"]) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+    # P - 1/2 differs by a constant in f; its smaller entries round less.
+    f = centre(matvec(P - 0.5, mu))
+    return f, jnp.all(jnp.isfinite(f))

@@ -40,11 +40,16 @@ def start(process: RoundMap, logits: Array) -> State:
 def begin(process: RoundMap, measures: tuple[Measure, ...], state: State, rounds: int) -> Run:
     """A run before its first round."""
     snapshot = snapshot_of(process, state, state.round)
-    measured = tuple(measure.init(snapshot, rounds) for measure in measures)
+    measured = tuple(None if measure.last_only else measure.init(snapshot, rounds) for measure in measures)
     return Run(state, measured, RESULTS.successful, jnp.array(-1), state.round)
 
 
 def one_round(process: RoundMap, measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None) -> Run:
+    """The run one round on, looked at by the measures."""
+    return look(process, measures, move(process, run, key))
+
+
+def move(process: RoundMap, run: Run, key: PRNGKeyArray | None) -> Run:
     """The run one round on; after a failure the state stands still, so nothing that is not finite gets out."""
     old = run.state
     # The key of a round depends on its number alone: a restarted run draws what an uninterrupted one would have.
@@ -57,9 +62,14 @@ def one_round(process: RoundMap, measures: tuple[Measure, ...], run: Run, key: P
     failure = RESULTS.where(jnp.all(jnp.isfinite(logits)), RESULTS.unsolved, RESULTS.nonfinite)
     result = RESULTS.where(alive & ~succeeded, failure, run.result)
     failed_round = jnp.where(alive & ~succeeded, state.round, run.failed_round)
-    snapshot = snapshot_of(process, state, run.begun)
-    measured = tuple(m.update(s, snapshot) for m, s in zip(measures, run.measured, strict=True))
-    return Run(state, measured, result, failed_round, run.begun)
+    return Run(state, run.measured, result, failed_round, run.begun)
+
+
+def look(process: RoundMap, measures: tuple[Measure, ...], run: Run) -> Run:
+    """The run with its round seen by the measures that need to see every one."""
+    snapshot = snapshot_of(process, run.state, run.begun)
+    seen = (s if m.last_only else m.update(s, snapshot) for m, s in zip(measures, run.measured, strict=True))
+    return run._replace(measured=tuple(seen))
 
 
 def go(process: RoundMap, measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None, rounds: int) -> Run:
@@ -86,11 +96,12 @@ def go_saving(
     return jax.lax.scan(step, run, None, length=saves)
 
 
-def finish(measures: tuple[Measure, ...], run: Run) -> dict[str, Array]:
+def finish(process: RoundMap, measures: tuple[Measure, ...], run: Run) -> dict[str, Array]:
     """The statistics of a run; of one that failed they would describe a state that stands still, so they are blank."""
     out: dict[str, Array] = {}
+    last = snapshot_of(process, run.state, run.begun)
     for measure, state in zip(measures, run.measured, strict=True):
-        out |= statistics_of(measure, state)
+        out |= statistics_of(measure, measure.init(last, 0) if measure.last_only else state)
     failed = run.failed_round >= 0
     return {name: jnp.where(failed, _blank(jnp.asarray(value)), value) for name, value in out.items()}
 

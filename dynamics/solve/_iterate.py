@@ -144,7 +144,7 @@ def iterate(
     values = jax.tree.map(lambda *parts: jnp.concatenate(parts), *rows)
     coordinate = begun + jnp.asarray(marks, dtype=begun.dtype)
     stats = {"rounds": jnp.asarray(rounds), "failed_round": run.failed_round}
-    statistics = _engine.jit_finish(measures, run)
+    statistics = _engine.jit_finish(process, measures, run)
     if initial is None and not traced and rounds and stands_still(values["log_policy"][0], values["log_policy"][1]):
         warn_still()
     solution = Solution(coordinate, values, statistics, run.state, run.result, stats, process, measures)

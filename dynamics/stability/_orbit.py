@@ -24,7 +24,7 @@ def _run(process: RoundMap, states: State, judge: Verdict, rounds: int) -> tuple
 
     def one(state: State) -> tuple[_engine.Run, dict[str, Array]]:
         run = _engine.go(process, (judge,), _engine.begin(process, (judge,), state, rounds), None, rounds)
-        return run, _engine.finish((judge,), run)
+        return run, _engine.finish(process, (judge,), run)
 
     return jax.vmap(one)(states)
 

@@ -7,11 +7,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
 from .._numerics import as_array, check_log_distribution
 from .._parameters import describe, replace
@@ -19,16 +18,14 @@ from .._progress import progress as progress_bar
 from .._provenance import provenance
 from ..diagnostics import Measure, Variable
 from ..rounds import RoundMap, SelfSampling
-from ..solve import RESULT_NAMES, _engine
-from ..solve._iterate import as_measures, check_count, check_key, check_process, stands_still, warn_still
-from ..solve._solution import attrs_of, pair_labels, result_code, variables_of
+from ..solve import RESULT_NAMES
+from ..solve._iterate import as_measures, check_count, check_key, check_process, warn_still
+from ..solve._solution import attrs_of, pair_labels, variables_of
 from ._axes import START, Axis, axes_of
+from ._grid import Part, Work, lanes_of, run_part
 
 if TYPE_CHECKING:
     import xarray as xr
-
-# Trajectories per call of the compiled loop: small enough for the cache, large enough to fill the vector units.
-BLOCK = 256
 
 RESULT = Variable((), "1", "how the run ended; where it failed, floats are NaN and integers -1", RESULT_NAMES)
 
@@ -86,13 +83,13 @@ def sweep(
     groups = {process.num_responses: None} if varying is None else axes[varying].positions_by_size()
     _refuse_ragged(measures, list(groups))
     out: dict[str, np.ndarray] = {}
+    work, lanes = Work(process, measures, rounds, key, initial), lanes_of(math.prod(shape))
     with progress_bar("runs", math.prod(shape), enabled=progress) as advance:
         for positions in groups.values():
             index = [np.arange(n) for n in shape]
             if varying is not None and positions is not None:
                 index[varying] = positions
-            part = _group(process, axes, index, measures, rounds, key, initial, advance)
-            for name, values in part.items():
+            for name, values in run_part(*_part(work, axes, index), lanes, advance).items():
                 whole = out.setdefault(name, np.empty(shape + values.shape[len(shape) :], values.dtype))
                 whole[np.ix_(*index)] = values
     still = int(out.pop("still").sum())
@@ -118,66 +115,14 @@ def _refuse_ragged(measures: tuple[Measure, ...], sizes: list[int]) -> None:
             )
 
 
-def _group(
-    process: RoundMap,
-    axes: tuple[Axis, ...],
-    index: list[np.ndarray],
-    measures: tuple[Measure, ...],
-    rounds: int,
-    key: PRNGKeyArray | None,
-    initial: Array | None,
-    advance: Any,
-) -> dict[str, np.ndarray]:
-    """All runs of one number of responses, as arrays over the group's part of the grid."""
+def _part(work: Work, axes: tuple[Axis, ...], index: list[np.ndarray]) -> tuple[Work, Part]:
+    """The runs at some positions, all of one number of responses, and the work with a process that fits the matrices."""
     tables = [jax.tree.map(as_array, axis.take(positions)) for axis, positions in zip(axes, index, strict=True)]
     matrices = next((table["preference"] for table in tables if "preference" in table), None)
-    if matrices is not None and isinstance(process, SelfSampling):
-        process = process.with_preference(np.asarray(matrices[0]))
-    shape, full = tuple(len(i) for i in index), tuple(axis.length for axis in axes)
-    total = math.prod(shape)
-    block = min(BLOCK, total)
-    pieces: list[dict[str, np.ndarray]] = []
-    for first in range(0, total, block):
-        # The last block repeats its last run: one shape, one compilation.
-        flat = np.minimum(first + np.arange(block), total - 1)
-        where = np.unravel_index(flat, shape)
-        global_index = jnp.asarray(np.ravel_multi_index([i[w] for i, w in zip(index, where, strict=True)], full))
-        done = _block(process, tables, [jnp.asarray(w) for w in where], global_index, measures, rounds, key, initial)
-        keep = min(block, total - first)
-        pieces.append({name: np.asarray(value)[:keep] for name, value in done.items()})
-        advance(keep)
-    joined = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-    return {name: value.reshape(shape + value.shape[1:]) for name, value in joined.items()}
-
-
-@eqx.filter_jit
-def _block(
-    process: RoundMap,
-    tables: list[dict[str, Array]],
-    where: list[Array],
-    global_index: Array,
-    measures: tuple[Measure, ...],
-    rounds: int,
-    key: PRNGKeyArray | None,
-    initial: Array | None,
-) -> dict[str, Array]:
-    """One block of runs; ``tables[d][path][where[d][n]]`` is the value of a parameter in run n."""
-
-    def one(place: list[Array], number: Array) -> dict[str, Array]:
-        chosen = {path: column[i] for table, i in zip(tables, place, strict=True) for path, column in table.items()}
-        first = chosen.pop(START, initial)
-        point = replace(process, chosen)
-        state = _engine.start(point, point.log_start() if first is None else first)
-        run = _engine.begin(point, measures, state, rounds)
-        run_key = None if key is None else jax.random.fold_in(key, number)
-        # Seen on the first round only: where an unstable fixed point is the start, later rounds amplify rounding.
-        after = point.advance(state.logits, state.memory, run_key)[0]
-        still = (first is None) & (rounds > 0) & stands_still(state.logits, after)
-        run = _engine.go(point, measures, run, run_key, rounds)
-        code = result_code(run.result)
-        return _engine.finish(measures, run) | {"result": code, "still": still}
-
-    return jax.vmap(one)(where, global_index)
+    if matrices is not None and isinstance(work.process, SelfSampling):
+        work = work._replace(process=work.process.with_preference(np.asarray(matrices[0])))
+    shape = tuple(len(positions) for positions in index)
+    return work, Part(tables, index, shape, tuple(axis.length for axis in axes))
 
 
 def _dataset(

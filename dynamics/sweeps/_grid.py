@@ -1,0 +1,121 @@
+"""Runs over a part of a grid, on every device of this process: what a sweep compiles."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh, PartitionSpec
+from jaxtyping import Array, PRNGKeyArray
+
+from ..diagnostics import Measure
+from ..rounds import RoundMap
+from ._axes import START
+from ._lanes import run_lanes
+
+LANES = {"cpu": 512}
+"""Runs in step by platform: few enough for the nearest caches, enough to fill the vector units and hide the calls."""
+OTHER_LANES = 1 << 16
+CALL = 1 << 26
+"""Rounds of single runs in one call of the compiled loop and device: about half a second, the grain of Ctrl-C."""
+
+# XLA halves vectors by default; the loop of a round is long enough for whole ones to pay.
+_OPTIONS = {"cpu": {"xla_cpu_prefer_vector_width": 512}}
+
+
+class Work(NamedTuple):
+    """What all runs of a sweep share."""
+
+    process: RoundMap
+    measures: tuple[Measure, ...]
+    rounds: int
+    key: PRNGKeyArray | None
+    initial: Array | None
+
+
+class Part(NamedTuple):
+    """A part of the grid: along each axis the values and their places in the whole; what is beyond ``shape`` is padding."""
+
+    tables: list[dict[str, Array]]
+    places: list[np.ndarray]
+    shape: tuple[int, ...]
+    whole: tuple[int, ...]
+
+
+def lanes_of(total: int) -> int:
+    """Runs in step; whole vectors, so that no run's arithmetic depends on where it stands."""
+    most = LANES.get(jax.default_backend(), OTHER_LANES)
+    return min(most, -(-total // 8) * 8)
+
+
+def run_part(work: Work, part: Part, lanes: int, advance: Callable[[int], None]) -> dict[str, np.ndarray]:
+    """Statistics of every run of a part, over the part's shape."""
+    total = math.prod(part.shape)
+    mesh = Mesh(np.array(jax.local_devices()), ("device",))
+    blocks = -(-total // lanes)
+    most = max(1, CALL // (lanes * max(work.rounds, 1)))
+    calls = -(-blocks // (mesh.size * most))
+    each = -(-blocks // (mesh.size * calls))
+    # Shapes are data, so that parts at the edge of the grid compile nothing of their own.
+    shapes = jnp.asarray(part.shape), jnp.asarray(part.whole)
+    places = [jnp.asarray(p) for p in part.places]
+    run = _compiled(jax.default_backend())
+    found: dict[str, np.ndarray] = {}
+    for call in range(calls):
+        begin = call * mesh.size * each * lanes
+        # Beyond the end the last run is repeated: one shape, one compilation.
+        firsts = jnp.minimum(begin + lanes * jnp.arange(mesh.size * each), total - 1)
+        done = run(work, part.tables, places, shapes, firsts, lanes, mesh)
+        keep = min(total - begin, mesh.size * each * lanes)
+        for name, values in done.items():
+            if name not in found:
+                found[name] = np.empty((total, *values.shape[2:]), values.dtype)
+            found[name][begin : begin + keep] = np.asarray(values).reshape(-1, *values.shape[2:])[:keep]
+        advance(keep)
+    return {name: values.reshape(part.shape + values.shape[1:]) for name, values in found.items()}
+
+
+@functools.cache
+def _compiled(platform: str) -> Any:
+    return eqx.filter_jit(_run, compiler_options=_OPTIONS.get(platform))
+
+
+def _run(
+    work: Work,
+    tables: list[dict[str, Array]],
+    places: list[Array],
+    shapes: tuple[Array, Array],
+    firsts: Array,
+    lanes: int,
+    mesh: Mesh,
+) -> dict[str, Array]:
+    """Blocks of ``lanes`` runs, each from its first run on; ``firsts`` is split among the devices."""
+    arrays, rest = eqx.partition((work, tables, places, shapes), eqx.is_array)
+
+    def on_device(firsts: Array, arrays: Any) -> dict[str, Array]:
+        work, tables, places, (shape, whole) = eqx.combine(arrays, rest)
+
+        def block(first: Array) -> dict[str, Array]:
+            rest = jnp.minimum(first + jnp.arange(lanes), jnp.prod(shape) - 1)
+            number, stride = jnp.zeros_like(rest), jnp.ones_like(whole[0])
+            chosen: dict[str, Array] = {}
+            for d in reversed(range(len(tables))):
+                rest, row = rest // shape[d], rest % shape[d]
+                number, stride = number + stride * places[d][row], stride * whole[d]
+                chosen |= {path: jnp.moveaxis(column[row], 0, -1) for path, column in tables[d].items()}
+            first_logits = chosen.pop(START, None)
+            if first_logits is None and work.initial is not None:
+                first_logits = jnp.broadcast_to(work.initial[:, None], (work.initial.shape[0], lanes))
+            return run_lanes(work.process, chosen, first_logits, number, work.measures, work.rounds, work.key)
+
+        return jax.lax.map(block, firsts)
+
+    split = PartitionSpec("device")
+    mapped = jax.shard_map(on_device, mesh=mesh, in_specs=(split, PartitionSpec()), out_specs=split, check_vma=False)
+    return mapped(firsts, arrays)

@@ -1,0 +1,79 @@
+"""A block of runs in step. Runs lie along the last axis of what they hold, side by side in the vector units."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
+
+from .._parameters import replace
+from ..diagnostics import Measure
+from ..rounds import RoundMap
+from ..solve import _engine
+from ..solve._iterate import stands_still
+from ..solve._solution import result_code
+from ._vectorise import spread, vectorise
+
+
+def run_lanes(
+    process: RoundMap,
+    chosen: dict[str, Array],
+    initial: Array | None,
+    number: Array,
+    measures: tuple[Measure, ...],
+    rounds: int,
+    key: PRNGKeyArray | None,
+) -> dict[str, Array]:
+    """Statistics of all lanes, along the first axis.
+
+    Args:
+        process: what the lanes have in common.
+        chosen: values of parameters by full path, lanes along the last axis.
+        initial: logits of round 0, lanes along the last axis, or None for each process's own start.
+        number: the run's place in the whole grid, ``(lanes,)``, which its key derives from.
+    """
+    keys = None if key is None else jax.vmap(lambda n: jax.random.fold_in(key, n))(number)
+    lanes = number.shape[0]
+
+    def begin(chosen: dict[str, Array], first: Array | None, key: PRNGKeyArray | None) -> tuple[_engine.Run, Array]:
+        point = replace(process, chosen)
+        state = _engine.start(point, point.log_start() if first is None else first)
+        run = _engine.begin(point, measures, state, rounds)
+        if rounds == 0:
+            return run, jnp.asarray(False)
+        run = _engine.move(point, run, key)
+        # Seen on the first round only: where an unstable fixed point is the start, later rounds amplify rounding.
+        return run, stands_still(state.logits, run.state.logits) & (first is None)
+
+    # A round looks, then moves: what measures and the map both compute of a policy stands in one body and is done once.
+    def step(chosen: dict[str, Array], key: PRNGKeyArray | None, run: _engine.Run) -> _engine.Run:
+        point = replace(process, chosen)
+        return _engine.move(point, _engine.look(point, measures, run), key)
+
+    def finish(chosen: dict[str, Array], run: _engine.Run) -> dict[str, Array]:
+        point = replace(process, chosen)
+        if rounds:
+            run = _engine.look(point, measures, run)
+        return _engine.finish(point, measures, run) | {"result": result_code(run.result).astype(jnp.int8)}
+
+    given = (chosen, initial, keys)
+    (run, still), (marks, stood) = vectorise(begin, _all(given), lanes)(*given)
+    held = _all(run)._replace(begun=False)
+    held = eqx.tree_at(lambda r: r.state.round, held, False)  # clocks are common to all lanes
+    fill = lambda values, marks: jax.tree.map(
+        lambda x, has, wants: spread(x, has or not wants, lanes), values, marks, held
+    )
+    body = vectorise(step, (_all(chosen), _all(keys), held), lanes)
+    run = fill(run, marks)
+    if rounds:
+        run = jax.lax.fori_loop(1, rounds, lambda _, run: fill(*body(chosen, keys, run)), run)
+    out, marks = vectorise(finish, (_all(chosen), held), lanes)(chosen, run)
+    out, marks = out | {"still": still}, marks | {"still": stood}
+    return {name: jnp.moveaxis(spread(value, marks[name], lanes), -1, 0) for name, value in out.items()}
+
+
+def _all(tree: Any) -> Any:
+    return jax.tree.map(lambda _: True, tree)

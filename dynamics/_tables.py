@@ -47,25 +47,25 @@ def classification_card(matrices: PreferenceSet, found: Classification) -> None:
         "distance from Bradley–Terry": f"{found.bt_residual:.4g}{limit}",
         "order, best first": ", ".join(map(name, found.order)),
     }
-    _print_card((label, value) for label, value in rows.items() if value is not None)
+    print_card((label, value) for label, value in rows.items() if value is not None)
 
 
 def classification_table(matrices: PreferenceSet, found: Sequence[Classification]) -> None:
     """Many matrices, a row for each, and how many there are of each kind."""
     columns = ("matrix", "K", "Condorcet winner", "Smith set", "transitivity", "cycle margin", "BT residual", "order")
-    table = _table(columns, numbers={"matrix", "K", "cycle margin", "BT residual"})
+    table = new_table(columns, numbers={"matrix", "K", "cycle margin", "BT residual"})
     for m, c in enumerate(found):
         name = _namer(matrices.names[m])
         winner = "none" if c.condorcet_winner is None else name(c.condorcet_winner)
         margin = f"{c.cycle_margin:.4g}" if c.has_cycle else "no cycle"
         residual = f"{c.bt_residual:.4g}{'' if c.bt_finite else '*'}"
         cells = (m, len(c.order), winner, _listing(map(name, c.smith_set)), c.transitivity, margin, residual)
-        table.add_row(*map(_text, (*cells, _listing(map(name, c.order)))))
+        table.add_row(*map(text, (*cells, _listing(map(name, c.order)))))
     winners = sum(c.condorcet_winner is not None for c in found)
     cycles, boundary = sum(c.has_cycle for c in found), sum(not c.bt_finite for c in found)
-    _print(
+    print_parts(
         table,
-        _text(f"{len(found)} matrices, from {matrices.source}"),
+        text(f"{len(found)} matrices, from {matrices.source}"),
         _totals("transitivity", [c.transitivity for c in found]),
         f"Condorcet winner: {winners} · majority cycle: {cycles}",
         *([f"* {boundary} without a finite Bradley–Terry fit: a group beats the rest outright"] if boundary else []),
@@ -85,26 +85,26 @@ def stability_card(matrices: PreferenceSet, study: Study, title: str) -> None:
     if not study.critical:
         rows.append(("critical beta", study.critical_error or "none: stability never changes in the range searched"))
     rows += [("suggestion", str(s)) for s in study.suggestions]
-    _print_card(rows)
+    print_card(rows)
 
 
 def stability_table(studies: Sequence[Study], title: str) -> None:
     """Many matrices, a row for each, and how many there are of each verdict and certificate."""
     columns = ("matrix", "K", "verdict", "certificate", "spectral radius", "critical beta", "smallest remedy")
-    table = _table(columns, numbers={"matrix", "K", "spectral radius"})
+    table = new_table(columns, numbers={"matrix", "K", "spectral radius"})
     for study in studies:
         report = study.report
         if report is None:
-            table.add_row(*map(_text, (study.index, study.size, "no optimum", study.error, "", "", "")))
+            table.add_row(*map(text, (study.index, study.size, "no optimum", study.error, "", "", "")))
             continue
         radius = "–" if report.spectral_radius is None else f"{report.spectral_radius:.6g}"
         values = ", ".join(f"{c.value:.6g}" for c in study.critical) or "–"
         remedy = next((f"{s.parameter} {s.value:.4g} → {s.suggested:.4g}" for s in study.suggestions), "")
         cells = (study.index, study.size, report.verdict, report.certificate, radius, values, remedy)
-        table.add_row(*map(_text, cells))
-    _print(
+        table.add_row(*map(text, cells))
+    print_parts(
         table,
-        _text(f"{len(studies)} matrices, {title}"),
+        text(f"{len(studies)} matrices, {title}"),
         _totals("verdict", ["no verdict" if s.report is None else s.report.verdict for s in studies]),
         _totals("certificate", [s.report.certificate for s in studies if s.report is not None]),
     )
@@ -119,10 +119,10 @@ def _crossing(crossing: Any) -> str:
 
 def _totals(what: str, labels: Sequence[str]) -> Text:
     counts = collections.Counter(labels).most_common()
-    return _text(f"{what}: " + (" · ".join(f"{label} {count}" for label, count in counts) or "none"))
+    return text(f"{what}: " + (" · ".join(f"{label} {count}" for label, count in counts) or "none"))
 
 
-def _print(*parts: Any) -> None:
+def print_parts(*parts: Any) -> None:
     """Rich renderables on stdout, without the blanks that pad their lines."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     with console.capture() as capture:
@@ -131,16 +131,16 @@ def _print(*parts: Any) -> None:
     sys.stdout.write("\n".join(line.rstrip() for line in capture.get().split("\n")))
 
 
-def _print_card(rows: Iterable[tuple[str, str]]) -> None:
+def print_card(rows: Iterable[tuple[str, str]]) -> None:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column(overflow="fold")
     for label, value in rows:
-        grid.add_row(label, _text(value))
-    _print(grid)
+        grid.add_row(label, text(value))
+    print_parts(grid)
 
 
-def _table(columns: Sequence[str], numbers: set[str]) -> Table:
+def new_table(columns: Sequence[str], numbers: set[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         justify = "right" if column in numbers else "left"
@@ -158,7 +158,7 @@ def _listing(labels: Iterable[str]) -> str:
     return ", ".join(listed[:LISTED]) + (f", … {more} more" if more > 0 else "")
 
 
-def _text(value: Any) -> Text:
+def text(value: Any) -> Text:
     # Text, not str: brackets in a name are no markup.
     return Text(_clean(str(value)))
 

@@ -50,8 +50,8 @@ def _print(ledger: Ledger) -> None:
     from . import _tables
     from .ledger._report import COLUMNS, notes
 
-    table = _tables._table(COLUMNS, numbers=NUMBERS)
+    table = _tables.new_table(COLUMNS, numbers=NUMBERS)
     for cells in ledger.table():
-        table.add_row(*map(_tables._text, cells))
-    lines = [_tables._text(f"{row.name}: {note}") for row in ledger.rows for note in notes(row)]
-    _tables._print(_tables._text(ledger.rule), table, *lines)
+        table.add_row(*map(_tables.text, cells))
+    lines = [_tables.text(f"{row.name}: {note}") for row in ledger.rows for note in notes(row)]
+    _tables.print_parts(_tables.text(ledger.rule), table, *lines)

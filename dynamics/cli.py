@@ -1,4 +1,4 @@
-"""The command ``dynamics``: what a file of preferences is, whether iterated alignment on it is stable, and the ledger.
+"""The command ``dynamics``: what a file of preferences is, whether rounds on it are stable, the ledger, kept sweeps.
 
 Everything heavy is imported inside the commands, so that ``dynamics --help`` answers at once.
 """
@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import tyro
 
 from . import __version__
+from ._results import Results
 from ._verify import Verify
 
 if TYPE_CHECKING:
@@ -214,13 +215,13 @@ def _fail(message: str, code: int = 2) -> NoReturn:
     raise SystemExit(code)
 
 
-def _parse(args: Sequence[str]) -> Classify | Stability | Verify:
+def _parse(args: Sequence[str]) -> Classify | Stability | Verify | Results:
     """The command; tyro's boxes of advice are folded into one sentence."""
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
             return tyro.cli(
-                Classify | Stability | Verify,  # pyright: ignore[reportArgumentType]
+                Classify | Stability | Verify | Results,  # pyright: ignore[reportArgumentType]
                 prog="dynamics",
                 description=DESCRIPTION,
                 args=args,

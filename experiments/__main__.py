@@ -146,6 +146,9 @@ def _sentence(boxed: str) -> str:
 def _set_up_jax(out: Path) -> None:
     import jax
 
+    from dynamics.sweeps import use_machine
+
+    use_machine()
     jax.config.update("jax_enable_x64", True)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
         jax.config.update("jax_compilation_cache_dir", str((out / ".jax_cache").resolve()))

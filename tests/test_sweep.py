@@ -11,7 +11,9 @@ from test_rounds import loop_of
 
 import dynamics as dyn
 from dynamics._parameters import replace
-from dynamics.sweeps import _sweep
+from dynamics.solve._iterate import as_measures
+from dynamics.sweeps import _grid, _plan
+from dynamics.sweeps._axes import axes_of
 
 
 def one_by_one(loop, name, values, rounds, measure, **options):
@@ -38,14 +40,31 @@ def test_each_point_is_a_run(objective):
 
 def test_blocks_do_not_show_and_values_do_not_recompile(monkeypatch):
     loop = loop_of("ipo", K=3)
-    whole = dyn.sweep(loop, {"alpha": np.linspace(0, 1, 23)}, rounds=30, measure="cycle_strength")
-    monkeypatch.setattr(_sweep, "BLOCK", 5)
-    before = _sweep._block._cached._cache_size()
-    parts = dyn.sweep(loop, {"alpha": np.linspace(0, 1, 23)}, rounds=30, measure="cycle_strength")
-    assert _sweep._block._cached._cache_size() == before + 1
-    dyn.sweep(loop, {"alpha": np.linspace(0.1, 0.9, 23)}, rounds=30, measure="cycle_strength")
-    assert _sweep._block._cached._cache_size() == before + 1
+    ask = lambda low: dyn.sweep(loop, {"alpha": np.linspace(low, 1, 23)}, rounds=30, measure="cycle_strength")
+    whole, compiled = ask(0.0), _grid._compiled("cpu")._cached
+    monkeypatch.setitem(_grid.LANES, "cpu", 8)
+    before = compiled._cache_size()
+    parts = ask(0.0)
+    assert compiled._cache_size() == before + 1
+    ask(0.1)
+    assert compiled._cache_size() == before + 1
     np.testing.assert_allclose(parts["cycle_strength"], whole["cycle_strength"], rtol=1e-12)
+
+
+def bytes_needed(rounds):
+    """What a compiled block needs beside its arguments and results."""
+    loop = loop_of("ipo", K=4)
+    work = _grid.Work(loop, as_measures(["cycle_strength", "final_entropy"]), rounds, None, None)
+    plan = _plan.Plan(work, axes_of(loop, {"alpha": np.linspace(0, 1, 64)}), 64, (64,))
+    work, part = _plan._part(plan, [np.arange(64)])
+    mesh = jax.sharding.Mesh(np.array(jax.local_devices()), ("device",))
+    shapes, places = (jnp.array([64]), jnp.array([64]), jnp.array(1)), [jnp.arange(64)]
+    run = jax.jit(lambda tables: _grid._run(work, tables, places, shapes, jnp.zeros(2, int), 64, mesh))
+    return run.lower(part.tables).compile().memory_analysis().temp_size_in_bytes
+
+
+def test_memory_does_not_grow_with_rounds():
+    assert bytes_needed(10) == bytes_needed(1_000_000) < 1_000_000
 
 
 def test_zipped_axes_matrices_and_starts():

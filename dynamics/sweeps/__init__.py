@@ -1,5 +1,7 @@
-"""Sweeping: one process over many parameters."""
+"""Sweeping: one process over many parameters, on all that a machine has or on many machines, never lost."""
 
+from ._machine import use_machine
+from ._store import summary
 from ._sweep import sweep
 
-__all__ = ["sweep"]
+__all__ = ["summary", "sweep", "use_machine"]

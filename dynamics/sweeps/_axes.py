@@ -24,17 +24,18 @@ class Axis(NamedTuple):
     values: tuple[Any, ...]
     length: int
 
-    def positions_by_size(self) -> dict[int, np.ndarray]:
-        """Positions along an axis of matrices by number of responses."""
-        counts = np.array([np.shape(P)[0] for P in self.values[self.paths.index("preference")]])
-        return {int(k): np.flatnonzero(counts == k) for k in np.unique(counts)}
-
     def take(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         """The values at some positions, stacked, by full path."""
-        return {
-            path: np.stack([np.asarray(values[i]) for i in positions])
-            for path, values in zip(self.paths, self.values, strict=True)
-        }
+        stack = lambda values: (
+            values[positions]
+            if isinstance(values, np.ndarray)
+            else np.stack([np.asarray(values[i]) for i in positions])
+        )
+        return {path: stack(values) for path, values in zip(self.paths, self.values, strict=True)}
+
+    def column(self, path: str) -> Any:
+        """All values of one parameter."""
+        return self.values[self.paths.index(path)]
 
 
 def axes_of(process: RoundMap, over: Mapping[str | tuple[str, ...], Any]) -> tuple[Axis, ...]:

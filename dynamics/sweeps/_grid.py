@@ -63,34 +63,46 @@ def run_part(work: Work, part: Part, lanes: int, advance: Callable[[int], None])
     calls = -(-blocks // (mesh.size * most))
     each = -(-blocks // (mesh.size * calls))
     # Shapes are data, so that parts at the edge of the grid compile nothing of their own.
-    shapes = jnp.asarray(part.shape), jnp.asarray(part.whole)
+    shapes = jnp.asarray(part.shape), jnp.asarray(part.whole), jnp.asarray(each)
     places = [jnp.asarray(p) for p in part.places]
     run = _compiled(jax.default_backend())
     found: dict[str, np.ndarray] = {}
     for call in range(calls):
         begin = call * mesh.size * each * lanes
         # Beyond the end the last run is repeated: one shape, one compilation.
-        firsts = jnp.minimum(begin + lanes * jnp.arange(mesh.size * each), total - 1)
+        firsts = np.minimum(begin + lanes * np.arange(mesh.size * each), total - 1).reshape(mesh.size, each)
+        # A place for one block more, never computed: with one place only a block would be compiled, and rounded, unlike
+        # one of many.
+        firsts = jnp.asarray(np.pad(firsts, ((0, 0), (0, 1)), mode="edge").ravel())
         done = run(work, part.tables, places, shapes, firsts, lanes, mesh)
         keep = min(total - begin, mesh.size * each * lanes)
         for name, values in done.items():
             if name not in found:
                 found[name] = np.empty((total, *values.shape[2:]), values.dtype)
-            found[name][begin : begin + keep] = np.asarray(values).reshape(-1, *values.shape[2:])[:keep]
+            rows = np.asarray(values).reshape(mesh.size, each + 1, *values.shape[1:])[:, :each]
+            found[name][begin : begin + keep] = rows.reshape(-1, *values.shape[2:])[:keep]
         advance(keep)
     return {name: values.reshape(part.shape + values.shape[1:]) for name, values in found.items()}
 
 
+def run_chosen(work: Work, chosen: dict[str, Array], number: Array) -> dict[str, Array]:
+    """One block: runs with these values of parameters, along the last axis, and these places in the whole grid."""
+    first = chosen.pop(START, None)
+    if first is None and work.initial is not None:
+        first = jnp.broadcast_to(work.initial[:, None], (*work.initial.shape, number.shape[0]))
+    return run_lanes(work.process, chosen, first, number, work.measures, work.rounds, work.key)
+
+
 @functools.cache
 def _compiled(platform: str) -> Any:
-    return eqx.filter_jit(_run, compiler_options=_OPTIONS.get(platform))
+    return eqx.filter_jit(_run, compiler_options=_OPTIONS.get(platform))  # pyright: ignore[reportCallIssue]
 
 
 def _run(
     work: Work,
     tables: list[dict[str, Array]],
     places: list[Array],
-    shapes: tuple[Array, Array],
+    shapes: tuple[Array, Array, Array],
     firsts: Array,
     lanes: int,
     mesh: Mesh,
@@ -99,7 +111,7 @@ def _run(
     arrays, rest = eqx.partition((work, tables, places, shapes), eqx.is_array)
 
     def on_device(firsts: Array, arrays: Any) -> dict[str, Array]:
-        work, tables, places, (shape, whole) = eqx.combine(arrays, rest)
+        work, tables, places, (shape, whole, count) = eqx.combine(arrays, rest)
 
         def block(first: Array) -> dict[str, Array]:
             rest = jnp.minimum(first + jnp.arange(lanes), jnp.prod(shape) - 1)
@@ -109,12 +121,11 @@ def _run(
                 rest, row = rest // shape[d], rest % shape[d]
                 number, stride = number + stride * places[d][row], stride * whole[d]
                 chosen |= {path: jnp.moveaxis(column[row], 0, -1) for path, column in tables[d].items()}
-            first_logits = chosen.pop(START, None)
-            if first_logits is None and work.initial is not None:
-                first_logits = jnp.broadcast_to(work.initial[:, None], (work.initial.shape[0], lanes))
-            return run_lanes(work.process, chosen, first_logits, number, work.measures, work.rounds, work.key)
+            return run_chosen(work, chosen, number)
 
-        return jax.lax.map(block, firsts)
+        blank = jax.tree.map(lambda x: jnp.zeros((len(firsts), *x.shape), x.dtype), jax.eval_shape(block, firsts[0]))
+        put = lambda i, rows: jax.tree.map(lambda row, new: row.at[i].set(new), rows, block(firsts[i]))
+        return jax.lax.fori_loop(0, count, put, blank)
 
     split = PartitionSpec("device")
     mapped = jax.shard_map(on_device, mesh=mesh, in_specs=(split, PartitionSpec()), out_specs=split, check_vma=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import math
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,22 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
-from .._numerics import as_array, check_log_distribution
+from .._numerics import check_log_distribution
 from .._parameters import describe, replace
 from .._progress import progress as progress_bar
 from .._provenance import provenance
-from ..diagnostics import Measure, Variable
-from ..rounds import RoundMap, SelfSampling
-from ..solve import RESULT_NAMES
+from ..diagnostics import Measure
+from ..rounds import RoundMap
 from ..solve._iterate import as_measures, check_count, check_key, check_process, warn_still
 from ..solve._solution import attrs_of, pair_labels, variables_of
 from ._axes import START, Axis, axes_of
-from ._grid import Part, Work, lanes_of, run_part
+from ._grid import Work, lanes_of
+from ._plan import Plan, chunk_of, compute, layout
 
 if TYPE_CHECKING:
+    import distributed
     import xarray as xr
-
-RESULT = Variable((), "1", "how the run ended; where it failed, floats are NaN and integers -1", RESULT_NAMES)
 
 
 def sweep(
@@ -37,12 +36,15 @@ def sweep(
     measure: str | Measure | Sequence[str | Measure],
     rounds: int | None = None,
     t1: float | None = None,
-    store: str | None = None,
+    store: str | os.PathLike[str] | None = None,
+    client: distributed.Client | None = None,
     key: PRNGKeyArray | None = None,
     progress: bool = True,
     initial: Float[ArrayLike, " K"] | None = None,
 ) -> xr.Dataset:
     """The statistics of ``iterate(process(θ), rounds)`` for every θ in the outer product of ``over``.
+
+    Runs on every local device of JAX (on CPU, ``sweeps.use_machine()`` first makes a device of each core).
 
     Args:
         process: a ``RoundMap`` whose parameters are replaced.
@@ -52,22 +54,26 @@ def sweep(
         measure: names or ``Measure``s; only their statistics are kept, so memory does not grow with ``rounds``.
         rounds: T, int ≥ 0.
         t1: for flows in continuous time, which this version does not sweep.
-        store: for sweeps kept on disk while they run, which this version does not have.
+        store: path of a zarr store that keeps every finished block. The same call on it goes on where a crash, a full disk
+            or Ctrl-C ended; a store of another sweep is refused. The Dataset is then lazy.
+        client: a ``distributed.Client`` whose workers, which see the same ``store``, compute the blocks.
         key: for random processes; run i draws from ``fold_in(key, i)``, i counted over the whole grid.
         progress: show a bar at a terminal when the sweep takes longer than two seconds.
         initial: log pi of round 0 of every run, ``(K,)``; by default each process's own start.
 
     Returns:
-        ``xarray.Dataset`` with a dimension per entry of ``over``, a variable per statistic, and ``result``.
+        ``xarray.Dataset`` with a dimension per entry of ``over``, a variable per statistic, and ``result``. It depends
+        neither on blocks nor on devices or workers.
 
     Raises:
         ValueError: a bad argument or any value out of range, before anything is compiled.
+        OSError: the store cannot be written to; what is done is kept.
     """
     check_process(process)
     if t1 is not None or rounds is None:
         raise ValueError("sweep runs round maps; pass rounds= (t1= belongs to flows).")
-    if store is not None:
-        raise ValueError("store= is not available in this version; write the result with ds.to_zarr(path).")
+    if client is not None and store is None:
+        raise ValueError("client= needs store=, a path that all workers see; pass one.")
     rounds = check_count(rounds, "rounds", 0)
     check_key(process, key)
     measures = as_measures(measure)
@@ -78,30 +84,48 @@ def sweep(
     axes = axes_of(process, over)
     if initial is None and not any(START in axis.paths for axis in axes):
         _check_starts(process, axes)
+    sizes = _sizes(process, axes)
+    _refuse_ragged(measures, sizes)
     shape = tuple(axis.length for axis in axes)
-    varying = next((i for i, axis in enumerate(axes) if "preference" in axis.paths), None)
-    groups = {process.num_responses: None} if varying is None else axes[varying].positions_by_size()
-    _refuse_ragged(measures, list(groups))
-    out: dict[str, np.ndarray] = {}
-    work, lanes = Work(process, measures, rounds, key, initial), lanes_of(math.prod(shape))
-    with progress_bar("runs", math.prod(shape), enabled=progress) as advance:
-        for positions in groups.values():
-            index = [np.arange(n) for n in shape]
-            if varying is not None and positions is not None:
-                index[varying] = positions
-            for name, values in run_part(*_part(work, axes, index), lanes, advance).items():
-                whole = out.setdefault(name, np.empty(shape + values.shape[len(shape) :], values.dtype))
-                whole[np.ix_(*index)] = values
-    still = int(out.pop("still").sum())
+    total = int(np.prod(shape, dtype=object))
+    work = Work(process, measures, rounds, key if process.stochastic else None, initial)
+    chunk = shape if store is None else chunk_of(shape, rounds)
+    plan = Plan(work, axes, lanes_of(total), chunk)
+    coords, attrs = _coords(plan, sizes[0]), _attrs(process, axes, rounds, key)
+    with progress_bar("runs", total, enabled=progress, rounds=max(rounds, 1)) as advance:
+        if store is None:
+            out = compute(plan, plan.block((0,) * len(shape)), advance)
+            still = int(out.pop("still").sum())
+            known = layout(plan)
+            dims = tuple(axis.dim for axis in axes)
+            data = {n: (dims + known[n][0].dims, x, attrs_of(known[n][0])) for n, x in out.items()}
+            ds = _dataset(data, coords, attrs)
+        else:
+            from ._stored import run_stored
+
+            ds, still = run_stored(plan, store, client, coords, attrs, advance)
     if still and initial is None:
-        warn_still(f" for {still} of {math.prod(shape)} runs")
-    ds = _dataset(process, axes, measures, out, next(iter(groups)), rounds)
-    return ds if key is None else ds.assign_attrs(seed=str(np.asarray(jax.random.key_data(key)).tolist()))
+        warn_still(f" for {still} of {total} runs")
+    return ds
+
+
+def _dataset(data: dict[str, Any], coords: dict[str, Any], attrs: dict[str, Any]) -> xr.Dataset:
+    import xarray as xr
+
+    return xr.Dataset(data, coords, attrs)
+
+
+def _sizes(process: RoundMap, axes: tuple[Axis, ...]) -> list[int]:
+    """Numbers of responses that occur."""
+    for axis in axes:
+        if "preference" in axis.paths:
+            return list(dict.fromkeys(np.shape(P)[0] for P in axis.column("preference")))
+    return [process.num_responses]
 
 
 def _check_starts(process: RoundMap, axes: tuple[Axis, ...]) -> None:
     """Every run's own start must have full support; under the trace of a block nobody could look."""
-    offline = [axis.take(np.arange(axis.length))["log_offline"] for axis in axes if "log_offline" in axis.paths]
+    offline = [axis.column("log_offline") for axis in axes if "log_offline" in axis.paths]
     for log_offline in offline[0] if offline else [None]:
         (process if log_offline is None else replace(process, {"log_offline": jnp.asarray(log_offline)})).log_start()
 
@@ -111,39 +135,22 @@ def _refuse_ragged(measures: tuple[Measure, ...], sizes: list[int]) -> None:
         if len(sizes) > 1 and variable.dims:
             raise ValueError(
                 f"measure {name!r} has the dimension {variable.dims[0]!r}, whose length depends on the number of responses, "
-                f"and over holds sizes {sizes}; sweep one size at a time."
+                f"and over holds sizes {sorted(sizes)}; sweep one size at a time."
             )
 
 
-def _part(work: Work, axes: tuple[Axis, ...], index: list[np.ndarray]) -> tuple[Work, Part]:
-    """The runs at some positions, all of one number of responses, and the work with a process that fits the matrices."""
-    tables = [jax.tree.map(as_array, axis.take(positions)) for axis, positions in zip(axes, index, strict=True)]
-    matrices = next((table["preference"] for table in tables if "preference" in table), None)
-    if matrices is not None and isinstance(work.process, SelfSampling):
-        work = work._replace(process=work.process.with_preference(np.asarray(matrices[0])))
-    shape = tuple(len(positions) for positions in index)
-    return work, Part(tables, index, shape, tuple(axis.length for axis in axes))
-
-
-def _dataset(
-    process: RoundMap,
-    axes: tuple[Axis, ...],
-    measures: tuple[Measure, ...],
-    out: dict[str, np.ndarray],
-    num_responses: int,
-    rounds: int,
-) -> xr.Dataset:
-    import xarray as xr
-
-    dims = tuple(axis.dim for axis in axes)
-    known = variables_of(measures, num_responses) | {"result": RESULT}
-    data = {name: (dims + known[name].dims, value, attrs_of(known[name])) for name, value in out.items()}
+def _coords(plan: Plan, num_responses: int) -> dict[str, Any]:
     coords: dict[str, Any] = {}
-    for axis in axes:
+    for axis in plan.axes:
         for name, values in zip(axis.names, axis.values, strict=True):
-            column = np.asarray(values) if isinstance(values, np.ndarray) else np.arange(axis.length)
+            column = values if isinstance(values, np.ndarray) else np.arange(axis.length)
             if column.ndim == 1:
                 coords[name] = (axis.dim, column)
-    coords |= pair_labels(data.values(), num_responses)
+    dims = [(variable.dims,) for variable in variables_of(plan.work.measures, num_responses).values()]
+    return coords | pair_labels(dims, num_responses)
+
+
+def _attrs(process: RoundMap, axes: tuple[Axis, ...], rounds: int, key: PRNGKeyArray | None) -> dict[str, str]:
     config = describe(process) | {"rounds": rounds, "over": [list(axis.names) for axis in axes]}
-    return xr.Dataset(data, coords, {"config": json.dumps(config), **provenance()})
+    seed = {} if key is None else {"seed": str(np.asarray(jax.random.key_data(key)).tolist())}
+    return {"config": json.dumps(config), **provenance(), **seed}

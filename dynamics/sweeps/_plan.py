@@ -1,0 +1,125 @@
+"""A sweep before it runs: its work, its axes, and the blocks of the grid that are computed and kept one by one."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from .._numerics import as_array
+from ..diagnostics import Variable
+from ..rounds import SelfSampling
+from ..solve import RESULT_NAMES
+from ..solve._solution import variables_of
+from ._axes import Axis
+from ._grid import Part, Work, run_chosen, run_part
+
+RESULT = Variable((), "1", "how the run ended; where it failed, floats are NaN and integers -1", RESULT_NAMES)
+ROUNDS = 1 << 29
+"""Rounds of single runs in a block of a store: some seconds of work, what a crash may cost."""
+FEWEST, MOST = 1 << 12, 1 << 20
+"""Runs in a block of a store."""
+
+Block = tuple[slice, ...]
+
+
+class Plan(NamedTuple):
+    """All that a process needs to know to compute any block of a sweep; it can be pickled."""
+
+    work: Work
+    axes: tuple[Axis, ...]
+    lanes: int
+    chunk: tuple[int, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Lengths of the axes."""
+        return tuple(axis.length for axis in self.axes)
+
+    @property
+    def grid(self) -> tuple[int, ...]:
+        """Blocks along each axis."""
+        return tuple(-(-n // c) for n, c in zip(self.shape, self.chunk, strict=True))
+
+    def block(self, place: tuple[int, ...]) -> Block:
+        """The part of the grid at a place among the blocks."""
+        sides = zip(place, self.chunk, self.shape, strict=True)
+        return tuple(slice(i * c, min((i + 1) * c, n)) for i, c, n in sides)
+
+    def places(self) -> Iterator[tuple[int, ...]]:
+        """All blocks, in C order."""
+        return itertools.product(*map(range, self.grid))
+
+    @property
+    def num_responses(self) -> int:
+        """K of the first matrix."""
+        return next(iter(_sizes(self, self.block((0,) * len(self.axes)))))
+
+
+def chunk_of(shape: tuple[int, ...], rounds: int) -> tuple[int, ...]:
+    """Sides of a block of a store: whole last axes as far as its number of runs goes."""
+    left = int(np.clip(ROUNDS // max(rounds, 1), FEWEST, MOST))
+    sides: list[int] = []
+    for n in reversed(shape):
+        sides.append(min(n, max(left, 1)))
+        left //= sides[-1]
+    return tuple(reversed(sides))
+
+
+def compute(plan: Plan, block: Block, advance: Callable[[int], None] = lambda runs: None) -> dict[str, np.ndarray]:
+    """Statistics of every run of a block, over its shape; ``still`` says which began at a fixed point."""
+    spans = [np.arange(s.start, s.stop) for s in block]
+    out: dict[str, np.ndarray] = {}
+    shape = tuple(len(span) for span in spans)
+    which = next((d for d, axis in enumerate(plan.axes) if "preference" in axis.paths), 0)
+    for positions in _sizes(plan, block).values():
+        index = list(spans)
+        if positions is not None:
+            index[which] = positions
+        part = run_part(*_part(plan, index), plan.lanes, advance)
+        where = np.ix_(*(i - s.start for i, s in zip(index, block, strict=True)))
+        for name, values in part.items():
+            whole = out.setdefault(name, np.empty(shape + values.shape[len(shape) :], values.dtype))
+            whole[where] = values
+    return out
+
+
+def _sizes(plan: Plan, block: Block) -> dict[int, np.ndarray | None]:
+    """By number of responses, which positions along the axis of matrices have it (None: there is no such axis)."""
+    for axis, span in zip(plan.axes, block, strict=True):
+        if "preference" in axis.paths:
+            counts = np.array([np.shape(P)[0] for P in axis.column("preference")[span]])
+            return {int(k): span.start + np.flatnonzero(counts == k) for k in dict.fromkeys(counts)}
+    return {plan.work.process.num_responses: None}
+
+
+def _part(plan: Plan, index: list[np.ndarray]) -> tuple[Work, Part]:
+    """The runs at some positions, all of one number of responses, and the work with a process that fits the matrices."""
+    work, shape = plan.work, tuple(len(i) for i in index)
+    # Blocks at the edge are filled up with their last rows: one shape, one compilation.
+    full = [np.concatenate([i, np.full(c - len(i), i[-1])]) for i, c in zip(index, plan.chunk, strict=True)]
+    tables = [jax.tree.map(as_array, axis.take(i)) for axis, i in zip(plan.axes, full, strict=True)]
+    matrices = next((table["preference"] for table in tables if "preference" in table), None)
+    if matrices is not None and isinstance(work.process, SelfSampling):
+        work = work._replace(process=work.process.with_preference(np.asarray(matrices[0])))
+    return work, Part(tables, full, shape, plan.shape)
+
+
+def layout(plan: Plan) -> dict[str, tuple[Variable, tuple[int, ...], np.dtype]]:
+    """By name of a result: what it means, its trailing shape and its dtype, without running anything."""
+    alone = plan._replace(chunk=(1,) * len(plan.axes))
+    work, part = _part(alone, [np.zeros(1, int) for _ in plan.axes])
+    shapes = eqx.filter_eval_shape(_first_run, work, part.tables)
+    known = variables_of(work.measures, work.process.num_responses) | {"result": RESULT}
+    return {name: (known[name], x.shape[1:], np.dtype(x.dtype)) for name, x in shapes.items() if name in known}
+
+
+def _first_run(work: Work, tables: list[dict[str, Array]]) -> dict[str, Array]:
+    chosen = {path: jnp.moveaxis(column, 0, -1) for table in tables for path, column in table.items()}
+    return run_chosen(work, chosen, jnp.zeros(1, int))

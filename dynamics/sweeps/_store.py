@@ -1,0 +1,245 @@
+"""A sweep on disk: a zarr group of the results, each block whole chunks, and beside them which blocks are done.
+
+A block counts once its flag is written, and the flag comes last: whatever a crash leaves of a block is computed again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+import os
+import platform
+import shutil
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from .._parameters import describe
+from .._provenance import provenance
+from ..solve._solution import attrs_of
+from ._plan import Plan, layout
+
+if TYPE_CHECKING:
+    import xarray as xr
+    import zarr
+
+DONE, STILL = "progress/done", "progress/still"
+FORMAT = 1
+
+
+def identity(plan: Plan) -> dict[str, Any]:
+    """What makes two sweeps the same, as JSON: a store of another one is refused, and the entry that differs is named."""
+    work = plan.work
+    own = {type(work.process), *map(type, work.measures)}
+    return {
+        "process": describe(work.process),
+        "over": {"×".join(axis.names): _digest(axis.values) for axis in plan.axes},
+        "shape": list(plan.shape),
+        "measures": [_described(m) for m in work.measures],
+        "rounds": work.rounds,
+        "initial": None if work.initial is None else _digest([work.initial]),
+        "key": None if work.key is None else np.asarray(jax.random.key_data(work.key)).tolist(),
+        "precision": "float64" if jax.config.read("jax_enable_x64") else "float32",
+        "platform": jax.default_backend(),
+        "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "lanes": plan.lanes,
+        "chunk": list(plan.chunk),
+        "versions": {k: v for k, v in provenance().items() if k.startswith("version")},
+        "code": _code_digest(own),
+        "format": FORMAT,
+    }
+
+
+def _described(measure: Any) -> dict[str, Any]:
+    fields = {k: v for k, v in vars(measure).items() if isinstance(v, str | int | float | bool | type(None))}
+    return fields | {"values": describe(measure)}
+
+
+def _digest(values: Any) -> str:
+    digest = hashlib.sha256()
+    for value in jax.tree.leaves(values):
+        array = np.ascontiguousarray(value)
+        digest.update(f"{array.shape}{array.dtype}".encode())
+        digest.update(array.data)
+    return digest.hexdigest()[:16]
+
+
+def _code_digest(classes: set[type]) -> str:
+    """Of the library's source, and of classes from elsewhere as far as their source can be read."""
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parents[1]
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    for kind in sorted(classes, key=lambda c: c.__qualname__):
+        if not kind.__module__.startswith(f"{__package__.split('.')[0]}."):
+            try:
+                digest.update(inspect.getsource(kind).encode())
+            except (OSError, TypeError):
+                digest.update(kind.__qualname__.encode())
+    return digest.hexdigest()[:16]
+
+
+def opened(path: str | os.PathLike[str], plan: Plan, coords: dict[str, Any], attrs: dict[str, Any]) -> zarr.Group:
+    """The store at ``path``, made where there is none; ``ValueError`` where it holds another sweep."""
+    place = Path(path)
+    if not place.exists():
+        _create(place, plan, coords, attrs)
+    return own(place, plan)
+
+
+def own(place: Path, plan: Plan) -> zarr.Group:
+    """The store at ``place``, to write; ``ValueError`` where it is not of this sweep, as this process would compute it."""
+    import zarr
+
+    there, here = json.loads(str(read_group(place).attrs["identity"])), json.loads(json.dumps(identity(plan)))
+    for name in here:
+        if there.get(name) != here[name]:
+            raise ValueError(
+                f"store {place} holds another sweep: its {_difference(name, there.get(name), here[name])}; pass another "
+                f"store=, or what it was begun with."
+            )
+    return zarr.open_group(str(place), mode="r+")
+
+
+def _difference(name: str, there: Any, here: Any) -> str:
+    if name == "over" and list(there) == list(here):
+        return f"values of {next(k for k in here if there[k] != here[k])} are others"
+    if isinstance(there, dict) and isinstance(here, dict):
+        for key in sorted({*there, *here}):
+            if there.get(key) != here.get(key):
+                return f"{name} {key} is {_short(there.get(key))}, here {_short(here.get(key))}"
+    return f"{name} is {_short(there)}, here {_short(here)}"
+
+
+def _short(value: Any) -> str:
+    text = json.dumps(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def read_group(path: Path) -> zarr.Group:
+    """The group of a store, to read; ``ValueError`` where there is none."""
+    import zarr
+
+    try:
+        group = zarr.open_group(str(path), mode="r")
+        group.attrs["identity"], group[DONE]
+    except (OSError, KeyError, ValueError, zarr.errors.BaseZarrError):
+        raise ValueError(f"{path} is not the store of a sweep; pass a path of its own.") from None
+    return group
+
+
+def _create(place: Path, plan: Plan, coords: dict[str, Any], attrs: dict[str, Any]) -> None:
+    """Everything beside, then one rename: a store exists whole or not at all."""
+    import xarray as xr
+    import zarr
+
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _sweep_out(place)
+    scratch = place.with_name(f".{place.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    try:
+        extra = {"identity": json.dumps(identity(plan)), "processor": platform.processor() or platform.machine()}
+        # Format 2 stores text in a way that every reader of zarr knows.
+        xr.Dataset(coords=coords, attrs=attrs | extra).to_zarr(scratch, mode="w", zarr_format=2, consolidated=False)
+        group = zarr.open_group(str(scratch), mode="r+", zarr_format=2)
+        dims = [axis.dim for axis in plan.axes]
+        for name, (variable, trailing, dtype) in layout(plan).items():
+            blank = np.nan if dtype.kind == "f" else -1
+            array = group.create_array(
+                name, shape=plan.shape + trailing, chunks=plan.chunk + trailing, dtype=dtype, fill_value=blank
+            )
+            array.attrs.update(attrs_of(variable) | {"_ARRAY_DIMENSIONS": [*dims, *variable.dims]})
+        ones = (1,) * len(plan.grid)
+        group.create_array(DONE, shape=plan.grid, chunks=ones, dtype="u1", fill_value=0)
+        group.create_array(STILL, shape=plan.grid, chunks=ones, dtype="i8", fill_value=0)
+        try:
+            os.rename(scratch, place)
+        except OSError:
+            if not place.exists():  # somebody else was faster
+                raise
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _sweep_out(place: Path) -> None:
+    """Removes what creations that died have left."""
+    processes = Path("/proc")
+    for left in place.parent.glob(f".{place.name}.*.*"):
+        pid = left.name.removeprefix(f".{place.name}.").split(".")[0]
+        if pid.isdigit() and (processes / "self").exists() and not (processes / pid).exists():
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def write(group: zarr.Group, plan: Plan, place: tuple[int, ...], found: dict[str, np.ndarray]) -> None:
+    """One block: its results, then its flag."""
+    block = plan.block(place)
+    for name, values in found.items():
+        if name == "still":
+            group[STILL][place] = int(values.sum())
+        else:
+            group[name][block] = values
+    group[DONE][place] = 1
+
+
+def waiting(group: zarr.Group, plan: Plan) -> list[tuple[int, ...]]:
+    """Blocks that are not done."""
+    done = np.asarray(group[DONE][...])
+    return [place for place in plan.places() if not done[place]]
+
+
+@contextmanager
+def kept(path: str | os.PathLike[str], group: zarr.Group, plan: Plan) -> Iterator[None]:
+    """Turns a full disk into a sentence that says what is safe."""
+    try:
+        yield
+    except OSError as error:
+        done = int(np.asarray(group[DONE][...]).sum())
+        raise OSError(
+            error.errno,
+            f"store {path} cannot be written to ({(error.strerror or str(error)).lower()}); {done} of "
+            f"{int(np.prod(plan.grid))} blocks are kept, put that right and make the same call to go on",
+        ) from error
+
+
+def lazy(path: str | os.PathLike[str]) -> xr.Dataset:
+    """The Dataset of a store, read when asked for: in chunks through dask where that is installed."""
+    import importlib.util
+
+    import xarray as xr
+
+    chunks: Any = {} if importlib.util.find_spec("dask") else None
+    ds = xr.open_zarr(str(path), consolidated=False, chunks=chunks, zarr_format=2, mask_and_scale=False)
+    ds.attrs = {k: v for k, v in ds.attrs.items() if k != "identity"}
+    for variable in ds.variables.values():
+        variable.attrs.pop("_FillValue", None)  # blocks that are not done hold it: NaN, or -1
+    return ds
+
+
+def summary(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """What a store holds and how far it is: blocks done, grid, variables, versions.
+
+    Raises:
+        ValueError: there is no store of a sweep at ``path``.
+    """
+    place = Path(path)
+    group = read_group(place)
+    known = json.loads(str(group.attrs["identity"]))
+    done = np.asarray(group[DONE][...])
+    arrays = {name: array for name, array in group.arrays() if array.ndim >= len(known["shape"])}
+    return {
+        "path": str(place),
+        "blocks": int(done.size),
+        "blocks_done": int(done.sum()),
+        "over": dict(zip(known["over"], known["shape"], strict=True)),
+        "runs": int(np.prod(known["shape"], dtype=object)),
+        "rounds": known["rounds"],
+        "variables": {name: str(array.dtype) for name, array in sorted(arrays.items()) if name not in known["over"]},
+        "process": known["process"],
+        "versions": known["versions"],
+        "bytes": sum(f.stat().st_size for f in place.rglob("*") if f.is_file()),
+    }

@@ -1,0 +1,102 @@
+"""Sweeps that are kept: blocks computed one after the other or by workers, each written where it belongs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from . import _store
+from ._plan import Plan, compute
+
+if TYPE_CHECKING:
+    import distributed
+    import xarray as xr
+
+RETRIES = 3  # of a block whose worker was lost or failed
+
+
+def run_stored(
+    plan: Plan,
+    store: str | os.PathLike[str],
+    client: distributed.Client | None,
+    coords: dict[str, Any],
+    attrs: dict[str, Any],
+    advance: Callable[[int], None],
+) -> tuple[xr.Dataset, int]:
+    """Computes what the store lacks; the lazy Dataset, and how many runs began at a fixed point."""
+    group = _store.opened(store, plan, coords, attrs)
+    todo = _store.waiting(group, plan)
+    advance(int(np.prod(plan.shape, dtype=object)) - sum(_runs(plan, place) for place in todo))
+    if client is None:
+        with _store.kept(store, group, plan):
+            for place in todo:
+                _store.write(group, plan, place, compute(plan, plan.block(place), advance))
+    else:
+        _on_workers(plan, str(os.path.abspath(store)), client, todo, advance)
+    return _store.lazy(store), int(np.asarray(group[_store.STILL][...]).sum())
+
+
+def _runs(plan: Plan, place: tuple[int, ...]) -> int:
+    return int(np.prod([s.stop - s.start for s in plan.block(place)], dtype=object))
+
+
+class _Parcel(NamedTuple):
+    """A plan for another process: keys travel as their data, precision as a switch."""
+
+    plan: Plan
+    key: np.ndarray | None
+    style: str | None
+    x64: bool
+
+
+def _pack(plan: Plan) -> _Parcel:
+    key, x64 = plan.work.key, bool(jax.config.read("jax_enable_x64"))
+    bare = plan._replace(work=jax.tree.map(_to_host, plan.work._replace(key=None)))
+    if key is None:
+        return _Parcel(bare, None, None, x64)
+    typed = jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key)
+    return _Parcel(bare, np.asarray(jax.random.key_data(key)), str(jax.random.key_impl(key)) if typed else None, x64)
+
+
+def _to_host(leaf: Any) -> Any:
+    return np.asarray(leaf) if isinstance(leaf, jax.Array) else leaf
+
+
+def _unpack(parcel: _Parcel) -> Plan:
+    key: Any = parcel.key
+    if key is not None and parcel.style is not None:
+        key = jax.random.wrap_key_data(jax.numpy.asarray(key), impl=parcel.style)
+    to_device = lambda leaf: jax.numpy.asarray(leaf) if isinstance(leaf, np.ndarray) else leaf
+    return parcel.plan._replace(work=jax.tree.map(to_device, parcel.plan.work)._replace(key=key))
+
+
+def _task(parcel: _Parcel, path: str, place: tuple[int, ...]) -> int:
+    """On a worker: one block, unless another worker has done it."""
+    with jax.enable_x64(parcel.x64):
+        plan = _unpack(parcel)
+        group = _store.own(Path(path), plan)
+        if not int(np.asarray(group[_store.DONE][place])):
+            _store.write(group, plan, place, compute(plan, plan.block(place)))
+    return _runs(plan, place)
+
+
+def _on_workers(
+    plan: Plan, path: str, client: distributed.Client, todo: list[tuple[int, ...]], advance: Callable[[int], None]
+) -> None:
+    """Dask schedules the blocks, tries again where a worker is lost, and shows them on its dashboard."""
+    import distributed
+
+    parcel = client.scatter(_pack(plan), broadcast=True, hash=False)
+    tasks = [client.submit(_task, parcel, path, place, pure=False, retries=RETRIES) for place in todo]
+    try:
+        for task in distributed.as_completed(tasks):
+            advance(task.result())
+    finally:
+        with contextlib.suppress(Exception):
+            client.cancel(tasks)

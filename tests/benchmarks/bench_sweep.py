@@ -1,0 +1,68 @@
+"""Rounds per second of ``dyn.sweep`` beside C, NumPy and natural JAX, in turn, seven times over.
+
+    python -m pytest tests/benchmarks/bench_sweep.py -c tests/benchmarks/pytest.ini
+
+Compiling is done before anything is timed. NumPy gets fewer runs, as its rate does not depend on their number.
+"""
+
+from __future__ import annotations
+
+import functools
+
+import contenders
+import numpy as np
+import pytest
+
+REPETITIONS = range(7)
+IPO, DPO = "MRS-IPO, K = 4, float64", "MRS-DPO, K = 4, float64"
+# sweep, who, side of the grid, rounds
+TIMED = [
+    (IPO, "dyn.sweep", 256, 3000),
+    (IPO, "C, OpenMP, -O3 -march=native -ffast-math", 256, 3000),
+    (IPO, "vmap of scan", 256, 1000),
+    (IPO, "NumPy", 128, 300),
+    (DPO, "dyn.sweep", 128, 300),
+    (DPO, "NumPy, warm-started Newton", 64, 60),
+]
+
+
+@functools.cache
+def library(folder):
+    return contenders.compiled_c(folder)
+
+
+def contender(sweep, who, folder):
+    if who == "dyn.sweep":
+        return functools.partial(contenders.ours, objective=sweep[4:7].lower())
+    if who.startswith("C,"):
+        if library(folder) is None:
+            pytest.skip("no C compiler")
+        return functools.partial(contenders.in_c, library(folder))
+    if who == "vmap of scan":
+        return contenders.natural_jax
+    return contenders.in_numpy if sweep == IPO else contenders.in_numpy_dpo
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory):
+    """Where the kernel is built, after all contenders have been compiled and have given the same numbers."""
+    made = tmp_path_factory.mktemp("kernel")
+    for sweep, who, side, rounds in TIMED:
+        if who.startswith("C,") and library(made) is None:
+            continue
+        function = contender(sweep, who, made)
+        function(side, rounds if "NumPy" not in who else 1)
+        want = contenders.ours(16, 40, sweep[4:7].lower())
+        np.testing.assert_allclose(function(16, 40), want, rtol=1e-9, atol=1e-12)
+    return made
+
+
+# The contenders take turns: of stacked parameters the upper ones change first.
+@pytest.mark.parametrize(("sweep", "who", "side", "rounds"), TIMED)
+@pytest.mark.parametrize("repetition", REPETITIONS)
+def test_rate(benchmark, repetition, sweep, who, side, rounds, folder):
+    function = contender(sweep, who, folder)
+    benchmark.extra_info.update(
+        table=sweep, who=who, amount=side**2 * rounds / 1e6, unit="million rounds/s", base="dyn.sweep"
+    )
+    benchmark.pedantic(function, args=(side, rounds), rounds=1)

@@ -1,0 +1,67 @@
+"""How fast sweeps run: rounds per second against K, the number of runs, devices and workers."""
+
+from __future__ import annotations
+
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from dynamics import plot
+
+from ._common import INK, PALE, caption, letter, styled
+
+BLUE, RED, GREEN = plot.PALETTE[:3]
+
+
+@styled
+def draw(ds: xr.Dataset) -> Figure:
+    """Three panels of rounds per second: by K, by the number of runs, by devices and workers."""
+    figure = Figure(figsize=(7.4, 3.1), layout="constrained")
+    a, b, c = figure.subplots(1, 3, width_ratios=[1.2, 1, 0.8])
+    _by_size(ds, a)
+    _by_runs(ds, b)
+    _by_count(ds, c)
+    caption(
+        figure,
+        f"Rounds per second of dyn.sweep (measured, medians; {ds.attrs['machine']}, float64): IPO, uniform reference, cycle "
+        "strength and final entropy streamed. a: dashed, the arithmetic limit (theory): multiply-adds per second that a "
+        "product of matrices reaches on this machine, over K² + 25K for each round; grey: falling like 1/K². The cross is "
+        "a kernel in C at K = 4, by hand. b: K = 4. c: K = 4, devices of one process, and workers of one device each that "
+        "write to a store.",
+    )
+    return figure
+
+
+def _by_size(ds: xr.Dataset, ax: Axes) -> None:
+    K, rate = ds.K.values, ds.by_size.values
+    ax.loglog(K, ds.limit.values, color=INK, linestyle=(0, (5, 1.5)), label="arithmetic limit")
+    ax.loglog(K, rate[-1] * (K[-1] / K) ** 2, color=PALE, linestyle="-", linewidth=0.8, zorder=0)
+    ax.loglog(K, rate, color=BLUE, linestyle="-", marker="o", markersize=4, label="dyn.sweep")
+    ax.loglog([4], [float(ds.c)], color=RED, linestyle="none", marker="X", markersize=7, label="C")
+    ax.set_xticks([2, 4, 8, 16, 32, 64], ["2", "4", "8", "16", "32", "64"])
+    ax.set_xticks([], minor=True)
+    ax.set(xlabel="responses K", ylabel="rounds per second", ylim=(rate.min() / 3, ds.limit.values.max() * 2))
+    ax.legend(loc="lower left")
+    letter(ax, "a", "number of responses")
+
+
+def _by_runs(ds: xr.Dataset, ax: Axes) -> None:
+    ax.loglog(ds.runs, ds.by_runs, color=BLUE, linestyle="-", marker="o", markersize=4)
+    ax.axhline(float(ds.c), color=RED, linestyle=(0, (1, 1)), linewidth=1.2)
+    ax.annotate("C", (float(ds.runs[0]), float(ds.c)), xytext=(0, 3), textcoords="offset points", color=RED)
+    ax.set(xlabel="runs in a sweep")
+    letter(ax, "b", "number of runs")
+
+
+def _by_count(ds: xr.Dataset, ax: Axes) -> None:
+    at = range(len(ds["count"]))
+    ax.plot(at, ds.by_devices, color=BLUE, linestyle="-", marker="o", markersize=5, label="devices")
+    ax.plot(at, ds.by_workers, color=GREEN, linestyle=(0, (4, 1.5, 1, 1.5)), marker="s", markersize=5, label="workers")
+    ax.set_xticks(list(at), [str(int(n)) for n in ds["count"]])
+    ax.set(
+        xlabel="how many",
+        ylim=(0, 1.25 * float(max(ds.by_devices.max(), ds.by_workers.max()))),
+        xlim=(-0.3, len(at) - 0.7),
+    )
+    ax.legend(loc="upper left")
+    letter(ax, "c", "devices, workers")

@@ -21,7 +21,8 @@ from jaxtyping import Array, Float
 
 T = TypeVar("T")
 
-SPELT_OUT = 8  # rows of a matrix whose products are spelt out
+SPELT_OUT = 12  # columns of a matrix up to which sums of products are faster than a product of matrices, as measured
+ELIMINATED = 6  # likewise unknowns of a system, which takes a third power of them to write out
 
 _warned_single_precision = False
 
@@ -116,7 +117,7 @@ def matvec(M: Float[Array, "n K"], x: Float[Array, " K"]) -> Float[Array, " n"]:
 def solve(A: Float[Array, "K K"], b: Float[Array, " K"]) -> Float[Array, " K"]:
     """x with A x = b; small systems by elimination with pivoting spelt out, which a batch of runs turns into vector code."""
     size = A.shape[0]
-    if size > SPELT_OUT:
+    if size > ELIMINATED:
         return jnp.linalg.solve(A, b)
     rows = [jnp.append(A[i], b[i]) for i in range(size)]
     for k in range(size):

@@ -18,9 +18,11 @@ from ..diagnostics import Measure
 from ..rounds import RoundMap
 from ._axes import START
 from ._lanes import run_lanes
+from ._machine import loops_are_whole
 
-LANES = {"cpu": 512}
-"""Runs in step by platform: few enough for the nearest caches, enough to fill the vector units and hide the calls."""
+LANES = {"cpu": 512, "cpu, whole loops": 128}
+"""Runs in step by platform: few enough for the nearest caches, enough to fill vector units and hide what a call costs,
+which is nothing where loops are compiled whole."""
 OTHER_LANES = 1 << 16
 CALL = 1 << 26
 """Rounds of single runs in one call of the compiled loop and device: about half a second, the grain of Ctrl-C."""
@@ -50,7 +52,8 @@ class Part(NamedTuple):
 
 def lanes_of(total: int) -> int:
     """Runs in step; whole vectors, so that no run's arithmetic depends on where it stands."""
-    most = LANES.get(jax.default_backend(), OTHER_LANES)
+    platform = jax.default_backend()
+    most = LANES.get(f"{platform}, whole loops" if loops_are_whole() else platform, OTHER_LANES)
     return min(most, -(-total // 8) * 8)
 
 

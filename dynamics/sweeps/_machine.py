@@ -10,6 +10,11 @@ import jax
 WHOLE_LOOPS = "xla_cpu_small_while_loop_byte_threshold=1048576"
 
 
+def loops_are_whole() -> bool:
+    """Whether this process compiles loops whole."""
+    return WHOLE_LOOPS in os.environ.get("XLA_FLAGS", "")
+
+
 def use_machine(cores: int | None = None) -> None:
     """On CPU: one JAX device for each core, and loops of sweeps compiled whole. Sweeps then use all of them.
 

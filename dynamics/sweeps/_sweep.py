@@ -22,7 +22,7 @@ from ..solve._iterate import as_measures, check_count, check_key, check_process,
 from ..solve._solution import attrs_of, pair_labels, variables_of
 from ._axes import START, Axis, axes_of
 from ._grid import Work, lanes_of
-from ._plan import Plan, chunk_of, compute, layout
+from ._plan import RESULT, Plan, chunk_of, compute
 
 if TYPE_CHECKING:
     import distributed
@@ -96,9 +96,9 @@ def sweep(
         if store is None:
             out = compute(plan, plan.block((0,) * len(shape)), advance)
             still = int(out.pop("still").sum())
-            known = layout(plan)
+            known = variables_of(measures, sizes[0]) | {"result": RESULT}
             dims = tuple(axis.dim for axis in axes)
-            data = {n: (dims + known[n][0].dims, x, attrs_of(known[n][0])) for n, x in out.items()}
+            data = {name: (dims + known[name].dims, x, attrs_of(known[name])) for name, x in out.items()}
             ds = _dataset(data, coords, attrs)
         else:
             from ._stored import run_stored

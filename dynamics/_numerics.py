@@ -16,7 +16,7 @@ import jax
 import jax.core
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import logsumexp
+from jax.nn import logsumexp
 from jaxtyping import Array, Float
 
 T = TypeVar("T")

@@ -237,7 +237,7 @@ def test_kill_nine_at_any_time_loses_nothing(tmp_path, monkeypatch, kills):
 def test_two_workers_one_of_them_killed(small_blocks, tmp_path):
     distributed = pytest.importorskip("distributed")
     with (
-        distributed.LocalCluster(2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
     ):
         first = next(iter(client.run(os.getpid).values()))

@@ -13,11 +13,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 from jax.custom_derivatives import SymbolicZero
 from jax.nn import log_sigmoid, sigmoid
 from jaxtyping import Array, Bool, Float
-from scipy.optimize import linprog
 
 DEPENDENT = 0.75  # power of eps, as a share of a row: what is left below it beside heavier rows is rounding
 LARGEST = 600.0  # nats, well inside the floats
@@ -76,8 +74,10 @@ def _heaviest_rows(X: Float[Array, "n m"], log_root: Float[Array, " n"]) -> tupl
         u = v.at[k].add(jnp.where(v[k] >= 0, length, -length))
         return A - jnp.outer(u, (2.0 / jnp.where(length > 0, u @ u, 1.0)) * (u @ A)), order
 
+    from jax.scipy.linalg import solve_triangular  # loads on use, as SciPy does
+
     R, order = jax.lax.fori_loop(0, m, reflect, (X.T, columns))
-    return order, jax.scipy.linalg.solve_triangular(jnp.triu(R[:, :m]), R[:, m:]).T
+    return order, solve_triangular(jnp.triu(R[:, :m]), R[:, m:]).T
 
 
 def _weighted_fit_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
@@ -196,6 +196,8 @@ def separating_direction(rows: np.ndarray, p: np.ndarray) -> np.ndarray | None:
     programme: max Σ x over pairs with p = 1, x = rows w, s.t. x = 0 where both may win, 0 ≤ x ≤ 1 where the first always
     does.
     """
+    from scipy.optimize import linprog
+
     certain = (p == 0) | (p == 1)
     if not certain.any():
         return None
@@ -217,6 +219,8 @@ def check_separation(basis: np.ndarray, P: np.ndarray, support: np.ndarray) -> N
     Directions that sampled pairs leave open are decided by pairs of a sampled and an unsampled response, as in the limit of
     vanishing mass.
     """
+    import scipy.linalg
+
     i, j = np.triu_indices(len(P), 1)
     rows = basis[i] - basis[j]
     within, some = support[i] & support[j], support[i] | support[j]

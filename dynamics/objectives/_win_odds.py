@@ -16,8 +16,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.nn import log_sigmoid, sigmoid
-from jax.scipy.special import logsumexp
+from jax.nn import log_sigmoid, logsumexp, sigmoid
 from jaxtyping import Array, Bool, Float
 
 from .._numerics import centre, solve

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
-from scipy.sparse.csgraph import connected_components
 
-from . import _projected, _win_odds
+from ..preferences._bradley_terry import strong_components
+from . import _win_odds
 from ._base import Objective
 
 
@@ -45,9 +45,13 @@ class DPO(Objective):
         guess: Float[Array, " K"] | None = None,
     ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
         start = jnp.zeros(P.shape[0]) if guess is None else guess
+        from . import _projected  # loads on use
+
         return _projected.logistic(basis, P, log_mu, start)
 
     def check_exists_within(self, basis: np.ndarray, P: np.ndarray, support: np.ndarray) -> None:
+        from . import _projected  # loads on use
+
         _projected.check_separation(basis, P, support)
 
     def loss(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
@@ -60,7 +64,8 @@ class DPO(Objective):
     def check_exists(self, P: np.ndarray, support: np.ndarray) -> None:
         inside = np.flatnonzero(support)
         beats = P[np.ix_(inside, inside)] > 0
-        count, label = connected_components(beats, directed=True, connection="strong")
+        label = strong_components(beats)
+        count = label.max() + 1
         if count > 1:
             # Every pair has an edge, so the components form a chain; the first has edges to all and from none.
             top = next(c for c in range(count) if not beats[np.ix_(label != c, label == c)].any())

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._numerics import centre, matvec, softmax
-from . import _projected
 from ._base import Objective
 
 
@@ -56,6 +55,8 @@ class IPO(Objective):
     ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
         # The loss is Var_mu(h - P mu/beta) plus a constant, so its minimiser is a projection.
         f, found = self.solve(P, log_mu)
+        from . import _projected  # loads on use
+
         f = _projected.project(basis, log_mu, f)
         return f, found & jnp.all(jnp.isfinite(f))
 

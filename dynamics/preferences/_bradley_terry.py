@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
-from scipy.special import expit
 
 _STEPS = 2000
 _LONGEST_STEP = 10.0
@@ -13,6 +10,9 @@ _LONGEST_STEP = 10.0
 
 def strong_components(edge: np.ndarray) -> np.ndarray:
     """Labels, shape (K,), of the strongly connected components of the digraph with adjacency ``edge``."""
+    from scipy.sparse import csr_array  # SciPy loads on use
+    from scipy.sparse.csgraph import connected_components
+
     return connected_components(csr_array(edge), directed=True, connection="strong")[1]
 
 
@@ -22,6 +22,8 @@ def bradley_terry_fit(P: np.ndarray) -> np.ndarray:
     Where a group beats the rest outright no finite maximum exists (Ford 1957): gaps between the strongly connected
     components of P_ij > 0 grow without bound, and the limit is 0 or 1 between components and a finite fit within each.
     """
+    from scipy.special import expit
+
     label = strong_components(P > 0)
     fit = np.where(P > P.T, 1.0, 0.0)
     for component in range(label.max() + 1):
@@ -33,6 +35,8 @@ def bradley_terry_fit(P: np.ndarray) -> np.ndarray:
 
 def _scores(P: np.ndarray) -> np.ndarray:
     """Damped Newton on the convex negative log-likelihood of a strongly connected P, in the centred gauge."""
+    from scipy.special import expit
+
     K = len(P)
     # Exact where P is Bradley–Terry; 0 and 1 are held off by an amount that only a start may have.
     inside = np.clip(P, 1e-3, 1 - 1e-3)

@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import dataclasses
 import difflib
+import importlib.util
 import io
 import itertools
 import os
@@ -27,6 +28,7 @@ python -m experiments run NAME… [options]   some of them; with one NAME also t
 options:
   --full                 the larger configuration
   --preferences PATH…    files (.npz, .csv) or folders of them, for experiments that read preferences
+  --workers N            sweeps are computed by N worker processes (dask; install '.[cluster]')
   --out DIR              where results go (default: results)
   --help                 this text; after one NAME also the options of its Config
 
@@ -64,8 +66,8 @@ def _command(argv: list[str]) -> int:
     if {"--help", "-h"} & set(options) and len(names) != 1:
         print(USAGE)
         return 0
-    configs, out = _configure(names, options)
-    return _run_all(configs, writable(out))
+    configs, out, count = _configure(names, options)
+    return _run_all(configs, writable(out), count)
 
 
 def _check_name(name: str) -> None:
@@ -80,11 +82,12 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see python -m experiments --help.")
 
 
-def _configure(names: list[str], options: list[str]) -> tuple[dict[str, Any], Path]:
-    """The configuration of every experiment that is to run, and where results go."""
+def _configure(names: list[str], options: list[str]) -> tuple[dict[str, Any], Path, int | None]:
+    """The configuration of every experiment that is to run, where results go, and how many workers there are."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--preferences", nargs="+", metavar="PATH")
+    parser.add_argument("--workers", type=int, metavar="N")
     parser.add_argument("--out", type=Path, default=Path("results"))
     common, own = parser.parse_known_args(options)
     chosen = names or list(TITLES)
@@ -99,7 +102,11 @@ def _configure(names: list[str], options: list[str]) -> tuple[dict[str, Any], Pa
         for name in readers:
             with _one_sentence():
                 configs[name] = dataclasses.replace(configs[name], preferences=tuple(common.preferences))
-    return configs, common.out
+    if common.workers is not None and common.workers < 1:
+        raise UserError(f"--workers {common.workers} is below 1; pass a whole number of at least 1, or leave it out.")
+    if common.workers is not None and importlib.util.find_spec("distributed") is None:
+        raise UserError("--workers needs dask.distributed; pip install '.[cluster]', or leave it out.")
+    return configs, common.out, common.workers
 
 
 @contextlib.contextmanager
@@ -151,27 +158,30 @@ def _set_up_jax(out: Path) -> None:
     use_machine()
     jax.config.update("jax_enable_x64", True)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        jax.config.update("jax_compilation_cache_dir", str((out / ".jax_cache").resolve()))
+        # Workers inherit the environment, not the configuration.
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str((out / ".jax_cache").resolve())
+        jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def _run_all(configs: dict[str, Any], out: Path) -> int:
+def _run_all(configs: dict[str, Any], out: Path, count: int | None) -> int:
     from ._report import show, write
+    from ._sweeps import keeping, workers
 
     _set_up_jax(out)
     findings: dict[str, list[Finding]] = {}
     (out / "figures").mkdir(exist_ok=True)
-    with _bar(len(configs)) as (tick, say):
+    with workers(count) as client, _bar(len(configs)) as (tick, say):
         for n, (name, config) in enumerate(configs.items()):
             began = time.monotonic()
             path = location(out, name, fingerprint(name, config))
             ds = load(path)
             if ds is None:
-                with _one_sentence():
-                    ds = experiment(name).run(
-                        config, lambda share, what, n=n, name=name: tick(n + share, f"{name}: {what}")
-                    )
-                save(ds, path)
+                tell = lambda share, what, n=n, name=name: tick(n + share, f"{name}: {what}")
+                with keeping(path.with_suffix(".sweeps"), client):
+                    with _one_sentence():
+                        ds = experiment(name).run(config, tell)
+                    save(ds, path)
                 say(f"{name}: computed in {time.monotonic() - began:.0f} s, stored in {path}")
             else:
                 say(f"{name}: read back from {path}")

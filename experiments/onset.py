@@ -15,6 +15,7 @@ from dynamics.diagnostics import Verdict
 from ._framework import OBJECTIVES, Tick, described, require, silent
 from ._onset_checks import check
 from ._orbits import Tail, cycle_loop, lyapunov_exponents, onset_beta, squared_amplitude, two_basins
+from ._sweeps import sweep
 
 __all__ = ["Config", "check", "run"]
 
@@ -108,9 +109,8 @@ def _cut(config: Config) -> xr.Dataset:
         onset = onset_beta(name, config.advantage, config.alpha, config.lam)
         loop = cycle_loop(name, config.advantage, config.alpha, config.lam, onset)
         measures = [Tail(config.samples)]
-        swept = dyn.sweep(
-            loop, {"beta": ratio * onset}, measure=measures, rounds=config.rounds, initial=start, progress=False
-        )
+        over = {"beta": ratio * onset}
+        swept = sweep(f"cut-{name}", loop, over, measure=measures, rounds=config.rounds, initial=start)
         orbits.append(swept["orbit"].values)
         at = jnp.asarray(start - start.mean())
         exponents.append(np.asarray(lyapunov_exponents(loop, jnp.asarray(ratio * onset), at, config.rounds)))
@@ -187,7 +187,7 @@ def _basins(config: Config, shown: int = 24, shown_rounds: int = 120) -> xr.Data
     loop = two_basins()
     rng = np.random.default_rng(config.seed)
     starts = np.asarray(jax.nn.log_softmax(jnp.asarray(rng.normal(0, config.start_scale, (config.starts, 4)))))
-    swept = dyn.sweep(loop, {"initial": starts}, measure=[Verdict(window=512)], rounds=1000, progress=False)
+    swept = sweep("basins", loop, {"initial": starts}, measure=[Verdict(window=512)], rounds=1000)
     (point,) = dyn.stability.find_fixed_points(loop, 16)
     rest = np.asarray(point.log_policy)
     paths = [dyn.iterate(loop, shown_rounds, initial=start).log_policy for start in starts[:shown]]

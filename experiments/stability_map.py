@@ -12,6 +12,7 @@ import dynamics as dyn
 from dynamics.diagnostics import VERDICTS, Verdict
 
 from ._framework import KAPPA, OBJECTIVES, Finding, Tick, config_of, decide, described, require, require_policy, silent
+from ._sweeps import sweep
 
 STATEMENTS = ("2.3 published", "7.3 span", "7.3 two-norm", "7.2 global", "2.1 onset")
 CONVERGED, OSCILLATING = VERDICTS.index("converged"), VERDICTS.index("oscillating")
@@ -64,7 +65,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
         cells = []
         for m, start in enumerate(config.starts):
             tick((n + m / len(config.starts)) / 2, f"{name}, start {m + 1} of {len(config.starts)}")
-            cells.append(_simulate(P, name, centres, ratio, np.log(start), config.rounds))
+            cells.append(_simulate(P, name, centres, ratio, np.log(start), config.rounds, f"{name}-{m}"))
         grid = xr.concat(cells, "start").expand_dims(objective=[name])
         grid = grid.assign(lam_over_beta=ratios, spectral_radius=(("objective", "alpha", "column"), radius[None]))
         parts.append(grid.drop_vars("period_kind", errors="ignore"))
@@ -88,13 +89,13 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
 
 
 def _simulate(
-    P: np.ndarray, objective: str, alpha: np.ndarray, ratio: np.ndarray, start: np.ndarray, rounds: int
+    P: np.ndarray, objective: str, alpha: np.ndarray, ratio: np.ndarray, start: np.ndarray, rounds: int, kept_as: str
 ) -> xr.Dataset:
     kind = {"IPO": dyn.IPO, "DPO": dyn.DPO}[objective]
     loop = dyn.SelfSampling(P, kind(beta=1.0), 0.5, 1.0)
     over: dict[str | tuple[str, ...], np.ndarray] = {"alpha": alpha, "beta": 1 / ratio}
     measures = [Verdict(window=512)]
-    ds = dyn.sweep(loop, over, measure=measures, rounds=rounds, initial=start, progress=False)
+    ds = sweep(kept_as, loop, over, measure=measures, rounds=rounds, initial=start)
     return ds[["verdict", "amplitude", "tail_step", "result"]].rename(beta="column").drop_vars("column")
 
 

@@ -17,6 +17,7 @@ import dynamics as dyn
 from experiments import TITLES, _store, critical_beta, evolution, experiment, figure, onset, stability_map
 from experiments.__main__ import main
 from experiments._framework import Finding, binomial_interval, decide
+from experiments._sweeps import keeping
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -238,6 +239,7 @@ BAD = [
     (["run", "onset", "--preferences", "a.npz"], "onset reads no preferences"),
     (["run", "critical_beta", "--preferences", "/nowhere/a.npz"], "does not exist"),
     (["run", "critical_beta", "--preferences"], "--preferences"),
+    (["run", "onset", "--workers", "0"], "--workers 0 is below 1"),
 ]
 
 
@@ -301,6 +303,23 @@ def test_full_configurations_are_larger_and_valid():
     for name in TITLES:
         module = experiment(name)
         assert module.Config.full() != module.Config()
+
+
+def test_an_interrupted_experiment_goes_on_with_the_sweeps_that_it_has(results, tmp_path):
+    folder, config, told = tmp_path / "map.sweeps", TINY["stability_map"], []
+
+    def interrupt(share, what):
+        told.append(what)
+        if len(told) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt), keeping(folder):
+        stability_map.run(config, interrupt)
+    assert sorted(path.name for path in folder.iterdir()) == ["IPO-0", "IPO-1"]
+    with keeping(folder):
+        ds = stability_map.run(config)
+    xr.testing.assert_allclose(ds, results["stability_map"], rtol=1e-9, atol=1e-12)
+    assert not folder.exists()
 
 
 def test_figures_are_named_like_experiments():

@@ -64,5 +64,5 @@ def test_figures_draw_a_stored_result_without_jax(results: dict[str, xr.Dataset]
 
 def test_the_gallery_is_complete_and_light():
     gallery = ROOT / "figures" / "gallery"
-    assert {path.stem for path in gallery.glob("*.png")} == set(TITLES)
+    assert {path.stem for path in gallery.glob("*.png")} == {*TITLES, "scaling"}  # how fast sweeps are, by a benchmark
     assert all(path.stat().st_size < 300_000 for path in gallery.glob("*.png"))

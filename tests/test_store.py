@@ -248,3 +248,27 @@ def test_two_workers_one_of_them_killed(small_blocks, tmp_path):
         timer.join()
     np.testing.assert_array_equal(kept["cycle_strength"], swept(rounds=3000)["cycle_strength"])
     assert summary(tmp_path / "b")["blocks_done"] == 19
+
+
+BIG = """
+import resource, sys
+import jax
+jax.config.update("jax_enable_x64", True)
+import jax.numpy as jnp, numpy as np
+import dynamics as dyn
+loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.1), 0.5, 1.0)
+axis = np.linspace(0, 1, 10_000)
+start = jax.nn.log_softmax(jnp.array([0.3, 0.0, -0.1]))
+ds = dyn.sweep(loop, {"alpha": axis, "lam": axis}, measure="final_entropy", rounds=1, initial=start, store=sys.argv[1])
+assert ds["final_entropy"].shape == (10_000, 10_000)
+assert np.isfinite(ds["final_entropy"][::2500, ::2500].values).all()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+"""
+
+
+@pytest.mark.slow
+def test_a_hundred_million_points_fit_into_two_gibibytes(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", BIG, str(tmp_path / "big")], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert float(done.stdout) < 2.0

@@ -135,9 +135,10 @@ def solve(A: Float[Array, "K K"], b: Float[Array, " K"]) -> Float[Array, " K"]:
 
 def log_softmax(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
     """log softmax(z), the largest entry as -log1p(sum of the other ratios), so that 1 - p keeps its relative precision."""
-    top = jnp.argmax(z, axis=-1, keepdims=True)
-    shifted = z - jnp.max(z, axis=-1, keepdims=True)
-    others = jnp.where(jnp.arange(z.shape[-1]) == top, 0.0, jnp.exp(shifted))
+    top = jnp.arange(z.shape[-1]) == jnp.argmax(z, axis=-1, keepdims=True)
+    # Not max(z), whose slope at a tie is shared among the tied.
+    shifted = z - jnp.sum(jnp.where(top, z, 0.0), axis=-1, keepdims=True)
+    others = jnp.where(top, 0.0, jnp.exp(shifted))
     return shifted - jnp.log1p(jnp.sum(others, axis=-1, keepdims=True))
 
 

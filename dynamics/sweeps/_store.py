@@ -27,7 +27,6 @@ from ._plan import Plan, layout
 
 if TYPE_CHECKING:
     import xarray as xr
-    import zarr
 
 DONE, STILL = "progress/done", "progress/still"
 FORMAT = 1
@@ -77,7 +76,7 @@ def _code_digest(classes: set[type]) -> str:
     for path in sorted(root.rglob("*.py")):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     for kind in sorted(classes, key=lambda c: c.__qualname__):
-        if not kind.__module__.startswith(f"{__package__.split('.')[0]}."):
+        if not kind.__module__.startswith("dynamics."):
             try:
                 digest.update(inspect.getsource(kind).encode())
             except (OSError, TypeError):
@@ -85,7 +84,7 @@ def _code_digest(classes: set[type]) -> str:
     return digest.hexdigest()[:16]
 
 
-def opened(path: str | os.PathLike[str], plan: Plan, coords: dict[str, Any], attrs: dict[str, Any]) -> zarr.Group:
+def opened(path: str | os.PathLike[str], plan: Plan, coords: dict[str, Any], attrs: dict[str, Any]) -> Any:
     """The store at ``path``, made where there is none; ``ValueError`` where it holds another sweep."""
     place = Path(path)
     if not place.exists():
@@ -93,7 +92,7 @@ def opened(path: str | os.PathLike[str], plan: Plan, coords: dict[str, Any], att
     return own(place, plan)
 
 
-def own(place: Path, plan: Plan) -> zarr.Group:
+def own(place: Path, plan: Plan) -> Any:
     """The store at ``place``, to write; ``ValueError`` where it is not of this sweep, as this process would compute it."""
     import zarr
 
@@ -122,15 +121,18 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def read_group(path: Path) -> zarr.Group:
+def read_group(path: Path) -> Any:
     """The group of a store, to read; ``ValueError`` where there is none."""
     import zarr
+    from zarr.errors import BaseZarrError
 
     try:
         group = zarr.open_group(str(path), mode="r")
-        group.attrs["identity"], group[DONE]
-    except (OSError, KeyError, ValueError, zarr.errors.BaseZarrError):
-        raise ValueError(f"{path} is not the store of a sweep; pass a path of its own.") from None
+        known = {"identity"} <= set(group.attrs) and DONE in group
+    except (OSError, KeyError, ValueError, BaseZarrError):
+        known, group = False, None
+    if not known:
+        raise ValueError(f"{path} is not the store of a sweep; pass a path of its own.")
     return group
 
 
@@ -175,7 +177,7 @@ def _sweep_out(place: Path) -> None:
             shutil.rmtree(left, ignore_errors=True)
 
 
-def write(group: zarr.Group, plan: Plan, place: tuple[int, ...], found: dict[str, np.ndarray]) -> None:
+def write(group: Any, plan: Plan, place: tuple[int, ...], found: dict[str, np.ndarray]) -> None:
     """One block: its results, then its flag."""
     block = plan.block(place)
     for name, values in found.items():
@@ -186,14 +188,14 @@ def write(group: zarr.Group, plan: Plan, place: tuple[int, ...], found: dict[str
     group[DONE][place] = 1
 
 
-def waiting(group: zarr.Group, plan: Plan) -> list[tuple[int, ...]]:
+def waiting(group: Any, plan: Plan) -> list[tuple[int, ...]]:
     """Blocks that are not done."""
     done = np.asarray(group[DONE][...])
     return [place for place in plan.places() if not done[place]]
 
 
 @contextmanager
-def kept(path: str | os.PathLike[str], group: zarr.Group, plan: Plan) -> Iterator[None]:
+def kept(path: str | os.PathLike[str], group: Any, plan: Plan) -> Iterator[None]:
     """Turns a full disk into a sentence that says what is safe."""
     try:
         yield

@@ -84,13 +84,17 @@ def _evaluate(
     jaxpr, consts = (closed.jaxpr, closed.consts) if isinstance(closed, ClosedJaxpr) else (closed, ())
     known: dict[Any, tuple[Any, bool]] = {v: (c, False) for v, c in zip(jaxpr.constvars, consts, strict=True)}
     known |= {v: (x, f) for v, x, f in zip(jaxpr.invars, values, flags, strict=True)}
-    read = lambda a: (jnp.asarray(a.val, a.aval.dtype), False) if isinstance(a, Literal) else known[a]
+    read = lambda atom: _constant(atom) if isinstance(atom, Literal) else known[atom]
     for eqn in jaxpr.eqns:
         inside = [read(atom) for atom in eqn.invars]
         done, marks = _apply(eqn, [x for x, _ in inside], [f for _, f in inside], lanes)
         known |= {v: (x, f) for v, x, f in zip(eqn.outvars, done, marks, strict=True)}
     out = [read(atom) for atom in jaxpr.outvars]
     return [x for x, _ in out], [f for _, f in out]
+
+
+def _constant(atom: Any) -> tuple[Array, bool]:
+    return jnp.asarray(atom.val, atom.aval.dtype), False
 
 
 def _apply(eqn: Any, values: list[Any], flags: list[bool], lanes: int) -> tuple[list[Any], list[bool]]:

@@ -22,6 +22,7 @@ _ROOMS = (
     "preferences",
     "samplers",
     "stability",
+    "sweeps",
     "testing",
     "theorems",
 )
@@ -71,6 +72,7 @@ __all__ = [
     "samplers",
     "stability",
     "sweep",
+    "sweeps",
     "testing",
     "theorems",
 ]
@@ -88,6 +90,7 @@ if TYPE_CHECKING:
         preferences,
         samplers,
         stability,
+        sweeps,
         testing,
         theorems,
     )

@@ -305,8 +305,11 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("args", "sentence"),
         [
-            ((), "Expected one of {classify, stability, verify}"),
-            (("clasify",), "Unrecognized options: clasify; available subcommands: classify, stability, verify"),
+            ((), "Expected one of {classify, stability, verify, results}"),
+            (
+                ("clasify",),
+                "Unrecognized options: clasify; available subcommands: classify, stability, verify, results",
+            ),
             (("classify",), "Missing from dynamics classify: PATH"),
             (("stability", "x.npz", "--alpha", "1"), "Missing from dynamics stability: --lam L --beta B"),
         ],

@@ -24,7 +24,7 @@ from .._numerics import centre, solve
 MAX_ITERATIONS = 200
 DAMPING = 0.3
 GOOD = 1e3  # units of rounding within which the equation counts as met
-SMALLEST = 1e-250  # of a sum of terms, below which some of them may have left the floats
+SMALLEST = 0.8  # power of the least float that a sum of terms has to exceed, so that what left the floats cannot show
 
 
 class WinOdds(NamedTuple):
@@ -178,7 +178,7 @@ def _plain(
     least = jnp.minimum(
         jnp.minimum(jnp.min(win), jnp.min(lose)), jnp.exp(jnp.minimum(jnp.min(want.win), jnp.min(want.lose)))
     )
-    usable = least > SMALLEST
+    usable = least > jnp.finfo(least.dtype).tiny ** SMALLEST
     error = jnp.where(usable, jnp.max(jnp.abs(residual) / _tolerance(want)), jnp.inf)
     return residual, jnp.diag(jnp.sum(coupling, axis=1)) - coupling, error, usable
 

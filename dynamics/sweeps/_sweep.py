@@ -92,7 +92,8 @@ def sweep(
     chunk = shape if store is None else chunk_of(shape, rounds)
     plan = Plan(work, axes, lanes_of(total), chunk)
     coords, attrs = _coords(plan, sizes[0]), _attrs(process, axes, rounds, key)
-    with progress_bar("runs", total, enabled=progress, rounds=max(rounds, 1)) as advance:
+    title = "runs" if store is None else f"runs, in {int(np.prod(plan.grid))} blocks"
+    with progress_bar(title, total, enabled=progress, rounds=max(rounds, 1)) as advance:
         if store is None:
             out = compute(plan, plan.block((0,) * len(shape)), advance)
             still = int(out.pop("still").sum())

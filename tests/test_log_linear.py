@@ -162,7 +162,7 @@ def test_rank_deficient_features_are_named_and_change_nothing():
     np.testing.assert_allclose(stability.eigenvalues(plain, start), stability.eigenvalues(doubled, start), atol=1e-9)
 
 
-@pytest.mark.parametrize("kind", OBJECTIVES)
+@pytest.mark.parametrize("kind", ["ipo", pytest.param("dpo", marks=pytest.mark.slow)])  # compiles for 20 s
 def test_analysis_sweep_and_certificates_of_a_log_linear_loop(kind):
     """Two features of three responses on a circle keep the cycle; with one, the loop has nowhere to turn."""
     P = 0.5 + 0.35 * np.array([[0, 1, -1], [-1, 0, 1], [1, -1, 0.0]])
@@ -308,6 +308,7 @@ def test_existence_where_samples_leave_a_direction_open():
     assert np.isfinite(np.asarray(process(jnp.zeros(4)))).all()
 
 
+@pytest.mark.slow
 def test_a_cycle_seen_through_two_features_loses_stability_where_orbits_say_so():
     """The crossing, its kind and its side, against runs 3% to either side of it."""
     P = np.full((4, 4), 0.5)

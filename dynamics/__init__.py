@@ -35,6 +35,7 @@ _NAMES = {
     "Tabular": "policies",
     "MarginFlow": "flows",
     "PreferenceFlow": "flows",
+    "Descend": "rounds",
     "RoundMap": "rounds",
     "SelfSampling": "rounds",
     "Solution": "solve",
@@ -47,6 +48,7 @@ _NAMES = {
 __all__ = [
     "DPO",
     "IPO",
+    "Descend",
     "LogLinear",
     "MarginFlow",
     "PreferenceFlow",
@@ -97,7 +99,7 @@ if TYPE_CHECKING:
     from .flows import MarginFlow, PreferenceFlow
     from .objectives import DPO, IPO, SLiC, SquaredMargin
     from .policies import LogLinear, Tabular
-    from .rounds import RoundMap, SelfSampling
+    from .rounds import Descend, RoundMap, SelfSampling
     from .solve import Solution, iterate
     from .solve._descend import descend
     from .solve._flow import gradient_flow

@@ -84,4 +84,6 @@ def describe(process: eqx.Module) -> dict[str, Any]:
     values = {path: _summary(np.asarray(leaf)) for path, leaf in parameters(process).items()}
     kinds = {"process": type(process).__name__}
     objective = getattr(process, "objective", None)
-    return kinds | ({} if objective is None else {"objective": type(objective).__name__}) | values
+    inner = getattr(process, "inner", None)
+    kinds |= {} if objective is None else {"objective": type(objective).__name__}
+    return kinds | ({} if inner is None else inner.description()) | values

@@ -52,6 +52,15 @@ class Objective(MarginLoss):
         """As ``solve``, the minimiser restricted to f in the span of orthonormal centred columns."""
         raise NotImplementedError
 
+    def solve_wins(
+        self, wins: Float[Array, "K K"], smoothing: Float[Array, ""]
+    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+        """f of least norm for a finite number of comparisons, ``wins[i, j]`` how often i beat j, and whether there is one.
+
+        Responses that no comparisons link keep their f relative to each other: 0 on average in each component.
+        """
+        raise NotImplementedError
+
     def check_exists_within(self, basis: np.ndarray, P: np.ndarray, support: np.ndarray) -> None:
         """As ``check_exists``, for ``solve_within``."""
 

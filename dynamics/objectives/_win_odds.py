@@ -88,6 +88,24 @@ def solve_gauged(
     return centre(solver(matrix + 1.0, rhs))
 
 
+def _solve_within(
+    matrix: Float[Array, "K K"], rhs: Float[Array, " K"], linked: Bool[Array, "K K"] | None
+) -> Float[Array, " K"]:
+    """The same with a constant of its own for each component of linked responses."""
+    if linked is None:
+        return solve_gauged(matrix, rhs, solve)
+    return centre_within(solve(matrix + linked, rhs), linked)
+
+
+def centre_within(z: Float[Array, " K"], linked: Bool[Array, "K K"] | None) -> Float[Array, " K"]:
+    """z less its mean over the component of each response; None: all are one."""
+    if linked is None:
+        return centre(z)
+    share = linked / jnp.sum(linked, axis=1, keepdims=True)
+    z = z - share @ z
+    return z - share @ z
+
+
 def _tolerance(want: WinOdds) -> Float[Array, " K"]:
     scale = 1.0 + jnp.abs(want.win) + jnp.abs(want.lose)
     return jnp.finfo(scale.dtype).eps * jnp.where(jnp.isfinite(scale), scale, 1.0)
@@ -104,26 +122,34 @@ def newton(
     P: Float[Array, "K K"], log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None
 ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
     """f with G(f) = 0 and whether the equation itself, not only the step, was met to rounding."""
-    rows = opponents(log_mu)
+    return newton_on(opponents(log_mu), P, guess, None)
+
+
+def newton_on(
+    rows: Float[Array, "K K"],
+    P: Float[Array, "K K"],
+    guess: Float[Array, " K"] | None,
+    linked: Bool[Array, "K K"] | None,
+) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+    """``newton`` with opponents of any log-masses, and which responses these link (None: all)."""
     raw = required(rows, P).log_odds if guess is None else guess
-    begun = _begin(centre(jnp.where(jnp.isfinite(raw), raw, 0.0)))
+    first = centre_within(jnp.where(jnp.isfinite(raw), raw, 0.0), linked)
+    begun = _Newton(first, jnp.asarray(jnp.inf, first.dtype), jnp.array(0), jnp.array(0))
     # Masses and rates within the floats are the common case, and need no logarithm of every term.
     mass = jnp.exp(rows)
     plain = WinOdds(jnp.log(jnp.sum(mass * P, axis=1)), jnp.log(jnp.sum(mass * P.T, axis=1)))
-    quick = _iterate(lambda f: _plain(mass, plain, f), begun)
+    quick = _iterate(lambda f: _plain(mass, plain, f), begun, linked)
     # A solve that was good enough there takes no step here.
     handed = begun._replace(f=quick.f, error=quick.error, stalled=jnp.where(quick.error < GOOD, 2, 0))
-    out = _iterate(lambda f: _logarithmic(rows, required(rows, P), f), handed)
+    out = _iterate(lambda f: _logarithmic(rows, required(rows, P), f), handed, linked)
     found = out.error < GOOD
     # Where no optimum exists the iteration may have left the floats; what is returned beside found = False stays finite.
     return jnp.where(found | jnp.all(jnp.isfinite(out.f)), out.f, 0.0), found
 
 
-def _begin(f: Float[Array, " K"]) -> _Newton:
-    return _Newton(f, jnp.asarray(jnp.inf, f.dtype), jnp.array(0), jnp.array(0))
-
-
-def _iterate(equation: Callable[[Array], tuple[Array, Array, Array, Array]], begun: _Newton) -> _Newton:
+def _iterate(
+    equation: Callable[[Array], tuple[Array, Array, Array, Array]], begun: _Newton, linked: Bool[Array, "K K"] | None
+) -> _Newton:
     """Damped Newton steps on (G, ∂G/∂f, error in units of rounding, whether to go on) from where ``begun`` stands."""
 
     def keep_going(s: _Newton) -> Bool[Array, ""]:
@@ -136,8 +162,8 @@ def _iterate(equation: Callable[[Array], tuple[Array, Array, Array, Array]], beg
         residual, slope, error, usable = equation(s.f)
         error = jnp.where(jnp.isnan(error), jnp.inf, error)
         delta = DAMPING * jnp.minimum(jnp.max(jnp.abs(residual)), 1.0)
-        change = solve_gauged(slope + delta * jnp.eye(s.f.shape[0]), -residual, solve)
-        moved = centre(s.f + change)
+        change = _solve_within(slope + delta * jnp.eye(s.f.shape[0]), -residual, linked)
+        moved = centre_within(s.f + change, linked)
         # Along a line of slope D in the largest gap, |d²G| ≤ 2 D², and damping leaves at most 0.6 D²: after a step this
         # short the equation is met to rounding, and need not be looked at again [derived].
         left = 1.6 * (jnp.max(change) - jnp.min(change)) ** 2 / jnp.finfo(change.dtype).eps

@@ -49,6 +49,13 @@ class DPO(Objective):
 
         return _projected.logistic(basis, P, log_mu, start)
 
+    def solve_wins(
+        self, wins: Float[Array, "K K"], smoothing: Float[Array, ""]
+    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+        from . import _empirical  # loads on use
+
+        return _empirical.maximum_likelihood(wins, smoothing)
+
     def check_exists_within(self, basis: np.ndarray, P: np.ndarray, support: np.ndarray) -> None:
         from . import _projected  # loads on use
 

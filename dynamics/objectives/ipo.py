@@ -60,6 +60,13 @@ class IPO(Objective):
         f = _projected.project(basis, log_mu, f)
         return f, found & jnp.all(jnp.isfinite(f))
 
+    def solve_wins(
+        self, wins: Float[Array, "K K"], smoothing: Float[Array, ""]
+    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+        from . import _empirical  # loads on use
+
+        return _empirical.least_squares(wins)
+
     def loss(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         """f(r) = (r - 1/2)²/beta², entrywise: (h_w - h_l - 1/(2 beta))² at r = beta (h_w - h_l)."""
         return ((margin - 0.5) / self.beta) ** 2

@@ -9,9 +9,9 @@ import numpy as np
 
 from .. import theorems
 from ..objectives import DPO, IPO
-from ..rounds import RoundMap, SelfSampling
+from ..rounds import RoundMap
 from ._fixed_points import FixedPoint
-from ._local import boundary
+from ._local import boundary, is_exact
 
 PROVEN_STABLE = "proven stable"
 PROVEN_UNSTABLE = "proven unstable"
@@ -39,7 +39,7 @@ def contraction_rates(process: RoundMap) -> list[ContractionRate]:
 
     Statement 7.2 bounds KL(pi*‖pi_t), which is quadratic in the distance, so its rate counts by its square root.
     """
-    if not (isinstance(process, SelfSampling) and process.is_tabular and isinstance(process.objective, IPO)):
+    if not (is_exact(process) and process.is_tabular and isinstance(process.objective, IPO)):
         return []
     inputs = {
         "P": np.asarray(process.preference),
@@ -65,7 +65,7 @@ def contraction_rates(process: RoundMap) -> list[ContractionRate]:
 
 def matches_link(process: RoundMap) -> bool:
     """Whether P lies in the family in which the objective's rounds are linear: statement 7.6."""
-    if not (isinstance(process, SelfSampling) and process.is_tabular):
+    if not (is_exact(process) and process.is_tabular):
         return False
     P = np.asarray(process.preference)
     if isinstance(process.objective, IPO):
@@ -83,7 +83,7 @@ def certify(process: RoundMap, fixed_points: Sequence[FixedPoint], rates: Sequen
     if rates:
         best = rates[0]
         return PROVEN_STABLE, f"{best.statement}: the {best.distance} contracts by {best.rate:.6f} every round"
-    if isinstance(process, SelfSampling) and float(process.alpha) < 1 - boundary() and matches_link(process):
+    if is_exact(process) and float(process.alpha) < 1 - boundary() and matches_link(process):
         return PROVEN_STABLE, "[derived] statement 7.6: the loss matches the link, rounds are linear and converge"
     radii = [point.spectral_radius for point in fixed_points]
     if not radii or min(radii) <= 1 + boundary():
@@ -99,14 +99,14 @@ def certify(process: RoundMap, fixed_points: Sequence[FixedPoint], rates: Sequen
 
 
 def _unique_ipo(process: RoundMap) -> bool:
-    if not isinstance(process, SelfSampling):
+    if not is_exact(process):
         return False
     return process.is_tabular and isinstance(process.objective, IPO) and float(process.alpha) < 1
 
 
 def _unique_dpo(process: RoundMap) -> bool:
     return (
-        isinstance(process, SelfSampling)
+        is_exact(process)
         and process.is_tabular
         and isinstance(process.objective, DPO)
         and float(process.alpha) < 1

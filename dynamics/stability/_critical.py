@@ -13,10 +13,10 @@ from scipy.optimize import brentq
 from .._numerics import centre, log_softmax
 from .._parameters import parameters, replace, resolve
 from ..objectives import DPO, IPO
-from ..rounds import RoundMap, SelfSampling
+from ..rounds import RoundMap
 from ._branch import Branch, Point
 from ._fixed_points import interior, polish, settled
-from ._local import check_deterministic
+from ._local import check_deterministic, is_exact
 from ._normal_form import first_lyapunov_coefficient
 
 UNIT_SHARE = (0.0, 1.0 - 1e-6)  # alpha = 1 has no branch of interior fixed points in general
@@ -142,7 +142,7 @@ def fixed_point_near_start(process: RoundMap) -> np.ndarray | None:
 
 def _through_sampling(process: RoundMap) -> np.ndarray | None:
     """The fixed point on the branch that starts at lam = 0, where it is explicit."""
-    if not isinstance(process, SelfSampling) or float(process.alpha) >= 1:
+    if not is_exact(process) or float(process.alpha) >= 1:
         return None
     offline = replace(process, {"lam": jnp.asarray(0.0)})
     z = np.asarray(settled(offline, process.log_reference[None])[0])
@@ -224,7 +224,7 @@ def criticality_of(process: RoundMap, z: np.ndarray) -> tuple[str | None, str | 
 
 
 def _closed_form(process: RoundMap) -> str | None:
-    if not isinstance(process, SelfSampling) or process.num_responses != 3 or not process.is_tabular:
+    if not is_exact(process) or process.num_responses != 3 or not process.is_tabular:
         return None
     if not 0 < float(process.alpha) < 1:
         return None

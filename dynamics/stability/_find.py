@@ -12,7 +12,7 @@ from ..objectives import IPO
 from ..rounds import RoundMap, SelfSampling
 from ._critical import fixed_point_near_start
 from ._fixed_points import FixedPoint, interior
-from ._local import eigenvalues, step
+from ._local import eigenvalues, is_exact, step
 
 
 def find_fixed_points(process: RoundMap, starts: int = 64) -> list[FixedPoint]:
@@ -22,7 +22,7 @@ def find_fixed_points(process: RoundMap, starts: int = 64) -> list[FixedPoint]:
     if followed is not None:
         found = [followed]
     points = sorted((_fixed_point(process, z) for z in found), key=lambda p: p.spectral_radius)
-    if isinstance(process, SelfSampling) and process.is_tabular and float(process.alpha) == 1:
+    if is_exact(process) and process.is_tabular and float(process.alpha) == 1:
         points += [_vertex(process, w) for w in range(process.num_responses)]
     return points
 

@@ -13,7 +13,7 @@ from scipy.stats import qmc
 
 from .._numerics import centre, log_softmax
 from ..rounds import RoundMap, SelfSampling
-from ._local import step
+from ._local import is_exact, step
 
 NEWTON_STEPS = 80
 SHORTENINGS = 0.5 ** np.arange(12)
@@ -66,7 +66,7 @@ def starts(process: RoundMap, count: int) -> Float[Array, "starts K"]:
     edges = 20.0 * (np.eye(size)[:, None] + np.eye(size)[None, :])[np.triu_indices(size, 1)][: 2 * size]
     own = _own_start(process)
     plain = jnp.concatenate([own, jnp.asarray(spread), jnp.asarray(corners), jnp.asarray(edges)])
-    if not isinstance(process, SelfSampling) or float(process.alpha) >= 1:
+    if not is_exact(process) or float(process.alpha) >= 1:
         return centre(plain)
     return jnp.concatenate([centre(plain), settled(process, plain)])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Complex, Float
 
 from .._numerics import as_array, centre, check_log_distribution, concrete
 from ..policies import LogLinear
-from ..rounds import RoundMap
+from ..rounds import RoundMap, SelfSampling
 from ..solve._iterate import check_process
 
 
@@ -21,11 +23,21 @@ def boundary() -> float:
 def check_deterministic(process: RoundMap) -> None:
     """Stability is of a map, not of a random process: refuses the latter with the remedy."""
     check_process(process)
+    if process.keeps_state:
+        raise ValueError(
+            f"{type(process).__name__} carries an optimizer's state from round to round, so the policy alone has no fixed "
+            f"points; pass reset_state=True, or look at the verdict of dyn.iterate."
+        )
     if process.stochastic:
         raise ValueError(
             f"{type(process).__name__} is random (it takes a key), so it has no fixed points to analyse; analyse its mean, "
             f"e.g. the same SelfSampling without samples, or look at the spread of dyn.iterate over many keys."
         )
+
+
+def is_exact(process: RoundMap) -> TypeGuard[SelfSampling]:
+    """Whether these are the rounds that statements and closed forms are about."""
+    return isinstance(process, SelfSampling) and process.is_exact
 
 
 def step(process: RoundMap, z: Float[Array, " K"]) -> Float[Array, " K"]:

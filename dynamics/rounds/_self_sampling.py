@@ -1,89 +1,32 @@
-"""Rounds: maps from logits to logits, which ``iterate``, ``sweep`` and ``stability`` run, scan and analyse."""
+"""Iterated alignment: the policy becomes the next sampler and the next reference."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
-from ._numerics import (
+from .._numerics import (
     as_array,
     centre,
     check_log_distribution,
     check_scalar,
     concrete,
-    gauge_basis,
     log_mixture,
     log_softmax,
 )
-from ._parameters import replace
-from .objectives import Objective
-from .policies import LogLinear, Policy, Tabular
-from .preferences import check
-
-
-class RoundMap(eqx.Module):
-    """z_{t+1} = F(z_t): one round, from logits to logits (defined up to a constant), optionally with a key.
-
-    A subclass writes ``__call__``; everything else has a default. ``num_responses`` is read off an attribute
-    ``preference`` unless overridden, ``log_reference`` (what ``kl_to_reference`` compares with) is uniform, ``beta`` None.
-    A random round sets ``stochastic = True`` and receives a fresh ``key`` in every round.
-    """
-
-    stochastic: ClassVar[bool] = False
-
-    def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
-        """The logits of the next policy from those of this one, ``(K,)``."""
-        raise NotImplementedError
-
-    @property
-    def num_responses(self) -> int:
-        """K, the number of responses."""
-        preference = getattr(self, "preference", None)
-        if preference is None:
-            raise ValueError(f"{type(self).__name__} does not say how many responses it has; define num_responses.")
-        return preference.shape[-1]
-
-    def log_start(self) -> Float[Array, " K"]:
-        """log pi of round 0 where the caller names none, ``(K,)``; uniform unless overridden."""
-        return _uniform(self.num_responses)
-
-    def log_baseline(self) -> Float[Array, " K"]:
-        """log ref that rewards and divergences are measured from, ``(K,)``."""
-        reference = getattr(self, "log_reference", None)
-        return _uniform(self.num_responses) if reference is None else reference
-
-    def basis(self) -> Float[Array, "K m"]:
-        """Orthonormal columns that span the centred logits which policies may have; all of them unless overridden."""
-        return jnp.asarray(gauge_basis(self.num_responses))
-
-    def check_start(self, log_policy: Float[Array, " K"]) -> None:
-        """Raises ``ValueError`` for a policy that these rounds cannot start from."""
-
-    def kl_coefficient(self) -> Float[Array, ""] | None:
-        """beta, for reward margins, or None where the map has no such thing."""
-        holder = getattr(self, "objective", self)
-        beta = getattr(holder, "beta", None)
-        return None if beta is None else jnp.asarray(beta, dtype=float)
-
-    def start_memory(self, logits: Float[Array, " K"]) -> Any:
-        """What a round may carry to the next besides the logits, such as a warm start."""
-        return None
-
-    def advance(
-        self, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None
-    ) -> tuple[Float[Array, " K"], Any, Bool[Array, ""]]:
-        """One round with its memory, and whether it succeeded."""
-        out = self(logits, key) if self.stochastic else self(logits)
-        return centre(out), memory, jnp.all(jnp.isfinite(out))
-
-    def check_parameter(self, path: str, values: np.ndarray) -> None:
-        """Raises ``ValueError`` for values, stacked along the first axis, that the parameter at ``path`` may not take."""
-        if not np.isfinite(values).all():
-            raise ValueError(f"{path} has a value that is not finite; pass finite numbers.")
+from .._parameters import replace
+from ..objectives import Objective
+from ..policies import LogLinear, Policy, Tabular
+from ..preferences import check
+from ._arguments import check_whole, policy_of, share_of, smoothing_of, whole
+from ._base import RoundMap, uniform
+from ._comparisons import draw_wins, win_rates
+from ._inner import Descend
 
 
 class SelfSampling(RoundMap):
@@ -103,11 +46,17 @@ class SelfSampling(RoundMap):
         policy: ``Tabular(K)``, or ``LogLinear(phi)``, phi ``(K, d)``: then f is the minimiser of the objective's loss over
             pairs from mu_t within the span of phi (IPO: least squares, DPO: a convex programme), theta_{t+1} = alpha theta_t +
             (1-alpha) theta_ref + w/beta with f = phi w, and start and reference have to be log-linear as well.
+        samples: n, int in [1, 1e8]: every round draws n pairs i.i.d. from mu_t and a label for each from P, and minimises the
+            empirical loss. Responses that no comparison links keep the reference's log-ratio (f of least norm). Such rounds
+            take a ``key``. None: infinitely many.
+        smoothing: pseudo-wins, scalar in [0, ∞), default 1/2, that DPO adds both ways to each pair that was compared; at 0 an
+            optimum at infinity ends the run with a ``result``. IPO needs none.
+        inner: ``Descend(optimizer, steps, ...)``: steps of an optimizer from the current policy instead of the optimum.
 
     Raises:
         ValueError: a bad entry, a DPO optimum that does not exist on the sampler's support, a reference off the class.
 
-    Source: [paper] Chen26, iterated alignment with mixed references and samplers.
+    Source: [paper] Chen26, iterated alignment with mixed references and samplers, and with finite samples.
     """
 
     preference: Float[Array, "K K"]
@@ -117,6 +66,9 @@ class SelfSampling(RoundMap):
     log_reference: Float[Array, " K"]
     log_offline: Float[Array, " K"]
     policy: Policy
+    samples: Float[Array, ""] | None
+    smoothing: Float[Array, ""] | None
+    inner: Descend | None
 
     def __init__(
         self,
@@ -127,31 +79,63 @@ class SelfSampling(RoundMap):
         log_reference: Float[ArrayLike, " K"] | None = None,
         log_offline: Float[ArrayLike, " K"] | None = None,
         policy: Policy | None = None,
+        *,
+        samples: ArrayLike | None = None,
+        smoothing: ArrayLike | None = None,
+        inner: Descend | None = None,
     ):
         if not isinstance(objective, Objective):
             raise ValueError(f"objective is {objective!r}; pass dyn.IPO(beta=...) or dyn.DPO(beta=...).")
         self.preference = check(preference)
         size = self.preference.shape[0]
-        uniform = _uniform(size)
         self.objective = objective
-        self.alpha = _share(alpha, "alpha")
-        self.lam = _share(lam, "lam")
+        self.alpha = share_of(alpha, "alpha")
+        self.lam = share_of(lam, "lam")
         self.log_reference = (
-            uniform if log_reference is None else check_log_distribution(log_reference, "log_reference", size)
+            uniform(size) if log_reference is None else check_log_distribution(log_reference, "log_reference", size)
         )
         self.log_offline = (
-            uniform if log_offline is None else check_log_distribution(log_offline, "log_offline", size, zero_mass=True)
+            uniform(size)
+            if log_offline is None
+            else check_log_distribution(log_offline, "log_offline", size, zero_mass=True)
         )
-        self.policy = _policy(policy, size)
+        self.policy = policy_of(policy, size)
+        self.samples = None if samples is None else whole(samples, "samples", 1)
+        self.smoothing = smoothing_of(smoothing, samples)
+        if inner is not None and not isinstance(inner, Descend):
+            raise ValueError(
+                f"inner is {inner!r}; pass dyn.Descend(optimizer, steps), or None for each round's optimum."
+            )
+        self.inner = inner
+        if self.samples is not None and inner is None and not self.is_tabular:
+            raise ValueError(
+                "samples with features needs inner=dyn.Descend(optimizer, steps): the optimum of a sample within a class of "
+                "features is not defined here."
+            )
         if concrete(self.policy, self.log_reference) and isinstance(self.policy, LogLinear):
             self.policy.check_member(centre(self.log_reference), "log_reference")
-        if concrete(self.preference, self.lam, self.log_offline, self.policy):
+        # A sample is smoothed, and steps of an optimizer need no optimum.
+        if self.is_exact and concrete(self.preference, self.lam, self.log_offline, self.policy):
             sampled = np.asarray(self.log_offline) > -np.inf
             support = sampled if float(self.lam) == 0 else np.ones(size, dtype=bool)
             if self.is_tabular:
                 objective.check_exists(np.asarray(self.preference), support)
             else:
                 objective.check_exists_within(np.asarray(self.basis()), np.asarray(self.preference), support)
+
+    @property
+    def stochastic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether rounds draw comparisons."""
+        return self.samples is not None or (self.inner is not None and self.inner.batch is not None)
+
+    @property
+    def keeps_state(self) -> bool:
+        return self.inner is not None and self.inner.keeps_state
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether every round ends at the population optimum, which is what the theorems are about."""
+        return self.samples is None and self.inner is None
 
     @property
     def is_tabular(self) -> bool:
@@ -192,18 +176,24 @@ class SelfSampling(RoundMap):
     def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
         return self.advance(logits, None, key)[0]
 
-    def start_memory(self, logits: Float[Array, " K"]) -> Float[Array, " K"] | None:
+    def start_memory(self, logits: Float[Array, " K"]) -> Any:
+        if self.inner is not None:
+            return self.inner.optimizer.init(self._theta(logits)) if self.keeps_state else None
         # DPO's f without a guess starts from log-odds; the same f at the first sampler is a better one.
-        return self._respond(logits, None)[0] if self.objective.warm else None
+        return self._respond(logits, None)[0] if self.is_exact and self.objective.warm else None
 
     def advance(
         self, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None
-    ) -> tuple[Float[Array, " K"], Float[Array, " K"] | None, Bool[Array, ""]]:
-        f, found = self._respond(logits, memory)
-        mixed = self.alpha * logits + (1 - self.alpha) * self.log_reference
-        out = mixed + f / self.objective.beta
+    ) -> tuple[Float[Array, " K"], Any, Bool[Array, ""]]:
+        log_reference = self.alpha * logits + (1 - self.alpha) * self.log_reference
+        if self.inner is not None:
+            out, memory = self._descend(self.inner, logits, log_reference, memory, key)
+            found = jnp.asarray(True)
+        else:
+            f, found = self._respond(logits, memory) if self.samples is None else self._estimate(logits, key)
+            out, memory = log_reference + f / self.objective.beta, f if self.is_exact and self.objective.warm else None
         out = out - jnp.mean(out)
-        return out, f if self.objective.warm else None, found & self._in_range() & jnp.all(jnp.isfinite(out))
+        return out, memory, found & self._in_range() & jnp.all(jnp.isfinite(out))
 
     def _respond(
         self, logits: Float[Array, " K"], guess: Float[Array, " K"] | None
@@ -213,11 +203,56 @@ class SelfSampling(RoundMap):
             return self.objective.solve_mixed(self.preference, self.lam, logits, self.log_offline, guess)
         return self.reward(self.log_sampler(log_softmax(logits)), guess)
 
+    def _estimate(
+        self, logits: Float[Array, " K"], key: PRNGKeyArray | None
+    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+        """f of a round's sample at a policy given by its logits."""
+        assert key is not None
+        assert self.samples is not None
+        assert self.smoothing is not None
+        rates = win_rates(self.preference, self.log_sampler(log_softmax(logits)))
+        return self.objective.solve_wins(draw_wins(key, self.samples, rates), self.smoothing)
+
+    def _theta(self, logits: Float[Array, " K"]) -> Float[Array, " n"]:
+        """What an optimizer moves: logits, or the parameters of least norm of a log-linear policy."""
+        if not isinstance(self.policy, LogLinear):
+            return logits
+        return jnp.linalg.pinv(centre(self.policy.phi.T).T) @ logits
+
+    def _descend(
+        self,
+        inner: Descend,
+        logits: Float[Array, " K"],
+        log_reference: Float[Array, " K"],
+        state: Any,
+        key: PRNGKeyArray | None,
+    ) -> tuple[Float[Array, " K"], Any]:
+        """Logits and the optimizer's state after a round of steps on E[f(beta (h_w - h_l))], h = log pi - log ref_t."""
+        rates = win_rates(self.preference, self.log_sampler(log_softmax(logits)))
+        if key is not None and self.samples is not None:
+            key, drawn = jax.random.split(key)
+            rates = draw_wins(drawn, self.samples, rates) / self.samples
+
+        def gradient(theta: Float[Array, " n"], key: PRNGKeyArray | None) -> Float[Array, " n"]:
+            seen = rates
+            if key is not None and inner.batch is not None:
+                seen = draw_wins(key, inner.batch, rates) / inner.batch
+            h = self.policy.logits(theta) - log_reference
+            pull = self.objective.beta * seen * self.objective.slope(self.objective.beta * (h[:, None] - h[None, :]))
+            along = jnp.sum(pull, axis=1) - jnp.sum(pull, axis=0)
+            return self.policy.phi.T @ along if isinstance(self.policy, LogLinear) else along
+
+        theta, state = inner.run(self._theta(logits), state, gradient, key)
+        return self.policy.logits(theta), state
+
     def _in_range(self) -> Bool[Array, ""]:
         """What construction refuses of concrete values, for traced ones: they end as a ``result``."""
         P, alpha, lam = self.preference, self.alpha, self.lam
         shares = (alpha >= 0) & (alpha <= 1) & (lam >= 0) & (lam <= 1)
-        return shares & (self.objective.beta > 0) & jnp.all((P >= 0) & (P <= 1))
+        good = shares & (self.objective.beta > 0) & jnp.all((P >= 0) & (P <= 1))
+        if self.samples is not None and self.smoothing is not None:
+            good &= (self.samples >= 1) & (self.smoothing >= 0)
+        return good
 
     def check_parameter(self, path: str, values: np.ndarray) -> None:
         if path.startswith("policy."):
@@ -231,6 +266,10 @@ class SelfSampling(RoundMap):
             "alpha": lambda v: check_scalar(v, "alpha", 0.0, 1.0),
             "lam": lambda v: check_scalar(v, "lam", 0.0, 1.0),
             "objective.beta": lambda v: check_scalar(v, "objective.beta", 0.0, np.inf, open_low=True),
+            "samples": lambda v: check_whole(v, "samples", 1),
+            "smoothing": lambda v: check_scalar(v, "smoothing", 0.0, np.inf),
+            "inner.steps": lambda v: check_whole(v, "steps", 1),
+            "inner.batch": lambda v: check_whole(v, "batch", 1),
             "preference": lambda v: [check(P) for P in v],
             "log_reference": lambda v: [check_log_distribution(p, "log_reference", self.num_responses) for p in v],
             "log_offline": lambda v: [
@@ -255,30 +294,6 @@ class SelfSampling(RoundMap):
         for name in ("log_reference", "log_offline"):
             if np.ptp(np.asarray(getattr(self, name))) != 0:
                 raise ValueError(f"{name} is not uniform, so it fits {self.num_responses} responses only, not {size}.")
-        uniform = _uniform(size)
-        smaller = replace(self, {"preference": P, "log_reference": uniform, "log_offline": uniform})
+        even = uniform(size)
+        smaller = replace(self, {"preference": P, "log_reference": even, "log_offline": even})
         return eqx.tree_at(lambda loop: loop.policy, smaller, Tabular(size))
-
-
-def _uniform(size: int) -> Float[Array, " K"]:
-    return jnp.full(size, -jnp.log(as_array(size)))
-
-
-def _policy(policy: Policy | None, size: int) -> Policy:
-    if policy is None:
-        return Tabular(size)
-    if not isinstance(policy, Tabular | LogLinear):
-        raise ValueError(f"policy is {policy!r}; pass dyn.Tabular(K) or dyn.LogLinear(phi).")
-    shape = (policy.size,) if isinstance(policy, Tabular) else policy.phi.shape[:-1]
-    if len(shape) == 2:
-        raise ValueError(f"phi has {shape[0]} contexts; rounds are of one prompt, pass features of shape (K, d).")
-    if shape != (size,):
-        raise ValueError(f"policy has {shape[0]} responses, preference {size}; let them match.")
-    return policy
-
-
-def _share(value: ArrayLike, name: str) -> Float[Array, ""]:
-    array = check_scalar(value, name, 0.0, 1.0)
-    if array.ndim != 0:
-        raise ValueError(f"{name} has shape {array.shape}; pass one number (use dyn.sweep or jax.vmap for many).")
-    return array

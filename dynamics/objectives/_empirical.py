@@ -1,0 +1,63 @@
+"""Optima of a finite number of comparisons: what they determine, and what they leave as it was.
+
+Comparisons link responses to components. Between components the loss says nothing, and the minimiser of least norm leaves
+the log-ratios of the reference: f has mean 0 within every component, and is 0 where nothing was compared.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from .._numerics import solve
+from . import _win_odds
+
+UNROLLED = 12  # responses up to which the closure is spelt out
+
+
+def reachable(edges: Bool[Array, "K K"]) -> Bool[Array, "K K"]:
+    """Whether a path leads from i to j, each to itself included (Warshall)."""
+    size = edges.shape[0]
+    through = lambda k, paths: paths | (paths[:, k, None] & paths[k, None, :])
+    paths = edges | jnp.eye(size, dtype=bool)
+    if size <= UNROLLED:
+        for k in range(size):
+            paths = through(k, paths)
+        return paths
+    return jax.lax.fori_loop(0, size, through, paths)
+
+
+def least_squares(wins: Float[Array, "K K"]) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+    """argmin_f Σ_ij W_ij (f_i - f_j - 1/2)² of least norm: L f = Σ_j (W_ij - W_ji)/2, L the Laplacian of W + Wᵀ."""
+    met = wins + wins.T
+    total = jnp.sum(met)
+    scale = 1.0 / jnp.where(total > 0, total, 1.0)
+    linked = reachable(met > 0)
+    laplacian = jnp.diag(jnp.sum(met, axis=1)) - met
+    # The right-hand side sums to 0 over each component, so what is added there changes nothing but makes f unique.
+    f = solve(laplacian * scale + linked, 0.5 * scale * jnp.sum(wins - wins.T, axis=1))
+    f = _win_odds.centre_within(f, linked)
+    return f, jnp.all(jnp.isfinite(f))
+
+
+def maximum_likelihood(
+    wins: Float[Array, "K K"], smoothing: Float[Array, ""]
+) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+    """argmin_f -Σ_ij W_ij log sigma(f_i - f_j) of least norm, ``smoothing`` added both ways to each pair that was compared.
+
+    It exists iff within every component each response is reached from each by wins (Ford 1957); otherwise ``found`` is False.
+    """
+    wins = wins + smoothing * ((wins + wins.T) > 0)
+    met = wins + wins.T
+    by_wins = reachable(wins > 0)
+    exists = jnp.all(by_wins == by_wins.T)
+    linked = by_wins | by_wins.T
+    # Without an optimum Newton's method would go on for nothing.
+    P = jnp.where((met > 0) & exists, wins / jnp.where(met > 0, met, 1.0), 0.5)
+    heaviest = jnp.max(met, axis=1, keepdims=True)
+    # A response that was not compared gets itself as its opponent: it keeps f = 0, and the sums stay within the floats.
+    met = jnp.where((heaviest == 0) & jnp.eye(len(met), dtype=bool), 1.0, met / jnp.where(heaviest > 0, heaviest, 1.0))
+    rows = jnp.where(met > 0, jnp.log(jnp.where(met > 0, met, 1.0)), -jnp.inf)
+    f, found = _win_odds.newton_on(rows, P, None, linked)
+    return f, found & exists

@@ -1,0 +1,60 @@
+"""What rounds accept as their parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from .._numerics import as_array, check_number, check_scalar, concrete
+from ..policies import LogLinear, Policy, Tabular
+from ._comparisons import MOST
+
+
+def policy_of(policy: Policy | None, size: int) -> Policy:
+    if policy is None:
+        return Tabular(size)
+    if not isinstance(policy, Tabular | LogLinear):
+        raise ValueError(f"policy is {policy!r}; pass dyn.Tabular(K) or dyn.LogLinear(phi).")
+    shape = (policy.size,) if isinstance(policy, Tabular) else policy.phi.shape[:-1]
+    if len(shape) == 2:
+        raise ValueError(f"phi has {shape[0]} contexts; rounds are of one prompt, pass features of shape (K, d).")
+    if shape != (size,):
+        raise ValueError(f"policy has {shape[0]} responses, preference {size}; let them match.")
+    return policy
+
+
+def share_of(value: ArrayLike, name: str) -> Float[Array, ""]:
+    array = check_scalar(value, name, 0.0, 1.0)
+    if array.ndim != 0:
+        raise ValueError(f"{name} has shape {array.shape}; pass one number (use dyn.sweep or jax.vmap for many).")
+    return array
+
+
+def smoothing_of(value: ArrayLike | None, samples: ArrayLike | None) -> Float[Array, ""] | None:
+    if samples is None:
+        if value is not None:
+            raise ValueError(f"smoothing = {value} is of samples; pass samples= too, or leave it out.")
+        return None
+    return check_number(0.5 if value is None else value, "smoothing", 0.0, np.inf)
+
+
+def whole(value: ArrayLike, name: str, least: int) -> Float[Array, ""]:
+    """A whole number as a numeric parameter; ``ValueError`` names it where it is none in range."""
+    array = check_scalar(value, name, -np.inf, np.inf)
+    if array.ndim != 0:
+        raise ValueError(f"{name} has shape {array.shape}; pass one number (use dyn.sweep for many).")
+    check_whole(array, name, least)
+    return as_array(array)
+
+
+def check_whole(values: Any, name: str, least: int) -> None:
+    """``ValueError`` unless concrete values are whole numbers of at least ``least`` that comparisons can be counted to."""
+    if not concrete(values):
+        return
+    most = min(MOST, int(1 / jnp.finfo(jnp.zeros(()).dtype).eps))  # whole numbers beyond are not all floats
+    for value in np.ravel(values):
+        if not least <= value <= most or value != np.floor(value):
+            raise ValueError(f"{name} = {value:g}; pass a whole number from {least} to {most:g}.")

@@ -1,0 +1,113 @@
+"""The comparisons of a round: how likely each is, and how often each occurs among n of them.
+
+Counts of n independent draws are multinomial. A tree of binomials splits n among the outcomes; each binomial inverts its
+distribution function outward from the mode, so one uniform number decides it and the work grows with its standard deviation
+only. All binomials of a level are found side by side, which a batch of runs turns into vector code.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+MOST = 10**8  # comparisons: beyond, rounding of log n! would show
+STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
+SHIFT = 8  # beyond which five terms of Stirling's series are exact to rounding
+NEGLIGIBLE = 1e-20  # probability: what the rounding of u cannot show
+
+
+def win_rates(P: Float[Array, "K K"], log_mu: Float[Array, " K"]) -> Float[Array, "K K"]:
+    """W_ij = 2 mu_i mu_j P_ij, i ≠ j: how likely i beats j in one comparison of a pair from mu; 1 - Σ W: a pair of equals."""
+    mu = jnp.exp(log_mu)
+    W = 2.0 * mu[:, None] * mu[None, :] * P
+    return W * (1.0 - jnp.eye(len(mu)))
+
+
+def draw_wins(key: PRNGKeyArray, count: Float[Array, ""], rates: Float[Array, "K K"]) -> Float[Array, "K K"]:
+    """How often each i beats each j among ``count`` independent comparisons; whole numbers, zero diagonal.
+
+    Source: exact up to the rounding of the uniform numbers and of log n! (n ≤ 1e8).
+    """
+    size = rates.shape[0]
+    rest = jnp.maximum(1.0 - jnp.sum(rates), 0.0)
+    # Off the diagonal row by row: of K² + 1 entries but the last, every (K+1)th is one of the diagonal.
+    off = jnp.concatenate([rates.ravel()[1:].reshape(size - 1, size + 1)[:, :-1].ravel(), rest[None]])
+    drawn = _multinomial(key, count, off)[:-1].reshape(size - 1, size)
+    padded = jnp.concatenate([drawn, jnp.zeros((size - 1, 1))], axis=1).ravel()
+    return jnp.concatenate([jnp.zeros(1), padded]).reshape(size, size)
+
+
+def _multinomial(key: PRNGKeyArray, count: Float[Array, ""], mass: Float[Array, " n"]) -> Float[Array, " n"]:
+    """Counts of ``count`` draws by mass, which need not sum to 1."""
+    levels = [mass]
+    while len(levels[-1]) > 1:
+        level = levels[-1]
+        pairs = level[: len(level) // 2 * 2].reshape(-1, 2).sum(axis=1)
+        levels.append(jnp.concatenate([pairs, level[len(level) // 2 * 2 :]]))
+    u = jax.random.uniform(key, (len(mass) - 1,))
+    counts, used = jnp.asarray(count, mass.dtype)[None], 0
+    for level in reversed(levels[:-1]):
+        half = len(level) // 2
+        pairs = level[: 2 * half].reshape(half, 2)
+        left = _binomial(u[used : used + half], counts[:half], pairs[:, 0], pairs[:, 1])
+        split = jnp.stack([left, counts[:half] - left], axis=1).ravel()
+        counts, used = jnp.concatenate([split, counts[half:]]), used + half
+    return counts
+
+
+def _binomial(u: Float[Array, " m"], n: Float[Array, " m"], a: Float[Array, " m"], b: Float[Array, " m"]) -> Array:
+    """Entrywise the k to which u belongs when [0, 1) is dealt out to mode, mode+1, mode-1, … by Binomial(n, a/(a+b))."""
+    total = jnp.where(a + b > 0, a + b, 1.0)
+    p, q = a / total, b / total
+    mode = jnp.clip(jnp.floor((n + 1.0) * p), 0.0, n)
+    rest = n - mode
+    up = down = jnp.exp(_log_choose(n, mode, rest) + _times_log(mode, p) + _times_log(rest, q))
+    odds, against = _ratio(p, q), _ratio(q, p)
+
+    def going(carry: tuple[Array, ...]) -> Array:
+        left, _, up, down, _ = carry
+        return jnp.any((left > 0) & (up + down > NEGLIGIBLE))
+
+    def outward(carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        left, step, up, down, k = carry
+        step = step + 1.0
+        up = up * odds * (jnp.maximum(rest - step + 1.0, 0.0) / (mode + step))
+        down = down * against * (jnp.maximum(mode - step + 1.0, 0.0) / (rest + step))
+        above, below = left - up, left - up - down
+        k = jnp.where((left > 0) & (above <= 0), mode + step, k)
+        k = jnp.where((above > 0) & (below <= 0), mode - step, k)
+        return below, step, up, down, k
+
+    start = (u - up, jnp.zeros(()), up, down, mode)
+    return jax.lax.while_loop(going, outward, start)[4]
+
+
+def _times_log(k: Array, p: Array) -> Array:
+    return jnp.where(k > 0, k * jnp.log(jnp.where(k > 0, p, 1.0)), 0.0)
+
+
+def _ratio(a: Array, b: Array) -> Array:
+    return jnp.where(b > 0, a / jnp.where(b > 0, b, 1.0), 0.0)
+
+
+def _log_choose(n: Array, k: Array, rest: Array) -> Array:
+    """log n!/(k! rest!), log x! as Stirling's series at x + 8 less log (x+1)…(x+8)."""
+    series = _stirling(n) - _stirling(k) - _stirling(rest) - 0.5 * math.log(2 * math.pi)
+    return series + jnp.log((_rising(k) / _rising(n)) * _rising(rest))
+
+
+def _stirling(x: Array) -> Array:
+    """log (x + 8)! without its constant ½ log 2pi."""
+    y = x + (SHIFT + 1.0)
+    inverse = 1.0 / y
+    square = inverse * inverse
+    a, b, c, d, e = STIRLING
+    return (y - 0.5) * jnp.log(y) - y + inverse * (a + square * (b + square * (c + square * (d + square * e))))
+
+
+def _rising(x: Array) -> Array:
+    """(x+1)…(x+8)."""
+    return math.prod(x + i for i in range(1, SHIFT + 1))  # pyright: ignore

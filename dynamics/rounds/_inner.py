@@ -1,0 +1,102 @@
+"""Inexact rounds: some steps of an optimizer where the round's optimum stood."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+
+from ._arguments import whole
+
+if TYPE_CHECKING:
+    import optax
+
+
+class Descend(eqx.Module):
+    """theta ← theta + u(∂ loss/∂theta), ``steps`` times a round from where the policy stands, u the optimizer.
+
+    The loss is the objective's, of the round's comparisons: E over pairs from mu_t and labels from P, or the round's sample.
+    theta are the logits of a tabular policy, or the parameters of a log-linear one (the theta of least norm).
+
+    Args:
+        optimizer: an optax transformation that steps on gradients alone, such as ``optax.sgd(0.1)`` or ``optax.adam(1e-2)``.
+        steps: steps a round, int ≥ 1; a numeric parameter, so that sweeps may vary it.
+        batch: comparisons a step, int in [1, 1e8], drawn with replacement from the round's sample, or afresh from mu_t and
+            P where rounds have no ``samples``; None: the exact gradient.
+        reset_state: True: each round starts the optimizer anew, as a new training run does; False: moments and schedules
+            go on from round to round.
+
+    Raises:
+        ValueError: steps or batch out of range, or an optimizer that asks for more than gradient, state and parameters.
+    """
+
+    optimizer: optax.GradientTransformation
+    steps: Float[Array, ""]
+    batch: Float[Array, ""] | None
+    reset_state: bool = eqx.field(static=True)
+
+    def __init__(
+        self,
+        optimizer: optax.GradientTransformation,
+        steps: ArrayLike,
+        batch: ArrayLike | None = None,
+        reset_state: bool = True,
+    ):
+        import optax  # loads on use
+
+        if not isinstance(optimizer, optax.GradientTransformation):
+            raise ValueError(f"optimizer is {optimizer!r}; pass an optax transformation, e.g. optax.sgd(0.1).")
+        if not isinstance(reset_state, bool | np.bool_):
+            raise ValueError(f"reset_state is {reset_state!r}; pass True (a new optimizer each round) or False.")
+        blank = jnp.zeros(2)
+        try:
+            jax.eval_shape(optimizer.update, blank, jax.eval_shape(optimizer.init, blank), blank)
+        except TypeError as error:
+            raise ValueError(
+                f"optimizer does not step on gradients alone ({error}); pass one that does, e.g. optax.sgd(0.1)."
+            ) from None
+        self.optimizer = optimizer
+        self.steps = whole(steps, "steps", 1)
+        self.batch = None if batch is None else whole(batch, "batch", 1)
+        self.reset_state = bool(reset_state)
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether a round depends on more of the past than the policy."""
+        state = jax.eval_shape(self.optimizer.init, jnp.zeros(2))
+        return not self.reset_state and bool(jax.tree.leaves(state))
+
+    def run(
+        self,
+        theta: Float[Array, " n"],
+        state: Any,
+        gradient: Callable[[Float[Array, " n"], PRNGKeyArray | None], Float[Array, " n"]],
+        key: PRNGKeyArray | None,
+    ) -> tuple[Float[Array, " n"], Any]:
+        """theta and the optimizer's state after the steps of a round."""
+
+        def step(number: Array, carry: tuple[Array, Any]) -> tuple[Array, Any]:
+            theta, state = carry
+            slope = gradient(theta, None if key is None else jax.random.fold_in(key, number))
+            updates, state = self.optimizer.update(slope, state, theta)
+            return theta + jnp.asarray(updates), state
+
+        begun = self.optimizer.init(theta) if self.reset_state or state is None else state
+        theta, state = jax.lax.fori_loop(0, self.steps.astype(int), step, (theta, begun))
+        return theta, None if self.reset_state else state
+
+    def description(self) -> dict[str, Any]:
+        """What cannot be read off numeric parameters, as JSON: a digest of what the optimizer computes, and ``reset_state``."""
+        blank = jnp.zeros(3)
+        state = self.optimizer.init(blank)
+        traced = jax.make_jaxpr(self.optimizer.update)(blank, state, blank)
+        digest = hashlib.sha256(str(traced).encode())
+        for value in [*traced.consts, *jax.tree.leaves(state)]:
+            digest.update(np.asarray(value).tobytes())
+        return {"optimizer": digest.hexdigest()[:16], "reset_state": self.reset_state}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from .._numerics import as_array, check_number, check_scalar, concrete
+from .._numerics import as_array, check_log_distribution, check_number, check_scalar, concrete
 from ..policies import LogLinear, Policy, Tabular
+from ..preferences import check
 from ._comparisons import MOST
 
 
@@ -39,6 +41,22 @@ def smoothing_of(value: ArrayLike | None, samples: ArrayLike | None) -> Float[Ar
             raise ValueError(f"smoothing = {value} is of samples; pass samples= too, or leave it out.")
         return None
     return check_number(0.5 if value is None else value, "smoothing", 0.0, np.inf)
+
+
+def range_checks(size: int) -> dict[str, Callable[[np.ndarray], Any]]:
+    """By path of a parameter what raises ``ValueError`` where stacked values are out of range; K is ``size``."""
+    return {
+        "alpha": lambda v: check_scalar(v, "alpha", 0.0, 1.0),
+        "lam": lambda v: check_scalar(v, "lam", 0.0, 1.0),
+        "objective.beta": lambda v: check_scalar(v, "objective.beta", 0.0, np.inf, open_low=True),
+        "samples": lambda v: check_whole(v, "samples", 1),
+        "smoothing": lambda v: check_scalar(v, "smoothing", 0.0, np.inf),
+        "inner.steps": lambda v: check_whole(v, "steps", 1),
+        "inner.batch": lambda v: check_whole(v, "batch", 1),
+        "preference": lambda v: [check(P) for P in v],
+        "log_reference": lambda v: [check_log_distribution(p, "log_reference", size) for p in v],
+        "log_offline": lambda v: [check_log_distribution(p, "log_offline", size, zero_mass=True) for p in v],
+    }
 
 
 def whole(value: ArrayLike, name: str, least: int) -> Float[Array, ""]:

@@ -19,9 +19,8 @@ SHIFT = 8  # beyond which five terms of Stirling's series are exact to rounding
 NEGLIGIBLE = 1e-20  # probability: what the rounding of u cannot show
 
 
-def win_rates(P: Float[Array, "K K"], log_mu: Float[Array, " K"]) -> Float[Array, "K K"]:
+def win_rates(P: Float[Array, "K K"], mu: Float[Array, " K"]) -> Float[Array, "K K"]:
     """W_ij = 2 mu_i mu_j P_ij, i ≠ j: how likely i beats j in one comparison of a pair from mu; 1 - Σ W: a pair of equals."""
-    mu = jnp.exp(log_mu)
     W = 2.0 * mu[:, None] * mu[None, :] * P
     return W * (1.0 - jnp.eye(len(mu)))
 
@@ -73,9 +72,11 @@ def _binomial(u: Float[Array, " m"], n: Float[Array, " m"], a: Float[Array, " m"
 
     def outward(carry: tuple[Array, ...]) -> tuple[Array, ...]:
         left, step, up, down, k = carry
-        step = step + 1.0
-        up = up * odds * (jnp.maximum(rest - step + 1.0, 0.0) / (mode + step))
-        down = down * against * (jnp.maximum(mode - step + 1.0, 0.0) / (rest + step))
+        more, step = step, step + 1.0
+        # One division for both sides.
+        inverse = 1.0 / ((mode + step) * (rest + step))
+        up = up * (odds * jnp.maximum(rest - more, 0.0) * ((rest + step) * inverse))
+        down = down * (against * jnp.maximum(mode - more, 0.0) * ((mode + step) * inverse))
         above, below = left - up, left - up - down
         k = jnp.where((left > 0) & (above <= 0), mode + step, k)
         k = jnp.where((above > 0) & (below <= 0), mode - step, k)

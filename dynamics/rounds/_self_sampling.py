@@ -14,16 +14,16 @@ from .._numerics import (
     as_array,
     centre,
     check_log_distribution,
-    check_scalar,
     concrete,
     log_mixture,
     log_softmax,
+    softmax,
 )
 from .._parameters import replace
 from ..objectives import Objective
 from ..policies import LogLinear, Policy, Tabular
 from ..preferences import check
-from ._arguments import check_whole, policy_of, share_of, smoothing_of, whole
+from ._arguments import policy_of, range_checks, share_of, smoothing_of, whole
 from ._base import RoundMap, uniform
 from ._comparisons import draw_wins, win_rates
 from ._inner import Descend
@@ -210,8 +210,13 @@ class SelfSampling(RoundMap):
         assert key is not None
         assert self.samples is not None
         assert self.smoothing is not None
-        rates = win_rates(self.preference, self.log_sampler(log_softmax(logits)))
+        rates = self._rates(logits)
         return self.objective.solve_wins(draw_wins(key, self.samples, rates), self.smoothing)
+
+    def _rates(self, logits: Float[Array, " K"]) -> Float[Array, "K K"]:
+        # Masses themselves: what is too small to be a float is never drawn and pulls at nothing.
+        mu = self.lam * softmax(logits) + (1 - self.lam) * jnp.exp(self.log_offline)
+        return win_rates(self.preference, mu)
 
     def _theta(self, logits: Float[Array, " K"]) -> Float[Array, " n"]:
         """What an optimizer moves: logits, or the parameters of least norm of a log-linear policy."""
@@ -228,7 +233,7 @@ class SelfSampling(RoundMap):
         key: PRNGKeyArray | None,
     ) -> tuple[Float[Array, " K"], Any]:
         """Logits and the optimizer's state after a round of steps on E[f(beta (h_w - h_l))], h = log pi - log ref_t."""
-        rates = win_rates(self.preference, self.log_sampler(log_softmax(logits)))
+        rates = self._rates(logits)
         if key is not None and self.samples is not None:
             key, drawn = jax.random.split(key)
             rates = draw_wins(drawn, self.samples, rates) / self.samples
@@ -262,21 +267,8 @@ class SelfSampling(RoundMap):
         if path == "log_reference" and isinstance(self.policy, LogLinear):
             for row in values:
                 self.policy.check_member(centre(as_array(row)), path)
-        super_check = {
-            "alpha": lambda v: check_scalar(v, "alpha", 0.0, 1.0),
-            "lam": lambda v: check_scalar(v, "lam", 0.0, 1.0),
-            "objective.beta": lambda v: check_scalar(v, "objective.beta", 0.0, np.inf, open_low=True),
-            "samples": lambda v: check_whole(v, "samples", 1),
-            "smoothing": lambda v: check_scalar(v, "smoothing", 0.0, np.inf),
-            "inner.steps": lambda v: check_whole(v, "steps", 1),
-            "inner.batch": lambda v: check_whole(v, "batch", 1),
-            "preference": lambda v: [check(P) for P in v],
-            "log_reference": lambda v: [check_log_distribution(p, "log_reference", self.num_responses) for p in v],
-            "log_offline": lambda v: [
-                check_log_distribution(p, "log_offline", self.num_responses, zero_mass=True) for p in v
-            ],
-        }
-        super_check.get(path, lambda v: super(SelfSampling, self).check_parameter(path, v))(values)
+        known = range_checks(self.num_responses)
+        known.get(path, lambda v: super(SelfSampling, self).check_parameter(path, v))(values)
 
     def with_preference(self, preference: Float[ArrayLike, "K K"]) -> SelfSampling:
         """The same rounds on another matrix; one of another size needs a uniform reference and offline sampler.

@@ -145,7 +145,8 @@ def iterate(
     coordinate = begun + jnp.asarray(marks, dtype=begun.dtype)
     stats = {"rounds": jnp.asarray(rounds), "failed_round": run.failed_round}
     statistics = _engine.jit_finish(process, measures, run)
-    if initial is None and not traced and rounds and stands_still(values["log_policy"][0], values["log_policy"][1]):
+    own_start = initial is None and rounds > 0 and not (traced or process.stochastic)
+    if own_start and stands_still(values["log_policy"][0], values["log_policy"][1]):
         warn_still()
     solution = Solution(coordinate, values, statistics, run.state, run.result, stats, process, measures)
     if throw and concrete(run.result):

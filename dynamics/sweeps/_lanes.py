@@ -46,7 +46,8 @@ def run_lanes(
             return run, jnp.asarray(False)
         run = _engine.move(point, run, key)
         # Seen on the first round only: where an unstable fixed point is the start, later rounds amplify rounding.
-        return run, stands_still(state.logits, run.state.logits) & (first is None)
+        # A random round that happens not to move is no fixed point.
+        return run, stands_still(state.logits, run.state.logits) & (first is None and not process.stochastic)
 
     # A round looks, then moves: what measures and the map both compute of a policy stands in one body and is done once.
     def step(chosen: dict[str, Array], key: PRNGKeyArray | None, run: _engine.Run) -> _engine.Run:

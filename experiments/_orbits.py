@@ -33,10 +33,43 @@ class Tail(Measure):
         return state
 
 
-def cycle_loop(objective: str, advantage: float, alpha: float, lam: float, beta: float) -> dyn.SelfSampling:
+class Mode(Measure):
+    """w_t = Σ_j z_t(j) e^{-2 pi i j/3}/3, the 3-cycle's oscillating mode, in every round, and its mean square.
+
+    z_j = w e^{2 pi i j/3} + c.c. are the logits. Rounds count from 0; the mean is over the second half.
+    """
+
+    length: int = eqx.field(static=True)
+    name: str = eqx.field(static=True, kw_only=True, default="mode")
+
+    def variables(self, num_responses: int) -> dict[str, Variable]:
+        return {
+            "mode": Variable(("round", "part"), "nat", "w_t, real and imaginary part"),
+            "mean_square": Variable((), "nat²", "mean of |w_t|² over the second half of the rounds"),
+        }
+
+    def init(self, snapshot: Snapshot, rounds: int) -> Array:
+        return jnp.zeros((self.length + 1, 2)).at[0].set(self._mode(snapshot))
+
+    def update(self, state: Array, snapshot: Snapshot) -> Array:
+        return state.at[snapshot.round].set(self._mode(snapshot))
+
+    def finalize(self, state: Array) -> dict[str, Array]:
+        return {"mode": state, "mean_square": jnp.mean(jnp.sum(state[self.length // 2 :] ** 2, axis=1))}
+
+    @staticmethod
+    def _mode(snapshot: Snapshot) -> Array:
+        turn = 2 * np.pi * np.arange(3) / 3
+        z = snapshot.logits
+        return jnp.stack([jnp.sum(z * np.cos(turn)), -jnp.sum(z * np.sin(turn))]) / 3
+
+
+def cycle_loop(
+    objective: str, advantage: float, alpha: float, lam: float, beta: float, **options: Any
+) -> dyn.SelfSampling:
     """Rounds on the 3-cycle P = 1/2 ± a with uniform reference and offline policy."""
     kind = {"IPO": dyn.IPO, "DPO": dyn.DPO}[objective]
-    return dyn.SelfSampling(dyn.preferences.cyclic(3, advantage=advantage), kind(beta=beta), alpha, lam)
+    return dyn.SelfSampling(dyn.preferences.cyclic(3, advantage=advantage), kind(beta=beta), alpha, lam, **options)
 
 
 def two_basins() -> dyn.SelfSampling:

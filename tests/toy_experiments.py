@@ -13,6 +13,7 @@ from experiments import (
     evolution,
     experiment,
     features,
+    finite_samples,
     integrators,
     margins,
     misalignment,
@@ -32,6 +33,9 @@ TINY = {
         hysteresis_steps=9,
         hysteresis_rounds=200,
         starts=16,
+    ),
+    "finite_samples": finite_samples.Config(
+        samples=(30, 300, 1000), runs=16, rounds=60, ratios=(0.8, 0.9, 1.1, 1.5), cut_runs=6, cut_rounds=100
     ),
     "priority": priority.Config(seeds=6, samples=8),
     "misalignment": misalignment.Config(

@@ -60,7 +60,7 @@ def _complex(one: xr.Dataset) -> np.ndarray:
 
 
 def _runs(one: xr.Dataset, ax: Axes) -> None:
-    w = _complex(one)[0, : SHOWN + 1].real
+    w = np.real(_complex(one)[0, : SHOWN + 1])
     ax.axhline(0, color=PALE, linewidth=0.6, linestyle="-", zorder=0)
     ax.plot(w[:, :RUNS], color=COLOURS[str(one.objective.values)], linestyle="-", linewidth=0.6, alpha=0.6)
     ax.plot(w.mean(axis=1), color=INK, linestyle="-", linewidth=1.6)
@@ -75,21 +75,16 @@ def _plane(one: xr.Dataset, ax: Axes) -> None:
     radius = float(np.sqrt(np.mean(np.sum(exact[-tenth:] ** 2, axis=-1))))
     ring = radius * np.exp(1j * np.linspace(0, 2 * np.pi, 200))
     ax.plot(ring.real, ring.imag, color=PALE, linestyle="-", linewidth=0.7, zorder=0)
-    late = _late(one)
-    for index, marker in ((0, "o"), (late, "D")):
+    largest = len(w) - 1
+    for index, marker in ((0, "o"), (largest, "D")):
         last = w[index, -1]
         ax.plot(last.real, last.imag, marker, color=plot.PALETTE[index], markersize=1.8, markeredgewidth=0, alpha=0.8)
     ax.set_aspect("equal")
-    extent = 1.25 * np.quantile(np.abs(w[[0, late], -1]), 0.98)
+    extent = 1.25 * np.quantile(np.abs(w[[0, largest], -1]), 0.98)
     ax.set_xlim(-extent, extent)
     ax.set_ylim(-extent, extent)
     ax.set_xlabel("Re w (nat)")
     ax.set_ylabel("Im w (nat)")
-
-
-def _late(one: xr.Dataset) -> int:
-    """The largest n: its runs have kept most of their phase."""
-    return one.sizes["samples"] - 1
 
 
 def _coherence(one: xr.Dataset, ax: Axes) -> None:

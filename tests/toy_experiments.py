@@ -14,6 +14,7 @@ from experiments import (
     experiment,
     features,
     finite_samples,
+    inexact,
     integrators,
     margins,
     misalignment,
@@ -37,6 +38,7 @@ TINY = {
     "finite_samples": finite_samples.Config(
         samples=(30, 300, 1000), runs=16, rounds=60, ratios=(0.8, 0.9, 1.1, 1.5), cut_runs=6, cut_rounds=100
     ),
+    "inexact": inexact.Config(steps=(1, 4, 16, 64), rounds=400),
     "priority": priority.Config(seeds=6, samples=8),
     "misalignment": misalignment.Config(
         distinguishability=(0.75, 2.0), samples=20, seeds=6, span=60.0, aligned_margins=(0.5, 2.0)

@@ -30,10 +30,12 @@ def grid(side: int) -> tuple[np.ndarray, np.ndarray]:
     return alpha.ravel(), lam.ravel()
 
 
-def ours(side: int, rounds: int, objective: str = "ipo", K: int = 4) -> tuple[np.ndarray, np.ndarray]:
+def ours(
+    side: int, rounds: int, objective: str = "ipo", K: int = 4, samples: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """``dyn.sweep``, as anybody would call it."""
     loss = dyn.IPO(BETA) if objective == "ipo" else dyn.DPO(4 * BETA)
-    loop = dyn.SelfSampling(matrix(K), loss, 0.5, 1.0)
+    loop = dyn.SelfSampling(matrix(K), loss, 0.5, 1.0, samples=samples)
     axis = np.linspace(0, 1, side)
     ds = dyn.sweep(
         loop,
@@ -41,6 +43,7 @@ def ours(side: int, rounds: int, objective: str = "ipo", K: int = 4) -> tuple[np
         rounds=rounds,
         measure=["cycle_strength", "final_entropy"],
         initial=jax.nn.log_softmax(jnp.asarray(START) if K == 4 else jnp.linspace(0.3, -0.3, K)),
+        key=None if samples is None else jax.random.key(0),
     )
     return ds["cycle_strength"].values.ravel(), ds["final_entropy"].values.ravel()
 
@@ -110,6 +113,28 @@ def in_numpy_dpo(side: int, rounds: int) -> tuple[np.ndarray, np.ndarray]:
         return f / (4 * BETA)
 
     return _numpy_loop(side, rounds, reward)
+
+
+def in_numpy_samples(side: int, rounds: int, samples: int = 100) -> tuple[np.ndarray, np.ndarray]:
+    """NumPy's multinomial and batched solve for all runs at once, the f of least norm."""
+    P, rng, off, own = matrix(), np.random.default_rng(0), ~np.eye(4, dtype=bool), np.eye(4, dtype=bool)
+
+    def reward(mu: np.ndarray) -> np.ndarray:
+        rates = (2 * mu[:, None] * mu[None] * P[:, :, None])[off].T
+        chances = np.concatenate([rates, 1 - rates.sum(axis=1, keepdims=True)], axis=1)
+        wins = np.zeros((len(rates), 4, 4))
+        wins[:, off] = rng.multinomial(samples, chances)[:, :-1]
+        met = wins + wins.transpose(0, 2, 1)
+        linked = ((met > 0) | own).astype(float)
+        for _ in range(2):  # paths of up to 4 edges
+            linked = (linked @ linked > 0).astype(float)
+        laplacian = -met / samples
+        laplacian[:, own] += met.sum(axis=2) / samples
+        pull = (wins - wins.transpose(0, 2, 1)).sum(axis=2) / (2 * samples)
+        return np.linalg.solve(laplacian + linked, pull[..., None])[..., 0].T / BETA
+
+    with np.errstate(divide="ignore", invalid="ignore"):  # log 0 of policies that have all but vanished
+        return _numpy_loop(side, rounds, reward)
 
 
 @jax.jit

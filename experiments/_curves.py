@@ -33,6 +33,11 @@ def median(values: np.ndarray, level: float = 0.95) -> Median:
     return Median(np.median(ordered, axis=0), ordered[k - 1], ordered[n - k])
 
 
+def over_data_sets(count: int, what: str = "data sets") -> str:
+    """What the interval of a ``median`` is."""
+    return f"95 % interval of the median over {count} {what} (order statistics)"
+
+
 def first_reached(times: np.ndarray, curves: np.ndarray, level: float) -> np.ndarray:
     """When curves ``(…, T)`` first reach ``level`` from below, linear between saved times; inf where they never do."""
     above = curves >= level

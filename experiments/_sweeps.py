@@ -11,6 +11,7 @@ from typing import Any
 import xarray as xr
 
 import dynamics as dyn
+from dynamics.sweeps._store import OtherSweep
 
 _kept: list[tuple[Path, Any]] = []  # where the running experiment keeps its sweeps, and who computes them
 
@@ -50,9 +51,6 @@ def sweep(name: str, process: Any, over: Any, **options: Any) -> xr.Dataset:
     folder, client = _kept[-1]
     try:
         return dyn.sweep(process, over, progress=False, store=folder / name, client=client, **options).load()
-    except ValueError as error:
-        # Begun under other code: as if it had not been begun.
-        if "holds another sweep" not in str(error):
-            raise
+    except OtherSweep:  # begun under other code: as if it had not been begun
         shutil.rmtree(folder / name)
         return dyn.sweep(process, over, progress=False, store=folder / name, client=client, **options).load()

@@ -9,7 +9,7 @@ import xarray as xr
 
 import dynamics as dyn
 
-from ._curves import median
+from ._curves import median, over_data_sets
 from ._framework import OBJECTIVES, Finding, Tick, config_of, decide, described, require, silent
 from ._orbits import Mode, cycle_loop, onset_beta
 from ._sweeps import sweep
@@ -177,7 +177,7 @@ def _average_flattens(ds: xr.Dataset, name: str, mode: np.ndarray) -> Finding:
         source="[paper] Chen26, finite samples: averages over seeds hide oscillation because phases differ",
         measured=f"late amplitude: single runs {middle} nat (without noise {steady:.3g}), their average {average:.3g}: "
         f"{left:.1%}, where independent phases leave {1 / np.sqrt(mode.shape[2]):.1%}",
-        interval=f"95 % interval of the median over {mode.shape[2]} runs (order statistics)",
+        interval=over_data_sets(mode.shape[2], "runs"),
         status=decide(float(middle.low) > 0.5 * steady and left < 4 / np.sqrt(mode.shape[2])),
     )
 

@@ -15,7 +15,7 @@ import xarray as xr
 
 import dynamics as dyn
 
-from ._curves import LEAST_SEEDS, first_reached, median
+from ._curves import LEAST_SEEDS, first_reached, median, over_data_sets
 from ._framework import Finding, Tick, decide, described, require, silent
 
 COARSEST = 20  # steps of the largest rate over the span; every rate visits the times of these
@@ -222,10 +222,6 @@ def check(ds: xr.Dataset) -> list[Finding]:
     ]
 
 
-def _over(ds: xr.Dataset) -> str:
-    return f"95 % interval of the median over {ds.sizes['seed']} data sets (order statistics)"
-
-
 def _order(ds: xr.Dataset, name: str, expected: float, claim: str, source: str) -> Finding:
     values = ds[name].transpose("rate", "seed").values
     slope = median(np.polyfit(np.log(ds.rate.values), np.log(values), 1)[0])
@@ -237,7 +233,7 @@ def _order(ds: xr.Dataset, name: str, expected: float, claim: str, source: str) 
         source=source,
         measured=f"slope {slope}; {first:.1%} of the margins at beta² times rate = {ds.rate.values[0]:.3g}, {last:.2%} at "
         f"{ds.rate.values[-1]:.3g} (RMS, medians)",
-        interval=_over(ds),
+        interval=over_data_sets(ds.sizes["seed"]),
         status=decide(inside, inside or outside),
     )
 
@@ -250,7 +246,7 @@ def _sgd_path(ds: xr.Dataset) -> Finding:
         source="[derived] statement 3.2",
         measured="slowest over fastest behaviour's margin, relative to the flow's: off by "
         f"{median(off[0]).value:.1%} at the largest rate, {median(off[-1]).value:.2%} at the smallest; slope {slope}",
-        interval=_over(ds),
+        interval=over_data_sets(ds.sizes["seed"]),
         status=decide(slope.low > 0.8, slope.low > 0.8 or slope.high < 0.8),
     )
 
@@ -269,7 +265,7 @@ def _adam_path(ds: xr.Dataset) -> Finding:
         f"{median(ds.ratio_flow.values).value:.2f}, difference {more}; the last change of the rate moved it by "
         f"{moved.value:.1%} of that; off the flow on a clock of equal loss (RMS): Adam {apart[ADAM]:.0%}, "
         f"SGD at its largest rate {apart[SGD]:.0%}, in mini-batches {apart[BATCHES]:.0%}",
-        interval=_over(ds),
+        interval=over_data_sets(ds.sizes["seed"]),
         status=decide(more.low > 0 and moved.value < 0.25, decided),
     )
 
@@ -289,6 +285,6 @@ def _rotation(ds: xr.Dataset) -> Finding:
         source="[derived] statement 3.2: the flow knows features by their inner products alone",
         measured=f"margins of the flow change by {still:.0e}; Adam's slowest over fastest is {median(last[:, 1]).value:.2f} in "
         f"place of {median(last[:, 0]).value:.2f}, lower by {less}",
-        interval=_over(ds),
+        interval=over_data_sets(ds.sizes["seed"]),
         status=decide(still < 1e-6 and less.low > 0, still >= 1e-6 or less.low > 0 or less.high < 0),
     )

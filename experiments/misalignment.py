@@ -14,7 +14,7 @@ import xarray as xr
 import dynamics as dyn
 from dynamics.flows import MarginState
 
-from ._curves import LEAST_SEEDS, first_reached, median
+from ._curves import LEAST_SEEDS, first_reached, median, over_data_sets
 from ._framework import Finding, Tick, config_of, decide, described, require, silent
 
 REFERENCES = ("aligned", "base")
@@ -174,10 +174,6 @@ def check(ds: xr.Dataset) -> list[Finding]:
     return [_initial_speed(ds), _aligned_loses_sooner(ds), _base_catches_up(ds), *_heads_undone(ds)]
 
 
-def _over(count: int) -> str:
-    return f"95 % interval of the median over {count} data sets (order statistics)"
-
-
 def _initial_speed(ds: xr.Dataset) -> Finding:
     beta = config_of(ds)["beta"]
     expected = np.sqrt(2) * beta / 4 * ds.delta.values
@@ -206,7 +202,7 @@ def _aligned_loses_sooner(ds: xr.Dataset) -> Finding:
         f"(delta {ds.model.values[0]:g})",
         source="[paper] ImLi24, misaligned start, aligned features being further apart",
         measured=f"time of the base over that of the aligned model, {each}",
-        interval=f"{_over(len(loss))}; above 1 asked for",
+        interval=f"{over_data_sets(len(loss))}; above 1 asked for",
         status=decide(bool((ratio.low > 1).all()), known and not np.isnan(ratio.low).any()),
     )
 
@@ -222,7 +218,7 @@ def _base_catches_up(ds: xr.Dataset) -> Finding:
         "margins saturate, and within the run the base's head grows faster",
         source="[derived] statement 3.5 speaks of t → 0, and so does the comparison",
         measured=f"beta² t/tau from which on the base's ||W(t) - W(0)|| grows faster: {found}",
-        interval=_over(len(ends)),
+        interval=over_data_sets(len(ends)),
         status=decide(np.isfinite(found.high), np.isfinite(found.high) or np.isinf(found.low)),
     )
 
@@ -262,7 +258,7 @@ def _heads_undone(ds: xr.Dataset) -> list[Finding]:
             source="[derived] statement 3.3 has it so for identical samples",
             measured=f"time to undo over time to align, {each}; half of the samples prefer the flipped answer at "
             f"{half.value:.2f} of the time to undo",
-            interval=f"{_over(ds.sizes['seed'])}; each below 1 and falling asked for",
+            interval=f"{over_data_sets(ds.sizes['seed'])}; each below 1 and falling asked for",
             status=decide((against.high < 1).all() and (np.diff(against.value) < 0).all()),
         ),
     ]

@@ -14,7 +14,7 @@ from scipy.stats import spearmanr
 
 import dynamics as dyn
 
-from ._curves import LEAST_SEEDS, first_reached, median
+from ._curves import LEAST_SEEDS, first_reached, median, over_data_sets
 from ._framework import Finding, Tick, binomial_interval, config_of, decide, described, require, silent
 
 MANY = 16
@@ -223,7 +223,7 @@ def _sixteen(ds: xr.Dataset) -> list[Finding]:
     by_speed = _rank_correlations(one.speed.values, order)
     by_size = _rank_correlations(one.distinguishability.values, order)
     speed, size, gain = median(by_speed), median(by_size), median(by_speed - by_size)
-    spread = f"95 % interval of the median over {len(order)} data sets (order statistics)"
+    spread = over_data_sets(len(order))
     unreached = int((order > ds.time.values[-1]).sum())
     return [
         Finding(
@@ -265,6 +265,6 @@ def _gaps(ds: xr.Dataset) -> Finding:
         claim=f"pairs of sixteen behaviours whose priority differs by more than {GAP:g} are learned in that order",
         source="[derived] statement 3.6; the gap is ImLi24's",
         measured=f"share in order {share} of {sum(wide):.0f} such pairs, {shares.min():.2f} in the worst data set",
-        interval=f"95 % interval of the median over {len(order)} data sets (order statistics); above 0.9 asked for",
+        interval=f"{over_data_sets(len(order))}; above 0.9 asked for",
         status=decide(share.low > 0.9, share.low > 0.9 or share.high < 0.9),
     )

@@ -39,7 +39,7 @@ class Objective(MarginLoss):
         log_offline: Float[Array, " K"],
         guess: Float[Array, " K"] | None = None,
     ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-        """As ``solve``, at the sampler mu = lam softmax(logits) + (1-lam) pi_0."""
+        """As ``solve``, f up to a constant, at the sampler mu = lam softmax(logits) + (1-lam) pi_0."""
         return self.solve(P, log_mixture(lam, log_softmax(logits), log_offline), guess)
 
     def solve_within(

@@ -202,22 +202,20 @@ def _batch(
         for start in range(0, count, side):
             cut = lambda tree, at=slice(start, start + side): jax.tree.map(lambda x: x[at], tree)
             some = flow.with_parts(cut(flow.parts()))
-            solve = _one_by_one if alone else _side_by_side
-            parts.append(solve(some, cut(state), interval, solver, saveat, tolerances))
+            part = _one_by_one(some, cut(state), interval, saveat) if alone else None
+            if part is None:
+                part = _side_by_side(some, cut(state), interval, solver, saveat, tolerances)
+            parts.append(part)
             jax.block_until_ready(parts[-1])
             advance(side)
     values, final, result, stats = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
     times = _times(saveat, interval)
     if bool(jnp.any(result_code(result))):
-        values = _held(values, flow.over_batch(flow_rows, state), times, stats["ended"])
+        values = _held(values, flow.over_batch(MarginFlow.rows, state), times, stats["ended"])
     solution = Solution(times, values, {}, final, result, stats, flow, (), "time")
     if throw:
         _raise_on_failure(flow, solution)
     return solution
-
-
-def flow_rows(flow: Flow, state: Any) -> dict[str, Array]:
-    return flow.rows(state)
 
 
 def _held(values: dict[str, Array], first: dict[str, Array], times: Array, ended: Array) -> dict[str, Array]:
@@ -235,19 +233,15 @@ def _held(values: dict[str, Array], first: dict[str, Array], times: Array, ended
 
 
 def _one_by_one(
-    flow: MarginFlow,
-    state: Any,
-    interval: Float[Array, 2],
-    solver: diffrax.AbstractSolver | None,
-    saveat: diffrax.SaveAt,
-    tolerances: Float[Array, 2],
-) -> tuple[Any, Any, RESULTS, dict[str, Array]]:
+    flow: MarginFlow, state: Any, interval: Float[Array, 2], saveat: diffrax.SaveAt
+) -> tuple[Any, Any, RESULTS, dict[str, Array]] | None:
+    """Each flow exactly; None where one cannot be."""
     solved = []
     for i in range(flow.features.shape[0]):
         at = lambda tree, i=i: jax.tree.map(lambda x: x[i], tree)
         exact = _exactly(flow.with_parts(at(flow.parts())), interval, at(state), saveat)
         if exact is None:
-            return _side_by_side(flow, state, interval, solver, saveat, tolerances)
+            return None
         solved.append((exact.values, exact.final, exact.result, exact.stats))
     return jax.tree.map(lambda *x: jnp.stack([jnp.asarray(y) for y in x]), *solved)
 

@@ -56,11 +56,6 @@ class Plan(NamedTuple):
         """All blocks, in C order."""
         return itertools.product(*map(range, self.grid))
 
-    @property
-    def num_responses(self) -> int:
-        """K of the first matrix."""
-        return next(iter(_sizes(self, self.block((0,) * len(self.axes)))))
-
 
 def chunk_of(shape: tuple[int, ...], rounds: int) -> tuple[int, ...]:
     """Sides of a block of a store: whole last axes as far as its number of runs goes."""
@@ -78,7 +73,7 @@ def compute(plan: Plan, block: Block, advance: Callable[[int], None] = lambda ru
     out: dict[str, np.ndarray] = {}
     shape = tuple(len(span) for span in spans)
     which = next((d for d, axis in enumerate(plan.axes) if "preference" in axis.paths), 0)
-    for positions in _sizes(plan, block).values():
+    for positions in sizes(plan, block).values():
         index = list(spans)
         if positions is not None:
             index[which] = positions
@@ -90,7 +85,7 @@ def compute(plan: Plan, block: Block, advance: Callable[[int], None] = lambda ru
     return out
 
 
-def _sizes(plan: Plan, block: Block) -> dict[int, np.ndarray | None]:
+def sizes(plan: Plan, block: Block) -> dict[int, np.ndarray | None]:
     """By number of responses, which positions along the axis of matrices have it (None: there is no such axis)."""
     for axis, span in zip(plan.axes, block, strict=True):
         if "preference" in axis.paths:

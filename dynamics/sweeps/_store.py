@@ -5,6 +5,7 @@ A block counts once its flag is written, and the flag comes last: whatever a cra
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
 import json
@@ -27,6 +28,11 @@ from ._plan import Plan, layout
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+class OtherSweep(ValueError):
+    """A store holds a sweep that differs from the one to be kept there."""
+
 
 DONE, STILL = "progress/done", "progress/still"
 FORMAT = 1
@@ -71,10 +77,7 @@ def _digest(values: Any) -> str:
 
 def _code_digest(classes: set[type]) -> str:
     """Of the library's source, and of classes from elsewhere as far as their source can be read."""
-    digest = hashlib.sha256()
-    root = Path(__file__).resolve().parents[1]
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    digest = hashlib.sha256(_library_digest())
     for kind in sorted(classes, key=lambda c: c.__qualname__):
         if not kind.__module__.startswith("dynamics."):
             try:
@@ -84,8 +87,18 @@ def _code_digest(classes: set[type]) -> str:
     return digest.hexdigest()[:16]
 
 
+@functools.cache
+def _library_digest() -> bytes:
+    """Read once: what a process has imported does not change with the files."""
+    digest = hashlib.sha256()
+    root = Path(__file__).resolve().parents[1]
+    for path in sorted(root.rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.digest()
+
+
 def opened(path: str | os.PathLike[str], plan: Plan, coords: dict[str, Any], attrs: dict[str, Any]) -> Any:
-    """The store at ``path``, made where there is none; ``ValueError`` where it holds another sweep."""
+    """The store at ``path``, made where there is none; ``OtherSweep`` where it holds another."""
     place = Path(path)
     if not place.exists():
         _create(place, plan, coords, attrs)
@@ -99,7 +112,7 @@ def own(place: Path, plan: Plan) -> Any:
     there, here = json.loads(str(read_group(place).attrs["identity"])), json.loads(json.dumps(identity(plan)))
     for name in here:
         if there.get(name) != here[name]:
-            raise ValueError(
+            raise OtherSweep(
                 f"store {place} holds another sweep: its {_difference(name, there.get(name), here[name])}; pass another "
                 f"store=, or what it was begun with."
             )

@@ -22,7 +22,7 @@ from ..solve._iterate import as_measures, check_count, check_key, check_process,
 from ..solve._solution import attrs_of, pair_labels, variables_of
 from ._axes import START, Axis, axes_of
 from ._grid import Work, lanes_of
-from ._plan import RESULT, Plan, chunk_of, compute
+from ._plan import RESULT, Plan, chunk_of, compute, sizes
 
 if TYPE_CHECKING:
     import distributed
@@ -84,23 +84,25 @@ def sweep(
     axes = axes_of(process, over)
     if initial is None and not any(START in axis.paths for axis in axes):
         _check_starts(process, axes)
-    sizes = _sizes(process, axes)
-    _refuse_ragged(measures, sizes)
     shape = tuple(axis.length for axis in axes)
     total = int(np.prod(shape, dtype=object))
     work = Work(process, measures, rounds, key if process.stochastic else None, initial)
     chunk = shape if store is None else chunk_of(shape, rounds)
     plan = Plan(work, axes, lanes_of(total), chunk)
-    coords, attrs = _coords(plan, sizes[0]), _attrs(process, axes, rounds, key)
+    found = list(sizes(plan, tuple(slice(0, n) for n in shape)))
+    _refuse_ragged(measures, found)
+    coords, attrs = _coords(plan, found[0]), _attrs(process, axes, rounds, key)
     title = "runs" if store is None else f"runs, in {int(np.prod(plan.grid))} blocks"
     with progress_bar(title, total, enabled=progress, rounds=max(rounds, 1)) as advance:
         if store is None:
+            import xarray as xr
+
             out = compute(plan, plan.block((0,) * len(shape)), advance)
             still = int(out.pop("still").sum())
-            known = variables_of(measures, sizes[0]) | {"result": RESULT}
+            known = variables_of(measures, found[0]) | {"result": RESULT}
             dims = tuple(axis.dim for axis in axes)
             data = {name: (dims + known[name].dims, x, attrs_of(known[name])) for name, x in out.items()}
-            ds = _dataset(data, coords, attrs)
+            ds = xr.Dataset(data, coords, attrs)
         else:
             from ._stored import run_stored
 
@@ -110,20 +112,6 @@ def sweep(
     return ds
 
 
-def _dataset(data: dict[str, Any], coords: dict[str, Any], attrs: dict[str, Any]) -> xr.Dataset:
-    import xarray as xr
-
-    return xr.Dataset(data, coords, attrs)
-
-
-def _sizes(process: RoundMap, axes: tuple[Axis, ...]) -> list[int]:
-    """Numbers of responses that occur."""
-    for axis in axes:
-        if "preference" in axis.paths:
-            return list(dict.fromkeys(np.shape(P)[0] for P in axis.column("preference")))
-    return [process.num_responses]
-
-
 def _check_starts(process: RoundMap, axes: tuple[Axis, ...]) -> None:
     """Every run's own start must have full support; under the trace of a block nobody could look."""
     offline = [axis.column("log_offline") for axis in axes if "log_offline" in axis.paths]
@@ -131,12 +119,12 @@ def _check_starts(process: RoundMap, axes: tuple[Axis, ...]) -> None:
         (process if log_offline is None else replace(process, {"log_offline": jnp.asarray(log_offline)})).log_start()
 
 
-def _refuse_ragged(measures: tuple[Measure, ...], sizes: list[int]) -> None:
-    for name, variable in variables_of(measures, sizes[0]).items():
-        if len(sizes) > 1 and variable.dims:
+def _refuse_ragged(measures: tuple[Measure, ...], found: list[int]) -> None:
+    for name, variable in variables_of(measures, found[0]).items():
+        if len(found) > 1 and variable.dims:
             raise ValueError(
                 f"measure {name!r} has the dimension {variable.dims[0]!r}, whose length depends on the number of responses, "
-                f"and over holds sizes {sorted(sizes)}; sweep one size at a time."
+                f"and over holds sizes {sorted(found)}; sweep one size at a time."
             )
 
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._numerics import as_array
+from .._numerics import as_array, in_short
 from ._check import Numbers, check_shape, host_array
 from ._sets import PreferenceSet
 
@@ -41,9 +41,9 @@ def from_wins(counts: Numbers, *, missing: float | None = None) -> Float[Array, 
 
 def check_missing(missing: Any, *accepted: Any) -> None:
     """A ``ValueError`` unless ``missing`` is None or one of the accepted values."""
-    if missing is not None and missing not in accepted:
+    if missing is not None and not (isinstance(missing, str | float) and missing in accepted):
         raise ValueError(
-            f"missing = {missing!r} is not a fair guess; pass missing={' or '.join(map(repr, accepted))}, or None to refuse "
+            f"missing = {in_short(missing)} is not a fair guess; pass missing={' or '.join(map(repr, accepted))}, or None to refuse "
             f"pairs that were never compared."
         )
 

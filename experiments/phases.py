@@ -21,7 +21,6 @@ __all__ = ["Config", "check", "run"]
 KINDS = ("cyclic", "transitive")
 
 
-
 @dataclasses.dataclass(frozen=True)
 class Config:
     """A square of (alpha, lam) at one beta, and lines over beta at one alpha; matrices generated or read."""
@@ -67,6 +66,14 @@ class Config:
     def full(cls) -> Config:
         return cls(cyclic=118, transitive=4924, most=5000, cells=11, betas=13, rounds=3000)
 
+    def files(self) -> tuple[Path, ...]:
+        """The files that ``preferences`` names, folders opened."""
+        found: list[Path] = []
+        for path in map(Path, self.preferences):
+            inside = sorted(p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES)) if path.is_dir() else [path]
+            found += inside
+        return tuple(found)
+
     def settings(self) -> np.ndarray:
         """alpha, lam and beta of IPO, ``(3, S)``: the square, alpha slowest, then the lines, lam slowest."""
         share = np.linspace(0, 1, self.cells)
@@ -80,34 +87,42 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     """Cycle strength of every cyclic matrix and entropy of every transitive one, with its bound, by setting."""
     tick(0.0, "matrices")
     matrices, notes = _read(config) if config.preferences else _generated(config)
-    sets = [_distinct(found, config.most) for found in matrices]
-    for kind, found, (kept, _) in zip(KINDS, matrices, sets, strict=True):
+    (cyclic, cyclic_count), (transitive, transitive_count) = (_distinct(found, config.most) for found in matrices)
+    for kind, found, kept in zip(KINDS, matrices, (cyclic, transitive), strict=True):
         notes.append(f"{kind}: {len(found)} matrices, {len(kept)} distinct ones run")
-    alpha, lam, beta = config.settings()
-    data: dict = {
-        "alpha": (("setting",), alpha),
-        "lam": (("setting",), lam),
-        "beta": (("objective", "setting"), np.outer([KAPPA[name] for name in OBJECTIVES], beta)),
-    }
-    for n, (kind, measure) in enumerate(zip(KINDS, ("cycle_strength", "final_entropy"), strict=True)):
-        kept, weight = sets[n]
-        found = []
-        for m, name in enumerate(OBJECTIVES):
-            tick(0.1 + (2 * n + m) / 5, f"{kind}, {name}")
-            found.append(_simulate(kept, name, measure, config))
-        data[measure] = (("objective", kind, "setting"), np.array(found))
-        data[f"{kind}_weight"] = ((kind,), np.array(weight))
-        data[f"{kind}_responses"] = ((kind,), np.array([len(P) for P in kept], dtype=int))
+    strength, entropy = [], []
+    for n, name in enumerate(OBJECTIVES):
+        tick(0.1 + 0.4 * n, f"{name}, {len(cyclic) + len(transitive)} matrices")
+        runs = _simulate([*cyclic, *transitive], name, config)
+        strength.append(runs["cycle_strength"][: len(cyclic)])
+        entropy.append(runs["final_entropy"][len(cyclic) :])
     tick(0.9, "bounds")
-    data["entropy_bound"] = (("objective", "transitive", "setting"), _bounds(sets[1][0], config))
-    ds = xr.Dataset(data, {"objective": list(OBJECTIVES)})
+    alpha, lam, beta = config.settings()
+    ds = xr.Dataset(
+        {
+            "alpha": (("setting",), alpha),
+            "lam": (("setting",), lam),
+            "beta": (("objective", "setting"), np.outer([KAPPA[name] for name in OBJECTIVES], beta)),
+            "cycle_strength": (("objective", "cyclic", "setting"), np.array(strength)),
+            "final_entropy": (("objective", "transitive", "setting"), np.array(entropy)),
+            "entropy_bound": (("objective", "transitive", "setting"), _bounds(transitive, config)),
+            "cyclic_count": (("cyclic",), cyclic_count),
+            "transitive_count": (("transitive",), transitive_count),
+            "cyclic_norm": (("cyclic",), np.array([_norm(P) for P in cyclic])),
+            "cyclic_responses": (("cyclic",), np.array([len(P) for P in cyclic])),
+            "start_distance": (("cyclic",), np.array([-start(len(P)).min() for P in cyclic])),
+        },
+        {"objective": list(OBJECTIVES)},
+    )
     units = {
         "beta": ("1", "beta, by objective"),
         "cycle_strength": ("1", "time-averaged variance of the policy's coordinates"),
         "final_entropy": ("nat", "entropy of the last policy"),
         "entropy_bound": ("nat", "upper bound on it, statement 2.4"),
-        "cyclic_weight": ("1", "share of the cyclic matrices that are this one"),
-        "transitive_weight": ("1", "share of the transitive matrices that are this one"),
+        "cyclic_count": ("1", "how many of the cyclic matrices are this one"),
+        "transitive_count": ("1", "how many of the transitive matrices are this one"),
+        "cyclic_norm": ("1", "‖CAC‖₂ of statement 7.2"),
+        "start_distance": ("nat", "largest -log pi_0, which bounds KL(pi‖pi_0) for every pi"),
     }
     ds = described(ds, "phases", config, units)
     return ds.assign_attrs(notes="\n".join(notes), generated=int(not config.preferences))
@@ -121,41 +136,46 @@ def _generated(config: Config) -> tuple[list[list[np.ndarray]], list[str]]:
 def _read(config: Config) -> tuple[list[list[np.ndarray]], list[str]]:
     """The cyclic and the strictly strongly transitive matrices among those read, and what was passed over."""
     kinds: list[list[np.ndarray]] = [[], []]
-    passed, total = [], 0
-    for path in map(Path, config.preferences):
-        inside = sorted(p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES)) if path.is_dir() else [path]
-        for file in inside:
-            try:
-                found = dyn.preferences.read(file)
-            except (ValueError, OSError) as error:
-                passed.append(str(error))
+    passed, total, certain = [], 0, 0
+    for file in config.files():
+        try:
+            found = dyn.preferences.read(file)
+        except (ValueError, OSError) as error:
+            passed.append(str(error))
+            continue
+        total += len(found)
+        for P in map(np.asarray, found):
+            # DPO has an optimum under every sampler only where nothing is certain.
+            if P.min() == 0:
+                certain += 1
                 continue
-            for P in map(np.asarray, found):
-                seen, total = dyn.preferences.classify(P), total + 1
-                # DPO has an optimum under every sampler only where nothing is certain.
-                if len(P) > 2 and P.min() > 0:
-                    kinds[0] += [P] if seen.has_cycle else []
-                    kinds[1] += [P] if seen.transitivity == "strict strong" else []
+            seen = dyn.preferences.classify(P)
+            kinds[0] += [P] if seen.has_cycle else []
+            kinds[1] += [P] if seen.transitivity == "strict strong" and len(P) > 2 else []
     if not all(kinds):
         kind = KINDS[[bool(found) for found in kinds].index(False)]
         what = f"{total} matrices hold no {kind} one with 0 < P < 1" if total else "nothing could be read"
         why = f" ({'; '.join(passed)})" if passed else ""
         raise ValueError(f"--preferences {' '.join(config.preferences)}: {what}{why}; pass files with both kinds.")
-    notes = [f"{total} matrices read"]
+    notes = [f"{total} matrices read, {certain} without 0 < P < 1 left out"]
     if passed:
         notes.append(f"{len(passed)} unreadable file(s) skipped: {'; '.join(passed)}")
     return kinds, notes
 
 
-def _distinct(found: list[np.ndarray], most: int) -> tuple[list[np.ndarray], list[float]]:
-    """At most so many distinct matrices, evenly spread, smallest K first, and the share of those found that each stands for."""
+def _distinct(found: list[np.ndarray], most: int) -> tuple[list[np.ndarray], np.ndarray]:
+    """At most so many distinct matrices, spread over all, smallest K first; and how often each was found."""
     counted: dict[tuple[int, bytes], list] = {}
     for P in found:
         counted.setdefault((len(P), P.tobytes()), [P, 0])[1] += 1
     distinct = sorted(counted.values(), key=lambda entry: len(entry[0]))
-    pick = np.unique(np.linspace(0, len(distinct) - 1, min(most, len(distinct))).round().astype(int))
-    total = sum(distinct[k][1] for k in pick)
-    return [distinct[k][0] for k in pick], [distinct[k][1] / total for k in pick]
+    pick = np.linspace(0, len(distinct) - 1, min(most, len(distinct))).round().astype(int)
+    return [distinct[k][0] for k in pick], np.array([distinct[k][1] for k in pick])
+
+
+def _norm(P: np.ndarray) -> float:
+    A = P - P.mean(axis=0)
+    return float(np.linalg.norm(A - A.mean(axis=1, keepdims=True), 2))
 
 
 def start(K: int) -> np.ndarray:
@@ -164,20 +184,20 @@ def start(K: int) -> np.ndarray:
     return log_policy - np.logaddexp.reduce(log_policy)
 
 
-def _simulate(matrices: list[np.ndarray], objective: str, measure: str, config: Config) -> np.ndarray:
-    """A statistic by matrix and setting; matrices of one size are swept together."""
+def _simulate(matrices: list[np.ndarray], objective: str, config: Config) -> dict[str, np.ndarray]:
+    """Both statistics by matrix and setting; matrices of one size are swept together."""
     alpha, lam, beta = config.settings()
     kind = {"IPO": dyn.IPO, "DPO": dyn.DPO}[objective]
-    settings = (alpha, lam, KAPPA[objective] * beta)
-    parts = []
-    for K in sorted({len(P) for P in matrices}):
+    size = np.array([len(P) for P in matrices])
+    out = {name: np.full((len(matrices), len(alpha)), np.nan) for name in ("cycle_strength", "final_entropy")}
+    for K in np.unique(size):
         stack = np.array([P for P in matrices if len(P) == K])
-        over = {"preference": stack, ("alpha", "lam", "beta"): settings}
+        over = {"preference": stack, ("alpha", "lam", "beta"): (alpha, lam, KAPPA[objective] * beta)}
         loop = dyn.SelfSampling(stack[0], kind(beta=1.0), 0.5, 1.0)
-        kept_as = f"{measure}-{objective}-{K}"
-        ds = sweep(kept_as, loop, over, measure=measure, rounds=config.rounds, initial=start(K))
-        parts.append(np.where(ds.result == 0, ds[measure], np.nan))
-    return np.concatenate(parts)
+        ds = sweep(f"{objective}-{K}", loop, over, measure=list(out), rounds=config.rounds, initial=start(int(K)))
+        for name, values in out.items():
+            values[size == K] = np.where(ds.result == 0, ds[name], np.nan)
+    return out
 
 
 def _bounds(matrices: list[np.ndarray], config: Config) -> np.ndarray:
@@ -192,7 +212,14 @@ def _bounds(matrices: list[np.ndarray], config: Config) -> np.ndarray:
         for n, name in enumerate(OBJECTIVES):
             for s, (a, b) in enumerate(pairs.T):
                 bound = dyn.theorems.collapse_entropy(
-                    P=P, alpha=a, lam=1.0, beta=KAPPA[name] * b, rounds=config.rounds, top=top, objective=name.lower(), **logs
+                    P=P,
+                    alpha=a,
+                    lam=1.0,
+                    beta=KAPPA[name] * b,
+                    rounds=config.rounds,
+                    top=top,
+                    objective=name.lower(),
+                    **logs,
                 )
                 out[n, m, s] = bound.upper
     return out[..., which.ravel()]

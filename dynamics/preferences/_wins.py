@@ -43,8 +43,8 @@ def check_missing(missing: Any, *accepted: Any) -> None:
     """A ``ValueError`` unless ``missing`` is None or one of the accepted values."""
     if missing is not None and not (isinstance(missing, str | float) and missing in accepted):
         raise ValueError(
-            f"missing = {in_short(missing)} is not a fair guess; pass missing={' or '.join(map(repr, accepted))}, or None to refuse "
-            f"pairs that were never compared."
+            f"missing = {in_short(missing)} is not a fair guess; pass missing={' or '.join(map(repr, accepted))}, or None "
+            f"to refuse pairs that were never compared."
         )
 
 

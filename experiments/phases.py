@@ -141,7 +141,7 @@ def _read(config: Config) -> tuple[list[list[np.ndarray]], list[str]]:
         try:
             found = dyn.preferences.read(file)
         except (ValueError, OSError) as error:
-            passed.append(str(error))
+            passed.append(str(error).removesuffix("."))
             continue
         total += len(found)
         for P in map(np.asarray, found):

@@ -144,6 +144,6 @@ def _caption(ds: xr.Dataset) -> str:
         f"Means over {cyclic} preference matrices with a majority cycle (a, b, e, f) and {transitive} strictly strongly "
         f"transitive ones (c, d, g, h), from {source}; {settings['rounds']} rounds from a start off uniform (measured). "
         f"Lines and band: α = {settings['alpha']:g}, ± two standard errors over matrices. d, h: every setting with α < 1; "
-        "the line is the mean of the upper bound of statement 2.4, proven for each matrix at every λ. It falls with "
-        "1/(β(1 − α)) at λ = 0 too. DPO runs at 4 times the β of IPO."
+        "the line is the mean of the upper bound of statement 2.4, proven for each matrix at every λ. Entropy falls "
+        "with 1/(β(1 − α)) at λ = 0 too. DPO runs at 4 times the β of IPO."
     )

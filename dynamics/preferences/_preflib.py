@@ -76,7 +76,7 @@ def _new_header(first: Line, lines: Iterator[Line]) -> tuple[_Header, Line | Non
         number, text = line
         key, _, value = (part.strip() for part in text[1:].partition(":"))
         if key in _NUMBERS:
-            _put(numbers, key, (_whole(value, number, f"the {key.lower()}"), number), number)
+            _put(numbers, key, (_whole(value, number, f"a value of {key}"), number), number)
         elif key.startswith("ALTERNATIVE NAME "):
             _put(names, _whole(key.removeprefix("ALTERNATIVE NAME "), number, "an alternative"), value, number)
         line = next(lines, None)

@@ -166,7 +166,11 @@ BAD = {
     "no voters": ("soi", NEW.replace("# NUMBER VOTERS: 3\n", ""), "no line '# NUMBER VOTERS: …'"),
     "no orders stated": ("soi", NEW.replace("# NUMBER UNIQUE ORDERS: 2\n", ""), "NUMBER UNIQUE ORDERS"),
     "stated twice": ("soi", "# NUMBER VOTERS: 3\n" + NEW, "line 6 gives NUMBER VOTERS a second time"),
-    "word for a number": ("soi", NEW.replace("VOTERS: 3", "VOTERS: many"), "line 5: 'many' is not a value of NUMBER VOTERS"),
+    "word for a number": (
+        "soi",
+        NEW.replace("VOTERS: 3", "VOTERS: many"),
+        "line 5: 'many' is not a value of NUMBER VOTERS",
+    ),
     "one alternative": ("soi", write_new(["a"], [(1, [[0]])]), "states 1 alternatives; 2 to 4096"),
     "too many": ("soi", NEW.replace("ALTERNATIVES: 3", "ALTERNATIVES: 5000"), "states 5000 alternatives"),
     "one too many stated": (

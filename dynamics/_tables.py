@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 200  # columns where no terminal sets them
 WIDEST = 44  # characters of a column
 LISTED = 6  # responses listed in a cell before it is cut
+ROWS = 200  # matrices listed in a table before it is cut
 
 
 def print_json(value: Any) -> None:
@@ -54,7 +55,7 @@ def classification_table(matrices: PreferenceSet, found: Sequence[Classification
     """Many matrices, a row for each, and how many there are of each kind."""
     columns = ("matrix", "K", "Condorcet winner", "Smith set", "transitivity", "cycle margin", "BT residual", "order")
     table = new_table(columns, numbers={"matrix", "K", "cycle margin", "BT residual"})
-    for m, c in enumerate(found):
+    for m, c in enumerate(found[:ROWS]):
         name = _namer(matrices.names[m])
         winner = "none" if c.condorcet_winner is None else name(c.condorcet_winner)
         margin = f"{c.cycle_margin:.4g}" if c.has_cycle else "no cycle"
@@ -65,6 +66,7 @@ def classification_table(matrices: PreferenceSet, found: Sequence[Classification
     cycles, boundary = sum(c.has_cycle for c in found), sum(not c.bt_finite for c in found)
     print_parts(
         table,
+        *_more(len(found)),
         text(f"{len(found)} matrices, from {matrices.source}"),
         _totals("transitivity", [c.transitivity for c in found]),
         f"Condorcet winner: {winners} · majority cycle: {cycles}",
@@ -92,7 +94,7 @@ def stability_table(studies: Sequence[Study], title: str) -> None:
     """Many matrices, a row for each, and how many there are of each verdict and certificate."""
     columns = ("matrix", "K", "verdict", "certificate", "spectral radius", "critical beta", "smallest remedy")
     table = new_table(columns, numbers={"matrix", "K", "spectral radius"})
-    for study in studies:
+    for study in studies[:ROWS]:
         report = study.report
         if report is None:
             table.add_row(*map(text, (study.index, study.size, "no optimum", study.error, "", "", "")))
@@ -104,10 +106,15 @@ def stability_table(studies: Sequence[Study], title: str) -> None:
         table.add_row(*map(text, cells))
     print_parts(
         table,
+        *_more(len(studies)),
         text(f"{len(studies)} matrices, {title}"),
         _totals("verdict", ["no verdict" if s.report is None else s.report.verdict for s in studies]),
         _totals("certificate", [s.report.certificate for s in studies if s.report is not None]),
     )
+
+
+def _more(rows: int) -> list[str]:
+    return [f"… and {rows - ROWS} more matrices, counted below; --json prints all"] if rows > ROWS else []
 
 
 def _crossing(crossing: Any) -> str:

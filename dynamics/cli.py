@@ -12,6 +12,7 @@ import math
 import os
 import re
 import sys
+import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -38,12 +39,14 @@ DESCRIPTION = "Learning dynamics of preference alignment. `dynamics --version` p
 class Classify:
     """What kind of preferences a file holds: winners, cycles, transitivity, distance from Bradley–Terry."""
 
-    file: tyro.conf.Positional[Path]
-    """Preference matrices (.npz), or counted wins (.csv)."""
+    file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """Matrices (.npz), wins (.csv), orders (.soc, .soi, .toc, .toi), scored responses (.jsonl[.gz], datasets:NAME)."""
     json: bool = False
     """Print JSON instead of tables."""
-    missing: Annotated[float | None, tyro.conf.arg(metavar="0.5")] = None
-    """What a pair that was never compared counts as in a .csv file; 0.5 is the one value allowed."""
+    missing: Annotated[str | None, tyro.conf.arg(metavar="0.5|drop")] = None
+    """What becomes of pairs that were never compared: 0.5 takes them as even, drop leaves out responses that have some."""
+    skip_bad: bool = False
+    """Go on without rows of scored responses that cannot be used; how many is said."""
 
     def run(self) -> None:
         from . import _tables
@@ -51,7 +54,7 @@ class Classify:
         from .preferences import classify
 
         found = []
-        matrices = _read(self.file, self.missing)
+        matrices = _read(self.file, self.missing, self.skip_bad)
         with progress("matrices", len(matrices)) as advance:
             for P in matrices:
                 found.append(classify(P))
@@ -69,8 +72,8 @@ class Classify:
 class Stability:
     """Whether iterated alignment on a file's preferences settles, collapses or oscillates, and what changes that."""
 
-    file: tyro.conf.Positional[Path]
-    """Preference matrices (.npz), or counted wins (.csv)."""
+    file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    """Matrices (.npz), wins (.csv), orders (.soc, .soi, .toc, .toi), scored responses (.jsonl[.gz], datasets:NAME)."""
     alpha: Annotated[float, tyro.conf.arg(metavar="A")]
     """Share of the policy in the next reference, 0 to 1."""
     lam: Annotated[float, tyro.conf.arg(metavar="L")]
@@ -87,8 +90,10 @@ class Stability:
     """Rounds before the verdict is tried, at least 10."""
     index: Annotated[int | None, tyro.conf.arg(metavar="I")] = None
     """Look at this matrix of the file only, counted from 0."""
-    missing: Annotated[float | None, tyro.conf.arg(metavar="0.5")] = None
-    """What a pair that was never compared counts as in a .csv file; 0.5 is the one value allowed."""
+    missing: Annotated[str | None, tyro.conf.arg(metavar="0.5|drop")] = None
+    """What becomes of pairs that were never compared: 0.5 takes them as even, drop leaves out responses that have some."""
+    skip_bad: bool = False
+    """Go on without rows of scored responses that cannot be used; how many is said."""
 
     def run(self) -> None:
         from . import _tables
@@ -96,7 +101,7 @@ class Stability:
         from ._study import STEPS, study
 
         self._check()
-        matrices = _read(self.file, self.missing)
+        matrices = _read(self.file, self.missing, self.skip_bad)
         chosen = self._choose(matrices)
         if self.plot is not None:
             _check_writable(self.plot)
@@ -166,7 +171,8 @@ class Stability:
             figure.savefig(self.plot)
 
     def _title(self, matrices: PreferenceSet, m: int | None) -> str:
-        source = self.file.name if m is None or len(matrices) == 1 else f"{self.file.name}, matrix {m}"
+        name = Path(self.file).name
+        source = name if m is None or len(matrices) == 1 else f"{name}, matrix {m}"
         return f"{source}: {self.objective.upper()}, α = {self.alpha:g}, λ = {self.lam:g}, β = {self.beta:g}"
 
 
@@ -174,12 +180,17 @@ def _heading(matrices: PreferenceSet, m: int) -> dict[str, Any]:
     return {"index": m, "K": len(matrices[m]), "names": matrices.names[m], "voters": matrices.voters[m]}
 
 
-def _read(file: Path, missing: float | None) -> PreferenceSet:
+def _read(file: str, missing: str | None, skip_bad: bool) -> PreferenceSet:
     from .preferences import read
 
-    if missing not in (None, 0.5):
-        raise ValueError(f"--missing {missing:g} is not allowed; leave it out or pass 0.5.")
-    return read(file, missing=missing)
+    if missing not in (None, "0.5", "drop"):
+        raise ValueError(f"--missing {missing} is not allowed; leave it out or pass 0.5 or drop.")
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        found = read(file, missing=0.5 if missing == "0.5" else missing, skip_bad=skip_bad)  # pyright: ignore[reportArgumentType]
+    for warning in told:
+        print(f"dynamics: {warning.message}", file=sys.stderr)
+    return found
 
 
 def _check_writable(path: Path) -> None:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 SETUP = """
-import json, sys, warnings
+import json, pathlib, sys, tempfile, warnings
 warnings.simplefilter("ignore")
 import jax, jax.numpy as jnp, numpy as np
 jax.config.update("jax_enable_x64", True)
@@ -47,6 +47,13 @@ def behaviours(differences=np.ones((1, 2)), covariance=1.0, key=key, **options):
 def replies(shape=(2, 1), features=None, tokens=None):
     ids = np.zeros(shape, int) if tokens is None else tokens
     return dyn.margins.Responses(np.ones((*shape, 3)) if features is None else features, np.ones((*shape, 3)), ids, ids)
+folder = tempfile.TemporaryDirectory()
+def read(text, name="x.jsonl", **options):
+    file = pathlib.Path(folder.name) / name
+    file.write_text(text)
+    return dyn.preferences.read(file, **options)
+def scored(rating):
+    return '{"prompt": "p", "response": "r", "help": ' + rating + '}'
 out = {}
 for code in json.load(sys.stdin):
     try:
@@ -58,6 +65,22 @@ print(json.dumps(out))
 """
 
 CASES = {
+    "dyn.preferences.from_ratings('x', key=None)": "ratings has dtype",
+    "dyn.preferences.from_ratings(ragged, key=None)": "ratings has rows of different lengths",
+    "dyn.preferences.from_ratings(g, key=3)": "key is 3; pass one key",
+    "dyn.preferences.from_ratings(g, key=None, scale='x')": "scale is 'x'; pass numbers",
+    "dyn.preferences.from_ratings(g, key=None, scale=[1.0, 2.0])": r"scale has shape \(2,\); pass one number",
+    "dyn.preferences.from_ratings(g, key=None, scale=-1)": "scale = -1 is outside",
+    "dyn.preferences.from_ratings(g, key=None, missing='drop')": "missing = 'drop' .* pass missing=0.5",
+    "dyn.preferences.read('x.soc', missing='dropped')": "missing = 'dropped' .* missing=0.5 or 'drop'",
+    "dyn.preferences.read('x.soc', missing=g)": "missing = .* pass missing=",
+    "read('3', 'x.soc')": "ends after 0 of 3 alternatives",
+    "read('', 'x.toi')": "x.toi: it is empty; pass a PrefLib file",
+    "read(scored('4') + chr(10) + scored('null'))": "line 1 and line 2 answer one prompt.*--missing drop.*--missing 0.5",
+    "read(scored('4') + chr(10) + scored('true'))": "line 2 has 'help' = True.*--skip-bad",
+    "read(scored('4') + chr(10) + scored('3'), key=0)": "key is 0; pass one key",
+    "read(scored('4') + chr(10) + scored('3'), scale=0)": "scale = 0 is outside",
+    "dyn.preferences.read('datasets:')": "names no data set; pass datasets:NAME",
     "dyn.IPO([0.1, 0.2])": "beta has shape",
     "dyn.DPO(0)": "beta = 0 is outside",
     "dyn.DPO('x')": "beta is 'x'; pass numbers",

@@ -310,7 +310,7 @@ class TestBadInput:
                 ("clasify",),
                 "Unrecognized options: clasify; available subcommands: classify, stability, verify, results",
             ),
-            (("classify",), "Missing from dynamics classify: PATH"),
+            (("classify",), "Missing from dynamics classify: FILE"),
             (("stability", "x.npz", "--alpha", "1"), "Missing from dynamics stability: --lam L --beta B"),
         ],
     )

@@ -19,6 +19,7 @@ from experiments import (
     margins,
     misalignment,
     onset,
+    phases,
     priority,
     stability_map,
 )
@@ -49,6 +50,7 @@ TINY = {
         deltas=(0.5, 1.0, 2.0), d=4, n=100, times=8, tests=200, data_sets=4
     ),
     "critical_beta": critical_beta.Config(matrices=4, sizes=(3,)),
+    "phases": phases.Config(cyclic=16, transitive=6, cells=3, betas=3, lams=(0.0, 1.0), rounds=120),
     "features": features.Config(size=4, matrices=8, drawn=0, alphas=5),
     "continuous": continuous.Config(sizes=(3,), matrices=6, betas=(0.03, 0.1, 0.3)),
 }

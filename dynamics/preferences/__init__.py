@@ -1,10 +1,11 @@
-"""Preference matrices and where they come from: families, counts of wins, files, and what kind they are."""
+"""Preference matrices and where they come from: families, wins, ratings, files, and what kind they are."""
 
 from __future__ import annotations
 
 from ._check import check
 from ._classify import Classification, classify
 from ._families import bradley_terry, cyclic, random, strongly_transitive, transitive
+from ._ratings import from_ratings
 from ._readers import read
 from ._sets import PreferenceSet
 from ._wins import from_wins
@@ -16,6 +17,7 @@ __all__ = [
     "check",
     "classify",
     "cyclic",
+    "from_ratings",
     "from_wins",
     "random",
     "read",

@@ -11,7 +11,7 @@ import numpy as np
 
 from ._npz import LARGEST_K
 from ._sets import PreferenceSet
-from ._wins import shares
+from ._wins import Missing, from_table, short
 
 _LARGEST_FILE = 2**26
 _LONGEST_LINE = 2**22
@@ -20,7 +20,7 @@ _MOST_ROWS = 2_000_000
 Row = tuple[int, list[str]]
 
 
-def read_csv(stream: IO[bytes], source: str, missing: float | None) -> PreferenceSet:
+def read_csv(stream: IO[bytes], source: str, missing: Missing) -> PreferenceSet:
     """Long form iff the header is winner,loser[,count]; else a square table whose header equals its first column."""
     size = stream.seek(0, io.SEEK_END)
     if size > _LARGEST_FILE:
@@ -32,8 +32,7 @@ def read_csv(stream: IO[bytes], source: str, missing: float | None) -> Preferenc
         raise ValueError("it is empty; start it with winner,loser[,count] or with a row of names.")
     is_long = [cell.lower() for cell in header[1]] in (["winner", "loser"], ["winner", "loser", "count"])
     names, wins = _long(header, rows) if is_long else _square(header, rows)
-    P = shares(wins, missing, lambda i, j: f"the wins of {_short(names[i])} over {_short(names[j])}")
-    return PreferenceSet([P], [wins + wins.T], [names], None, source)
+    return from_table(wins, names, missing, source)
 
 
 def _rows(text: io.TextIOWrapper) -> Iterator[Row]:
@@ -69,7 +68,7 @@ def _long(header: Row, rows: Iterator[Row]) -> tuple[list[str], np.ndarray]:
             raise ValueError(f"line {line} has {len(cells)} cells under a header of {width}; write {want}.")
         winner, loser = cells[:2]
         if not winner or not loser or winner == loser:
-            who = f"winner {_short(winner)} and loser {_short(loser)}"
+            who = f"winner {short(winner)} and loser {short(loser)}"
             raise ValueError(f"line {line} has {who}; name two different responses.")
         pair = index.setdefault(winner, len(index)), index.setdefault(loser, len(index))
         if len(index) > LARGEST_K:
@@ -88,7 +87,7 @@ def _square(header: Row, rows: Iterator[Row]) -> tuple[list[str], np.ndarray]:
         raise ValueError(f"it has {len(names)} columns; K ≤ {LARGEST_K} is supported.")
     twice = next((name for name in names if not name or names.count(name) > 1), None)
     if len(names) < 2 or twice is not None:
-        why = f"{len(names)} named columns" if twice is None else f"the name {_short(twice)} empty or repeated"
+        why = f"{len(names)} named columns" if twice is None else f"the name {short(twice)} empty or repeated"
         raise ValueError(
             f"its header has {why}; start a list of comparisons with winner,loser[,count], and a table of win counts "
             f"with a cell and the names of two or more responses, separated by commas."
@@ -99,7 +98,7 @@ def _square(header: Row, rows: Iterator[Row]) -> tuple[list[str], np.ndarray]:
         want = names[i] if i < len(names) else None
         if want is None or cells[0] != want:
             raise ValueError(
-                f"line {line} starts with {_short(cells[0])} where the header has {_short(want or 'nothing more')}; "
+                f"line {line} starts with {short(cells[0])} where the header has {short(want or 'nothing more')}; "
                 f"a table of win counts repeats its header in the first column, a list of comparisons starts with "
                 f"winner,loser[,count]."
             )
@@ -107,7 +106,7 @@ def _square(header: Row, rows: Iterator[Row]) -> tuple[list[str], np.ndarray]:
             raise ValueError(f"line {line} has {len(cells)} cells under a header of {len(names) + 1}; fill the row.")
         table[i] = [_number(cell or ("0" if i == j else ""), line) for j, cell in enumerate(cells[1:])]
     if i + 1 < len(names):
-        raise ValueError(f"it has {i + 1} rows for {len(names)} columns; the row of {_short(names[i + 1])} is missing.")
+        raise ValueError(f"it has {i + 1} rows for {len(names)} columns; the row of {short(names[i + 1])} is missing.")
     return names, table
 
 
@@ -117,9 +116,5 @@ def _number(cell: str, line: int) -> float:
     except ValueError:
         value = np.nan
     if not 0 <= value < np.inf:
-        raise ValueError(f"line {line}: {_short(cell)} is no count of wins; write a number ≥ 0.")
+        raise ValueError(f"line {line}: {short(cell)} is no count of wins; write a number ≥ 0.")
     return value
-
-
-def _short(name: str) -> str:
-    return repr(name if len(name) <= 40 else f"{name[:39]}…")

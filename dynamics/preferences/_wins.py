@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._numerics import as_array
+from .._numerics import as_array, in_short
 from ._check import Numbers, check_shape, host_array
+from ._sets import PreferenceSet
 
-_LARGEST = 2.0**53
+Missing: TypeAlias = float | Literal["drop"] | None
+
+LARGEST_COUNT = 2.0**53
+REMEDIES = 'missing="drop" (--missing drop) to leave such responses out, or missing=0.5 (--missing 0.5)'
 
 
 def from_wins(counts: Numbers, *, missing: float | None = None) -> Float[Array, "K K"]:
@@ -29,30 +34,75 @@ def from_wins(counts: Numbers, *, missing: float | None = None) -> Float[Array, 
         ValueError: counts are not square, negative, not finite or on the diagonal; a pair was never compared and
             ``missing`` is None; ``missing`` is neither None nor 0.5.
     """
-    return as_array(shares(host_array(counts, "counts"), missing, lambda i, j: f"counts[{i}, {j}]"))
+    check_missing(missing, 0.5)
+    remedy = "drop a response or pass missing=0.5"
+    return as_array(shares(host_array(counts, "counts"), missing, lambda i, j: f"counts[{i}, {j}]", remedy))
 
 
-def shares(counts: np.ndarray, missing: float | None, where: Callable[[int, int], str]) -> np.ndarray:
+def check_missing(missing: Any, *accepted: Any) -> None:
+    """A ``ValueError`` unless ``missing`` is None or one of the accepted values."""
+    if missing is not None and not (isinstance(missing, str | float) and missing in accepted):
+        raise ValueError(
+            f"missing = {in_short(missing)} is not a fair guess; pass missing={' or '.join(map(repr, accepted))}, or None "
+            f"to refuse pairs that were never compared."
+        )
+
+
+def from_table(
+    wins: np.ndarray, names: list[str], missing: Missing, source: str, voters: int | None = None
+) -> PreferenceSet:
+    """The one matrix of a table of wins, shape (K, K), without the responses that ``missing`` drops."""
+    if missing == "drop":
+        kept = without_missing(wins + wins.T)
+        if len(kept) < 2:
+            raise ValueError(
+                "no two of its responses were ever compared; pass missing=0.5 (--missing 0.5) or more data."
+            )
+        wins, names = wins[np.ix_(kept, kept)], [names[k] for k in kept]
+    remedy = f"pass {REMEDIES}"
+    P = shares(wins, missing, lambda i, j: f"the wins of {short(names[i])} over {short(names[j])}", remedy)
+    return PreferenceSet([P], [wins + wins.T], [names], [voters], source)
+
+
+def without_missing(total: np.ndarray) -> np.ndarray:
+    """What is left, ascending, once no pair has total 0: the response with the most such pairs goes first.
+
+    Of several the one that was compared least goes, and of those the first.
+    """
+    never = (total == 0) & ~np.eye(len(total), dtype=bool)
+    pairs, compared = never.sum(axis=1), total.sum(axis=1)
+    left = np.ones(len(total), dtype=bool)
+    while pairs[left].any():
+        worst = np.flatnonzero(left & (pairs == pairs[left].max()))
+        gone = worst[np.argmin(compared[worst])]
+        left[gone] = False
+        pairs, compared = pairs - never[gone], compared - total[gone]
+    return np.flatnonzero(left)
+
+
+def shares(counts: np.ndarray, missing: Missing, where: Callable[[int, int], str], remedy: str) -> np.ndarray:
     """`from_wins` on the host; ``where`` gives an entry the name it goes by in errors."""
-    if missing is not None and missing != 0.5:
-        raise ValueError(f"missing = {missing} is not a fair guess; pass missing=0.5, or None to refuse such pairs.")
     check_shape(counts.shape, "counts")
     c = counts.astype(np.float64)
-    for bad, remedy in (
+    for bad, what in (
         (~np.isfinite(c), "is not finite; pass a count ≥ 0"),
         (c < 0, "is negative; pass a count ≥ 0"),
-        (c > _LARGEST, "is above 2^53 and no longer exact; pass a smaller count"),
+        (c > LARGEST_COUNT, "is above 2^53 and no longer exact; pass a smaller count"),
         ((c != 0) & np.eye(len(c), dtype=bool), "is on the diagonal, where nothing is compared; set it to 0"),
     ):
         if bad.any():
             i, j = np.argwhere(bad)[0]
-            raise ValueError(f"{where(int(i), int(j))} = {c[i, j]:g} {remedy}.")
+            raise ValueError(f"{where(int(i), int(j))} = {c[i, j]:g} {what}.")
     total = c + c.T
     never = (total == 0) & ~np.eye(len(c), dtype=bool)
     if never.any() and missing is None:
         i, j = np.argwhere(never)[0]
         raise ValueError(
             f"{where(int(i), int(j))} and {where(int(j), int(i))} are both 0: the pair was never compared "
-            f"({int(never.sum()) // 2} in all); drop a response or pass missing=0.5 (--missing 0.5)."
+            f"({int(never.sum()) // 2} in all); {remedy}."
         )
     return np.divide(c, total, out=np.full_like(c, 0.5), where=total > 0)
+
+
+def short(name: str) -> str:
+    return repr(name if len(name) <= 40 else f"{name[:39]}…")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._check import check
 from ._classify import Classification, classify
+from ._desiderata import ordered_pairs
 from ._families import bradley_terry, cyclic, random, strongly_transitive, transitive
 from ._readers import read
 from ._sets import PreferenceSet
@@ -17,6 +18,7 @@ __all__ = [
     "classify",
     "cyclic",
     "from_wins",
+    "ordered_pairs",
     "random",
     "read",
     "strongly_transitive",

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 import warnings
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._numerics import as_array, check_number, in_short
-from ..preferences import classify
+from .._numerics import as_array, check_number
+from ..preferences import ordered_pairs
 from ..preferences._check import Numbers, host_matrix
+from ..preferences._desiderata import Target
 
-Target = Literal["condorcet", "smith", "order"]
-TARGETS = {
+KEPT = {
     "condorcet": "the Condorcet winner on top",
     "smith": "the Smith set on top",
     "order": "the majority order",
@@ -71,12 +70,10 @@ def fit(P: Numbers, target: Target, *, floor: float = 0.0) -> FittedSampler:
 
     Source: [paper] Chen26, samplers fitted to P; the linear program is [derived], statement 1.5.
     """
-    if not isinstance(target, str) or target not in TARGETS:
-        raise ValueError(f"target = {in_short(target)} is unknown; pass one of {', '.join(map(repr, TARGETS))}.")
+    pairs = ordered_pairs(P, target)
     matrix = host_matrix(P).astype(np.float64)
     K = len(matrix)
     least = _floor(floor, K)
-    pairs = _asked(matrix, target)
     if not pairs:
         return FittedSampler(as_array(np.full(K, -np.log(K))), math.inf)
     A = (matrix - matrix.T) / 2
@@ -97,30 +94,6 @@ def _floor(floor: float, K: int) -> float:
     if value > (1 + 1e-12) / K:
         raise ValueError(f"floor = {value:g} is more than 1/K = {1 / K:.6g} for each of {K} responses; pass less.")
     return min(value, 1 / K)
-
-
-def _asked(P: np.ndarray, target: str) -> list[tuple[int, int]]:
-    """The pairs (i, j) of which i has to come out above j."""
-    seen = classify(P)
-    if target == "condorcet" and seen.condorcet_winner is None:
-        among = ", ".join(map(str, seen.smith_set))
-        raise ValueError(f"P has no Condorcet winner; pass target='smith', whose Smith set is {{{among}}}.")
-    if target == "order":
-        if seen.transitivity == "none":
-            raise ValueError("P's majority relation is not transitive, so it is no order; pass target='smith'.")
-        return _next_to_each_other(P, seen.order)
-    # A Condorcet winner is the Smith set.
-    return [(i, j) for i in seen.smith_set for j in range(len(P)) if j not in seen.smith_set]
-
-
-def _next_to_each_other(P: np.ndarray, order: tuple[int, ...]) -> list[tuple[int, int]]:
-    """Each response with those of the next rank; a rank ends where a response beats the one after it."""
-    ranks = [[order[0]]]
-    for i, j in itertools.pairwise(order):
-        if P[i, j] > max(P[j, i], 0.5):
-            ranks.append([])
-        ranks[-1].append(j)
-    return [pair for upper, lower in itertools.pairwise(ranks) for pair in itertools.product(upper, lower)]
 
 
 def _best(gaps: np.ndarray, floor: float) -> np.ndarray:
@@ -150,4 +123,4 @@ def _warn(target: str, floor: float, margin: float) -> None:
     who = f"no sampler that gives every response at least {floor:g}" if floor else "no sampler"
     remedy = "pass target='smith', which can be kept" if target == "order" else "pass a smaller floor"
     remedy = f"pass a smaller floor, or {remedy[5:]}" if floor and target == "order" else remedy
-    warnings.warn(f"{who} keeps {TARGETS[target]}: the best margin is {margin:.4g}; {remedy}.", stacklevel=3)
+    warnings.warn(f"{who} keeps {KEPT[target]}: the best margin is {margin:.4g}; {remedy}.", stacklevel=3)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Any
 
 import numpy as np
@@ -19,18 +18,12 @@ _INTERIOR = "0 < P < 1 off the diagonal"
 _CROSSED = {(0, 1): 1, (0, 2): 3, (0, 3): 1, (1, 2): 5, (1, 3): 3, (2, 3): 1}
 
 
-def asked(P: np.ndarray, target: str) -> list[tuple[int, int]]:
-    """Pairs (i, j) of which i is to come out above j; empty where the target does not exist or asks nothing."""
-    seen = preferences.classify(P)
-    if target == "order":
-        if seen.transitivity == "none":
-            return []
-        rank = np.cumsum([0] + [P[i, j] != 0.5 for i, j in itertools.pairwise(seen.order)])
-        placed = list(zip(seen.order, rank, strict=True))
-        return [(i, j) for i, a in placed for j, b in placed if b == a + 1]
-    if target == "condorcet" and seen.condorcet_winner is None:
-        return []
-    return [(i, j) for i in seen.smith_set for j in range(len(P)) if j not in seen.smith_set]
+def asked(P: np.ndarray, target: Any) -> tuple[tuple[int, int], ...]:
+    """Pairs (i, j) of which i is to come out above j; none where the target does not exist or asks nothing."""
+    try:
+        return preferences.ordered_pairs(P, target)
+    except ValueError:
+        return ()
 
 
 def game_value(gaps: np.ndarray) -> tuple[float, np.ndarray]:
@@ -96,11 +89,11 @@ def lottery_on_top(P: ArrayLike) -> np.ndarray:
 )
 def top_sampler(P: np.ndarray) -> Claim:
     """(P mu)_i ≥ 1/2 on S, and (P mu)_j ≤ 1/2 - gamma outside; both are equalities at a Condorcet winner."""
-    inside = list(preferences.classify(P).smith_set)
-    outside = [j for j in range(len(P)) if j not in inside]
-    assumptions = {"the Smith set is not everything": bool(outside), _INTERIOR: _interior(P)}
-    if not outside:
+    pairs = asked(P, "smith")
+    assumptions = {"the Smith set is not everything": bool(pairs), _INTERIOR: _interior(P)}
+    if not pairs:
         return Claim(np.full(2, -np.inf), np.full(2, np.inf), assumptions)
+    inside, outside = (sorted(set(side)) for side in zip(*pairs, strict=True))
     wins = P[np.ix_(inside, outside)] - 0.5
     gamma = float(wins.min())
     return Claim(np.array([gamma, 4 * gamma]), np.array([wins.max(axis=0).min(), np.inf]), assumptions)

@@ -135,7 +135,7 @@ def whole(name: str, value: Any, low: int, size: int | None = None) -> int:
 
 def _is_whole(value: Any) -> bool:
     try:
-        return not isinstance(value, bool) and np.ndim(value) == 0 and int(value) == value
+        return not isinstance(value, bool) and np.ndim(value) == 0 and bool(int(value) == value)
     except (TypeError, ValueError, OverflowError):
         return False
 

@@ -56,9 +56,9 @@ def _rate(P: np.ndarray, alpha: float, lam: float, beta: float) -> tuple[float, 
 
 def _sampled(source: Source) -> dict[str, Any]:
     return contracting(source, _half_norm, lambda alpha: (1 - alpha) * (1 + alpha)) | {
-        "rounds": source.choice((1, 2, 10)),
+        "rounds": source.choice((1, 2, 5)),
         "comparisons": source.choice((1, 10, 1000)),
-        "failure": positive(source, 2e-2, 0.5),
+        "failure": positive(source, 3e-2, 0.5),
     }
 
 

@@ -171,6 +171,15 @@ def test_the_smallest_orders_that_no_sampler_keeps_are_those_of_the_witness():
         assert quietly(exact, "order").margin == pytest.approx(float(value), abs=1e-10)
 
 
+def test_a_maximal_lottery_loses_to_nobody():
+    for seed in range(20):
+        P = problems.matrix(6, seed)
+        log_mu = theorems.top_sampler.witness(P)
+        inside = sorted(oracles.smith_set(P))
+        assert np.isneginf(np.delete(log_mu, inside)).all()
+        assert (P[inside] @ np.exp(log_mu)).min() >= 0.5 - 1e-10
+
+
 def test_the_certificate_is_exact():
     """y·(row r - row r+1) < 0 in every column: whatever the masses, one of the two pairs is reversed."""
     gaps = sampling_oracles.consecutive(sampling_oracles.fractions_of((4, 5, 4, 6, 5, 4), 7))

@@ -51,16 +51,16 @@ def _interior(P: np.ndarray) -> bool:
 
 
 def _dominated(source: Source) -> np.ndarray:
-    """One response or a majority cycle of three beats each of the one to three others."""
-    size = source.choice((1, 3))
-    inner = matrix(source, size, ("cyclic",)) if size == 3 else np.full((1, 1), 0.5)
+    """One response, or three to five with a majority cycle among them, beat each of the one or two others."""
+    size = source.choice((1, 3, 4, 5))
+    inner = matrix(source, size, ("cyclic",)) if size > 1 else np.full((1, 1), 0.5)
 
     def pair(i: int, j: int) -> float:
         if j < size:
             return float(inner[i, j])
         return 0.5 + (source.number(1e-3, 0.49) if i < size else 0.49 * source.number(-1.0, 1.0))
 
-    P = pairwise(size + source.integer(1, 3), pair)
+    P = pairwise(size + source.integer(1, 2 if size < 5 else 1), pair)
     order = permutation(source, len(P))
     return mirrored(P[np.ix_(order, order)])
 
@@ -69,8 +69,8 @@ def lottery_on_top(P: ArrayLike) -> np.ndarray:
     """log mu, shape (K,), mu a maximal lottery on the Smith set S: (P mu)_i ≥ 1/2 for every i in S, no mass outside."""
     M = checked({"P": P})["P"]
     inside = list(preferences.classify(M).smith_set)
-    # The game of a skew matrix is worth 0, and what its minimiser mixes the maximiser may mix as well.
-    mass = game_value(al.skew(M)[np.ix_(inside, inside)].T)[1] if len(inside) > 1 else np.ones(1)
+    # The game of a skew matrix is worth 0: y A ≤ 0 in every column, which is A y ≥ 0 in every row.
+    mass = game_value(al.skew(M)[np.ix_(inside, inside)])[1] if len(inside) > 1 else np.ones(1)
     mu = np.zeros(len(M))
     mu[inside] = np.where(mass > 1e-12, mass, 0.0)
     with np.errstate(divide="ignore"):

@@ -98,7 +98,9 @@ def _configure(names: list[str], options: list[str]) -> tuple[dict[str, Any], Pa
         readers = [name for name in chosen if hasattr(configs[name], "preferences")]
         deaf = [name for name in names if name not in readers]
         if deaf:
-            raise UserError(f"{deaf[0]} reads no preferences; leave out --preferences, or run critical_beta with it.")
+            raise UserError(
+                f"{deaf[0]} reads no preferences; leave out --preferences, or run critical_beta or rankings with it."
+            )
         for name in readers:
             with _one_sentence():
                 configs[name] = dataclasses.replace(configs[name], preferences=tuple(common.preferences))

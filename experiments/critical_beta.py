@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,9 +13,9 @@ import numpy as np
 import xarray as xr
 
 import dynamics as dyn
-from dynamics.preferences import PreferenceSet
 
 from ._framework import OBJECTIVES, Finding, Tick, binomial_interval, decide, described, require, silent
+from ._matrices import listed, opened
 
 CUSTOMARY = 0.1  # beta in common use for DPO
 MARGIN = 1.25  # the walk starts this far above the beta that 7.2 proves stable
@@ -24,7 +23,6 @@ DECADES = 3.0  # and ends this far below it
 OUTCOMES = ("loses stability", "never in range", "undefined", "failed", "not begun")
 LOSES, NEVER, UNDEFINED, FAILED, NOT_BEGUN = range(5)
 WORKERS = 2
-SUFFIXES = (".npz", ".csv")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,11 +59,7 @@ class Config:
 
     def files(self) -> tuple[Path, ...]:
         """The files that ``preferences`` names, folders opened."""
-        found: list[Path] = []
-        for path in map(Path, self.preferences):
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
-            found += inside
-        return tuple(found)
+        return listed(self.preferences)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,7 +155,7 @@ def _noisy_bradley_terry(K: int, voters: int, rng: np.random.Generator) -> np.nd
 def _read(config: Config) -> tuple[list[Case], list[str]]:
     """The matrices with a cycle among what can be read, and what was left out in words."""
     cases, notes, unreadable, large, total = [], [], [], 0, 0
-    for path, found in _sets(config.files()):
+    for path, found in opened(config.files()):
         if isinstance(found, str):
             unreadable.append(found)
             continue
@@ -182,14 +176,6 @@ def _read(config: Config) -> tuple[list[Case], list[str]]:
     if large:
         notes.append(f"{large} matrices of more than {config.max_responses} responses left out")
     return cases, notes
-
-
-def _sets(files: tuple[Path, ...]) -> Iterator[tuple[Path, PreferenceSet | str]]:
-    for path in files:
-        try:
-            yield path, dyn.preferences.read(path)
-        except (ValueError, OSError) as error:
-            yield path, str(error)
 
 
 def _proven_beta(P: np.ndarray, config: Config) -> float:

@@ -31,7 +31,7 @@ def styled(draw: Callable[[xr.Dataset], Figure]) -> Callable[[xr.Dataset], Figur
 
 def caption(figure: Figure, text: str) -> None:
     """Text under the whole figure, wrapped to its width."""
-    width = int(19.5 * figure.get_figwidth())  # characters of 7 points to the inch
+    width = int(18.8 * figure.get_figwidth())  # characters of 7 points to the inch
     figure.supxlabel(textwrap.fill(text, width), x=0.01, ha="left", fontsize=7, linespacing=1.4)
 
 

@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "objectives": {"_numerics", "preferences"},
     "_parameters": {"_numerics"},
     "policies": {"_numerics"},
-    "samplers": {"_numerics"},
+    "samplers": {"_numerics", "preferences"},
     "data": {"_numerics"},
     "margins": {"_numerics"},
     "rounds": {"_numerics", "_parameters", "preferences", "policies", "objectives"},

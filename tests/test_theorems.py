@@ -13,6 +13,7 @@ import margin_oracles
 import numpy as np
 import oracles
 import pytest
+import sampling_oracles
 import scipy.optimize
 from hypothesis import HealthCheck, given, settings
 
@@ -283,6 +284,7 @@ MEASURED = {
     "onset_amplitude": normal_form,
     "matched_link": lambda x: oracles.centre(run_inputs(x)),
     "divergence_on_policy": divergence_step,
+    **sampling_oracles.MEASURED,
     **margin_oracles.MEASURED,
 }
 SKEW = ("log_mu_skewed", "log_mu")
@@ -299,6 +301,8 @@ def tolerances(name, x):
         return RTOL, 1e-8
     if name == "noisy_error":
         return 1e-5, 1e-12  # a Gaussian's far tail magnifies the direction's error
+    if name in ("top_sampler", "fitted_sampler"):
+        return 1e-7, 1e-8  # an interior-point method's last step
     if name in margin_oracles.MEASURED:
         return 1e-7, 1e-9  # what SciPy's integrator leaves over long times
     return RTOL, ATOL / min(1.0, x.get("beta", 1.0))
@@ -330,6 +334,7 @@ COUNT = {
     "global_convergence": 25,
     "uniform_threshold": 30,
     "onset_amplitude": 25,
+    "finite_samples": 20,
 }
 
 

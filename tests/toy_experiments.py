@@ -21,6 +21,8 @@ from experiments import (
     onset,
     phases,
     priority,
+    rankings,
+    skewed,
     stability_map,
 )
 
@@ -52,6 +54,8 @@ TINY = {
     "critical_beta": critical_beta.Config(matrices=4, sizes=(3,)),
     "phases": phases.Config(cyclic=16, transitive=6, cells=3, betas=3, lams=(0.0, 1.0), rounds=120),
     "features": features.Config(size=4, matrices=8, drawn=0, alphas=5),
+    "rankings": rankings.Config(matrices=8, sizes=(3,), constructed=3),
+    "skewed": skewed.Config(matrices=40, sizes=(3,), amounts=(0.3, 1.0)),
     "continuous": continuous.Config(sizes=(3,), matrices=6, betas=(0.03, 0.1, 0.3)),
 }
 

@@ -14,6 +14,7 @@ from ._trial import Misread, Searched, Tighter, Trial, log_softmax
 
 CHILDREN = 4  # of each line of a search in a generation
 SHARES = ("alpha", "lam", "delta")
+CHANCE = (5e-4, 1.0)  # of failure; rarer ones take too many runs to see
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,6 +145,8 @@ def _perturbed(rng: np.random.Generator, name: str, value: Any, size: float) -> 
         return _perturbed_matrix(rng, value, size)
     if isinstance(value, float):
         noise = size * rng.standard_normal()
+        if name == "failure":
+            return float(np.clip(value * np.exp(noise), *CHANCE))
         return float(np.clip(value + noise, 0.0, 1.0)) if name in SHARES else value * float(np.exp(noise))
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         moved = value + size * rng.standard_normal(value.shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ._check import check
 from ._classify import Classification, classify
+from ._desiderata import ordered_pairs
 from ._families import bradley_terry, cyclic, random, strongly_transitive, transitive
 from ._ratings import from_ratings
 from ._readers import read
@@ -19,6 +20,7 @@ __all__ = [
     "cyclic",
     "from_ratings",
     "from_wins",
+    "ordered_pairs",
     "random",
     "read",
     "strongly_transitive",

@@ -75,33 +75,39 @@ def classify(P: Numbers) -> Classification:
     Source: Smith 1973 (sets), Fishburn 1973 (stochastic transitivity), Ford 1957 (existence of the fit).
     """
     matrix = host_matrix(P).astype(np.float64)
-    margin = _margins(matrix)
-    score = (margin > 0).sum(axis=1) + 0.5 * (margin == 0).sum(axis=1)
-    order = np.lexsort((np.arange(len(matrix)), -score))
-    smith = strong_components(margin >= 0)
-    smith_set = np.flatnonzero(smith == smith[order[0]])
+    margin = majority_margins(matrix)
+    order, smith_set = majority_order(margin)
     cycle_margin = _cycle_margin(margin)
     beats_all = np.flatnonzero((margin > 0).sum(axis=1) == len(matrix) - 1)
     return Classification(
         condorcet_winner=int(beats_all[0]) if len(beats_all) else None,
-        smith_set=tuple(smith_set.tolist()),
-        transitivity=_transitivity(margin, smith, order),
+        smith_set=tuple(smith_set),
+        transitivity=_transitivity(margin, np.array(order)),
         has_cycle=cycle_margin > 0,
         cycle_margin=cycle_margin,
         bt_residual=float(np.abs(matrix - bradley_terry_fit(matrix)).max()),
         bt_finite=bool(strong_components(matrix > 0).max() == 0),
-        order=tuple(order.tolist()),
+        order=tuple(order),
     )
 
 
-def _margins(P: np.ndarray) -> np.ndarray:
+def majority_margins(P: np.ndarray) -> np.ndarray:
     """P - 1/2, exactly skew: P_ji may differ from 1 - P_ij in the last digits, and the larger of the two decides."""
     won = np.where(P > P.T, np.maximum(P - 0.5, 0.0), 0.0)
     return won - won.T
 
 
-def _transitivity(margin: np.ndarray, component: np.ndarray, order: np.ndarray) -> Transitivity:
+def majority_order(margin: np.ndarray) -> tuple[list[int], list[int]]:
+    """All responses by Copeland score, then index, and the Smith set, ascending."""
+    score = (margin > 0).sum(axis=1) + 0.5 * (margin == 0).sum(axis=1)
+    order = np.lexsort((np.arange(len(margin)), -score))
+    component = strong_components(margin >= 0)
+    return order.tolist(), np.flatnonzero(component == component[order[0]]).tolist()
+
+
+def _transitivity(margin: np.ndarray, order: np.ndarray) -> Transitivity:
     # P_ij ≥ 1/2 is a complete relation; it is transitive iff its components hold nothing but ties.
+    component = strong_components(margin >= 0)
     if np.any((component[:, None] == component[None, :]) & (margin != 0)):
         return "none"
     # Strong transitivity is row dominance (statement 1.6), and a chain of dominating neighbours is enough.

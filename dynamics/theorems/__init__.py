@@ -5,7 +5,9 @@ theorem by name; each is also an attribute of this module, and ``theorem.inputs`
 one thing throughout: ``P`` (K, K), ``alpha`` and ``lam`` in [0, 1], ``beta`` > 0 (the KL coefficient), ``objective``
 "ipo" or "dpo", ``rounds`` ≥ 0, ``top`` the index of the response called 1, and logs of distributions, (K,):
 ``log_pi`` a policy, ``log_initial`` the start of a run, ``log_reference`` ref, ``log_offline`` the pi_0 inside mu_t,
-``log_mu`` a sampler, ``log_samplers`` (n, K) several; samplers may hold -inf. Of margins: ``features`` (N, d), ``answer``
+``log_mu`` a sampler, ``log_samplers`` (n, K) several; samplers may hold -inf; ``target`` "condorcet", "smith" or "order",
+what a sampler is fitted to; ``comparisons`` ≥ 1 the fresh ones of each response in a round and ``failure`` in (0, 1] the
+share of runs of which nothing is said. Of margins: ``features`` (N, d), ``answer``
 (N,) of ±1, ``differences`` (m, d), ``noise`` (N, d), ``time`` ≥ 0 in units of tau, ``rate`` > 0, ``pairs`` of clusters,
 ``l_b`` ≥ 0, ``v`` > 0 the noise in a coordinate, ``Q`` samples per cluster, ``delta`` a cosine, ``seed``, and vectors (d,)
 ``mean`` and ``shift``. Numbers are float64 on the host, whatever JAX is set to.
@@ -18,6 +20,7 @@ from .collapse import certain_collapse, collapse, collapse_entropy, entropy_decr
 from .convergence import (
     contraction,
     divergence_on_policy,
+    finite_samples,
     global_convergence,
     matched_link,
     span_contraction,
@@ -57,6 +60,7 @@ from .optima import (
     too_few_samplers,
 )
 from .ranking import order_preservation, order_reversal, same_ranking, skewed_sampling
+from .sampling import fitted_sampler, lost_order, three_responses, top_sampler
 from .spectrum import onset_amplitude, spectrum, spectrum_dpo, uniqueness
 
 __all__ = [
@@ -72,11 +76,14 @@ __all__ = [
     "distinguishable_head_change",
     "divergence_on_policy",
     "entropy_decreases",
+    "finite_samples",
+    "fitted_sampler",
     "fixed_point_jacobian",
     "gaussian_accuracy",
     "global_convergence",
     "head_change",
     "initial_accuracy",
+    "lost_order",
     "matched_link",
     "mean_field",
     "mean_field_bounds",
@@ -98,7 +105,9 @@ __all__ = [
     "span_contraction",
     "spectrum",
     "spectrum_dpo",
+    "three_responses",
     "too_few_samplers",
+    "top_sampler",
     "uniform_spectrum",
     "uniform_threshold",
     "uniqueness",

@@ -22,9 +22,15 @@ _RANGES = {
     "l_b": (0.0, np.inf, False),
     "v": (0.0, np.inf, True),
     "delta": (0.0, 1.0, False),
+    "failure": (0.0, 1.0, True),
 }
-_CHOICES = {"objective": ("ipo", "dpo"), "structure": ("cycle", "regular", "ring"), "loss": ("dpo", "squared", "ipo")}
-_LEAST = {"rounds": 0, "K": 2, "pairs": 1, "Q": 1, "d": 1, "N": 1, "seed": 0}
+_CHOICES = {
+    "objective": ("ipo", "dpo"),
+    "structure": ("cycle", "regular", "ring"),
+    "loss": ("dpo", "squared", "ipo"),
+    "target": ("condorcet", "smith", "order"),
+}
+_LEAST = {"rounds": 0, "comparisons": 1, "K": 2, "pairs": 1, "Q": 1, "d": 1, "N": 1, "seed": 0}
 _OF_FEATURES = {"features", "answer", "noise", "mean", "shift"}  # not of the K responses
 _OPTIONAL = {"order"}
 # name → (the input whose length it has, what it holds one of)
@@ -129,7 +135,7 @@ def whole(name: str, value: Any, low: int, size: int | None = None) -> int:
 
 def _is_whole(value: Any) -> bool:
     try:
-        return not isinstance(value, bool) and np.ndim(value) == 0 and int(value) == value
+        return not isinstance(value, bool) and np.ndim(value) == 0 and bool(int(value) == value)
     except (TypeError, ValueError, OverflowError):
         return False
 

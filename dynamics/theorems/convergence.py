@@ -1,4 +1,4 @@
-"""Statements on where iterated alignment ends from every start (statements 7.2, 7.3, 7.6 and 7.7)."""
+"""Statements on where iterated alignment ends from every start (statements 7.2, 7.3, 7.4, 7.6 and 7.7)."""
 
 from __future__ import annotations
 
@@ -45,8 +45,43 @@ def contraction(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
     """The norm of alpha I + (lam/beta) CAC Sigma, Sigma ≤ 1/2; attained on the 3-cycle next to the middle of an
     edge.
     """
+    rate, assumptions = _rate(P, alpha, lam, beta)
+    return Claim(0.0, rate, assumptions)
+
+
+def _rate(P: np.ndarray, alpha: float, lam: float, beta: float) -> tuple[float, dict[str, bool]]:
     x = lam * _half_norm(P) / beta
-    return Claim(0.0, x / 2 + np.hypot(alpha, x / 2), {"x < 1 - alpha²": x < (1 - alpha) * (1 + alpha)})
+    return float(x / 2 + np.hypot(alpha, x / 2)), {"x < 1 - alpha²": bool(x < (1 - alpha) * (1 + alpha))}
+
+
+def _sampled(source: Source) -> dict[str, Any]:
+    return contracting(source, _half_norm, lambda alpha: (1 - alpha) * (1 + alpha)) | {
+        "rounds": source.choice((1, 2, 5)),
+        "comparisons": source.choice((1, 10, 1000)),
+        "failure": positive(source, 3e-2, 0.5),
+    }
+
+
+@theorem(
+    source="[derived] statement 7.4",
+    statement="Where rounds of IPO contract at rate r < 1 in the 2-norm (7.3) and each (P mu_t)_i is the share of n fresh "
+    "comparisons of i that it wins, then with probability 1 - delta ‖z_t - z*‖ ≤ r^t ‖z_0 - z*‖ + √(K ln(2KT/delta)"
+    "/(2n))/(beta (1-r)) for all T rounds at once, z = C log pi.",
+    quantity="the (1 - delta)-quantile over runs of max_{t ≤ T} (‖z_t - z*‖₂ - r^t ‖z_0 - z*‖₂), from any start; "
+    "comparisons = n, failure = delta, rounds = T",
+    strength="loose",
+    build=_sampled,
+)
+def finite_samples(
+    P: np.ndarray, alpha: float, lam: float, beta: float, rounds: int, comparisons: int, failure: float
+) -> Claim:
+    """Hoeffding for each of the K T shares, and a geometric sum of what each round adds, at most √K of them over beta."""
+    rate, assumptions = _rate(P, alpha, lam, beta)
+    if rate >= 1:
+        return Claim(0.0, np.inf, {"x < 1 - alpha²": False})
+    K = len(P)
+    error = np.sqrt(K * np.log(2 * K * rounds / failure) / (2 * comparisons)) if rounds else 0.0
+    return Claim(0.0, error / (beta * (1 - rate)), assumptions)
 
 
 def _row_span(P: np.ndarray) -> float:

@@ -6,9 +6,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from ._numerics import as_numbers, check_log_distribution, check_scalar, log_mixture
-
-__all__ = ["Fixed", "Mixture", "OnPolicy", "Sampler"]
+from .._numerics import as_numbers, check_log_distribution, check_scalar, log_mixture
 
 
 class Sampler(eqx.Module):

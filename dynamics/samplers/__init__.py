@@ -1,0 +1,9 @@
+"""Samplers: who generates the pairs that a policy is trained on; fixed, following the policy, and fitted to P."""
+
+from __future__ import annotations
+
+from ._fit import FittedSampler, fit
+from ._kinds import Fixed, Mixture, OnPolicy, Sampler
+from ._skew import skew
+
+__all__ = ["FittedSampler", "Fixed", "Mixture", "OnPolicy", "Sampler", "fit", "skew"]

@@ -1,0 +1,50 @@
+"""A sampler leant towards the top of an order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from .._numerics import check_log_distribution, check_number, in_short, log_softmax
+from ..preferences._check import Numbers
+
+
+def skew(log_mu: Numbers, order: Numbers, amount: ArrayLike) -> Float[Array, " K"]:
+    """mu'_k ∝ mu_k exp(-amount · r_k/(K-1)), r_k = 0 … K-1 the rank of k in ``order``.
+
+    mu' first-order dominates mu towards the top of the order (the best r responses have at least the mass that they
+    had, for every r), and more so the larger the amount: likelihood ratios fall with rank. Responses that mu never shows
+    stay without mass.
+
+    Arguments:
+        log_mu: log mu, shape (K,), in nats; ``-inf`` where mu has no mass. May be traced.
+        order: all responses, best first, as ``classify(P).order`` gives them; the reverse leans to the bottom.
+        amount: ≥ 0, in nats between the top and the bottom; 0 gives mu back. May be traced.
+
+    Returns:
+        log mu', shape (K,).
+
+    Raises:
+        ValueError: log_mu is no distribution, the order no order of its responses, or the amount negative.
+
+    Source: [derived] statement 1.7, for which any mu' with that dominance will do.
+    """
+    logs = check_log_distribution(log_mu, "log_mu", zero_mass=True)
+    K = logs.shape[0]
+    steps = check_number(amount, "amount", 0.0, np.inf) / max(K - 1, 1)
+    return log_softmax(logs - steps * jnp.asarray(_ranks(order, K), logs.dtype))
+
+
+def _ranks(order: Any, K: int) -> np.ndarray:
+    try:
+        places = np.asarray(order)
+    except (TypeError, ValueError):
+        places = np.empty(0)
+    if places.shape != (K,) or sorted(places.tolist()) != list(range(K)):
+        raise ValueError(f"order is {in_short(order)}; pass each of the {K} responses 0 … {K - 1} once, best first.")
+    ranks = np.empty(K)
+    ranks[places.astype(int)] = np.arange(K)
+    return ranks

@@ -35,7 +35,7 @@ MAY_IMPORT = {
     },
 }
 MAY_IMPORT["sweeps"] = MAY_IMPORT["solve"] | {"solve"}
-MAY_IMPORT["stability"] = MAY_IMPORT["solve"] | {"solve", "theorems", "policies"}
+MAY_IMPORT["stability"] = MAY_IMPORT["sweeps"] | {"sweeps", "theorems", "policies"}
 MAY_IMPORT["ledger"] = (set(MAY_IMPORT) | {"_progress", "_provenance"}) - {"plot"}
 
 

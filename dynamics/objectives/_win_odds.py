@@ -77,6 +77,23 @@ def laplacian(log_opponents: Float[Array, "K K"], f: Float[Array, " K"], have: W
     return jnp.diag(jnp.sum(coupling, axis=1)) - coupling
 
 
+def by_log_mu(
+    log_opponents: Float[Array, "K K"], P: Float[Array, "K K"], f: Float[Array, " K"], have: WinOdds, want: WinOdds
+) -> Float[Array, "K K"]:
+    """∂G_i/∂ log mu_j at fixed f."""
+    gap = f[:, None] - f[None, :]
+    weight = _share(log_opponents + log_sigmoid(gap), have.win) - _share(log_opponents + log_sigmoid(-gap), have.lose)
+    return weight - (_share(log_opponents + jnp.log(P), want.win) - _share(log_opponents + jnp.log(P.T), want.lose))
+
+
+def opposing_mass(log_mu: Float[Array, " K"]) -> Float[Array, " K"]:
+    """1 - mu_i, by which a row counts in linear equations: next to a vertex the heavy response's row is redundant, and a
+    change of the tiny masses relative to each other, huge there, would drown the others.
+    """
+    alone = jnp.eye(log_mu.shape[0], dtype=bool)
+    return jnp.exp(logsumexp(jnp.where(alone, -jnp.inf, log_mu[None, :]), axis=1))
+
+
 def solve_gauged(
     matrix: Float[Array, "K K"], rhs: Float[Array, " K"], solver: Callable[[Array, Array], Array] = jnp.linalg.solve
 ) -> Float[Array, " K"]:
@@ -224,14 +241,9 @@ def _reward_jvp(primals, tangents):
     f, found = reward(P, log_mu, guess)
     rows = opponents(log_mu)
     want, have = required(rows, P), attained(rows, f)
-    gap = f[:, None] - f[None, :]
-    weight = _share(rows + log_sigmoid(gap), have.win) - _share(rows + log_sigmoid(-gap), have.lose)
-    weight -= _share(rows + jnp.log(P), want.win) - _share(rows + jnp.log(P.T), want.lose)
+    weight = by_log_mu(rows, P, f, have, want)
     d_mismatch = jnp.sum(jnp.where(weight == 0.0, 0.0, weight * d_log_mu[None, :]), axis=1)
     d_mismatch -= jnp.sum(_share(rows, want.win) * dP - _share(rows, want.lose) * dP.T, axis=1)
-    # A row counts by the mass of its opponents: next to a vertex the heavy response's row is redundant, and a change of the
-    # tiny masses relative to each other, huge there, would drown the others.
-    alone = jnp.eye(log_mu.shape[0], dtype=bool)
-    mass = jnp.exp(logsumexp(jnp.where(alone, -jnp.inf, log_mu[None, :]), axis=1))
+    mass = opposing_mass(log_mu)
     df = solve_gauged(mass[:, None] * laplacian(rows, f, have), -mass * d_mismatch)
     return (f, found), (df, jnp.zeros(found.shape, dtype=jax.dtypes.float0))

@@ -87,6 +87,22 @@ class PreferenceSet:
             groups.setdefault(P.shape[0], []).append(m)
         return {K: tuple(groups[K]) for K in sorted(groups)}
 
+    def wins(self, index: int) -> np.ndarray:
+        """c = P ∘ N of one matrix, ``(K, K)``: how often i beat j, as `from_wins` and posteriors take it.
+
+        Pairs never compared have 0 on both sides; ties counted to both sides give halves.
+
+        Raises:
+            ValueError: how many comparisons the matrix rests on is not known.
+        """
+        N, P = self.counts[index], np.asarray(self.matrices[index], dtype=np.float64)
+        if N is None:
+            raise ValueError(
+                f"matrix {index} has no counts of comparisons, so its wins are not known; read a file that holds them "
+                f"(.npz with N, .csv of wins), or pass counts=."
+            )
+        return P * N * (1 - np.eye(len(P)))
+
     def __repr__(self) -> str:
         sizes = list(self.by_size())
         span = f"K = {sizes[0]}" if len(sizes) == 1 else f"K = {sizes[0]}–{sizes[-1]}"

@@ -6,21 +6,33 @@ from ._critical import Crossing, critical, first_crossing
 from ._find import find_fixed_points
 from ._fixed_points import FixedPoint
 from ._local import eigenvalues, jacobian, spectral_radius
+from ._many import CriticalBetas, Radii, critical_betas, spectral_radii
+from ._probability import VerdictProbability, verdict_probability
 from ._report import Report
+from ._safe import SafeBeta, proven_beta, safe_beta
 from ._suggest import Suggestion, suggest
 
 __all__ = [
     "ContractionRate",
+    "CriticalBetas",
     "Crossing",
     "FixedPoint",
+    "Radii",
     "Report",
+    "SafeBeta",
     "Suggestion",
+    "VerdictProbability",
     "analyze",
     "critical",
+    "critical_betas",
     "eigenvalues",
     "find_fixed_points",
     "first_crossing",
     "jacobian",
+    "proven_beta",
+    "safe_beta",
+    "spectral_radii",
     "spectral_radius",
     "suggest",
+    "verdict_probability",
 ]

@@ -1,0 +1,212 @@
+"""The curve of fixed points over s = 1/(beta (1-alpha)), followed for a batch of matrices at once from beta = ∞ down.
+
+The same mathematics as ``_branch`` follows one matrix with, in s instead of arclength: steps adapt to each matrix, every
+point is a root of the equation found by Newton's method, and no step may change the spectral radius by much. At a fold
+the curve turns back and s is no coordinate any more: there an attracting fixed point disappears, so following ends.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
+
+from .._numerics import log_softmax
+from ..objectives import Objective
+from ._equations import EQUATIONS, Equation, Line, logits, solve
+
+CORRECTIONS = 8
+QUIET = 0.6  # spectral radii below this may change as they like
+CALM = 0.15  # of the logarithm of larger ones, in one step
+LONGEST, SHORTEST = 0.5, 1e-7  # steps of log s
+REFINEMENTS = 60
+STARTS = 60  # quarterings of s until rounds contract
+
+
+class Curve(NamedTuple):
+    """What following found; one leading axis for matrices, ``alphas`` the second where there is one.
+
+    Attributes:
+        log_policy: the last point, ``(K,)``: at the end asked for, unless ``lost``.
+        radii: spectral radius there, by alpha.
+        begun: whether there is an optimum at beta = ∞ and a fixed point near it.
+        lost: whether following ended before the end asked for.
+        log_s: where it ended.
+        crossed: by alpha, whether the radius reached 1 on the way.
+        log_crossing: by alpha, the s where it first did; the last s where it did not.
+    """
+
+    log_policy: Float[Array, " K"]
+    radii: Float[Array, " alphas"]
+    begun: Bool[Array, ""]
+    lost: Bool[Array, ""]
+    log_s: Float[Array, ""]
+    crossed: Bool[Array, " alphas"]
+    log_crossing: Float[Array, " alphas"]
+
+
+class _Point(NamedTuple):
+    f: Float[Array, " K"]
+    tangent: Float[Array, " K"]  # df/dlog s
+    log_s: Float[Array, ""]
+    radii: Float[Array, " alphas"]
+
+
+class _State(NamedTuple):
+    here: _Point
+    step: Float[Array, ""]
+    crossed: Bool[Array, " alphas"]
+    before: _Point  # by alpha, the last point before the radius reached 1
+    after: Float[Array, " alphas"]
+    lost: Bool[Array, ""]
+
+
+@partial(jax.jit, static_argnames=("kind", "to_the_end"))
+def follow(
+    kind: type[Objective], lines: Line, alphas: Float[Array, " alphas"], ends: Float[Array, " alphas"], to_the_end: bool
+) -> Curve:
+    """The curve of each of ``lines`` (leading axis), up to log s = ``ends``, or to where every alpha lost stability.
+
+    Args:
+        kind: the objective's class.
+        lines: matrices and what belongs to them, stacked.
+        alphas: in [0, 1).
+        ends: log s for each alpha, beyond which its radius is of no interest.
+        to_the_end: go on to the largest of ``ends`` and leave crossings out.
+    """
+    return jax.vmap(lambda line: _follow(EQUATIONS[kind], line, alphas, ends, to_the_end))(lines)
+
+
+def _follow(equation: Equation, line: Line, alphas: Array, ends: Array, to_the_end: bool) -> Curve:
+    last = jnp.max(ends)
+    start, begun = _start(equation, line, alphas, last)
+    count = alphas.shape[0]
+    many = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), start)
+    blank = jnp.zeros(count, bool)
+    state = _State(start, jnp.asarray(0.1), blank, many, jnp.broadcast_to(start.log_s, (count,)), ~begun)
+
+    def going(state: _State) -> Array:
+        settled = state.crossed | (state.here.log_s >= ends)
+        return ~state.lost & (state.here.log_s < last) & (True if to_the_end else ~jnp.all(settled))
+
+    state = jax.lax.while_loop(going, lambda s: _step(equation, line, alphas, last, s), state)
+    here = state.here
+    log_policy = log_softmax(logits(line, here.f, jnp.exp(here.log_s)))
+    crossing = here.log_s * jnp.ones(count)
+    if not to_the_end:
+        refined = jax.vmap(lambda alpha, a, b: _refine(equation, line, alpha, a, b))(alphas, state.before, state.after)
+        crossing = jnp.where(state.crossed, refined, crossing)
+    return Curve(log_policy, here.radii, begun, state.lost & begun, here.log_s, state.crossed, crossing)
+
+
+def _start(equation: Equation, line: Line, alphas: Array, last: Array) -> tuple[_Point, Array]:
+    """A point so near to beta = ∞ that rounds contract at every alpha, and whether there is one."""
+    mu = log_softmax(line.log_reference)
+    f, exists = equation.reward(line, mu)
+    begin = jnp.minimum(last, -jnp.log1p(jnp.max(f) - jnp.min(f)))
+
+    def attempt(log_s: Array) -> tuple[_Point, Array]:
+        point, found, size = _point(equation, line, alphas, f, log_s)
+        return point, found & (size < 0.5)
+
+    def retry(carry: tuple[_Point, Array, Array]) -> tuple[_Point, Array, Array]:
+        point, _, tries = carry
+        again, good = attempt(point.log_s - jnp.log(4.0))
+        return again, good, tries + 1
+
+    point, good = attempt(begin)
+    keep_trying = lambda carry: exists & ~carry[1] & (carry[2] < STARTS)
+    point, good, _ = jax.lax.while_loop(keep_trying, retry, (point, good, jnp.array(0)))
+    return point, exists & good
+
+
+def _point(equation: Equation, line: Line, alphas: Array, guess: Array, log_s: Array) -> tuple[_Point, Array, Array]:
+    """The fixed point near ``guess``, whether it was found, and the largest modulus of an eigenvalue of M there."""
+    s = jnp.exp(log_s)
+    f, tangent, found = _newton(equation, line, guess, s)
+    values = equation.spectrum(line, f, s)
+    radii = jnp.max(jnp.abs(alphas[:, None] + (1 - alphas)[:, None] * values[None, :]), axis=1)
+    return _Point(f, tangent, log_s, radii), found & jnp.all(jnp.isfinite(radii)), jnp.max(jnp.abs(values))
+
+
+def _newton(equation: Equation, line: Line, guess: Array, s: Array) -> tuple[Array, Array, Array]:
+    """The root near ``guess``, df/dlog s there, and whether Newton's method got there."""
+    tolerance = jnp.finfo(guess.dtype).eps ** 0.6  # its next step would be the square of that
+
+    def improve(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        f, _, _, count = carry
+        linear = equation.at(line, f, s)
+        both = solve(linear, s, jnp.stack([-linear.residual, -linear.by_z @ (s * f)], axis=1))
+        change = s * jnp.max(jnp.abs(both[:, 0])) / (1 + s * jnp.max(jnp.abs(f)))
+        return f + both[:, 0], both[:, 1], jnp.where(jnp.isnan(change), jnp.inf, change), count + 1
+
+    going = lambda carry: (carry[2] > tolerance) & jnp.isfinite(carry[2]) & (carry[3] < CORRECTIONS)
+    begun = improve((guess, guess, jnp.asarray(0.0), jnp.array(0)))
+    f, tangent, change, _ = jax.lax.while_loop(going, improve, begun)
+    return f, tangent, change <= tolerance
+
+
+def _step(equation: Equation, line: Line, alphas: Array, last: Array, state: _State) -> _State:
+    here = state.here
+    step = jnp.minimum(state.step, last - here.log_s)
+    # On the end exactly, not a rounding before it.
+    log_s = jnp.where(state.step >= last - here.log_s, last, here.log_s + step)
+    s = jnp.exp(log_s)
+    guess = here.f + step * here.tangent
+    there, found, _ = _point(equation, line, alphas, guess, log_s)
+    # A root far from where the tangent points lies on another curve.
+    length = step * s * jnp.max(jnp.abs(here.f + here.tangent))
+    rounding = 1e-6 * (1 + s * jnp.max(jnp.abs(here.f)))
+    near = s * jnp.max(jnp.abs(there.f - guess)) <= 0.5 * length + rounding
+    change = jnp.abs(jnp.log(there.radii) - jnp.log(here.radii))
+    calm = jnp.all((jnp.maximum(there.radii, here.radii) < QUIET) | (change < CALM))
+    smallest = step <= 2 * SHORTEST
+    accepted = found & near & (calm | smallest)
+    crossing = accepted & ~state.crossed & (here.radii < 1) & (there.radii >= 1)
+    put = lambda new, old: jnp.where(crossing.reshape(-1, *([1] * jnp.ndim(new))), new, old)
+    return _State(
+        jax.tree.map(lambda new, old: jnp.where(accepted, new, old), there, here),
+        jnp.where(accepted, jnp.minimum(1.5 * state.step, LONGEST), 0.5 * step),
+        state.crossed | crossing,
+        jax.tree.map(put, here, state.before),
+        jnp.where(crossing, log_s, state.after),
+        ~accepted & smallest,
+    )
+
+
+def _refine(equation: Equation, line: Line, alpha: Array, before: _Point, after: Array) -> Array:
+    """log s between ``before`` and ``after`` where the radius is 1, by bisection that the secant of log radius shortens."""
+    eps = jnp.finfo(after.dtype).eps
+
+    def excess(log_s: Array) -> Array:
+        guess = before.f + (log_s - before.log_s) * before.tangent
+        point, found, _ = _point(equation, line, alpha[None], guess, log_s)
+        return jnp.where(found, jnp.log(point.radii[0]), jnp.inf)  # what was not found counts as unstable
+
+    def halve(carry: Any) -> Any:
+        low, high, at_low, at_high, _, count = carry
+        secant = low - at_low * (high - low) / (at_high - at_low)
+        middle = 0.5 * (low + high)
+        inside = jnp.isfinite(secant) & (secant > low) & (secant < high) & (count % 3 != 2)
+        now = jnp.where(inside, secant, middle)
+        value = excess(now)
+        above = value >= 0
+        return (
+            jnp.where(above, low, now),
+            jnp.where(above, now, high),
+            jnp.where(above, at_low, value),
+            jnp.where(above, value, at_high),
+            value,
+            count + 1,
+        )
+
+    def going(carry: Any) -> Array:
+        low, high, _, _, value, count = carry
+        return (jnp.abs(value) > 8 * eps) & (high - low > 8 * eps * (1 + jnp.abs(high))) & (count < REFINEMENTS)
+
+    at_low, at_high = excess(before.log_s), excess(after)
+    found = jax.lax.while_loop(going, halve, (before.log_s, after, at_low, at_high, at_high, jnp.array(0)))
+    return jnp.where(jnp.abs(found[2]) < jnp.abs(found[3]), found[0], found[1])

@@ -1,0 +1,235 @@
+"""Spectral radii and critical betas of many preference matrices of one size at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike, Float
+
+from .._numerics import as_array, check_log_distribution, check_number, host_numbers
+from .._progress import progress as progress_bar
+from ..objectives import Objective
+from ..preferences import check
+from ._equations import EQUATIONS, Line
+from ._follow import Curve, follow
+
+LANES = 128  # matrices followed in step: few enough that the slowest of them holds up little
+FLOOR = 1e-3
+
+FOLLOWED, LOST, NOT_BEGUN = range(3)
+STATUS = ("followed", "lost on the way", "no finite optimum")
+
+
+class Radii(NamedTuple):
+    """Spectral radii of M matrices at one setting.
+
+    Attributes:
+        radius: rho at the followed fixed point, ``(M,)``; NaN where ``status`` is not 0.
+        log_policy: that fixed point, ``(M, K)``, in nats; NaN likewise.
+        status: index into ("followed", "lost on the way", "no finite optimum"), ``(M,)``.
+    """
+
+    radius: np.ndarray
+    log_policy: np.ndarray
+    status: np.ndarray
+
+
+class CriticalBetas(NamedTuple):
+    """Largest beta at which stability is lost, for M matrices, A values of alpha and L of lam.
+
+    Attributes:
+        beta: ``(M, A, L)``; 0 where rounds stay stable down to ``floor``, and where the curve was lost the beta at which
+            (rounds are stable above it, nothing is known below); ``inf`` where there is no finite optimum.
+        status: as in ``Radii``, ``(M, L)``.
+        floor: the smallest beta that was looked at.
+    """
+
+    beta: np.ndarray
+    status: np.ndarray
+    floor: float
+
+
+def spectral_radii(
+    preferences: Float[ArrayLike, "M K K"],
+    objective: Objective,
+    alpha: float,
+    lam: float,
+    *,
+    log_reference: Float[ArrayLike, " K"] | None = None,
+    log_offline: Float[ArrayLike, " K"] | None = None,
+    progress: bool = True,
+) -> Radii:
+    """rho(J(z*)) of M matrices at once, at the fixed point that the one of beta = ∞ becomes as beta falls.
+
+    At alpha < 1 that is the only fixed point of IPO, and of DPO at lam = 1 (statement 7.1). The same numbers as
+    ``spectral_radius`` gives one by one.
+
+    Args:
+        preferences: P, ``(M, K, K)``.
+        objective: ``dyn.IPO(beta)`` or ``dyn.DPO(beta)``.
+        alpha: alpha, in [0, 1): at 1 fixed points are not tied to the reference and none is followed.
+        lam: lambda, in [0, 1].
+        log_reference: log ref, ``(K,)``; uniform unless given.
+        log_offline: log pi_0 in the sampler, ``(K,)``; uniform unless given.
+        progress: show a bar at a terminal when it takes longer than two seconds.
+
+    Raises:
+        ValueError: a bad argument.
+
+    Source: [derived], statements 2.2 and 7.1.
+    """
+    kind = check_kind(type(objective))
+    alpha = check_alphas(alpha, scalar=True)[0]
+    lam = check_lams(lam, scalar=True)[0]
+    lines = make_lines(preferences, log_reference, log_offline)
+    end = -np.log(float(check_number(objective.beta, "beta", 0.0, np.inf, open_low=True)) * (1 - alpha))
+    with progress_bar("fixed points", len(lines.P), enabled=progress) as advance:
+        curve = _run(kind, lines, np.array([lam]), np.array([alpha]), np.array([end]), True, advance)
+    status = _status(curve)[:, 0]
+    good = status == FOLLOWED
+    return Radii(
+        np.where(good, curve.radii[:, 0, 0], np.nan),
+        np.where(good[:, None], curve.log_policy[:, 0], np.nan),
+        status,
+    )
+
+
+def critical_betas(
+    preferences: Float[ArrayLike, "M K K"],
+    objective: type[Objective],
+    alpha: Float[ArrayLike, " A"],
+    lam: Float[ArrayLike, " L"],
+    *,
+    floor: float = FLOOR,
+    log_reference: Float[ArrayLike, " K"] | None = None,
+    log_offline: Float[ArrayLike, " K"] | None = None,
+    progress: bool = True,
+) -> CriticalBetas:
+    """The largest beta with rho(J(z*)) = 1, for every matrix, alpha and lam: above it rounds are locally stable.
+
+    Coming down from beta = ∞, where rounds contract; the same as ``first_crossing(..., downward=True)`` one by one. At a
+    fold, where the followed fixed point disappears, that beta.
+
+    Args:
+        preferences: P, ``(M, K, K)``.
+        objective: the class, ``dyn.IPO`` or ``dyn.DPO``; its beta is what is sought.
+        alpha: values of alpha, ``(A,)``, in [0, 1).
+        lam: values of lambda, ``(L,)``, in [0, 1].
+        floor: the smallest beta that is looked at, in units of f, > 0.
+        log_reference, log_offline, progress: as in ``spectral_radii``.
+
+    Raises:
+        ValueError: a bad argument.
+
+    Source: [derived], statements 2.2 and 7.1.
+    """
+    kind = check_kind(objective)
+    alphas, lams = check_alphas(alpha), check_lams(lam)
+    floor = float(check_number(floor, "floor", 0.0, np.inf, open_low=True))
+    lines = make_lines(preferences, log_reference, log_offline)
+    ends = -np.log(floor * (1 - alphas))
+    with progress_bar("matrices × lam", len(lines.P) * len(lams), enabled=progress) as advance:
+        curve = _run(kind, lines, lams, alphas, ends, False, advance)
+    status = _status(curve)
+    at = np.swapaxes(np.asarray(curve.log_crossing), 1, 2)  # (M, A, L)
+    crossed = np.swapaxes(np.asarray(curve.crossed), 1, 2) & (at <= ends[:, None])
+    lost = (status == LOST)[:, None, :] & ~crossed & (curve.log_s[:, None, :] < ends[:, None])
+    beta = np.where(crossed | lost, np.exp(-np.where(lost, curve.log_s[:, None, :], at)), 0.0) / (1 - alphas)[:, None]
+    return CriticalBetas(np.where((status == NOT_BEGUN)[:, None, :], np.inf, beta), status, floor)
+
+
+def _status(curve: Curve) -> np.ndarray:
+    return np.where(~curve.begun, NOT_BEGUN, np.where(curve.lost, LOST, FOLLOWED))
+
+
+def _run(
+    kind: type[Objective],
+    lines: Line,
+    lams: np.ndarray,
+    alphas: np.ndarray,
+    ends: np.ndarray,
+    to_the_end: bool,
+    advance: Callable[[int], None],
+) -> Curve:
+    """The curves of every matrix (first axis) at every lam (second), on the host."""
+    total = len(lines.P)
+    lanes = min(LANES, total)
+
+    def block(part: tuple[int, np.ndarray]) -> Curve:
+        n, rows = part
+        # Blocks at the end are filled up with their last row: one shape, one compilation.
+        full = np.concatenate([rows, np.full(lanes - len(rows), rows[-1])])
+        batch = Line(*(x[full] for x in lines))._replace(lam=jnp.full(lanes, lams[n]))
+        found = follow(kind, batch, jnp.asarray(alphas), jnp.asarray(ends), to_the_end)
+        out = jax.tree.map(lambda x: np.asarray(x)[: len(rows)], found)
+        advance(len(rows))
+        return out
+
+    def parts() -> Iterator[tuple[int, np.ndarray]]:
+        for n in range(len(lams)):
+            for first in range(0, total, lanes):
+                yield n, np.arange(first, min(first + lanes, total))
+
+    jobs = list(parts())
+    done = [block(jobs[0])]  # compiles; the others find it done
+    with ThreadPoolExecutor(max(1, min(len(jobs), os.cpu_count() or 1))) as pool:
+        done += pool.map(block, jobs[1:])
+    per_lam = [done[i : i + len(done) // len(lams)] for i in range(0, len(done), len(done) // len(lams))]
+    columns = [jax.tree.map(lambda *x: np.concatenate(x), *blocks) for blocks in per_lam]
+    return jax.tree.map(lambda *x: np.stack(x, axis=1), *columns)
+
+
+def make_lines(preferences: Any, log_reference: Any, log_offline: Any) -> Line:
+    """Checked matrices and distributions as a batch whose lam is yet to be set."""
+    shape = np.shape(preferences)
+    if len(shape) != 3 or shape[0] == 0:
+        raise ValueError(f"preferences has shape {shape}; pass a stack of matrices of one size, shape (M, K, K).")
+    P = jnp.stack([check(matrix) for matrix in preferences])
+    size = P.shape[1]
+
+    def row(value: Any, name: str, zero_mass: bool) -> jax.Array:
+        uniform = jnp.full(size, -jnp.log(as_array(size)))
+        given = uniform if value is None else check_log_distribution(value, name, size, zero_mass=zero_mass)
+        return jnp.broadcast_to(given, (len(P), size))
+
+    return Line(P, jnp.zeros(len(P)), row(log_reference, "log_reference", False), row(log_offline, "log_offline", True))
+
+
+def check_kind(kind: Any) -> type[Objective]:
+    """One of the classes whose fixed points can be followed for many matrices at once."""
+    if kind not in EQUATIONS:
+        raise ValueError(f"objective is {getattr(kind, '__name__', kind)}; pass dyn.IPO or dyn.DPO.")
+    return kind
+
+
+def check_alphas(value: Any, *, scalar: bool = False) -> np.ndarray:
+    """Values of alpha below 1, as a vector."""
+    alphas = _shares(value, "alpha", scalar)
+    if (alphas == 1).any():
+        raise ValueError(
+            "alpha = 1 has no fixed point to follow from beta = ∞: eigenvalues of IPO's rounds at interior fixed points are "
+            "1 ± i c w, so no beta stabilises them; pass alpha < 1."
+        )
+    return alphas
+
+
+def check_lams(value: Any, *, scalar: bool = False) -> np.ndarray:
+    """Values of lam in [0, 1], as a vector."""
+    return _shares(value, "lam", scalar)
+
+
+def _shares(value: Any, name: str, scalar: bool) -> np.ndarray:
+    array = host_numbers(value, name)
+    if array.ndim > (0 if scalar else 1) or array.size == 0:
+        raise ValueError(f"{name} has shape {array.shape}; pass {'one number' if scalar else 'a list of numbers'}.")
+    array = np.atleast_1d(array)
+    bad = ~((array >= 0) & (array <= 1))
+    if bad.any():
+        raise ValueError(f"{name} = {array[bad][0]:g} is outside [0, 1]; pass a value inside.")
+    return array

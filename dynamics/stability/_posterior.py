@@ -1,0 +1,91 @@
+"""What counted comparisons say of P: independent Beta posteriors, draws from them, and intervals of Monte Carlo."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, PRNGKeyArray
+
+from .._numerics import check_key, check_number
+from ..preferences import from_wins
+from ..solve._iterate import check_count
+
+LEVEL = 0.95  # of intervals that say how far the number of draws limits a result
+
+
+class Share(NamedTuple):
+    """A share of the draws and its 95% interval of Monte Carlo (Clopper and Pearson), in [0, 1]."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3g} ({self.low:.3g}–{self.high:.3g})"
+
+
+def share(count: int, draws: int) -> Share:
+    """``count`` of ``draws`` with its interval."""
+    from scipy.stats import beta
+
+    tail = (1 - LEVEL) / 2
+    low = 0.0 if count == 0 else float(beta.ppf(tail, count, draws - count + 1))
+    high = 1.0 if count == draws else float(beta.ppf(1 - tail, count + 1, draws - count))
+    return Share(count / draws, low, high)
+
+
+class Posterior(NamedTuple):
+    """The posterior mean, ``(K, K)``, draws of P, ``(draws, K, K)``, and the number of comparisons behind them."""
+
+    mean: np.ndarray
+    draws: np.ndarray
+    comparisons: float
+
+
+def posterior(counts: Any, prior: float, draws: int, key: PRNGKeyArray | None) -> Posterior:
+    """P_ij ~ Beta(c_ij + prior, c_ji + prior), independent over pairs, from checked arguments."""
+    c = check_counts(counts)
+    prior = float(check_number(prior, "prior", 0.0, np.inf, open_low=True))
+    draws = check_count(draws, "draws", 1)
+    if key is None:
+        raise ValueError("the posterior is drawn from; pass key=jax.random.key(seed).")
+    check_key(key)
+    i, j = np.triu_indices(len(c), 1)
+    mean = np.full(c.shape, 0.5)
+    mean[i, j] = (c[i, j] + prior) / (c[i, j] + c[j, i] + 2 * prior)
+    mean[j, i] = 1 - mean[i, j]
+    stack = np.full((draws, *c.shape), 0.5)
+    log_odds = np.asarray(_log_odds(key, jnp.asarray(c[i, j] + prior), jnp.asarray(c[j, i] + prior), draws))
+    # Both sides on their own: next to certainty 1 - p would round to 0.
+    stack[:, i, j], stack[:, j, i] = _sigmoid(log_odds), _sigmoid(-log_odds)
+    return Posterior(mean, stack, float(c.sum()))
+
+
+def _log_odds(key: PRNGKeyArray, a: Array, b: Array, draws: int) -> Array:
+    """log p/(1-p) of p ~ Beta(a, b), as the difference of the logarithms of two Gamma variables."""
+    first, second = jax.random.split(key)
+    shape = (draws, len(a))
+    return jax.random.loggamma(first, a, shape) - jax.random.loggamma(second, b, shape)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    ratio = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1.0, ratio) / (1.0 + ratio)
+
+
+def check_counts(counts: Any) -> np.ndarray:
+    """Win counts as ``from_wins`` takes them, with pairs never compared; refuses counts of one direction only."""
+    from_wins(counts, missing=0.5)
+    c = np.asarray(counts, dtype=np.float64)
+    above, below = np.triu(c, 1).any(), np.tril(c, -1).any()
+    if len(c) >= 3 and above != below:
+        side = "below" if above else "above"
+        raise ValueError(
+            f"counts has only zeros {side} the diagonal, as if one direction had been left out: counts[i, j] is how often i "
+            f"beat j and counts[j, i] how often j beat i, pass both. If the {'first' if above else 'last'} response of every "
+            f"pair really won each time, number the responses in another order."
+        )
+    return c

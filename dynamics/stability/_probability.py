@@ -1,0 +1,169 @@
+"""From counted comparisons to the probability of each verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import ArrayLike, Float, PRNGKeyArray
+
+from .._numerics import check_number
+from ..diagnostics import Verdict
+from ..diagnostics._verdict import VERDICTS
+from ..objectives import Objective
+from ..rounds import SelfSampling
+from ..solve._iterate import check_count
+from ..sweeps import sweep
+from ._many import FOLLOWED, check_kind, check_lams, spectral_radii
+from ._posterior import Share, posterior, share
+
+QUANTILES = (0.05, 0.5, 0.95)
+FAILED = "failed"
+
+
+@dataclasses.dataclass(frozen=True)
+class VerdictProbability:
+    """What ``verdict_probability`` found: shares of draws of the posterior, each with its interval of Monte Carlo.
+
+    Attributes:
+        verdicts: by verdict of the orbit, and "failed" for draws whose rounds could not be run; they add up to 1.
+        unstable: share with spectral radius > 1 at the followed fixed point; None at alpha = 1, where none is followed.
+        not_found: share of draws whose fixed point was not found, or that have none; neither stable nor unstable.
+        radius_mean, radius_quantiles: mean and 5%, 50% and 95% quantiles of the spectral radius over draws where it was
+            found (the outer two bound the 90% interval); None without any.
+        mean_radius, mean_verdict: at the posterior mean of P; None where not found or failed.
+        draws, comparisons, prior, rounds: how many draws, comparisons, pseudo-wins on each side of each pair, and rounds.
+    """
+
+    verdicts: dict[str, Share]
+    unstable: Share | None
+    not_found: Share
+    radius_mean: float | None
+    radius_quantiles: tuple[float, float, float] | None
+    mean_radius: float | None
+    mean_verdict: str | None
+    draws: int
+    comparisons: float
+    prior: float
+    rounds: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values; numbers that do not exist are null."""
+        plain = dataclasses.asdict(self)
+        plain["verdicts"] = {name: found._asdict() for name, found in self.verdicts.items()}
+        for name in ("unstable", "not_found"):
+            found = getattr(self, name)
+            plain[name] = None if found is None else found._asdict()
+        return plain | {"radius_quantiles": None if self.radius_quantiles is None else list(self.radius_quantiles)}
+
+    def __str__(self) -> str:
+        told = [f"{name} {found}" for name, found in self.verdicts.items() if found.value > 0]
+        lines = [f"verdict       {', '.join(told)}"]
+        if self.unstable is None:
+            lines.append("unstable      not defined: at alpha = 1 no fixed point is followed")
+        else:
+            missing = f"; no fixed point found {self.not_found}" if self.not_found.value > 0 else ""
+            lines.append(f"unstable      {self.unstable}{missing}")
+        if self.radius_quantiles is not None:
+            low, middle, high = self.radius_quantiles
+            at = "" if self.mean_radius is None else f", {self.mean_radius:.6g} at the posterior mean"
+            lines.append(f"radius        median {middle:.6g}, 90% interval {low:.6g} to {high:.6g}{at}")
+        lines.append(
+            f"posterior     Beta(wins + {self.prior:g}, losses + {self.prior:g}) for each pair, {self.comparisons:g} "
+            f"comparisons, {self.draws} draws of {self.rounds} rounds (95% intervals of Monte Carlo in brackets)"
+        )
+        return "\n".join(lines)
+
+
+def verdict_probability(
+    counts: Float[ArrayLike, "K K"],
+    objective: Objective,
+    alpha: float,
+    lam: float,
+    *,
+    key: PRNGKeyArray,
+    draws: int = 1000,
+    prior: float = 0.5,
+    rounds: int = 3000,
+    log_reference: Float[ArrayLike, " K"] | None = None,
+    log_offline: Float[ArrayLike, " K"] | None = None,
+    verdict: Verdict | None = None,
+    progress: bool = True,
+) -> VerdictProbability:
+    """Pr(verdict) and Pr(rho > 1) with P_ij ~ Beta(c_ij + prior, c_ji + prior), independently for each pair i < j.
+
+    The prior Beta(1/2, 1/2) (Jeffreys') is the default. A pair that was never compared keeps it: nothing is known of that
+    P_ij, and the probabilities say so. Comparisons count as independent; pairs out of one voter's ranking are not, which
+    leaves each pair's posterior right and makes the joint one an approximation.
+
+    Args:
+        counts: c, ``(K, K)``, ``counts[i, j]`` how often i beat j, 0 ≤ c ≤ 2^53; halves are fine, the diagonal is 0.
+        objective: ``dyn.IPO(beta)`` or ``dyn.DPO(beta)``.
+        alpha: alpha, in [0, 1].
+        lam: lambda, in [0, 1].
+        key: one key of ``jax.random``.
+        draws: draws of P, int ≥ 1; probabilities are right to about 1/(2 √draws).
+        prior: pseudo-wins on each side of each pair, > 0.
+        rounds: length of each draw's orbit, int ≥ 10; near rho = 1 longer ones leave fewer undecided.
+        log_reference: log ref, ``(K,)``; uniform unless given.
+        log_offline: log pi_0 in the sampler and start of every orbit, ``(K,)``, full support; uniform unless given.
+        verdict: thresholds of the verdict.
+        progress: show a bar at a terminal when it takes longer than two seconds.
+
+    Returns:
+        VerdictProbability. Draws without a finite optimum or fixed point, and failed rounds, have shares of their own.
+
+    Raises:
+        ValueError: a bad argument; counts of one direction only (K ≥ 3).
+
+    Source: spectral radii [derived] statements 2.2 and 7.1; the rest is computed.
+    """
+    check_kind(type(objective))
+    alpha = float(check_number(alpha, "alpha", 0.0, 1.0))
+    lam = float(check_lams(lam, scalar=True)[0])
+    rounds = check_count(rounds, "rounds", 10)
+    drawn = posterior(counts, prior, draws, key)
+    stack = np.concatenate([drawn.mean[None], drawn.draws])
+    radii = status = None
+    if alpha < 1:
+        radii, _, status = spectral_radii(
+            stack,
+            objective,
+            alpha,
+            lam,
+            log_reference=log_reference,
+            log_offline=log_offline,
+            progress=progress,
+        )
+    loop = SelfSampling(drawn.mean, objective, alpha, lam, log_reference, log_offline)
+    measure = Verdict() if verdict is None else verdict
+    ds = sweep(loop, {"preference": stack}, measure=measure, rounds=rounds, progress=progress)
+    words = [*VERDICTS, FAILED]
+    codes = np.where(ds.result.values == 0, ds[measure.name].values, len(VERDICTS))
+    counted = np.bincount(codes[1:], minlength=len(words))
+    return VerdictProbability(
+        verdicts={word: share(int(n), draws) for word, n in zip(words, counted, strict=True)},
+        mean_verdict=None if words[codes[0]] == FAILED else words[codes[0]],
+        **_spectral(radii, status, draws),
+        draws=draws,
+        comparisons=drawn.comparisons,
+        prior=float(prior),
+        rounds=rounds,
+    )
+
+
+def _spectral(radii: np.ndarray | None, status: np.ndarray | None, draws: int) -> dict[str, Any]:
+    """The fields that speak of spectral radii, the first of which is that of the posterior mean."""
+    if radii is None or status is None:
+        nothing = dict.fromkeys(("unstable", "radius_mean", "radius_quantiles", "mean_radius"))
+        return nothing | {"not_found": share(draws, draws)}
+    found = radii[1:][status[1:] == FOLLOWED]
+    low, middle, high = np.quantile(found, QUANTILES) if len(found) else (np.nan,) * 3
+    return {
+        "unstable": share(int((found > 1).sum()), draws),
+        "not_found": share(draws - len(found), draws),
+        "radius_mean": float(found.mean()) if len(found) else None,
+        "radius_quantiles": (float(low), float(middle), float(high)) if len(found) else None,
+        "mean_radius": float(radii[0]) if status[0] == FOLLOWED else None,
+    }

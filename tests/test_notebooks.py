@@ -47,9 +47,29 @@ def attack_a_theorem(notebook: nbformat.NotebookNode) -> None:
     assert repaired.count("green; 0 violations") == 2
 
 
+def bring_your_data(notebook: nbformat.NotebookNode) -> None:
+    assert "Smith set                    {0, 1, 2}" in printed(notebook, "rankings")
+    assert "P at its word: oscillating" in printed(notebook, "plan")
+    oscillating = float(printed(notebook, "plan").split("oscillating ")[2].split()[0])
+    assert 0.45 < oscillating < 0.65
+    safe = printed(notebook, "safe")
+    assert safe.index("DPO: stable above beta with probability 0.95") < safe.index("IPO: stable above beta")
+    below, above = (
+        [float(part.split()[0]) for part in line.split(": ")[1].split(", ")]
+        for line in printed(notebook, "samples").splitlines()[1:]
+    )
+    steps = [float(line.split()[-1]) for line in printed(notebook, "inexact").splitlines()]
+    optimum, new_adam, kept_adam, sgd = steps
+    assert above[0] > 2 * above[1] > 8 * above[2]
+    assert below[0] > below[2] > optimum
+    assert optimum > kept_adam > 3 * new_adam > 3 * sgd
+    assert sgd < 1e-6
+
+
 # What a notebook's prose relies on, by its name. One test runs it and looks: workers share no results.
 FINDS: dict[str, Callable[[nbformat.NotebookNode], None]] = {
     "attack_a_theorem": attack_a_theorem,
+    "bring_your_data": bring_your_data,
     "first_stability_question": first_stability_question,
 }
 
@@ -74,7 +94,7 @@ def test_a_notebook_runs_and_finds_what_it_says(name: str, monkeypatch: pytest.M
     notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4)
     where = {"metadata": {"path": str(NOTEBOOKS)}}
     # The limit is per cell; a cell that raises is a CellExecutionError here.
-    NotebookClient(notebook, timeout=60, kernel_name="python3", resources=where).execute()
+    NotebookClient(notebook, timeout=180, kernel_name="python3", resources=where).execute()
     outputs = [out for cell in notebook.cells if cell.cell_type == "code" for out in cell.outputs]
     warned = [out.text for out in outputs if out.output_type == "stream" and out.name == "stderr"]
     assert not warned

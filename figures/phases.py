@@ -49,8 +49,10 @@ def draw(ds: xr.Dataset) -> Figure:
         bar = figure.colorbar(drawn, ax=axes[:, column], location="bottom", shrink=0.9, aspect=16, pad=0.02)
         bar.set_label(label, fontsize=7)
         bar.outline.set_linewidth(0.4)  # pyright: ignore[reportCallIssue]
-    for column in (1, 3):
-        axes[1, column].legend(loc="upper center", bbox_to_anchor=(0.5, -0.32), ncols=2, fontsize=7, columnspacing=1.0)
+    axes[0, 1].legend(loc="upper left", fontsize=7)
+    axes[0, 3].legend(
+        loc="upper center", ncols=2, fontsize=6.5, columnspacing=0.8, handlelength=1.4, handletextpad=0.4, borderpad=0.1
+    )
     caption(figure, _caption(ds))
     return figure
 
@@ -133,7 +135,8 @@ def _drive(one: xr.Dataset, ax: Axes, log_k: float) -> None:
             label=label,
         )
     ax.set_xscale("log")
-    ax.set_ylim(-0.03, 1.05 * log_k)
+    ax.set_ylim(-0.04, 1.5 * log_k)  # room for a legend
+    ax.set_yticks((0, 0.5, 1))
     ax.set_ylabel("entropy (nat)", fontsize=7)
 
 

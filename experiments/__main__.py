@@ -27,7 +27,7 @@ python -m experiments run NAME… [options]   some of them; with one NAME also t
 
 options:
   --full                 the larger configuration
-  --preferences PATH…    files (.npz, .csv) or folders of them, for experiments that read preferences
+  --preferences PATH…    files (as `dynamics classify` takes) or folders of them, for experiments that read preferences
   --workers N            sweeps are computed by N worker processes (dask; install '.[cluster]')
   --out DIR              where results go (default: results)
   --help                 this text; after one NAME also the options of its Config
@@ -99,7 +99,7 @@ def _configure(names: list[str], options: list[str]) -> tuple[dict[str, Any], Pa
         deaf = [name for name in names if name not in readers]
         if deaf:
             raise UserError(
-                f"{deaf[0]} reads no preferences; leave out --preferences, or run critical_beta or rankings with it."
+                f"{deaf[0]} reads no preferences; leave out --preferences, or run one that does, such as critical_beta."
             )
         for name in readers:
             with _one_sentence():

@@ -11,8 +11,8 @@ import numpy as np
 
 import dynamics as dyn
 from dynamics.preferences import PreferenceSet
+from dynamics.preferences._readers import SUFFIXES
 
-SUFFIXES = (".npz", ".csv")
 FAMILIES = ("random", "transitive", "strongly transitive", "cyclic", "from counts")
 SCALE = 0.7  # standard deviation of the Bradley–Terry scores behind matrices from counts
 
@@ -29,7 +29,7 @@ def listed(paths: Sequence[str]) -> tuple[Path, ...]:
     """The files that ``paths`` name, folders opened."""
     found: list[Path] = []
     for path in map(Path, paths):
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES) if path.is_dir() else [path]
+        inside = sorted(p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES)) if path.is_dir() else [path]
         found += inside
     return tuple(found)
 
@@ -55,7 +55,7 @@ def read(paths: Sequence[str], largest: int) -> tuple[list[Case], list[str]]:
         cases += [Case(P, path.stem) for P in kept]
     if not cases:
         reasons = "; ".join(unreadable) or (
-            f"all {large} are larger than {largest}" if large else "no .npz or .csv file"
+            f"all {large} are larger than {largest}" if large else "no file that `read` takes"
         )
         raise ValueError(f"--preferences {' '.join(paths)}: nothing could be read ({reasons}).")
     notes = [f"{len(cases)} matrices with at most {largest} responses"]

@@ -30,7 +30,7 @@ class Config:
     """Matrices with a majority cycle, generated or read, and the rounds that are followed down in beta."""
 
     preferences: tuple[str, ...] = ()
-    """Files (.npz, .csv) or folders of them; matrices are generated where there is none."""
+    """Files or folders of them, as `read` takes them; matrices are generated where there is none."""
     matrices: int = 60
     """How many to generate: half with uniform entries, half Bradley–Terry seen through a few voters."""
     sizes: tuple[int, ...] = (3, 4, 5, 6)
@@ -168,7 +168,7 @@ def _read(config: Config) -> tuple[list[Case], list[str]]:
             if seen.has_cycle:
                 cases.append(Case(P, path.stem, seen.cycle_margin))
     if not total:
-        reasons = "; ".join(unreadable) or "no .npz or .csv file in it"
+        reasons = "; ".join(unreadable) or "no file that `read` takes in it"
         raise ValueError(f"--preferences {' '.join(config.preferences)}: nothing could be read ({reasons}).")
     notes.append(f"{len(cases)} of {total} matrices have a majority cycle and at most {config.max_responses} responses")
     if unreadable:

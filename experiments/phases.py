@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 
 import dynamics as dyn
-from dynamics.preferences._readers import SUFFIXES
 
 from ._framework import KAPPA, OBJECTIVES, Tick, described, require, silent
+from ._matrices import listed, opened
 from ._phases_checks import check
 from ._ratings import drawn_until
 from ._sweeps import sweep
@@ -68,11 +68,7 @@ class Config:
 
     def files(self) -> tuple[Path, ...]:
         """The files that ``preferences`` names, folders opened."""
-        found: list[Path] = []
-        for path in map(Path, self.preferences):
-            inside = sorted(p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES)) if path.is_dir() else [path]
-            found += inside
-        return tuple(found)
+        return listed(self.preferences)
 
     def settings(self) -> np.ndarray:
         """alpha, lam and beta of IPO, ``(3, S)``: the square, alpha slowest, then the lines, lam slowest."""
@@ -137,11 +133,9 @@ def _read(config: Config) -> tuple[list[list[np.ndarray]], list[str]]:
     """The cyclic and the strictly strongly transitive matrices among those read, and what was passed over."""
     kinds: list[list[np.ndarray]] = [[], []]
     passed, total, certain = [], 0, 0
-    for file in config.files():
-        try:
-            found = dyn.preferences.read(file)
-        except (ValueError, OSError) as error:
-            passed.append(str(error).removesuffix("."))
+    for _, found in opened(config.files()):
+        if isinstance(found, str):
+            passed.append(found.removesuffix("."))
             continue
         total += len(found)
         for P in map(np.asarray, found):

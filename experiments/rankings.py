@@ -33,7 +33,7 @@ class Config:
     """Matrices, generated or read, and the samplers at which IPO and DPO rank their responses."""
 
     preferences: tuple[str, ...] = ()
-    """Files (.npz, .csv) or folders of them; matrices are generated where there is none."""
+    """Files or folders of them, as `read` takes them; matrices are generated where there is none."""
     matrices: int = 30
     """How many to generate of each family and size."""
     sizes: tuple[int, ...] = (3, 5)

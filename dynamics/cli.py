@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import tyro
 
 from . import __version__
+from ._advise import Advise, probability
 from ._results import Results
 from ._verify import Verify
 
@@ -97,13 +98,17 @@ class Stability:
 
         self._check()
         matrices = _read(self.file, self.missing)
-        chosen = self._choose(matrices)
+        chosen = choose(matrices, self.index, self.file, self.plot)
         if self.plot is not None:
             _check_writable(self.plot)
         single = len(chosen) == 1
         with progress("analysis", STEPS * len(chosen)) as advance:
             study_one = partial(study, rounds=self.rounds, advance=advance, throw=single)
             studies = [study_one(m, len(matrices[m]), partial(self._loop, matrices, m)) for m in chosen]
+        if single:
+            setting = (self._objective(), self.alpha, self.lam, self.rounds)
+            told = probability(matrices, chosen[0], *setting)
+            studies = [dataclasses.replace(studies[0], probability=told)]
         if self.plot is not None:
             self._draw(matrices, studies[0])
         setting = {"objective": self.objective, "alpha": self.alpha, "lam": self.lam, "beta": self.beta}
@@ -124,10 +129,7 @@ class Stability:
         check_scalar(self.alpha, "alpha", 0.0, 1.0)
         check_scalar(self.lam, "lam", 0.0, 1.0)
         check_count(self.rounds, "rounds", 10)
-        if self.plot is not None and self.plot.suffix.lower() not in PLOT_SUFFIXES:
-            raise ValueError(
-                f"--plot {self.plot} has suffix {self.plot.suffix!r}; pass one of {', '.join(PLOT_SUFFIXES)}."
-            )
+        check_suffix(self.plot)
 
     def _objective(self) -> Any:
         from ._numerics import check_scalar
@@ -135,18 +137,6 @@ class Stability:
 
         beta = check_scalar(self.beta, "beta", 0.0, math.inf, open_low=True)
         return IPO(beta) if self.objective == "ipo" else DPO(beta)
-
-    def _choose(self, matrices: PreferenceSet) -> list[int]:
-        if self.index is None:
-            if self.plot is not None and len(matrices) > 1:
-                raise ValueError(
-                    f"--plot draws one matrix and {self.file} holds {len(matrices)}; choose one by --index."
-                )
-            return list(range(len(matrices)))
-        if not 0 <= self.index < len(matrices):
-            last = len(matrices) - 1
-            raise ValueError(f"--index {self.index} is not in {self.file}; pass 0{f' to {last}' if last else ''}.")
-        return [self.index]
 
     def _loop(self, matrices: PreferenceSet, m: int) -> SelfSampling:
         from .rounds import SelfSampling
@@ -168,6 +158,24 @@ class Stability:
     def _title(self, matrices: PreferenceSet, m: int | None) -> str:
         source = self.file.name if m is None or len(matrices) == 1 else f"{self.file.name}, matrix {m}"
         return f"{source}: {self.objective.upper()}, α = {self.alpha:g}, λ = {self.lam:g}, β = {self.beta:g}"
+
+
+def choose(matrices: PreferenceSet, index: int | None, file: Path, plot: Path | None) -> list[int]:
+    """The matrices that a command looks at."""
+    if index is None:
+        if plot is not None and len(matrices) > 1:
+            raise ValueError(f"--plot draws one matrix and {file} holds {len(matrices)}; choose one by --index.")
+        return list(range(len(matrices)))
+    if not 0 <= index < len(matrices):
+        last = len(matrices) - 1
+        raise ValueError(f"--index {index} is not in {file}; pass 0{f' to {last}' if last else ''}.")
+    return [index]
+
+
+def check_suffix(plot: Path | None) -> None:
+    """Refuses a figure's file whose format is not known."""
+    if plot is not None and plot.suffix.lower() not in PLOT_SUFFIXES:
+        raise ValueError(f"--plot {plot} has suffix {plot.suffix!r}; pass one of {', '.join(PLOT_SUFFIXES)}.")
 
 
 def _heading(matrices: PreferenceSet, m: int) -> dict[str, Any]:
@@ -215,13 +223,13 @@ def _fail(message: str, code: int = 2) -> NoReturn:
     raise SystemExit(code)
 
 
-def _parse(args: Sequence[str]) -> Classify | Stability | Verify | Results:
+def _parse(args: Sequence[str]) -> Classify | Stability | Advise | Verify | Results:
     """The command; tyro's boxes of advice are folded into one sentence."""
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
             return tyro.cli(
-                Classify | Stability | Verify | Results,  # pyright: ignore[reportArgumentType]
+                Classify | Stability | Advise | Verify | Results,  # pyright: ignore[reportArgumentType]
                 prog="dynamics",
                 description=DESCRIPTION,
                 args=args,

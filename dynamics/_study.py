@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .rounds import RoundMap
-from .stability import Crossing, Report, Suggestion, analyze, critical, suggest
+from .stability import Crossing, Report, Suggestion, VerdictProbability, analyze, critical, suggest
 
 MAX_ROUNDS = 100_000  # where an undecided orbit is given up, unless more rounds are asked for to begin with
 STEPS = 3  # that ``study`` tells of
@@ -15,7 +15,10 @@ STEPS = 3  # that ``study`` tells of
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """What ``dynamics stability`` found out about one matrix; ``error`` says why there is no report."""
+    """What ``dynamics stability`` found out about one matrix; ``error`` says why there is no report.
+
+    ``probability`` is that of each verdict, where the file says how many comparisons P rests on and holds one matrix.
+    """
 
     index: int
     size: int
@@ -24,6 +27,7 @@ class Study:
     critical_error: str | None = None
     suggestions: tuple[Suggestion, ...] = ()
     error: str | None = None
+    probability: VerdictProbability | None = None
 
     def to_dict(self) -> dict[str, Any]:
         report = {} if self.report is None else self.report.to_dict() | {"spectral_radius": self.report.spectral_radius}
@@ -32,6 +36,7 @@ class Study:
             **report,
             "critical_beta": [dataclasses.asdict(crossing) for crossing in self.critical],
             "critical_beta_error": self.critical_error,
+            "probability": None if self.probability is None else self.probability.to_dict(),
             "suggestions": [dataclasses.asdict(suggestion) for suggestion in self.suggestions],
         }
 

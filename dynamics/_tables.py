@@ -87,6 +87,9 @@ def stability_card(matrices: PreferenceSet, study: Study, title: str) -> None:
     if not study.critical:
         rows.append(("critical beta", study.critical_error or "none: stability never changes in the range searched"))
     rows += [("suggestion", str(s)) for s in study.suggestions]
+    if study.probability is not None:
+        rows.append(("given the counts", "probabilities over the posterior of P:"))
+        rows += [(f"  {line[:14].strip()}", line[14:]) for line in str(study.probability).splitlines()]
     print_card(rows)
 
 

@@ -12,7 +12,6 @@ import math
 import os
 import re
 import sys
-import warnings
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 import tyro
 
 from . import __version__
+from ._advise import Advise, probability
+from ._files import File, Missing, check_suffix, check_writable, choose, heading, read_file
 from ._results import Results
 from ._verify import Verify
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from .preferences import PreferenceSet
     from .rounds import SelfSampling
 
-PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 LONGEST_ORBIT = 10_000  # rounds drawn by --plot
 
 DESCRIPTION = "Learning dynamics of preference alignment. `dynamics --version` prints the version."
@@ -39,11 +39,11 @@ DESCRIPTION = "Learning dynamics of preference alignment. `dynamics --version` p
 class Classify:
     """What kind of preferences a file holds: winners, cycles, transitivity, distance from Bradley–Terry."""
 
-    file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    file: File
     """Matrices (.npz), wins (.csv), orders (.soc, .soi, .toc, .toi), scored responses (.jsonl[.gz], datasets:NAME)."""
     json: bool = False
     """Print JSON instead of tables."""
-    missing: Annotated[str | None, tyro.conf.arg(metavar="0.5|drop")] = None
+    missing: Missing = None
     """What becomes of pairs that were never compared: 0.5 takes them as even, drop leaves out responses that have some."""
     skip_bad: bool = False
     """Go on without rows of scored responses that cannot be used; how many is said."""
@@ -54,13 +54,13 @@ class Classify:
         from .preferences import classify
 
         found = []
-        matrices = _read(self.file, self.missing, self.skip_bad)
+        matrices = read_file(self.file, self.missing, self.skip_bad)
         with progress("matrices", len(matrices)) as advance:
             for P in matrices:
                 found.append(classify(P))
                 advance(1)
         if self.json:
-            rows = [_heading(matrices, m) | dataclasses.asdict(c) for m, c in enumerate(found)]
+            rows = [heading(matrices, m) | dataclasses.asdict(c) for m, c in enumerate(found)]
             _tables.print_json({"source": matrices.source, "matrices": rows})
         elif len(found) == 1:
             _tables.classification_card(matrices, found[0])
@@ -72,7 +72,7 @@ class Classify:
 class Stability:
     """Whether iterated alignment on a file's preferences settles, collapses or oscillates, and what changes that."""
 
-    file: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    file: File
     """Matrices (.npz), wins (.csv), orders (.soc, .soi, .toc, .toi), scored responses (.jsonl[.gz], datasets:NAME)."""
     alpha: Annotated[float, tyro.conf.arg(metavar="A")]
     """Share of the policy in the next reference, 0 to 1."""
@@ -90,7 +90,7 @@ class Stability:
     """Rounds before the verdict is tried, at least 10."""
     index: Annotated[int | None, tyro.conf.arg(metavar="I")] = None
     """Look at this matrix of the file only, counted from 0."""
-    missing: Annotated[str | None, tyro.conf.arg(metavar="0.5|drop")] = None
+    missing: Missing = None
     """What becomes of pairs that were never compared: 0.5 takes them as even, drop leaves out responses that have some."""
     skip_bad: bool = False
     """Go on without rows of scored responses that cannot be used; how many is said."""
@@ -101,19 +101,23 @@ class Stability:
         from ._study import STEPS, study
 
         self._check()
-        matrices = _read(self.file, self.missing, self.skip_bad)
-        chosen = self._choose(matrices)
+        matrices = read_file(self.file, self.missing, self.skip_bad)
+        chosen = choose(matrices, self.index, self.file, self.plot)
         if self.plot is not None:
-            _check_writable(self.plot)
+            check_writable(self.plot)
         single = len(chosen) == 1
         with progress("analysis", STEPS * len(chosen)) as advance:
             study_one = partial(study, rounds=self.rounds, advance=advance, throw=single)
             studies = [study_one(m, len(matrices[m]), partial(self._loop, matrices, m)) for m in chosen]
+        if single:
+            setting = (self._objective(), self.alpha, self.lam, self.rounds)
+            told = probability(matrices, chosen[0], *setting)
+            studies = [dataclasses.replace(studies[0], probability=told)]
         if self.plot is not None:
             self._draw(matrices, studies[0])
         setting = {"objective": self.objective, "alpha": self.alpha, "lam": self.lam, "beta": self.beta}
         if self.json:
-            rows = [_heading(matrices, s.index) | s.to_dict() for s in studies]
+            rows = [heading(matrices, s.index) | s.to_dict() for s in studies]
             _tables.print_json({"source": matrices.source, **setting, "matrices": rows})
         elif single:
             _tables.stability_card(matrices, studies[0], self._title(matrices, studies[0].index))
@@ -129,10 +133,7 @@ class Stability:
         check_scalar(self.alpha, "alpha", 0.0, 1.0)
         check_scalar(self.lam, "lam", 0.0, 1.0)
         check_count(self.rounds, "rounds", 10)
-        if self.plot is not None and self.plot.suffix.lower() not in PLOT_SUFFIXES:
-            raise ValueError(
-                f"--plot {self.plot} has suffix {self.plot.suffix!r}; pass one of {', '.join(PLOT_SUFFIXES)}."
-            )
+        check_suffix(self.plot)
 
     def _objective(self) -> Any:
         from ._numerics import check_scalar
@@ -140,18 +141,6 @@ class Stability:
 
         beta = check_scalar(self.beta, "beta", 0.0, math.inf, open_low=True)
         return IPO(beta) if self.objective == "ipo" else DPO(beta)
-
-    def _choose(self, matrices: PreferenceSet) -> list[int]:
-        if self.index is None:
-            if self.plot is not None and len(matrices) > 1:
-                raise ValueError(
-                    f"--plot draws one matrix and {self.file} holds {len(matrices)}; choose one by --index."
-                )
-            return list(range(len(matrices)))
-        if not 0 <= self.index < len(matrices):
-            last = len(matrices) - 1
-            raise ValueError(f"--index {self.index} is not in {self.file}; pass 0{f' to {last}' if last else ''}.")
-        return [self.index]
 
     def _loop(self, matrices: PreferenceSet, m: int) -> SelfSampling:
         from .rounds import SelfSampling
@@ -176,36 +165,6 @@ class Stability:
         return f"{source}: {self.objective.upper()}, α = {self.alpha:g}, λ = {self.lam:g}, β = {self.beta:g}"
 
 
-def _heading(matrices: PreferenceSet, m: int) -> dict[str, Any]:
-    return {"index": m, "K": len(matrices[m]), "names": matrices.names[m], "voters": matrices.voters[m]}
-
-
-def _read(file: str, missing: str | None, skip_bad: bool) -> PreferenceSet:
-    from .preferences import read
-
-    if missing not in (None, "0.5", "drop"):
-        raise ValueError(f"--missing {missing} is not allowed; leave it out or pass 0.5 or drop.")
-    with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always", UserWarning)
-        found = read(file, missing=0.5 if missing == "0.5" else missing, skip_bad=skip_bad)  # pyright: ignore[reportArgumentType]
-    for warning in told:
-        print(f"dynamics: {warning.message}", file=sys.stderr)
-    return found
-
-
-def _check_writable(path: Path) -> None:
-    """Tries to open the file, which is the one sure way to know, and leaves no trace of it."""
-    existed = path.exists()
-    try:
-        path.open("ab").close()
-        if not existed:
-            path.unlink()
-    except OSError as error:
-        raise ValueError(
-            f"{path} cannot be written ({error.strerror}); pass a file in a folder you may write to."
-        ) from None
-
-
 def _prepare() -> None:
     """Float64 and a compilation cache of the user's own: entry points may set what the library leaves alone."""
     import jax
@@ -226,13 +185,13 @@ def _fail(message: str, code: int = 2) -> NoReturn:
     raise SystemExit(code)
 
 
-def _parse(args: Sequence[str]) -> Classify | Stability | Verify | Results:
+def _parse(args: Sequence[str]) -> Classify | Stability | Advise | Verify | Results:
     """The command; tyro's boxes of advice are folded into one sentence."""
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
             return tyro.cli(
-                Classify | Stability | Verify | Results,  # pyright: ignore[reportArgumentType]
+                Classify | Stability | Advise | Verify | Results,  # pyright: ignore[reportArgumentType]
                 prog="dynamics",
                 description=DESCRIPTION,
                 args=args,

@@ -4,10 +4,22 @@ What is drawn comes from arrays, Datasets, Solutions and Reports; nothing is sol
 something is drawn.
 """
 
+from ._advice import advice
 from ._report import caption, report
 from ._simplex import barycentric, simplex
 from ._spectrum import spectrum
 from ._style import DASHES, PALETTE, style
 from ._trajectory import trajectory
 
-__all__ = ["DASHES", "PALETTE", "barycentric", "caption", "report", "simplex", "spectrum", "style", "trajectory"]
+__all__ = [
+    "DASHES",
+    "PALETTE",
+    "advice",
+    "barycentric",
+    "caption",
+    "report",
+    "simplex",
+    "spectrum",
+    "style",
+    "trajectory",
+]

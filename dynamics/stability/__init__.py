@@ -9,7 +9,7 @@ from ._local import eigenvalues, jacobian, spectral_radius
 from ._many import CriticalBetas, Radii, critical_betas, spectral_radii
 from ._probability import VerdictProbability, verdict_probability
 from ._report import Report
-from ._safe import SafeBeta, proven_beta, safe_beta
+from ._safe import SafeBeta, known_beta, proven_beta, safe_beta
 from ._suggest import Suggestion, suggest
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "find_fixed_points",
     "first_crossing",
     "jacobian",
+    "known_beta",
     "proven_beta",
     "safe_beta",
     "spectral_radii",

@@ -60,7 +60,7 @@ class _State(NamedTuple):
     step: Float[Array, ""]
     crossed: Bool[Array, " alphas"]
     before: _Point  # by alpha, the last point before the radius reached 1
-    after: Float[Array, " alphas"]
+    after: tuple[Float[Array, " alphas"], Float[Array, " alphas"]]  # log s and radius of the first point past it
     lost: Bool[Array, ""]
 
 
@@ -86,7 +86,8 @@ def _follow(equation: Equation, line: Line, alphas: Array, ends: Array, to_the_e
     count = alphas.shape[0]
     many = jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *x.shape)), start)
     blank = jnp.zeros(count, bool)
-    state = _State(start, jnp.asarray(0.1), blank, many, jnp.broadcast_to(start.log_s, (count,)), ~begun)
+    after = (jnp.broadcast_to(start.log_s, (count,)), start.radii)
+    state = _State(start, jnp.asarray(0.1), blank, many, after, ~begun)
 
     def going(state: _State) -> Array:
         settled = state.crossed | (state.here.log_s >= ends)
@@ -97,7 +98,9 @@ def _follow(equation: Equation, line: Line, alphas: Array, ends: Array, to_the_e
     log_policy = log_softmax(logits(line, here.f, jnp.exp(here.log_s)))
     crossing = here.log_s * jnp.ones(count)
     if not to_the_end:
-        refined = jax.vmap(lambda alpha, a, b: _refine(equation, line, alpha, a, b))(alphas, state.before, state.after)
+        each = jnp.arange(count)
+        refine = lambda n, before, after: _refine(equation, line, alphas[n], n, before, after)
+        refined = jax.vmap(refine)(each, state.before, state.after)
         crossing = jnp.where(state.crossed, refined, crossing)
     return Curve(log_policy, here.radii, begun, state.lost & begun, here.log_s, state.crossed, crossing)
 
@@ -172,15 +175,21 @@ def _step(equation: Equation, line: Line, alphas: Array, last: Array, state: _St
         jnp.where(accepted, jnp.minimum(1.5 * state.step, LONGEST), 0.5 * step),
         state.crossed | crossing,
         jax.tree.map(put, here, state.before),
-        jnp.where(crossing, log_s, state.after),
+        (jnp.where(crossing, log_s, state.after[0]), jnp.where(crossing, there.radii, state.after[1])),
         ~accepted & smallest,
     )
 
 
-def _refine(equation: Equation, line: Line, alpha: Array, before: _Point, after: Array) -> Array:
-    """log s between ``before`` and ``after`` where the radius is 1, by bisection that the secant of log radius shortens."""
-    eps = jnp.finfo(after.dtype).eps
+def _refine(
+    equation: Equation, line: Line, alpha: Array, n: Array, before: _Point, after: tuple[Array, Array]
+) -> Array:
+    """log s between ``before`` and ``after`` where the radius of alpha, the n-th, is 1: bisection that secants of its
+    logarithm shorten.
+    """
+    eps = jnp.finfo(alpha.dtype).eps
 
+    # One point at a time, and the ends' radii from the walk: LAPACK's batches share one pool of threads, and two that run
+    # beside each other can wait for each other for ever.
     def excess(log_s: Array) -> Array:
         guess = before.f + (log_s - before.log_s) * before.tangent
         point, found, _ = _point(equation, line, alpha[None], guess, log_s)
@@ -207,6 +216,6 @@ def _refine(equation: Equation, line: Line, alpha: Array, before: _Point, after:
         low, high, _, _, value, count = carry
         return (jnp.abs(value) > 8 * eps) & (high - low > 8 * eps * (1 + jnp.abs(high))) & (count < REFINEMENTS)
 
-    at_low, at_high = excess(before.log_s), excess(after)
-    found = jax.lax.while_loop(going, halve, (before.log_s, after, at_low, at_high, at_high, jnp.array(0)))
+    at_low, at_high = jnp.log(before.radii[n]), jnp.log(after[1])
+    found = jax.lax.while_loop(going, halve, (before.log_s, after[0], at_low, at_high, at_high, jnp.array(0)))
     return jnp.where(jnp.abs(found[2]) < jnp.abs(found[3]), found[0], found[1])

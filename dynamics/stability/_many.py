@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
@@ -176,10 +174,8 @@ def _run(
             for first in range(0, total, lanes):
                 yield n, np.arange(first, min(first + lanes, total))
 
-    jobs = list(parts())
-    done = [block(jobs[0])]  # compiles; the others find it done
-    with ThreadPoolExecutor(max(1, min(len(jobs), os.cpu_count() or 1))) as pool:
-        done += pool.map(block, jobs[1:])
+    # One after the other: LAPACK's batches share one pool of threads, and two at a time can wait for each other for ever.
+    done = [block(job) for job in parts()]
     per_lam = [done[i : i + len(done) // len(lams)] for i in range(0, len(done), len(done) // len(lams))]
     columns = [jax.tree.map(lambda *x: np.concatenate(x), *blocks) for blocks in per_lam]
     return jax.tree.map(lambda *x: np.stack(x, axis=1), *columns)

@@ -11,7 +11,7 @@ from jaxtyping import ArrayLike, Float, PRNGKeyArray
 from .._numerics import check_number
 from ..objectives import IPO, Objective
 from ..preferences._check import host_array
-from ._many import FLOOR, FOLLOWED, check_alphas, check_kind, check_lams, critical_betas
+from ._many import FLOOR, LOST, NOT_BEGUN, check_alphas, check_kind, check_lams, critical_betas
 from ._posterior import LEVEL, posterior
 
 
@@ -25,11 +25,12 @@ class SafeBeta:
         beta: rounds are locally stable at every beta above it with the stated probability; ``floor`` where nothing was
             lost down to it, ``inf`` where too many draws have no optimum for any beta to reach the confidence.
         low, high: 95% interval of Monte Carlo of ``beta``, ``(A, L)``.
-        mean: where the posterior mean of P loses stability, ``(A, L)``; ``floor`` where it does not.
+        mean: where the posterior mean of P loses stability, ``(A, L)``; ``floor`` where it does not, ``inf`` where it has
+            no finite optimum.
         proven: beta above which convergence from every start is proven with that probability (IPO: statements 7.2 and
             7.3 on each draw); None for DPO, where nothing is proven.
         proven_everywhere: beta above which it is proven for every P, lam/(2 (1-alpha)) (IPO: statement 7.3).
-        confidence, draws, comparisons, prior, floor: what it rests on.
+        confidence, draws, comparisons, prior, floor: what it rests on; all but the last None where P was taken as known.
         lost, without_optimum: the largest share over lam of draws whose curve of fixed points ended early (they count as
             unstable below that beta), and of draws without a finite optimum (they count as unstable at every beta).
     """
@@ -43,10 +44,10 @@ class SafeBeta:
     mean: np.ndarray
     proven: np.ndarray | None
     proven_everywhere: np.ndarray | None
-    confidence: float
-    draws: int
-    comparisons: float
-    prior: float
+    confidence: float | None
+    draws: int | None
+    comparisons: float | None
+    prior: float | None
     floor: float
     lost: float
     without_optimum: float
@@ -57,10 +58,13 @@ class SafeBeta:
         return {name: _listed(value) if isinstance(value, np.ndarray) else value for name, value in plain.items()}
 
     def __str__(self) -> str:
-        lines = [
-            f"{self.objective}: stable above beta with probability {self.confidence:g} ({self.draws} draws, "
-            f"{self.comparisons:g} comparisons, prior Beta({self.prior:g}, {self.prior:g}), floor {self.floor:g})"
-        ]
+        basis = (
+            f"if P is what it was taken for (floor {self.floor:g})"
+            if self.confidence is None
+            else f"with probability {self.confidence:g} ({self.draws} draws, {self.comparisons:g} comparisons, prior "
+            f"Beta({self.prior:g}, {self.prior:g}), floor {self.floor:g})"
+        )
+        lines = [f"{self.objective}: stable above beta {basis}"]
         for a, alpha in enumerate(self.alpha):
             cells = (f"lam {lam:g}: {self.beta[a, n]:.4g}" for n, lam in enumerate(self.lam))
             lines.append(f"alpha {alpha:g}  {', '.join(cells)}")
@@ -113,9 +117,7 @@ def safe_beta(
     """
     kind = check_kind(objective)
     alphas, lams = check_alphas(alpha), check_lams(lam)
-    confidence = float(check_number(confidence, "confidence", 0.0, 1.0, open_low=True))
-    if confidence == 1:
-        raise ValueError("confidence = 1 asks for certainty, which no draws give; pass a value below 1, such as 0.95.")
+    confidence = check_confidence(confidence)
     drawn = posterior(counts, prior, draws, key)
     stack = np.concatenate([drawn.mean[None], drawn.draws])
     setting = {"log_reference": log_reference, "log_offline": log_offline}
@@ -141,8 +143,51 @@ def safe_beta(
         comparisons=drawn.comparisons,
         prior=float(prior),
         floor=found.floor,
-        lost=share(FOLLOWED + 1),
-        without_optimum=share(FOLLOWED + 2),
+        lost=share(LOST),
+        without_optimum=share(NOT_BEGUN),
+    )
+
+
+def check_confidence(value: Any) -> float:
+    """A probability strictly between 0 and 1."""
+    confidence = float(check_number(value, "confidence", 0.0, 1.0, open_low=True))
+    if confidence == 1:
+        raise ValueError("confidence = 1 asks for certainty, which no draws give; pass a value below 1, such as 0.95.")
+    return confidence
+
+
+def known_beta(
+    P: Float[ArrayLike, "K K"],
+    objective: type[Objective],
+    alpha: Float[ArrayLike, " A"],
+    lam: Float[ArrayLike, " L"],
+    *,
+    floor: float = FLOOR,
+    progress: bool = True,
+) -> SafeBeta:
+    """As ``safe_beta`` where P itself is taken as known: nothing is said about confidence."""
+    kind = check_kind(objective)
+    alphas, lams = check_alphas(alpha), check_lams(lam)
+    stack = np.asarray(P)[None]
+    found = critical_betas(stack, kind, alphas, lams, floor=floor, progress=progress)
+    beta = np.maximum(found.beta[0], found.floor)
+    return SafeBeta(
+        objective=kind.__name__,
+        alpha=alphas,
+        lam=lams,
+        beta=beta,
+        low=beta,
+        high=beta,
+        mean=beta,
+        proven=proven_beta(stack, alphas, lams)[0] if kind is IPO else None,
+        proven_everywhere=lams / (2 * (1 - alphas[:, None])) if kind is IPO else None,
+        confidence=None,
+        draws=None,
+        comparisons=None,
+        prior=None,
+        floor=found.floor,
+        lost=float((found.status == LOST).any()),
+        without_optimum=float((found.status == NOT_BEGUN).any()),
     )
 
 

@@ -1,0 +1,249 @@
+"""The command ``dynamics advise``: the smallest beta that keeps rounds stable, at a stated confidence."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from ._files import File, Missing, check_suffix, check_writable, choose, heading, read_file
+
+if TYPE_CHECKING:
+    from .preferences import PreferenceSet
+    from .stability import SafeBeta, VerdictProbability
+
+ALPHAS, LAMS = (0.0, 0.25, 0.5, 0.75, 0.9), (0.25, 0.5, 0.75, 1.0)
+ONE_ALPHA, ONE_LAM = (0.5,), (1.0,)  # for a row per matrix
+DRAWS, DRAWS_EACH = 1000, 200  # for one matrix, and for each of many
+NUMBERS = {
+    "matrix",
+    "K",
+    "comparisons",
+    "alpha",
+    "lam",
+    "safe above",
+    "IPO safe above",
+    "DPO safe above",
+    "at the mean",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Advise:
+    """The largest safe region: for each alpha and lam the smallest beta that keeps rounds stable, for IPO and DPO."""
+
+    file: File
+    """Matrices (.npz), wins (.csv), orders (.soc, .soi, .toc, .toi), scored responses (.jsonl[.gz], datasets:NAME)."""
+    confidence: Annotated[float, tyro.conf.arg(metavar="C")] = 0.95
+    """Probability, given the counts, with which rounds are stable above the beta named; between 0 and 1."""
+    alpha: Annotated[tuple[float, ...], tyro.conf.arg(metavar="A")] = ()
+    """Shares of the policy in the next reference, 0 to below 1; several for one matrix, one for many."""
+    lam: Annotated[tuple[float, ...], tyro.conf.arg(metavar="L")] = ()
+    """Shares of the policy in the next sampler, 0 to 1; several for one matrix, one for many."""
+    index: Annotated[int | None, tyro.conf.arg(metavar="I")] = None
+    """Look at this matrix of the file only, counted from 0; without it a file of many gets a row for each."""
+    plot: Annotated[Path | None, tyro.conf.arg(metavar="OUT.png")] = None
+    """Draw one matrix's safe regions to a .png, .pdf or .svg file."""
+    json: bool = False
+    """Print JSON instead of tables."""
+    missing: Missing = None
+    """What becomes of pairs that were never compared: 0.5 takes them as even, drop leaves out responses that have some."""
+    skip_bad: bool = False
+    """Go on without rows of scored responses that cannot be used; how many is said."""
+    draws: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
+    """Draws of the posterior: 1000 for one matrix, 200 for each of many unless given."""
+    seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
+    """Seed of the draws."""
+
+    def run(self) -> None:
+        from . import _tables
+        from ._progress import progress
+
+        self._check()
+        matrices = read_file(self.file, self.missing, self.skip_bad)
+        chosen = choose(matrices, self.index, self.file, self.plot)
+        single = len(chosen) == 1
+        alphas, lams = self._grid(single)
+        if self.plot is not None:
+            check_writable(self.plot)
+        found = []
+        with progress("matrices", len(chosen), enabled=not single) as advance:
+            for m in chosen:
+                found.append(self._limits(matrices, m, alphas, lams, single))
+                advance(1)
+        if self.plot is not None:
+            self._draw(matrices, chosen[0], found[0])
+        if self.json:
+            rows = [
+                heading(matrices, m) | {limits.objective.lower(): limits.to_dict() for limits in both}
+                for m, both in zip(chosen, found, strict=True)
+            ]
+            setting = {"confidence": self.confidence, "alpha": list(alphas), "lam": list(lams), "seed": self.seed}
+            _tables.print_json({"source": matrices.source, **setting, "matrices": rows})
+        elif single:
+            _print_one(self._title(matrices, chosen[0]), found[0])
+        else:
+            _print_many(f"{len(chosen)} matrices, {Path(self.file).name}", chosen, found)
+
+    def _check(self) -> None:
+        """Everything about the options that can be said before a file is read."""
+        from .solve._iterate import check_count
+        from .stability._many import check_alphas, check_lams
+        from .stability._safe import check_confidence
+
+        check_confidence(self.confidence)
+        if self.alpha:
+            check_alphas(self.alpha)
+        if self.lam:
+            check_lams(self.lam)
+        if self.draws is not None:
+            check_count(self.draws, "draws", 1)
+        check_suffix(self.plot)
+
+    def _grid(self, single: bool) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        if single:
+            return self.alpha or ALPHAS, self.lam or LAMS
+        for name, values in (("alpha", self.alpha), ("lam", self.lam)):
+            if len(values) > 1:
+                raise ValueError(
+                    f"--{name} has {len(values)} values and {self.file} several matrices, which get a row each at one "
+                    f"alpha and one lam; pass one value, or choose a matrix by --index."
+                )
+        return self.alpha or ONE_ALPHA, self.lam or ONE_LAM
+
+    def _limits(
+        self, matrices: PreferenceSet, m: int, alphas: Sequence[float], lams: Sequence[float], single: bool
+    ) -> tuple[SafeBeta, ...]:
+        """What is found of one matrix, for IPO and DPO."""
+        import jax
+        import numpy as np
+
+        from .objectives import DPO, IPO
+        from .stability import known_beta, safe_beta
+
+        grid = np.asarray(alphas), np.asarray(lams)
+        if matrices.counts[m] is None:
+            return tuple(known_beta(matrices[m], kind, *grid, progress=single) for kind in (IPO, DPO))
+        draws = self.draws or (DRAWS if single else DRAWS_EACH)
+        options: Any = {"confidence": self.confidence, "draws": draws, "progress": single}
+        key = jax.random.fold_in(jax.random.key(self.seed), m)
+        return tuple(safe_beta(matrices.wins(m), kind, *grid, key=key, **options) for kind in (IPO, DPO))
+
+    def _draw(self, matrices: PreferenceSet, m: int, both: tuple[SafeBeta, ...]) -> None:
+        from . import plot
+
+        assert self.plot is not None
+        figure = plot.advice(both, title=self._title(matrices, m))
+        with plot.style():
+            figure.savefig(self.plot)
+
+    def _title(self, matrices: PreferenceSet, m: int) -> str:
+        name = Path(self.file).name if len(matrices) == 1 else f"{Path(self.file).name}, matrix {m}"
+        return f"{name}: K = {len(matrices[m])}"
+
+
+def _print_one(title: str, both: Sequence[SafeBeta]) -> None:
+    from . import _tables
+
+    first = both[0]
+    lines: list[Any] = [_tables.text(title), _tables.text(_basis(first))]
+    for limits in both:
+        lines += ["", _tables.text(limits.objective), _table(limits)]
+        if limits.lost:
+            lines.append(f"{limits.lost:.1%} of the draws were lost on the way down: unstable below that beta here")
+        if limits.without_optimum:
+            share = "P has" if limits.confidence is None else f"{limits.without_optimum:.1%} of the draws have"
+            lines.append(f"{share} no finite optimum: unstable at every beta here")
+    lines.append(
+        "alpha = 1 has no safe beta: nothing ties the policy to the reference, eigenvalues are 1 ± i c w (7.1)"
+    )
+    _tables.print_parts(*lines)
+
+
+def _basis(limits: SafeBeta) -> str:
+    """What the numbers rest on, in a sentence."""
+    stable = "locally stable at every beta above the one named"
+    if limits.confidence is None:
+        return (
+            f"Rounds are {stable} if P is exactly that of the file: it has no counts, so no confidence can be stated."
+        )
+    return (
+        f"Rounds are {stable} with probability {limits.confidence:g}, given {limits.comparisons:g} comparisons and the prior "
+        f"Beta({limits.prior:g}, {limits.prior:g}) for each pair; {limits.draws} draws, in brackets their 95% interval of "
+        f"Monte Carlo; ≤ {limits.floor:g}: no loss was seen down to there."
+    )
+
+
+def _table(limits: SafeBeta) -> Any:
+    from . import _tables
+
+    known = limits.confidence is None
+    columns = ["alpha", "lam", "stable above" if known else "safe above"]
+    columns += [] if known else ["at the mean"]
+    if limits.proven is not None:
+        columns += ["proven to converge above" + ("" if known else f" ({limits.confidence:.0%})"), "for every P"]
+    table = _tables.new_table(columns, numbers=set(columns))
+    for a, alpha in enumerate(limits.alpha):
+        for n, lam in enumerate(limits.lam):
+            show = _shower(limits.floor)
+            safe = show(limits.beta[a, n])
+            if not known and math.isfinite(limits.beta[a, n]):
+                safe += f" ({show(limits.low[a, n])} – {show(limits.high[a, n])})"
+            cells = [f"{alpha:g}", f"{lam:g}", safe] + ([] if known else [show(limits.mean[a, n])])
+            if limits.proven is not None and limits.proven_everywhere is not None:
+                cells += [f"{limits.proven[a, n]:.4g}", f"{limits.proven_everywhere[a, n]:.4g}"]
+            table.add_row(*map(_tables.text, cells))
+    return table
+
+
+def _shower(floor: float) -> Callable[[float], str]:
+    def show(beta: float) -> str:
+        if not math.isfinite(beta):
+            return "none"
+        return f"≤ {floor:g}" if beta <= floor else f"{beta:.4g}"
+
+    return show
+
+
+def _print_many(title: str, chosen: Sequence[int], found: Sequence[tuple[SafeBeta, ...]]) -> None:
+    from . import _tables
+
+    first = found[0][0]
+    columns = ["matrix", "comparisons"]
+    columns += [f"{limits.objective} {what}" for limits in found[0] for what in ("safe above", "at the mean")]
+    columns += ["IPO proven above"]
+    table = _tables.new_table(columns, numbers=set(columns))
+    for m, both in zip(chosen, found, strict=True):
+        ipo = both[0]
+        cells: list[Any] = [m, "unknown" if ipo.comparisons is None else f"{ipo.comparisons:g}"]
+        for limits in both:
+            show = _shower(limits.floor)
+            cells += ["" if limits.confidence is None else show(limits.beta[0, 0]), show(limits.mean[0, 0])]
+        cells.append("" if ipo.proven is None else f"{ipo.proven[0, 0]:.4g}")
+        table.add_row(*map(_tables.text, cells))
+    counted = next((both[0] for both in found if both[0].confidence is not None), first)
+    lines = [f"alpha = {first.alpha[0]:g}, lam = {first.lam[0]:g}. {_basis(counted)}"]
+    if any(both[0].confidence is None for both in found) and counted.confidence is not None:
+        lines.append(
+            "Matrices of unknown counts are taken as known: where they lose stability stands under at the mean."
+        )
+    _tables.print_parts(table, _tables.text(title), *map(_tables.text, lines))
+
+
+def probability(
+    matrices: PreferenceSet, m: int, objective: Any, alpha: float, lam: float, rounds: int
+) -> VerdictProbability | None:
+    """What ``dynamics stability`` adds of one matrix whose counts are known."""
+    import jax
+
+    from .stability import verdict_probability
+
+    if matrices.counts[m] is None:
+        return None
+    return verdict_probability(
+        matrices.wins(m), objective, alpha, lam, key=jax.random.key(0), draws=DRAWS_EACH, rounds=rounds
+    )

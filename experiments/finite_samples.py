@@ -186,7 +186,7 @@ def _phases_part(ds: xr.Dataset, name: str, mode: np.ndarray) -> Finding:
     rates, n = dispersal_rates(mode), ds.samples.values
     seen = np.isfinite(rates)
     slope = float(np.polyfit(np.log(n[seen]), np.log(rates[seen]), 1)[0]) if seen.sum() >= 2 else np.nan
-    shown = ", ".join(f"{rate:.2g} at n = {size}" for size, rate in zip(n[seen], rates[seen], strict=True))
+    shown = ", ".join(f"{rate:.2g} at n = {int(size)}" for size, rate in zip(n[seen], rates[seen], strict=True))
     return Finding(
         claim=f"{name}: phases part at a rate like 1/n, the variance of a round's noise",
         source="[derived] statement 7.4: noise of a round falls as n^-1/2; that phases diffuse is measured only",
@@ -222,7 +222,7 @@ def _onset_is_smeared(one: xr.Dataset, name: str) -> Finding:
     """How far above the onset single runs pass for oscillating."""
     level = config_of(one)["level"]
     reached = np.array([crossing(one.ratio.values, row, level) for row in mean_squares(one)])
-    shown = ", ".join(f"{r:.2f} at n = {size}" for r, size in zip(reached, one.samples.values, strict=True))
+    shown = ", ".join(f"{r:.2f} at n = {int(size)}" for r, size in zip(reached, one.samples.values, strict=True))
     decided = np.isfinite(reached).all() and len(reached) > 1
     return Finding(
         claim=f"{name}: the fewer comparisons, the larger the beta at which single runs look like oscillating",

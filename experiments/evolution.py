@@ -54,7 +54,7 @@ class Config:
 def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     """Log-policies and entropies by case, objective and round, with what the theory says of each case."""
     cycle = dyn.preferences.cyclic(3, advantage=config.advantage)
-    matrices = [cycle, cycle, cycle, _transitive(config.margins)]
+    matrices = [cycle, cycle, cycle, transitive(config.margins)]
     alphas = [config.alpha, config.larger_alpha, config.alpha, 1.0]
     betas = [config.beta, config.beta, config.smaller_beta, config.collapse_beta]
     start = np.log(config.start)
@@ -93,7 +93,8 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     return described(ds, "evolution", config, units)
 
 
-def _transitive(margins: tuple[float, float, float]) -> np.ndarray:
+def transitive(margins: tuple[float, float, float]) -> np.ndarray:
+    """P of three responses from the entries above its diagonal, each less 1/2."""
     m01, m02, m12 = margins
     A = np.array([[0, m01, m02], [0, 0, m12], [0, 0, 0]])
     return 0.5 + A - A.T

@@ -14,6 +14,7 @@ import dynamics as dyn
 from ._framework import OBJECTIVES, Finding, Tick, config_of, decide, described, require, require_policy, silent
 from ._orbits import onset_beta
 from ._sweeps import sweep
+from .evolution import transitive
 
 OPTIMIZERS = ("SGD", "momentum, reset", "momentum, kept", "Adam, reset", "Adam, kept")
 OSCILLATES = 1e-3  # variance of a coordinate over late rounds above which an orbit counts as oscillating
@@ -140,13 +141,6 @@ def inner_of(config: Config, objective: str, optimizer: str) -> dyn.Descend:
         "Adam": optax.adam(config.adam_rate),
     }
     return dyn.Descend(made[optimizer.split(",")[0]], config.steps[0], reset_state=not optimizer.endswith("kept"))
-
-
-def transitive(margins: tuple[float, float, float]) -> np.ndarray:
-    """P of three responses from the entries above its diagonal, each less 1/2."""
-    m01, m02, m12 = margins
-    A = np.array([[0, m01, m02], [0, 0, m12], [0, 0, 0]])
-    return 0.5 + A - A.T
 
 
 def _loop(P: np.ndarray, objective: str, config: Config, inner: dyn.Descend | None) -> dyn.SelfSampling:

@@ -12,6 +12,7 @@ from .._numerics import check_number
 from ..diagnostics import Verdict
 from ..diagnostics._verdict import VERDICTS
 from ..objectives import Objective
+from ..preferences._check import Numbers
 from ..rounds import SelfSampling
 from ..solve._iterate import check_count
 from ..sweeps import sweep
@@ -77,7 +78,7 @@ class VerdictProbability:
 
 
 def verdict_probability(
-    counts: Float[ArrayLike, "K K"],
+    counts: Numbers,
     objective: Objective,
     alpha: float,
     lam: float,

@@ -12,9 +12,16 @@ import pytest
 
 import dynamics as dyn
 from dynamics import cli
-from dynamics.stability import critical_betas, known_beta, proven_beta, safe_beta, spectral_radii, verdict_probability
+from dynamics.stability import (
+    critical_betas,
+    known_beta,
+    posterior,
+    proven_beta,
+    safe_beta,
+    spectral_radii,
+    verdict_probability,
+)
 from dynamics.stability._critical import fixed_point_near_start
-from dynamics.stability._posterior import posterior
 from dynamics.stability._safe import _quantile
 
 OBJECTIVES = (dyn.IPO, dyn.DPO)
@@ -153,7 +160,7 @@ class TestPosterior:
         from scipy.stats import beta, kstest
 
         counts = np.array([[0.0, 7.5, 0.0], [2.5, 0.0, 1.0], [0.0, 0.0, 0.0]])
-        found = posterior(counts, 0.5, 4000, KEY)
+        found = posterior(counts, key=KEY, draws=4000)
         for (i, j), (a, b) in {(0, 1): (8.0, 3.0), (0, 2): (0.5, 0.5), (1, 2): (1.5, 0.5)}.items():
             assert kstest(found.draws[:, i, j], beta(a, b).cdf).pvalue > 1e-3
             assert found.mean[i, j] == pytest.approx(a / (a + b))
@@ -161,7 +168,7 @@ class TestPosterior:
         assert found.comparisons == 11
 
     def test_both_sides_keep_their_precision_next_to_certainty(self):
-        found = posterior(np.array([[0.0, 1e6], [0.0, 0.0]]), 0.1, 50, KEY)
+        found = posterior(np.array([[0.0, 1e6], [0.0, 0.0]]), key=KEY, draws=50, prior=0.1)
         assert (found.draws[:, 1, 0] > 0).all()
         assert (found.draws[:, 1, 0] < 1e-4).all()
 
@@ -179,10 +186,10 @@ class TestVerdictProbability:
     def test_shares_are_those_of_the_draws_one_by_one(self, kind):
         counts, alpha, lam, beta = cycle_counts(20, 0.2), 0.5, 1.0, KAPPA[kind] * 0.13
         found = verdict_probability(counts, kind(beta), alpha, lam, key=KEY, draws=24, rounds=400)
-        stack = posterior(counts, 0.5, 24, KEY).draws
-        words = []
+        stack = posterior(counts, key=KEY, draws=24).draws
+        words, start = [], jax.nn.log_softmax(1e-3 * jnp.cos(1.0 + jnp.arange(3)))
         for P in stack:
-            run = dyn.iterate(dyn.SelfSampling(P, kind(beta), alpha, lam), 400, measure="verdict")
+            run = dyn.iterate(dyn.SelfSampling(P, kind(beta), alpha, lam), 400, measure="verdict", initial=start)
             words.append(dyn.diagnostics.VERDICTS[int(run.statistics["verdict"])])
         assert {w: s.value for w, s in found.verdicts.items() if s.value} == {
             w: words.count(w) / 24 for w in set(words)
@@ -238,8 +245,8 @@ class TestVerdictProbability:
         counts[:, i, j] = rng.binomial(compared, P[:, i, j])
         counts[:, j, i] = compared - counts[:, i, j]
         keys = jax.random.split(jax.random.key(7), truths)
-        # Counts with one strict triangle empty happen by chance here and are refused only as input.
-        stack = np.concatenate([_draws(c, prior, draws, k) for c, k in zip(counts, keys, strict=True)])
+        options = {"draws": draws, "prior": prior, "one_sided": True}  # few comparisons do leave a side empty
+        stack = np.concatenate([posterior(c, key=k, **options).draws for c, k in zip(counts, keys, strict=True)])
         for kind, beta in ((dyn.IPO, 0.15), (dyn.DPO, 0.6)):
             true = spectral_radii(P, kind(beta), 0.5, 1.0)
             found = spectral_radii(stack, kind(beta), 0.5, 1.0)
@@ -248,16 +255,6 @@ class TestVerdictProbability:
             low, high = np.nanquantile(found.radius.reshape(truths, draws), (0.05, 0.95), axis=1)
             covered = float(((low <= true.radius) & (true.radius <= high)).mean())
             assert 0.85 <= covered <= 0.95, (kind.__name__, covered)
-
-
-def _draws(counts: np.ndarray, prior: float, draws: int, key: jax.Array) -> np.ndarray:
-    flipped = counts.T
-    one_sided = np.triu(counts, 1).any() != np.tril(counts, -1).any()
-    if one_sided:  # a renumbering that leaves the posterior as it is
-        order = [1, 0, 2]
-        return posterior(counts[np.ix_(order, order)], prior, draws, key).draws[:, order][:, :, order]
-    assert flipped.shape == counts.shape
-    return posterior(counts, prior, draws, key).draws
 
 
 class TestSafeBeta:
@@ -272,7 +269,7 @@ class TestSafeBeta:
     def test_rounds_are_stable_above_with_the_confidence_stated(self, kind):
         counts = cycle_counts(30, 0.25)
         found = safe_beta(counts, kind, [0.5], [1.0], key=KEY, confidence=0.9, draws=200)
-        stack = posterior(counts, 0.5, 200, KEY).draws
+        stack = posterior(counts, key=KEY, draws=200).draws
         beta = float(found.beta[0, 0])
         stable = [(spectral_radii(stack, kind(beta * x), 0.5, 1.0).radius < 1).mean() for x in (1 - 1e-6, 1 + 1e-6)]
         assert stable[0] < 0.9 <= stable[1]

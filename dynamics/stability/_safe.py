@@ -118,7 +118,7 @@ def safe_beta(
     kind = check_kind(objective)
     alphas, lams = check_alphas(alpha), check_lams(lam)
     confidence = check_confidence(confidence)
-    drawn = posterior(counts, prior, draws, key)
+    drawn = posterior(counts, key=key, draws=draws, prior=prior)
     stack = np.concatenate([drawn.mean[None], drawn.draws])
     setting = {"log_reference": log_reference, "log_offline": log_offline}
     found = critical_betas(stack, kind, alphas, lams, floor=floor, **setting, progress=progress)

@@ -1,6 +1,6 @@
 """Regions of real preference matrices, counted by family: ``python -m experiments.elections PATH… [--out TABLE.csv]``.
 
-For every matrix of the files (.npz, .csv) or folders named, at one alpha and lam and several beta: under IPO whether rounds
+For every matrix of the files or folders named, at one alpha and lam and several beta: under IPO whether rounds
 are proven to converge (7.2, 7.3), locally stable without that proof, or unstable; under DPO locally stable or unstable, or
 without a finite optimum. Each is counted by file; the table holds numbers and the files' names only.
 """
@@ -21,6 +21,8 @@ import dynamics as dyn
 from dynamics._progress import progress
 from dynamics.preferences import PreferenceSet
 from dynamics.stability import proven_beta, spectral_radii
+
+from ._matrices import listed, opened
 
 BETAS = (1.0, 0.1, 0.01)
 COUNTED = {
@@ -83,19 +85,16 @@ def rows(sets: dict[str, PreferenceSet], found: dict[tuple[str, str, float], Cou
 
 def read_all(paths: Sequence[str]) -> tuple[dict[str, PreferenceSet], list[str]]:
     """Sets by the file's name, and what could not be read in words."""
-    files: list[Path] = []
-    for path in map(Path, paths):
-        files += sorted(p for p in path.iterdir() if p.suffix in (".npz", ".csv")) if path.is_dir() else [path]
     sets: dict[str, PreferenceSet] = {}
     skipped = []
-    for file in files:
-        try:
-            sets[file.stem] = dyn.preferences.read(file)
-        except (ValueError, OSError) as error:
-            skipped.append(str(error))
+    for file, found in opened(listed(paths)):
+        if isinstance(found, str):
+            skipped.append(found)
+        else:
+            sets[file.stem] = found
     if not sets:
         raise ValueError(
-            f"nothing could be read ({'; '.join(skipped) or 'no .npz or .csv file'}); pass files or folders."
+            f"nothing could be read ({'; '.join(skipped) or 'no file that read takes'}); pass files or folders."
         )
     return sets, skipped
 

@@ -22,6 +22,8 @@ class Random(dyn.RoundMap):
     def __call__(self, logits, key=None):
         return logits
 thirds = np.log(np.full(3, 1 / 3))
+wins = 20 * np.asarray(P) * (1 - np.eye(3))
+blind3 = [0.0, -np.inf, -np.inf]
 import diffrax, optax
 g, w, l = np.random.default_rng(0).normal(size=(4, 3)), np.array([0, 1, 0, 2]), np.array([1, 0, 2, 0])
 flow = dyn.MarginFlow(g, w, l, dyn.DPO(1.0))
@@ -81,6 +83,34 @@ CASES = {
     "read(scored('4') + chr(10) + scored('3'), key=0)": "key is 0; pass one key",
     "read(scored('4') + chr(10) + scored('3'), scale=0)": "scale = 0 is outside",
     "dyn.preferences.read('datasets:')": "names no data set; pass datasets:NAME",
+    "dyn.stability.verdict_probability([[0, 3, 2], [0, 0, 4], [0, 0, 0]], dyn.IPO(1), 0.5, 1.0, key=key)": "one direction",
+    "dyn.stability.verdict_probability([[0, 0, 0], [3, 0, 0], [2, 4, 0]], dyn.IPO(1), 0.5, 1.0, key=key)": "one direction",
+    "dyn.stability.verdict_probability([[0, -3], [2, 0]], dyn.IPO(1), 0.5, 1.0, key=key)": r"counts\[0, 1\] = -3",
+    "dyn.stability.verdict_probability([[0, np.nan], [2, 0]], dyn.IPO(1), 0.5, 1.0, key=key)": r"counts\[0, 1\] = nan",
+    "dyn.stability.verdict_probability([[1, 3], [2, 0]], dyn.IPO(1), 0.5, 1.0, key=key)": r"counts\[0, 0\] = 1 is on the",
+    "dyn.stability.verdict_probability([[0, 3, 1], [2, 0, 1]], dyn.IPO(1), 0.5, 1.0, key=key)": "counts has shape",
+    "dyn.stability.verdict_probability(wins, dyn.IPO(1), 0.5, 1.0, key=None)": "pass key=",
+    "dyn.stability.verdict_probability(wins, dyn.IPO(1), 0.5, 1.0, key=3.5)": "key is 3.5",
+    "dyn.stability.verdict_probability(wins, dyn.IPO(1), 0.5, 1.0, key=key, prior=0)": "prior = 0",
+    "dyn.stability.verdict_probability(wins, dyn.IPO(1), 0.5, 1.0, key=key, draws=0)": "draws = 0",
+    "dyn.stability.verdict_probability(wins, dyn.IPO(1), 0.5, 1.0, key=key, rounds=5)": "rounds = 5",
+    "dyn.stability.verdict_probability(wins, dyn.IPO(1), 1.5, 1.0, key=key)": "alpha = 1.5",
+    "dyn.stability.verdict_probability(wins, dyn.SLiC(1), 0.5, 1.0, key=key)": "pass dyn.IPO or dyn.DPO",
+    "dyn.stability.verdict_probability(wins, dyn.IPO(1), 0.5, 1.0, key=key, log_offline=blind3)": "full support",
+    "dyn.stability.safe_beta(wins, dyn.IPO(1), 0.5, 1.0, key=key)": "pass dyn.IPO or dyn.DPO",
+    "dyn.stability.safe_beta(wins, dyn.IPO, 1.0, 1.0, key=key)": "alpha = 1 has no fixed point",
+    "dyn.stability.safe_beta(wins, dyn.IPO, [], 1.0, key=key)": "alpha has shape",
+    "dyn.stability.safe_beta(wins, dyn.IPO, 0.5, [0.5, np.nan], key=key)": "lam = nan is outside",
+    "dyn.stability.safe_beta(wins, dyn.IPO, 0.5, 1.0, key=key, confidence=1.0)": "confidence = 1 asks",
+    "dyn.stability.safe_beta(wins, dyn.IPO, 0.5, 1.0, key=key, floor=0)": "floor = 0",
+    "dyn.stability.spectral_radii(P, dyn.IPO(1), 0.5, 1.0)": "preferences has shape",
+    "dyn.stability.spectral_radii(two, 'ipo', 0.5, 1.0)": "pass dyn.IPO or dyn.DPO",
+    "dyn.stability.spectral_radii(two, dyn.IPO(1), [0.5], 1.0)": "alpha has shape",
+    "dyn.stability.spectral_radii(two + 1, dyn.IPO(1), 0.5, 1.0)": "outside",
+    "dyn.stability.critical_betas(ragged, dyn.IPO, 0.5, 1.0)": "preferences",
+    "dyn.stability.proven_beta(P, 0.5, 1.0)": "preferences has shape",
+    "dyn.preferences.PreferenceSet([P]).wins(0)": "has no counts",
+    "dyn.plot.advice([])": "found is empty",
     "dyn.IPO([0.1, 0.2])": "beta has shape",
     "dyn.DPO(0)": "beta = 0 is outside",
     "dyn.DPO('x')": "beta is 'x'; pass numbers",

@@ -7,6 +7,7 @@ import functools
 import xarray as xr
 
 from experiments import (
+    advice,
     continuous,
     critical_beta,
     distinguishability,
@@ -27,6 +28,7 @@ from experiments import (
 )
 
 TINY = {
+    "advice": advice.Config(comparisons=(10, 100, 1000), thinnings=4, draws=40),
     "evolution": evolution.Config(rounds=60),
     "stability_map": stability_map.Config(cells=5, rounds=300),
     "onset": onset.Config(

@@ -7,6 +7,7 @@ from ._find import find_fixed_points
 from ._fixed_points import FixedPoint
 from ._local import eigenvalues, jacobian, spectral_radius
 from ._many import CriticalBetas, Radii, critical_betas, spectral_radii
+from ._posterior import Posterior, posterior
 from ._probability import VerdictProbability, verdict_probability
 from ._report import Report
 from ._safe import SafeBeta, known_beta, proven_beta, safe_beta
@@ -17,6 +18,7 @@ __all__ = [
     "CriticalBetas",
     "Crossing",
     "FixedPoint",
+    "Posterior",
     "Radii",
     "Report",
     "SafeBeta",
@@ -30,6 +32,7 @@ __all__ = [
     "first_crossing",
     "jacobian",
     "known_beta",
+    "posterior",
     "proven_beta",
     "safe_beta",
     "spectral_radii",

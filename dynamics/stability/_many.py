@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,11 @@ from jaxtyping import ArrayLike, Float
 from .._numerics import as_array, check_log_distribution, check_number, host_numbers
 from .._progress import progress as progress_bar
 from ..objectives import Objective
-from ..preferences import check
+from ..preferences._check import Numbers, check_shape, host_array, host_matrix
 from ._equations import EQUATIONS, Line
 from ._follow import Curve, follow
+
+Values: TypeAlias = float | Sequence[float] | Float[ArrayLike, " n"]
 
 LANES = 128  # matrices followed in step: few enough that the slowest of them holds up little
 FLOOR = 1e-3
@@ -54,7 +56,7 @@ class CriticalBetas(NamedTuple):
 
 
 def spectral_radii(
-    preferences: Float[ArrayLike, "M K K"],
+    preferences: Numbers,
     objective: Objective,
     alpha: float,
     lam: float,
@@ -99,10 +101,10 @@ def spectral_radii(
 
 
 def critical_betas(
-    preferences: Float[ArrayLike, "M K K"],
+    preferences: Numbers,
     objective: type[Objective],
-    alpha: Float[ArrayLike, " A"],
-    lam: Float[ArrayLike, " L"],
+    alpha: Values,
+    lam: Values,
     *,
     floor: float = FLOOR,
     log_reference: Float[ArrayLike, " K"] | None = None,
@@ -183,10 +185,15 @@ def _run(
 
 def make_lines(preferences: Any, log_reference: Any, log_offline: Any) -> Line:
     """Checked matrices and distributions as a batch whose lam is yet to be set."""
-    shape = np.shape(preferences)
-    if len(shape) != 3 or shape[0] == 0:
-        raise ValueError(f"preferences has shape {shape}; pass a stack of matrices of one size, shape (M, K, K).")
-    P = jnp.stack([check(matrix) for matrix in preferences])
+    stack = host_array(preferences, "preferences")
+    if stack.ndim != 3 or stack.shape[0] == 0:
+        raise ValueError(f"preferences has shape {stack.shape}; pass a stack of matrices of one size, shape (M, K, K).")
+    check_shape(stack.shape[1:], "preferences[0]")
+    # All at once; one by one only where something is wrong, or right to the last digits but one.
+    if not ((stack >= 0) & (stack <= 1) & (np.abs(stack + np.swapaxes(stack, 1, 2) - 1) < 1e-12)).all():
+        for m, matrix in enumerate(stack):
+            host_matrix(matrix, f"preferences[{m}]")
+    P = as_array(stack)
     size = P.shape[1]
 
     def row(value: Any, name: str, zero_mass: bool) -> jax.Array:

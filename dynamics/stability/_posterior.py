@@ -11,6 +11,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from .._numerics import check_key, check_number
 from ..preferences import from_wins
+from ..preferences._check import Numbers
 from ..solve._iterate import check_count
 
 LEVEL = 0.95  # of intervals that say how far the number of draws limits a result
@@ -45,9 +46,22 @@ class Posterior(NamedTuple):
     comparisons: float
 
 
-def posterior(counts: Any, prior: float, draws: int, key: PRNGKeyArray | None) -> Posterior:
-    """P_ij ~ Beta(c_ij + prior, c_ji + prior), independent over pairs, from checked arguments."""
-    c = check_counts(counts)
+def posterior(
+    counts: Numbers, *, key: PRNGKeyArray, draws: int = 1000, prior: float = 0.5, one_sided: bool = False
+) -> Posterior:
+    """P_ij ~ Beta(c_ij + prior, c_ji + prior), independently for each pair i < j.
+
+    Args:
+        counts: win counts c, ``(K, K)``; a pair that was never compared keeps the prior.
+        key: one key of ``jax.random``.
+        draws: int ≥ 1.
+        prior: pseudo-wins on each side of each pair, > 0.
+        one_sided: allow counts, K ≥ 3, with nothing on one side of the diagonal; as input they are mostly a mistake.
+
+    Raises:
+        ValueError: a bad argument; counts of one direction only.
+    """
+    c = check_counts(counts, one_sided)
     prior = float(check_number(prior, "prior", 0.0, np.inf, open_low=True))
     draws = check_count(draws, "draws", 1)
     if key is None:
@@ -76,12 +90,12 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return np.where(x >= 0, 1.0, ratio) / (1.0 + ratio)
 
 
-def check_counts(counts: Any) -> np.ndarray:
-    """Win counts as ``from_wins`` takes them, with pairs never compared; refuses counts of one direction only."""
+def check_counts(counts: Any, one_sided: bool) -> np.ndarray:
+    """Win counts as ``from_wins`` takes them, with pairs never compared."""
     from_wins(counts, missing=0.5)
     c = np.asarray(counts, dtype=np.float64)
     above, below = np.triu(c, 1).any(), np.tril(c, -1).any()
-    if len(c) >= 3 and above != below:
+    if len(c) >= 3 and above != below and not one_sided:
         side = "below" if above else "above"
         raise ValueError(
             f"counts has only zeros {side} the diagonal, as if one direction had been left out: counts[i, j] is how often i "

@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
-from .._numerics import check_number
+from .._numerics import check_number, log_softmax
 from ..diagnostics import Verdict
 from ..diagnostics._verdict import VERDICTS
 from ..objectives import Objective
+from ..preferences._check import Numbers
 from ..rounds import SelfSampling
 from ..solve._iterate import check_count
 from ..sweeps import sweep
+from ._analyze import NUDGE
 from ._many import FOLLOWED, check_kind, check_lams, spectral_radii
 from ._posterior import Share, posterior, share
 
@@ -77,7 +79,7 @@ class VerdictProbability:
 
 
 def verdict_probability(
-    counts: Float[ArrayLike, "K K"],
+    counts: Numbers,
     objective: Objective,
     alpha: float,
     lam: float,
@@ -107,7 +109,7 @@ def verdict_probability(
         prior: pseudo-wins on each side of each pair, > 0.
         rounds: length of each draw's orbit, int ≥ 10; near rho = 1 longer ones leave fewer undecided.
         log_reference: log ref, ``(K,)``; uniform unless given.
-        log_offline: log pi_0 in the sampler and start of every orbit, ``(K,)``, full support; uniform unless given.
+        log_offline: log pi_0 in the sampler, ``(K,)``, full support; uniform unless given. Orbits start 1e-3 nats off it.
         verdict: thresholds of the verdict.
         progress: show a bar at a terminal when it takes longer than two seconds.
 
@@ -123,7 +125,7 @@ def verdict_probability(
     alpha = float(check_number(alpha, "alpha", 0.0, 1.0))
     lam = float(check_lams(lam, scalar=True)[0])
     rounds = check_count(rounds, "rounds", 10)
-    drawn = posterior(counts, prior, draws, key)
+    drawn = posterior(counts, key=key, draws=draws, prior=prior)
     stack = np.concatenate([drawn.mean[None], drawn.draws])
     radii = status = None
     if alpha < 1:
@@ -136,9 +138,12 @@ def verdict_probability(
             log_offline=log_offline,
             progress=progress,
         )
+    # Off pi_0 a little, as ``analyze`` starts: where that is an unstable fixed point, an exact start would sit on it.
+    off = NUDGE * np.cos(1.0 + np.arange(len(drawn.mean)))
     loop = SelfSampling(drawn.mean, objective, alpha, lam, log_reference, log_offline)
     measure = Verdict() if verdict is None else verdict
-    ds = sweep(loop, {"preference": stack}, measure=measure, rounds=rounds, progress=progress)
+    initial = log_softmax(loop.log_start() + off)
+    ds = sweep(loop, {"preference": stack}, measure=measure, rounds=rounds, initial=initial, progress=progress)
     words = [*VERDICTS, FAILED]
     codes = np.where(ds.result.values == 0, ds[measure.name].values, len(VERDICTS))
     counted = np.bincount(codes[1:], minlength=len(words))

@@ -10,8 +10,8 @@ from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
 from .._numerics import check_number
 from ..objectives import IPO, Objective
-from ..preferences._check import host_array
-from ._many import FLOOR, LOST, NOT_BEGUN, check_alphas, check_kind, check_lams, critical_betas
+from ..preferences._check import Numbers, host_array
+from ._many import FLOOR, LOST, NOT_BEGUN, Values, check_alphas, check_kind, check_lams, critical_betas
 from ._posterior import LEVEL, posterior
 
 
@@ -76,10 +76,10 @@ def _listed(values: np.ndarray) -> list[Any]:
 
 
 def safe_beta(
-    counts: Float[ArrayLike, "K K"],
+    counts: Numbers,
     objective: type[Objective],
-    alpha: Float[ArrayLike, " A"],
-    lam: Float[ArrayLike, " L"],
+    alpha: Values,
+    lam: Values,
     *,
     key: PRNGKeyArray,
     confidence: float = 0.95,
@@ -118,7 +118,7 @@ def safe_beta(
     kind = check_kind(objective)
     alphas, lams = check_alphas(alpha), check_lams(lam)
     confidence = check_confidence(confidence)
-    drawn = posterior(counts, prior, draws, key)
+    drawn = posterior(counts, key=key, draws=draws, prior=prior)
     stack = np.concatenate([drawn.mean[None], drawn.draws])
     setting = {"log_reference": log_reference, "log_offline": log_offline}
     found = critical_betas(stack, kind, alphas, lams, floor=floor, **setting, progress=progress)
@@ -157,10 +157,10 @@ def check_confidence(value: Any) -> float:
 
 
 def known_beta(
-    P: Float[ArrayLike, "K K"],
+    P: Numbers,
     objective: type[Objective],
-    alpha: Float[ArrayLike, " A"],
-    lam: Float[ArrayLike, " L"],
+    alpha: Values,
+    lam: Values,
     *,
     floor: float = FLOOR,
     progress: bool = True,
@@ -204,9 +204,7 @@ def _quantile(values: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray,
     return ordered[rank - 1], ordered[max(below, 1) - 1], top
 
 
-def proven_beta(
-    preferences: Float[ArrayLike, "M K K"], alpha: Float[ArrayLike, " A"], lam: Float[ArrayLike, " L"]
-) -> Float[np.ndarray, "M A L"]:
+def proven_beta(preferences: Numbers, alpha: Values, lam: Values) -> Float[np.ndarray, "M A L"]:
     """lam · min(‖CAC‖₂/(2 √(1 - alpha²)), D/(4 (1 - alpha))), D = max_ij span_k(A_ik - A_jk).
 
     Above it IPO's rounds are proven to converge from every interior start: statement 7.2 (which contains 2.3 and the

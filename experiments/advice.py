@@ -25,7 +25,7 @@ class Config:
     """Win counts, generated or read, thinned to fewer comparisons, and what their posteriors say of stability."""
 
     preferences: tuple[str, ...] = ()
-    """Files or folders of them, as `read` takes them, with counts; counts of known matrices are generated where there is none."""
+    """Files or folders of them, as `read` takes them, with counts; drawn from known matrices where there is none."""
     comparisons: tuple[int, ...] = (3, 10, 30, 100, 300, 1000, 3000)
     """Comparisons per pair, on average, that are kept; real counts are thinned to these as far as they go."""
     thinnings: int = 8

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from dynamics import plot
 
-from ._common import COLOURS, INK, PALE, caption, letter, styled
+from ._common import COLOURS, PALE, caption, letter, styled
 
 SURE = 0.95
 NAMED = 5  # cases drawn with a line of their own; more are thin lines
@@ -73,7 +73,7 @@ def _decided(ax: Axes, ds: xr.Dataset) -> None:
     ax.set_xscale("log")
     ax.set_ylim(-0.03, 1.03)
     ax.set_xlabel("comparisons per pair")
-    ax.set_ylabel(f"share with probability ≥ {SURE:g} or ≤ {1 - SURE:.2g}", color=INK)
+    ax.set_ylabel("share of sub-samples decided")
     ax.legend(loc="lower right")
 
 
@@ -95,5 +95,5 @@ def _caption(ds: xr.Dataset) -> str:
         f"{source}; {settings['thinnings']} sub-samples at each number, {settings['draws']} draws of each posterior "
         f"(prior Beta({settings['prior']:g}, {settings['prior']:g}) for each pair); {lines}. α = {settings['alpha']:g}, "
         f"λ = {settings['lam']:g}, β = {settings['beta_ipo']:g} (IPO), {settings['beta_dpo']:g} (DPO). Computed: spectral "
-        f"radius at the fixed point followed from β = ∞ (2.2, 7.1)."
+        f"radius at the fixed point followed from β = ∞ (2.2, 7.1). Decided: probability ≥ {SURE:g} or ≤ {1 - SURE:.2g} (grey)."
     )

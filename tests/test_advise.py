@@ -108,7 +108,7 @@ class TestManyAtOnce:
         assert found.status.tolist() == [2, 0]
         assert np.isnan(found.radius[0])
         assert np.isfinite(found.radius[1])
-        betas = critical_betas(stack, dyn.DPO, [0.2], [1.0])
+        betas = critical_betas(stack, dyn.DPO, [0.2, 0.3, 0.8], [1.0])
         assert np.isinf(betas.beta[0, 0, 0])
         assert np.isfinite(betas.beta[1, 0, 0])
 
@@ -121,7 +121,7 @@ class TestManyAtOnce:
         log_offline = np.log([0.00093, 0.55943, 0.43964])
         setting = {"log_reference": log_reference, "log_offline": log_offline - np.log(np.exp(log_offline).sum())}
         alpha, lam = 0.272218, 0.371459
-        found = critical_betas(P[None], dyn.DPO, [alpha], [lam], floor=1e-3, **setting)
+        found = critical_betas(np.stack([P, P]), dyn.DPO, [alpha, 0.3, 0.8], [lam], floor=1e-3, **setting)
         loop = dyn.SelfSampling(P, dyn.DPO(1.0), alpha, lam, *setting.values())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -282,7 +282,7 @@ class TestSafeBeta:
 
     def test_no_loss_down_to_the_floor_says_so(self):
         counts = 1e4 * np.asarray(dyn.preferences.bradley_terry(np.array([3.0, 0.0, -3.0]))) * (1 - np.eye(3))
-        found = safe_beta(counts, dyn.DPO, [0.2], [1.0], key=KEY, draws=50, floor=0.5)
+        found = safe_beta(counts, dyn.DPO, [0.2], [1.0], key=KEY, draws=150, floor=0.5)
         assert found.beta[0, 0] == found.floor == 0.5
 
     def test_known_matrix_is_its_own_critical_beta(self):
@@ -296,7 +296,7 @@ class TestSafeBeta:
         counts = np.zeros((3, 3))
         counts[0, 1] = counts[1, 2] = 5.0
         counts[2, 1] = 1.0
-        found = safe_beta(counts, dyn.DPO, [0.5], [1.0], key=KEY, draws=40, prior=1e-4)
+        found = safe_beta(counts, dyn.DPO, [0.5], [1.0], key=KEY, draws=150, prior=1e-4)
         assert np.isinf(found.beta).all()
         assert found.without_optimum > 0.3
         assert found.to_dict()["beta"] == [[None]]
@@ -317,7 +317,13 @@ def uncounted(tmp_path):
     return path
 
 
-SMALL = ("--alpha", "0", "0.5", "--lam", "1", "--draws", "60")
+SMALL = ("--alpha", "0", "0.5", "--lam", "1", "--draws", "150")
+
+
+@pytest.fixture(autouse=True)
+def settings_stay(monkeypatch):
+    """The entry point sets JAX's compilation cache; the process keeps the one it has."""
+    monkeypatch.setattr(cli, "_prepare", lambda: None)
 
 
 def refuse(word: str) -> None:
@@ -331,7 +337,7 @@ class TestCommand:
         counts = dyn.preferences.read(counted).wins(0)
         key = jax.random.fold_in(jax.random.key(3), 0)
         for kind in OBJECTIVES:
-            wanted = safe_beta(counts, kind, [0, 0.5], [1.0], key=key, draws=60)
+            wanted = safe_beta(counts, kind, [0, 0.5], [1.0], key=key, draws=150)
             assert row[kind.__name__.lower()] == wanted.to_dict()
 
     def test_tables_and_figure(self, capsys, counted, tmp_path):
@@ -352,7 +358,7 @@ class TestCommand:
         assert "probability" not in told
 
     def test_many_matrices_get_a_row_each(self, capsys, counted):
-        cli.main(["advise", str(counted), "--draws", "60"])
+        cli.main(["advise", str(counted), "--draws", "150"])
         lines = capsys.readouterr().out.splitlines()
         rows = [line.split() for line in lines if line.split()[:1] in (["0"], ["1"])]
         assert [row[1] for row in rows] == ["120", "120"]
@@ -383,21 +389,18 @@ class TestCommand:
         assert words in err
 
     def test_stability_tells_probabilities_where_counts_are_known(self, capsys, counted, uncounted):
-        setting = ["--alpha", "0.5", "--lam", "1", "--beta", "0.21", "--rounds", "300"]
+        setting = ["--alpha", "0.5", "--lam", "1", "--beta", "0.5", "--rounds", "400"]
         cli.main(["stability", str(counted), "--index", "0", *setting])
         told = capsys.readouterr().out
         assert "given the counts" in told
-        assert "200 draws of 300 rounds" in told
-        cli.main(["stability", str(counted), "--index", "0", *setting, "--json"])
-        found = json.loads(capsys.readouterr().out, parse_constant=refuse)["matrices"][0]["probability"]
-        assert sum(share["value"] for share in found["verdicts"].values()) == pytest.approx(1)
+        assert "200 draws of 400 rounds" in told
         cli.main(["stability", str(uncounted), *setting, "--json"])
         assert json.loads(capsys.readouterr().out)["matrices"][0]["probability"] is None
 
 
 class TestFigure:
     def test_lines_are_the_results(self):
-        found = safe_beta(cycle_counts(30, 0.25), dyn.IPO, [0.0, 0.5], [0.5, 1.0], key=KEY, draws=40)
+        found = safe_beta(cycle_counts(30, 0.25), dyn.IPO, [0.0, 0.5], [0.5, 1.0], key=KEY, draws=150)
         figure = dyn.plot.advice([found], title="a title")
         lines = {line.get_label(): line for line in figure.axes[0].get_lines()}
         np.testing.assert_array_equal(lines["λ = 1"].get_ydata(), found.beta[:, 1])

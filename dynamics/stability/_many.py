@@ -17,7 +17,7 @@ from ..preferences._check import Numbers, check_shape, host_array, host_matrix
 from ._equations import EQUATIONS, Line
 from ._follow import Curve, follow
 
-Values: TypeAlias = float | Sequence[float] | Float[ArrayLike, " n"]
+Values: TypeAlias = float | Sequence[float | int] | Float[ArrayLike, " _"]
 
 LANES = 128  # matrices followed in step: few enough that the slowest of them holds up little
 FLOOR = 1e-3

@@ -159,8 +159,9 @@ def _print_one(title: str, both: Sequence[SafeBeta]) -> None:
             share = "P has" if limits.confidence is None else f"{limits.without_optimum:.1%} of the draws have"
             lines.append(f"{share} no finite optimum: unstable at every beta here")
     lines.append(
-        "alpha = 1 has no safe beta: nothing ties the policy to the reference, eigenvalues are 1 ± i c w (7.1)"
+        "alpha = 1 is left out: nothing ties the policy to the reference there, and eigenvalues of IPO's rounds at"
     )
+    lines.append("interior fixed points are 1 ± i c w (7.1), so that no beta stabilises them.")
     _tables.print_parts(*lines)
 
 

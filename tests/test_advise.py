@@ -407,3 +407,34 @@ class TestFigure:
         np.testing.assert_array_equal(lines["λ = 0.5"].get_xdata(), found.alpha)
         with pytest.raises(ValueError, match="found is empty"):
             dyn.plot.advice([])
+
+
+class TestElections:
+    def test_regions_are_counted_by_family(self, tmp_path, counted, uncounted):
+        from experiments import elections
+
+        certain = np.array([[0.5, 1.0, 1.0], [0.0, 0.5, 0.7], [0.0, 0.3, 0.5]])
+        np.savez(tmp_path / "certain.npz", P=certain)
+        out = tmp_path / "table" / "elections.csv"
+        assert elections.main([str(tmp_path), "--beta", "0.21", "0.19", "--out", str(out)]) == 0
+        lines = [line.split(",") for line in out.read_text(encoding="utf-8").splitlines()]
+        rows = {tuple(row[i] for i in (0, 3, 4)): dict(zip(lines[0], row, strict=True)) for row in lines[1:]}
+        # The cycle of .3 loses stability at .2 under IPO (2.1) and is proven stable above .3: 7.2 is 3/2 of it.
+        assert rows["uncounted", "IPO", "0.21"]["locally stable"] == "1"
+        assert rows["uncounted", "IPO", "0.19"]["unstable"] == "1"
+        assert rows["counted", "IPO", "0.21"]["proven"] == "1"
+        assert rows["certain", "DPO", "0.21"]["no optimum"] == "1"
+        assert rows["all", "IPO", "0.21"]["matrices"] == "4"
+
+    def test_bad_input_is_one_sentence(self, tmp_path, capsys, uncounted):
+        from experiments import elections
+
+        for options, words in (
+            ([str(tmp_path / "none.npz")], "nothing could be read"),
+            ([str(uncounted), "--alpha", "1"], "alpha = 1 has no fixed point"),
+            ([str(uncounted), "--beta", "0"], "beta = 0 is outside"),
+        ):
+            assert elections.main(options) == 2
+            err = capsys.readouterr().err
+            assert words in err
+            assert "Traceback" not in err

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from .._numerics import as_array, check_log_distribution, check_number, host_numbers
+from .._numerics import as_array, check_log_distribution, check_number, host_numbers, in_short
 from .._progress import progress as progress_bar
 from ..objectives import Objective
 from ..preferences._check import Numbers, check_shape, host_array, host_matrix
@@ -206,8 +206,8 @@ def make_lines(preferences: Any, log_reference: Any, log_offline: Any) -> Line:
 
 def check_kind(kind: Any) -> type[Objective]:
     """One of the classes whose fixed points can be followed for many matrices at once."""
-    if kind not in EQUATIONS:
-        raise ValueError(f"objective is {getattr(kind, '__name__', kind)}; pass dyn.IPO or dyn.DPO.")
+    if not isinstance(kind, type) or kind not in EQUATIONS:
+        raise ValueError(f"objective is {getattr(kind, '__name__', in_short(kind))}; pass dyn.IPO or dyn.DPO.")
     return kind
 
 

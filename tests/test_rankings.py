@@ -95,7 +95,7 @@ def test_an_order_that_no_sampler_keeps_is_counted(tmp_path: Path):
 
 
 def test_folders_without_matrices_are_refused(tmp_path: Path):
-    with pytest.raises(ValueError, match=r"nothing could be read \(no .npz or .csv file\)"):
+    with pytest.raises(ValueError, match=r"nothing could be read \(no file that `read` takes\)"):
         rankings.run(rankings.Config(preferences=(str(tmp_path),)))
     np.savez(tmp_path / "large.npz", P=problems.matrix(5, 0))
     with pytest.raises(ValueError, match="all 1 are larger than 4"):

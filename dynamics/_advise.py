@@ -160,17 +160,19 @@ def _print_one(title: str, both: Sequence[SafeBeta]) -> None:
     _tables.print_parts(*lines)
 
 
-def _basis(limits: SafeBeta) -> str:
+def _basis(limits: SafeBeta, *, single: bool = True) -> str:
     """What the numbers rest on, in a sentence."""
     stable = "locally stable at every beta above the one named"
     if limits.confidence is None:
         return (
             f"Rounds are {stable} if P is exactly that of the file: it has no counts, so no confidence can be stated."
         )
+    given = f"{limits.comparisons:g}" if single else "a matrix's"
+    bands = ", in brackets their 95% interval of Monte Carlo" if single else " each"
     return (
-        f"Rounds are {stable} with probability {limits.confidence:g}, given {limits.comparisons:g} comparisons and the prior "
-        f"Beta({limits.prior:g}, {limits.prior:g}) for each pair; {limits.draws} draws, in brackets their 95% interval of "
-        f"Monte Carlo; ≤ {limits.floor:g}: no loss was seen down to there."
+        f"Rounds are {stable} with probability {limits.confidence:g}, given {given} comparisons and the prior "
+        f"Beta({limits.prior:g}, {limits.prior:g}) for each pair; {limits.draws} draws{bands}; ≤ {limits.floor:g}: no loss "
+        "was seen down to there."
     )
 
 
@@ -222,7 +224,7 @@ def _print_many(title: str, chosen: Sequence[int], found: Sequence[tuple[SafeBet
         cells.append("" if ipo.proven is None else f"{ipo.proven[0, 0]:.4g}")
         table.add_row(*map(_tables.text, cells))
     counted = next((both[0] for both in found if both[0].confidence is not None), first)
-    lines = [f"alpha = {first.alpha[0]:g}, lam = {first.lam[0]:g}. {_basis(counted)}"]
+    lines = [f"alpha = {first.alpha[0]:g}, lam = {first.lam[0]:g}. {_basis(counted, single=False)}"]
     if any(both[0].confidence is None for both in found) and counted.confidence is not None:
         lines.append(
             "Matrices of unknown counts are taken as known: where they lose stability stands under at the mean."

@@ -29,9 +29,9 @@ class Config:
     """Files (.npz with counts, .csv) or folders of them; counts of known matrices are generated where there is none."""
     comparisons: tuple[int, ...] = (3, 10, 30, 100, 300, 1000, 3000)
     """Comparisons per pair, on average, that are kept; real counts are thinned to these as far as they go."""
-    thinnings: int = 8
+    thinnings: int = 6
     """Independent sub-samples at each number."""
-    draws: int = 100
+    draws: int = 80
     """Draws of each posterior."""
     alpha: float = 0.5
     lam: float = 1.0

@@ -305,10 +305,10 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("args", "sentence"),
         [
-            ((), "Expected one of {classify, stability, verify, results}"),
+            ((), "Expected one of {classify, stability, advise, verify, results}"),
             (
                 ("clasify",),
-                "Unrecognized options: clasify; available subcommands: classify, stability, verify, results",
+                "Unrecognized options: clasify; available subcommands: classify, stability, advise, verify, results",
             ),
             (("classify",), "Missing from dynamics classify: PATH"),
             (("stability", "x.npz", "--alpha", "1"), "Missing from dynamics stability: --lam L --beta B"),

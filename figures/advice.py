@@ -95,6 +95,7 @@ def _caption(ds: xr.Dataset) -> str:
         f"{source}; {settings['thinnings']} sub-samples at each number, {settings['draws']} draws of each posterior "
         f"(prior Beta({settings['prior']:g}, {settings['prior']:g}) for each pair); {lines}. α = {settings['alpha']:g}, "
         f"λ = {settings['lam']:g}, β = {settings['beta_ipo']:g} (IPO), {settings['beta_dpo']:g} (DPO). Measured: the spectral "
-        f"radius at the fixed point followed from β = ∞ (2.2, 7.1). Decided: probability ≥ {SURE:g} or ≤ {1 - SURE:.2g} (grey). "
+        f"radius at the fixed point followed from β = ∞ (2.2, 7.1). "
+        f"Decided: probability ≥ {SURE:g} or ≤ {1 - SURE:.2g} (grey). "
         "Proven: under IPO, and under DPO at λ = 1, there is no other fixed point (7.1)."
     )

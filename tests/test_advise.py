@@ -126,13 +126,10 @@ class TestManyAtOnce:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             one = dyn.stability.first_crossing(loop, "beta", (1e-3, 1.0), downward=True)
-        if found.status[0, 0] == 1:
-            assert one is not None
-            assert one.kind == "fold"
-            assert found.beta[0, 0, 0] == pytest.approx(one.value, rel=1e-4)  # the fold is met to the shortest step
-        else:
-            assert one is None
-            assert found.beta[0, 0, 0] == 0
+        assert found.status[0, 0] == 1
+        assert one is not None
+        assert one.kind == "fold"
+        assert found.beta[0, 0, 0] == pytest.approx(one.value, rel=1e-4)  # the fold is met to the shortest step
 
     def test_proven_beta_is_where_the_theorems_begin_to_apply(self):
         stack, alphas = random_stack(3, 5), (0.0, 0.6)

@@ -131,7 +131,9 @@ class Advise:
         draws = self.draws or (DRAWS if single else DRAWS_EACH)
         options: Any = {"confidence": self.confidence, "draws": draws, "progress": single}
         key = jax.random.fold_in(jax.random.key(self.seed), m)
-        return tuple(safe_beta(matrices.wins(m), kind, *grid, key=key, **options) for kind in (IPO, DPO))
+        return tuple(
+            safe_beta(matrices.wins(m), kind, *grid, key=key, one_sided=True, **options) for kind in (IPO, DPO)
+        )
 
     def _draw(self, matrices: PreferenceSet, m: int, both: tuple[SafeBeta, ...]) -> None:
         from . import plot
@@ -248,5 +250,5 @@ def probability(
     if matrices.counts[m] is None:
         return None
     return verdict_probability(
-        matrices.wins(m), objective, alpha, lam, key=jax.random.key(0), draws=DRAWS_EACH, rounds=rounds
+        matrices.wins(m), objective, alpha, lam, one_sided=True, key=jax.random.key(0), draws=DRAWS_EACH, rounds=rounds
     )

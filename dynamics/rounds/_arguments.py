@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Float
 from .._numerics import as_array, check_log_distribution, check_number, check_scalar, concrete
 from ..policies import LogLinear, Policy, Tabular
 from ..preferences import check
-from ._comparisons import MOST
+from ._comparisons import MOST, MOST_SINGLE
 
 
 def policy_of(policy: Policy | None, size: int) -> Policy:
@@ -72,7 +72,9 @@ def check_whole(values: Any, name: str, least: int) -> None:
     """``ValueError`` unless concrete values are whole numbers of at least ``least`` that comparisons can be counted to."""
     if not concrete(values):
         return
-    most = min(MOST, int(1 / jnp.finfo(jnp.zeros(()).dtype).eps))  # whole numbers beyond are not all floats
+    single = jnp.zeros(()).dtype == jnp.float32
+    most = MOST_SINGLE if single else MOST
+    more = " (or switch on jax_enable_x64)" if single else ""
     for value in np.ravel(values):
         if not least <= value <= most or value != np.floor(value):
-            raise ValueError(f"{name} = {value:g}; pass a whole number from {least} to {most:g}.")
+            raise ValueError(f"{name} = {value:g}; pass a whole number from {least} to {most:g}{more}.")

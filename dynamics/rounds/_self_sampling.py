@@ -50,7 +50,7 @@ class SelfSampling(RoundMap):
             empirical loss. Responses that no comparison links keep the reference's log-ratio (f of least norm). Such rounds
             take a ``key``. None: infinitely many.
         smoothing: pseudo-wins, scalar in [0, ∞), default 1/2, that DPO adds both ways to each pair that was compared; at 0 an
-            optimum at infinity ends the run with a ``result``. IPO needs none.
+            optimum at infinity ends the run with a ``result``. IPO and rounds with ``inner`` use none.
         inner: ``Descend(optimizer, steps, ...)``: steps of an optimizer from the current policy instead of the optimum.
 
     Raises:
@@ -185,6 +185,8 @@ class SelfSampling(RoundMap):
     def advance(
         self, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None
     ) -> tuple[Float[Array, " K"], Any, Bool[Array, ""]]:
+        if self.stochastic and key is None:
+            raise ValueError("SelfSampling of samples or batches is random; pass key=jax.random.key(seed).")
         log_reference = self.alpha * logits + (1 - self.alpha) * self.log_reference
         if self.inner is not None:
             out, memory = self._descend(self.inner, logits, log_reference, memory, key)

@@ -28,7 +28,8 @@ class FittedSampler(NamedTuple):
     Attributes:
         log_mu: log mu, shape (K,), ``-inf`` where it has no mass.
         margin: the smallest gap (P mu)_i - (P mu)_j of a pair that the target orders, in [-1, 1]: beta times IPO's gap
-            in h, and at most 1/4 of DPO's. At most 0 where no such sampler keeps the target; inf where it asks nothing.
+            in h, and at most 1/4 of DPO's (at least, where negative). At most 0 where no such sampler keeps the target; inf
+            where it asks nothing.
     """
 
     log_mu: Float[Array, " K"]

@@ -20,6 +20,7 @@ from ._equations import EQUATIONS, Equation, Line, logits, solve
 
 CORRECTIONS = 8
 QUIET = 0.6  # spectral radii below this may change as they like
+FARTHEST = 0.1  # of the mass of a response, in one step
 CALM = 0.15  # of the logarithm of larger ones, in one step
 LONGEST, SHORTEST = 0.5, 1e-7  # steps of log s
 REFINEMENTS = 60
@@ -164,6 +165,9 @@ def _step(equation: Equation, line: Line, alphas: Array, last: Array, state: _St
     length = step * s * jnp.max(jnp.abs(here.f + here.tangent))
     rounding = 1e-6 * (1 + s * jnp.max(jnp.abs(here.f)))
     near = s * jnp.max(jnp.abs(there.f - guess)) <= 0.5 * length + rounding
+    # Nor does a policy jump along a curve: f is a function of the sampler, so sheets differ in it.
+    policy = lambda f, log_s: jax.nn.softmax(logits(line, f, jnp.exp(log_s)))
+    near &= jnp.max(jnp.abs(policy(there.f, log_s) - policy(here.f, here.log_s))) <= FARTHEST
     change = jnp.abs(jnp.log(there.radii) - jnp.log(here.radii))
     calm = jnp.all((jnp.maximum(there.radii, here.radii) < QUIET) | (change < CALM))
     smallest = step <= 2 * SHORTEST

@@ -72,7 +72,7 @@ def posterior(
     mean[i, j] = (c[i, j] + prior) / (c[i, j] + c[j, i] + 2 * prior)
     mean[j, i] = 1 - mean[i, j]
     stack = np.full((draws, *c.shape), 0.5)
-    log_odds = np.asarray(_log_odds(key, jnp.asarray(c[i, j] + prior), jnp.asarray(c[j, i] + prior), draws))
+    log_odds = np.asarray(_log_odds(key, jnp.asarray(c[i, j] + prior), jnp.asarray(c[j, i] + prior), draws), np.float64)
     # Both sides on their own: next to certainty 1 - p would round to 0.
     stack[:, i, j], stack[:, j, i] = _sigmoid(log_odds), _sigmoid(-log_odds)
     return Posterior(mean, stack, float(c.sum()))

@@ -87,6 +87,7 @@ def verdict_probability(
     key: PRNGKeyArray,
     draws: int = 1000,
     prior: float = 0.5,
+    one_sided: bool = False,
     rounds: int = 3000,
     log_reference: Float[ArrayLike, " K"] | None = None,
     log_offline: Float[ArrayLike, " K"] | None = None,
@@ -107,6 +108,7 @@ def verdict_probability(
         key: one key of ``jax.random``.
         draws: draws of P, int ≥ 1; probabilities are right to about 1/(2 √draws).
         prior: pseudo-wins on each side of each pair, > 0.
+        one_sided: allow counts with zeros on one side of the diagonal, as in a file whose first response won every time.
         rounds: length of each draw's orbit, int ≥ 10; near rho = 1 longer ones leave fewer undecided.
         log_reference: log ref, ``(K,)``; uniform unless given.
         log_offline: log pi_0 in the sampler, ``(K,)``, full support; uniform unless given. Orbits start 1e-3 nats off it.
@@ -125,7 +127,7 @@ def verdict_probability(
     alpha = float(check_number(alpha, "alpha", 0.0, 1.0))
     lam = float(check_lams(lam, scalar=True)[0])
     rounds = check_count(rounds, "rounds", 10)
-    drawn = posterior(counts, key=key, draws=draws, prior=prior)
+    drawn = posterior(counts, key=key, draws=draws, prior=prior, one_sided=one_sided)
     stack = np.concatenate([drawn.mean[None], drawn.draws])
     radii = status = None
     if alpha < 1:

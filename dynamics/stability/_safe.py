@@ -85,6 +85,7 @@ def safe_beta(
     confidence: float = 0.95,
     draws: int = 1000,
     prior: float = 0.5,
+    one_sided: bool = False,
     floor: float = FLOOR,
     log_reference: Float[ArrayLike, " K"] | None = None,
     log_offline: Float[ArrayLike, " K"] | None = None,
@@ -106,6 +107,7 @@ def safe_beta(
         confidence: the probability asked for, in (0, 1).
         draws: draws of P, int ≥ 1; the confidence needs 1/(1 - confidence) of them or more to mean anything.
         prior: pseudo-wins on each side of each pair, > 0.
+        one_sided: allow counts with zeros on one side of the diagonal, as in a file whose first response won every time.
         floor: the smallest beta that is looked at; draws stable down to it count as stable.
         log_reference, log_offline: ``(K,)``, uniform unless given.
         progress: show a bar at a terminal when it takes longer than two seconds.
@@ -118,7 +120,7 @@ def safe_beta(
     kind = check_kind(objective)
     alphas, lams = check_alphas(alpha), check_lams(lam)
     confidence = check_confidence(confidence)
-    drawn = posterior(counts, key=key, draws=draws, prior=prior)
+    drawn = posterior(counts, key=key, draws=draws, prior=prior, one_sided=one_sided)
     stack = np.concatenate([drawn.mean[None], drawn.draws])
     setting = {"log_reference": log_reference, "log_offline": log_offline}
     found = critical_betas(stack, kind, alphas, lams, floor=floor, **setting, progress=progress)

@@ -112,6 +112,17 @@ class TestManyAtOnce:
         assert np.isinf(betas.beta[0, 0, 0])
         assert np.isfinite(betas.beta[1, 0, 0])
 
+    def test_a_fold_far_from_the_reference_is_not_stepped_across(self):
+        """Rounds started from the fixed point at beta .2605 jump to another vertex at .26; logits there are tens of nats."""
+        P = np.full((3, 3), 0.5)
+        P[0, 1], P[0, 2], P[1, 2] = 0.0191321216, 0.0739947464, 1e-9
+        P = np.triu(P) + np.tril(1 - P.T, -1)
+        log_reference = np.asarray(jax.nn.log_softmax(jnp.array([0, -36.2359218, -42.4774064])))
+        log_offline = np.asarray(jax.nn.log_softmax(jnp.array([-3.25763595, -0.07609805, -3.35826989])))
+        found = critical_betas(P[None], dyn.DPO, [0.3], [0.2], log_reference=log_reference, log_offline=log_offline)
+        assert found.status[0, 0] == 1
+        assert found.beta[0, 0, 0] == pytest.approx(0.26036, abs=2e-5)
+
     def test_where_the_followed_point_disappears_stability_ends(self):
         """The DPO problem of statement 7.1 with two attracting points: the curve from beta = ∞ turns back at a fold."""
         P = np.full((3, 3), 0.5)

@@ -218,3 +218,14 @@ def test_random_rounds_need_a_key_and_have_no_fixed_points():
         dyn.stability.analyze(loop)
     with pytest.raises(ValueError, match="samples = 0; pass"):
         dyn.sweep(loop, {"samples": [1, 0]}, rounds=2, measure="entropy", key=jax.random.key(0))
+
+
+def test_a_round_by_itself_asks_for_its_key():
+    loop = dyn.SelfSampling(problems.matrix(3, 0), dyn.IPO(0.3), 0.5, 1.0, samples=10)
+    with pytest.raises(ValueError, match="pass key="):
+        loop(jnp.zeros(3))
+
+
+def test_more_comparisons_than_single_precision_counts_need_double():
+    with jax.enable_x64(False), pytest.raises(ValueError, match=r"from 1 to 10000 .or switch on jax_enable_x64"):
+        dyn.SelfSampling(np.full((3, 3), 0.5), dyn.IPO(0.3), 0.5, 1.0, samples=20_000)

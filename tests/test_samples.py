@@ -9,7 +9,7 @@ from scipy import optimize, stats
 
 import dynamics as dyn
 from dynamics.objectives import _empirical
-from dynamics.rounds._comparisons import draw_wins, win_rates
+from dynamics.preferences import draw_wins, win_rates
 from dynamics.solve import RESULTS
 
 draw_many = jax.jit(jax.vmap(draw_wins, (0, None, None)))

@@ -5,19 +5,25 @@ from __future__ import annotations
 from ._check import check
 from ._classify import Classification, classify
 from ._desiderata import ordered_pairs
+from ._draws import draw_wins, win_rates
 from ._families import bradley_terry, cyclic, random, strongly_transitive, transitive
 from ._ratings import from_ratings
 from ._readers import read
+from ._seen import Masses, Pairs, Seen
 from ._sets import PreferenceSet
 from ._wins import from_wins
 
 __all__ = [
     "Classification",
+    "Masses",
+    "Pairs",
     "PreferenceSet",
+    "Seen",
     "bradley_terry",
     "check",
     "classify",
     "cyclic",
+    "draw_wins",
     "from_ratings",
     "from_wins",
     "ordered_pairs",
@@ -25,4 +31,5 @@ __all__ = [
     "read",
     "strongly_transitive",
     "transitive",
+    "win_rates",
 ]

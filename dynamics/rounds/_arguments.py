@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Float
 from .._numerics import as_array, check_log_distribution, check_number, check_scalar, concrete
 from ..policies import LogLinear, Policy, Tabular
 from ..preferences import check
-from ._comparisons import MOST, MOST_SINGLE
+from ..preferences._draws import MOST, MOST_SINGLE
 
 
 def policy_of(policy: Policy | None, size: int) -> Policy:

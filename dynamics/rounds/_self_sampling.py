@@ -23,9 +23,9 @@ from .._parameters import replace
 from ..objectives import Objective
 from ..policies import LogLinear, Policy, Tabular
 from ..preferences import check
+from ..preferences._draws import draw_wins, win_rates
 from ._arguments import policy_of, range_checks, share_of, smoothing_of, whole
 from ._base import RoundMap, uniform
-from ._comparisons import draw_wins, win_rates
 from ._inner import Descend
 
 

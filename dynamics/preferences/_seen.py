@@ -1,0 +1,66 @@
+"""What a round has seen of the preferences: the exact law of its comparisons, or how much mass each result has."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from ._draws import win_rates
+
+
+class Seen(eqx.Module):
+    """What an objective is fitted to. ``Pairs`` and ``Masses`` are the two kinds there are."""
+
+    @abstractmethod
+    def rates(self) -> Float[Array, "K K"]:
+        """How likely "i beat j", i ≠ j, is in one comparison, ``(K, K)``; the diagonal is 0, what is left to 1 are pairs of equals."""
+
+
+class Pairs(Seen):
+    """Both responses of a pair i.i.d. from mu and a label by P: Pr(i beat j) = 2 mu_i mu_j P_ij.
+
+    Exact solvers use this form, whose masses may lie far below the floats: log mu is kept beside mu.
+
+    Attributes:
+        preference: P, ``(K, K)``.
+        log_mu: log mu, ``(K,)``, in nats, ``-inf`` where a response is never sampled.
+        mu: mu, ``(K,)``, as the sampler computes it without a logarithm.
+    """
+
+    preference: Float[Array, "K K"]
+    log_mu: Float[Array, " K"]
+    mu: Float[Array, " K"]
+
+    def rates(self) -> Float[Array, "K K"]:
+        return win_rates(self.preference, self.mu)
+
+
+class Masses(Seen):
+    """The mass of each result "i beat j": counts, or probabilities.
+
+    A mass that is 0, or below the floats, counts as not compared: there the reference's log-ratio stays.
+
+    Attributes:
+        wins: ``(K, K)``, ≥ 0, ``wins[i, j]`` the mass of "i beat j"; the diagonal holds pairs of equals, which teach nothing.
+        total: what ``wins`` sums to, diagonal included: 1 for probabilities, n for n comparisons.
+        smoothing: pseudo-wins that DPO adds both ways to each pair that was compared, in units of ``wins``, ≥ 0.
+    """
+
+    wins: Float[Array, "K K"]
+    total: Float[Array, ""]
+    smoothing: Float[Array, ""]
+
+    def __init__(self, wins: Array, total: Array | float = 1.0, smoothing: Array | float = 0.0):
+        self.wins = jnp.asarray(wins, dtype=float)
+        self.total = jnp.asarray(total, dtype=float)
+        self.smoothing = jnp.asarray(smoothing, dtype=float)
+
+    def compared(self) -> Float[Array, "K K"]:
+        """``wins`` without pairs of equals."""
+        return self.wins * (1.0 - jnp.eye(self.wins.shape[0]))
+
+    def rates(self) -> Float[Array, "K K"]:
+        return self.compared() / self.total

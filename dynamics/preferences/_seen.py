@@ -16,7 +16,7 @@ class Seen(eqx.Module):
 
     @abstractmethod
     def rates(self) -> Float[Array, "K K"]:
-        """How likely "i beat j", i ≠ j, is in one comparison, ``(K, K)``; the diagonal is 0, what is left to 1 are pairs of equals."""
+        """Pr("i beat j") in one comparison, i ≠ j, ``(K, K)``; zero diagonal: what is left to 1 are pairs of equals."""
 
 
 class Pairs(Seen):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ._check import check
 from ._classify import Classification, classify
 from ._desiderata import ordered_pairs
-from ._draws import draw_wins, win_rates
+from ._draws import draw_wins, most_comparisons, win_rates
 from ._families import bradley_terry, cyclic, random, strongly_transitive, transitive
 from ._ratings import from_ratings
 from ._readers import read
@@ -26,6 +26,7 @@ __all__ = [
     "draw_wins",
     "from_ratings",
     "from_wins",
+    "most_comparisons",
     "ordered_pairs",
     "random",
     "read",

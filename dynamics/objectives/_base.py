@@ -8,7 +8,8 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from .._numerics import as_array, check_log_distribution, concrete, log_mixture, log_softmax
+from .._checks import check_log_distribution
+from .._numerics import as_array, concrete, log_mixture, log_softmax
 from ..preferences import check
 from ._margin import MarginLoss
 

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from .._numerics import check_scalar
+from .._checks import check_scalar
 
 
 class MarginLoss(eqx.Module):

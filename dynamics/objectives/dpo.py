@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from ..preferences._bradley_terry import strong_components
-from . import _win_odds
+from ..preferences import strong_components
+from . import win_odds
 from ._base import Objective
 
 
@@ -35,7 +35,7 @@ class DPO(Objective):
     def solve(
         self, P: Float[Array, "K K"], log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None = None
     ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-        return _win_odds.reward(P, log_mu, guess)
+        return win_odds.reward(P, log_mu, guess)
 
     def solve_within(
         self,

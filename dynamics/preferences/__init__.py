@@ -2,33 +2,42 @@
 
 from __future__ import annotations
 
-from ._check import check
+from ._bradley_terry import strong_components
+from ._check import check, check_shape, host_matrix
 from ._classify import Classification, classify
-from ._desiderata import ordered_pairs
-from ._draws import draw_wins, win_rates
+from ._desiderata import TARGETS, Target, ordered_pairs
+from ._draws import MOST_DRAWS, MOST_DRAWS_SINGLE, draw_wins, win_rates
 from ._families import bradley_terry, cyclic, random, strongly_transitive, transitive
 from ._ratings import from_ratings
-from ._readers import read
+from ._readers import SUFFIXES, read
 from ._seen import Masses, Pairs, Seen
 from ._sets import PreferenceSet
 from ._wins import from_wins
 
 __all__ = [
+    "MOST_DRAWS",
+    "MOST_DRAWS_SINGLE",
+    "SUFFIXES",
+    "TARGETS",
     "Classification",
     "Masses",
     "Pairs",
     "PreferenceSet",
     "Seen",
+    "Target",
     "bradley_terry",
     "check",
+    "check_shape",
     "classify",
     "cyclic",
     "draw_wins",
     "from_ratings",
     "from_wins",
+    "host_matrix",
     "ordered_pairs",
     "random",
     "read",
+    "strong_components",
     "strongly_transitive",
     "transitive",
     "win_rates",

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-MOST = 10**8  # comparisons: beyond, rounding of log n! would show
-MOST_SINGLE = 10**4  # the same in float32
+MOST_DRAWS = 10**8  # comparisons: beyond, rounding of log n! would show
+MOST_DRAWS_SINGLE = 10**4  # the same in float32
 STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
 SHIFT = 8  # beyond which five terms of Stirling's series are exact to rounding
 NEGLIGIBLE = 1e-20  # probability: what the rounding of u cannot show

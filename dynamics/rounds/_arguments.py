@@ -9,10 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from .._numerics import as_array, check_log_distribution, check_number, check_scalar, concrete
+from .._checks import check_log_distribution, check_number, check_scalar
+from .._numerics import as_array, concrete
 from ..policies import LogLinear, Policy, Tabular
-from ..preferences import check
-from ..preferences._draws import MOST, MOST_SINGLE
+from ..preferences import MOST_DRAWS, MOST_DRAWS_SINGLE, check
 
 
 def policy_of(policy: Policy | None, size: int) -> Policy:
@@ -73,7 +73,7 @@ def check_whole(values: Any, name: str, least: int) -> None:
     if not concrete(values):
         return
     single = jnp.zeros(()).dtype == jnp.float32
-    most = MOST_SINGLE if single else MOST
+    most = MOST_DRAWS_SINGLE if single else MOST_DRAWS
     more = " (or switch on jax_enable_x64)" if single else ""
     for value in np.ravel(values):
         if not least <= value <= most or value != np.floor(value):

@@ -10,20 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
-from .._numerics import (
-    as_array,
-    centre,
-    check_log_distribution,
-    concrete,
-    log_mixture,
-    log_softmax,
-    softmax,
-)
+from .._checks import check_log_distribution
+from .._numerics import as_array, centre, concrete, log_mixture, log_softmax, softmax
 from .._parameters import replace
 from ..objectives import Objective
 from ..policies import LogLinear, Policy, Tabular
-from ..preferences import check
-from ..preferences._draws import draw_wins, win_rates
+from ..preferences import check, draw_wins, win_rates
 from ._arguments import policy_of, range_checks, share_of, smoothing_of, whole
 from ._base import RoundMap, uniform
 from ._inner import Descend

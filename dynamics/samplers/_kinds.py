@@ -6,7 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
-from .._numerics import as_numbers, check_log_distribution, check_scalar, log_mixture
+from .._checks import as_numbers, check_log_distribution, check_scalar
+from .._numerics import log_mixture
 
 
 class Sampler(eqx.Module):

@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _ROOMS = (
     "data",
     "diagnostics",
+    "engine",
     "flows",
     "ledger",
     "margins",
@@ -21,6 +22,7 @@ _ROOMS = (
     "policies",
     "preferences",
     "samplers",
+    "schema",
     "stability",
     "sweeps",
     "testing",
@@ -39,8 +41,8 @@ _NAMES = {
     "RoundMap": "rounds",
     "SelfSampling": "rounds",
     "Solution": "solve",
-    "descend": "solve._descend",
-    "gradient_flow": "solve._flow",
+    "descend": "solve",
+    "gradient_flow": "solve",
     "iterate": "solve",
     "sweep": "sweeps",
 }
@@ -62,6 +64,7 @@ __all__ = [
     "data",
     "descend",
     "diagnostics",
+    "engine",
     "flows",
     "gradient_flow",
     "iterate",
@@ -72,6 +75,7 @@ __all__ = [
     "policies",
     "preferences",
     "samplers",
+    "schema",
     "stability",
     "sweep",
     "sweeps",
@@ -83,6 +87,7 @@ if TYPE_CHECKING:
     from . import (
         data,
         diagnostics,
+        engine,
         flows,
         ledger,
         margins,
@@ -91,6 +96,7 @@ if TYPE_CHECKING:
         policies,
         preferences,
         samplers,
+        schema,
         stability,
         sweeps,
         testing,
@@ -100,9 +106,7 @@ if TYPE_CHECKING:
     from .objectives import DPO, IPO, SLiC, SquaredMargin
     from .policies import LogLinear, Tabular
     from .rounds import Descend, RoundMap, SelfSampling
-    from .solve import Solution, iterate
-    from .solve._descend import descend
-    from .solve._flow import gradient_flow
+    from .solve import Solution, descend, gradient_flow, iterate
     from .sweeps import sweep
 
 

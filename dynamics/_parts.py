@@ -8,7 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ._numerics import as_array, as_numbers, check_log_distribution, check_scalar, concrete
+from ._checks import as_numbers, check_log_distribution, check_scalar
+from ._numerics import as_array, concrete
 
 
 def uniform(size: int) -> Float[Array, " K"]:

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
-from .._numerics import as_numbers, concrete
+from .._checks import as_numbers
+from .._numerics import concrete
 from .._parts import check_whole, whole
 from ..preferences import Masses, Pairs, best_of_scores, best_of_tournament
 from ._base import Feedback

@@ -6,8 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
+from .._checks import as_numbers, check_number, check_scalar
 from .._noun import assemble
-from .._numerics import as_numbers, check_number, check_scalar, concrete
+from .._numerics import concrete
 from .._parts import check_whole, is_share, share_of, whole
 from ..preferences import Masses, Pairs, draw_wins, most_comparisons
 from ._base import Feedback, check_seen

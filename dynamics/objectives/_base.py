@@ -11,8 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
+from .._checks import check_log_distribution, check_scalar
 from .._noun import Noun
-from .._numerics import as_array, centre, check_log_distribution, check_scalar, concrete, log_softmax
+from .._numerics import as_array, centre, concrete, log_softmax
 from ..preferences import Pairs, Seen, check
 
 

@@ -9,9 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from ..preferences import Masses, Pairs, Seen
-from ..preferences._bradley_terry import strong_components
-from . import _win_odds
+from ..preferences import Masses, Pairs, Seen, strong_components
+from . import win_odds as _win_odds
 from ._base import MarginLoss
 from ._exact import register
 

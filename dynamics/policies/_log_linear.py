@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from .._numerics import as_numbers, centre, check_log_distribution, concrete
+from .._checks import as_numbers, check_log_distribution
+from .._numerics import centre, concrete
 from ._base import OFF_CLASS, Policy
 
 

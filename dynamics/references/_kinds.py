@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
+from .._checks import check_scalar
 from .._noun import Noun, assemble
-from .._numerics import centre, check_scalar, log_softmax
+from .._numerics import centre, log_softmax
 from .._parts import check_fits, check_rows, distributions, is_share, other_size, share_of, uniform
 
 

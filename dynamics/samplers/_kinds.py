@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
+from .._checks import check_scalar
 from .._noun import Noun, assemble
-from .._numerics import check_scalar, concrete, log_mixture, log_softmax, softmax
+from .._numerics import concrete, log_mixture, log_softmax, softmax
 from .._parts import check_fits, check_rows, distributions, is_share, other_size, share_of
 
 

@@ -160,7 +160,9 @@ class MarginLoss(Objective):
         """E[f(beta (h_w - h_l))] over what was seen; a pair of equal responses counts f(0)."""
         rates = seen.rates()
         zero = jnp.zeros((), rates.dtype)
-        return jnp.sum(rates * self.loss(self.margins(log_policy, log_reference))) + (1 - jnp.sum(rates)) * self.loss(zero)
+        return jnp.sum(rates * self.loss(self.margins(log_policy, log_reference))) + (1 - jnp.sum(rates)) * self.loss(
+            zero
+        )
 
     def margins(self, logits: Float[Array, "*contexts K"], log_reference: Float[Array, "*contexts K"]) -> Array:
         """r_ij = beta (h_i - h_j) of every pair, ``(..., K, K)``."""
@@ -179,5 +181,3 @@ class MarginLoss(Objective):
 
     def in_range(self) -> Bool[Array, ""]:
         return self.beta > 0
-
-

@@ -28,7 +28,9 @@ class Exact(NamedTuple):
 _TABLE: dict[tuple[type, type, bool], Exact] = {}
 
 
-def register(objective: type[Objective], seen: type[Seen], *, free: bool, warm: bool = False) -> Callable[[Solve], Solve]:
+def register(
+    objective: type[Objective], seen: type[Seen], *, free: bool, warm: bool = False
+) -> Callable[[Solve], Solve]:
     """Adds a solver for this class of objective on this kind of what was seen.
 
     Args:
@@ -83,4 +85,3 @@ def solve(
 
     logits, found = minimise_within(objective, seen, log_reference, basis)
     return kl_coefficient(objective) * (logits - log_reference), found
-

@@ -52,7 +52,9 @@ class Finite(Policy):
         return jnp.argmin(jnp.sum((centre(self.log_policies) - centre(logits)) ** 2, axis=1))
 
     def pull(self, parameters: Int[Array, ""], force: Float[Array, " K"]) -> Array:
-        raise ValueError("Finite has an index for its parameter, which no step moves; use learner=dyn.learners.Optimum().")
+        raise ValueError(
+            "Finite has an index for its parameter, which no step moves; use learner=dyn.learners.Optimum()."
+        )
 
     def check_member(self, logits: Float[Array, " K"], name: str) -> None:
         if not concrete(logits, self):

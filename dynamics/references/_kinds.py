@@ -118,7 +118,9 @@ class Geometric(Reference):
         check_fits(self.log_reference, shape, "log_reference")
 
     def resized(self, size: int) -> Geometric:
-        return assemble(Geometric, alpha=self.alpha, log_reference=other_size(self.log_reference, size, "log_reference"))
+        return assemble(
+            Geometric, alpha=self.alpha, log_reference=other_size(self.log_reference, size, "log_reference")
+        )
 
     def check_parameter(self, path: str, values: np.ndarray) -> None:
         if path.endswith("alpha"):
@@ -188,4 +190,3 @@ class Ema(Reference):
 
     def in_range(self) -> Bool[Array, ""]:
         return is_share(self.rate)
-

@@ -71,6 +71,11 @@ class RoundMap(Noun):
 
     def check_smooth(self) -> None:
         """Raises ``ValueError`` where the map of policies has no fixed points or derivatives to analyse."""
+        if self.keeps_state:
+            raise ValueError(
+                f"{type(self).__name__} carries a state from round to round, so the policy alone has no fixed points; "
+                f"look at the verdict of dyn.iterate."
+            )
 
     def kl_coefficient(self) -> Float[Array, ""] | None:
         """beta, for reward margins, or None where the map has no such thing."""

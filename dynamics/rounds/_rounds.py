@@ -78,7 +78,11 @@ class Rounds(RoundMap):
         for name, kind, remedy in (
             ("objective", Objective, "dyn.IPO(beta=...) or dyn.DPO(beta=...)"),
             ("sampler", Sampler, "dyn.samplers.OnPolicy(), Mixture(lam, log_offline) or Fixed(log_mu)"),
-            ("reference", Reference, "dyn.references.Geometric(alpha, log_reference), Fixed(log_reference) or Ema(rate)"),
+            (
+                "reference",
+                Reference,
+                "dyn.references.Geometric(alpha, log_reference), Fixed(log_reference) or Ema(rate)",
+            ),
             ("feedback", Feedback, "dyn.feedback.Population(), Samples(n), Noisy(rate) or BestOfN(n)"),
             ("learner", Learner, "dyn.learners.Optimum() or dyn.Descend(optimizer, steps)"),
             ("policy", Policy, "dyn.Tabular(K) or dyn.LogLinear(phi)"),

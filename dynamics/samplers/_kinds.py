@@ -142,4 +142,3 @@ def _full(log_p: Array, name: str, shape: tuple[int, ...]) -> Array:
     if concrete(log_p) and not np.isfinite(np.asarray(log_p)).all():
         raise ValueError(f"{name} has zero mass somewhere and cannot be the start; pass initial=, full support.")
     return jnp.broadcast_to(log_p, shape)
-

@@ -14,7 +14,6 @@ from jaxtyping import Array
 
 from .._numerics import as_array
 from ..diagnostics import variables_of
-from ..rounds import SelfSampling
 from ..schema import VARIABLES, Variable
 from ._axes import Axis
 from ._grid import Part, Work, run_chosen, run_part
@@ -99,7 +98,7 @@ def _part(plan: Plan, index: list[np.ndarray]) -> tuple[Work, Part]:
     full = [np.concatenate([i, np.full(c - len(i), i[-1])]) for i, c in zip(index, plan.chunk, strict=True)]
     tables = [jax.tree.map(as_array, axis.take(i)) for axis, i in zip(plan.axes, full, strict=True)]
     matrices = next((table["preference"] for table in tables if "preference" in table), None)
-    if matrices is not None and isinstance(work.process, SelfSampling):
+    if matrices is not None:
         work = work._replace(process=work.process.with_preference(np.asarray(matrices[0])))
     return work, Part(tables, full, shape, plan.shape)
 

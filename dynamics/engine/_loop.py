@@ -28,7 +28,8 @@ class Run(NamedTuple):
 def snapshot_of(process: RoundMap, state: State, begun: Int[Array, ""]) -> Snapshot:
     """What measures see: their rounds count from where this run began, whatever round of the process that was."""
     beta = process.kl_coefficient()
-    return Snapshot(state.round - begun, state.logits, log_softmax(state.logits), process.log_baseline(), beta)
+    baseline = process.log_baseline(state.memory) if process.keeps_state else process.log_baseline()
+    return Snapshot(state.round - begun, state.logits, log_softmax(state.logits), baseline, beta)
 
 
 def start(process: RoundMap, logits: Array) -> State:

@@ -225,9 +225,18 @@ def check_of_parts(loop: Rounds, where: str, path: str, values: np.ndarray) -> N
     elif part in PARTS:
         holder = getattr(loop, part)
         holder.check_parameter(path, values)
-        if part == "reference" and where.rsplit(".", 1)[-1] in ("log_reference", "log_start"):
+        if part == "reference" and where.rsplit(".", 1)[-1] in loop.reference.anchors():
             for row in values:
-                loop.policy.check_member(centre(jnp.asarray(row)), path)
+                check_anchors(loop, {path: jnp.asarray(row)})
+
+
+def check_anchors(loop: Rounds, anchors: dict[str, Float[Array, " K"]]) -> None:
+    """Raises ``ValueError`` for a reference off a linear class: its policies are the reference tilted within the class."""
+    if loop.policy.basis() is None:
+        return
+    for name, anchor in anchors.items():
+        if concrete(loop.policy, anchor):
+            loop.policy.check_member(centre(anchor), name)
 
 
 def check_parts(loop: Rounds) -> None:
@@ -242,9 +251,7 @@ def check_parts(loop: Rounds) -> None:
     loop.reference.check(shape)
     loop.feedback.check(size)
     loop.learner.check(loop.objective, loop.policy)
-    for name, anchor in loop.reference.anchors().items():
-        if concrete(loop.policy, anchor):
-            loop.policy.check_member(centre(anchor), name)
+    check_anchors(loop, loop.reference.anchors())
     if not concrete(loop):
         return
     if not type(loop.feedback).__module__.startswith("dynamics."):

@@ -61,7 +61,7 @@ def other_size(log_p: Array, size: int, name: str) -> Float[Array, " K"]:
     return uniform(size)
 
 
-def whole(value: ArrayLike, name: str, least: int, most: float) -> Float[Array, ""]:
+def whole(value: ArrayLike, name: str, least: int, most: int | float) -> Float[Array, ""]:
     """A whole number as a numeric parameter; ``ValueError`` names it where it is not one in range."""
     array = check_scalar(value, name, -np.inf, np.inf)
     if array.ndim != 0:
@@ -70,7 +70,7 @@ def whole(value: ArrayLike, name: str, least: int, most: float) -> Float[Array, 
     return as_array(array)
 
 
-def check_whole(values: Any, name: str, least: int, most: float) -> None:
+def check_whole(values: Any, name: str, least: int, most: int | float) -> None:
     """``ValueError`` unless concrete values are whole numbers from ``least`` to ``most``."""
     if not concrete(values):
         return

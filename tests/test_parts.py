@@ -287,7 +287,7 @@ def test_critical_and_suggest_work_on_parts():
         reference=dyn.references.Geometric(0.5, even),
     )
     (crossing,) = dyn.stability.critical(loop, "beta")
-    np.testing.assert_allclose(crossing.value, 0.4 / 3 / np.sqrt(0.25), rtol=1e-8)
+    np.testing.assert_allclose(crossing.value, 0.4 / np.sqrt(3 * 0.75), rtol=1e-8)
     assert crossing.criticality_source == "statement 7.5 [derived]"
     assert {s.parameter for s in dyn.stability.suggest(loop)} == {"objective.beta", "reference.alpha", "sampler.lam"}
 

@@ -14,7 +14,7 @@ from ..preferences import Masses, Pairs, best_of_scores, best_of_tournament
 from ._base import Feedback
 
 ENUMERATED = 4  # responses up to which all outcomes of their matches are enumerated
-MOST = 1e6
+MOST = 10**6
 
 
 class BestOfN(Feedback):

@@ -3,6 +3,7 @@
 from ._base import MarginLoss, Objective, kl_coefficient
 from ._exact import exact_for, register, solve
 from ._margin import SLiC, SquaredMargin
+from ._newton import minimise
 from .dpo import DPO
 from .ipo import IPO
 
@@ -15,6 +16,7 @@ __all__ = [
     "SquaredMargin",
     "exact_for",
     "kl_coefficient",
+    "minimise",
     "register",
     "solve",
 ]

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._numerics import gauge_basis
 from ..preferences import Masses, Pairs, Seen
-from ._projected import APART, weighted_fit
+from ._projected import APART, vanishing, weighted_fit
 
 if TYPE_CHECKING:
     from ._base import MarginLoss
@@ -59,7 +59,8 @@ def _rows(basis: Float[Array, "K m"], seen: Seen) -> _Rows:
     i, j = np.triu_indices(basis.shape[0], 1)
     X = basis[i] - basis[j]
     if isinstance(seen, Pairs):
-        log_pair = seen.log_mu[i] + seen.log_mu[j]
+        log_mu = vanishing(seen.log_mu)  # at the edge of the simplex the optimum is continued, as that of IPO and DPO
+        log_pair = log_mu[i] + log_mu[j]
         return _Rows(X, log_pair + _log(seen.preference[i, j]), log_pair + _log(seen.preference[j, i]))
     assert isinstance(seen, Masses)
     return _Rows(X, _log(seen.wins[i, j]), _log(seen.wins[j, i]))

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .._numerics import gauge_basis, log_softmax
 from ..preferences import Seen
 from ._base import MarginLoss, Objective, kl_coefficient
 
@@ -81,7 +84,21 @@ def solve(
         from ._convex import solve_convex  # loads on use
 
         return solve_convex(objective, seen, basis)
-    from ._newton import minimise_within  # loads on use
+    return _by_value(objective, seen, log_reference, basis)
 
-    logits, found = minimise_within(objective, seen, log_reference, basis)
-    return kl_coefficient(objective) * (logits - log_reference), found
+
+def _by_value(
+    objective: Objective, seen: Seen, log_reference: Float[Array, " K"], basis: Float[Array, "K m"] | None
+) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+    """Newton's method on the value itself, from the reference."""
+    from ._newton import minimise  # loads on use
+
+    columns = jnp.asarray(gauge_basis(log_reference.shape[0])) if basis is None else basis
+    arrays, rest = eqx.partition((objective, seen, log_reference, columns), eqx.is_array)
+
+    def value(x: Array, arrays: Any) -> Array:
+        objective, seen, log_reference, columns = eqx.combine(arrays, rest)
+        return objective.value(log_softmax(log_reference + columns @ x), log_reference, seen)
+
+    x, found = minimise(value, jnp.zeros(columns.shape[1], columns.dtype), arrays)
+    return kl_coefficient(objective) * (columns @ x), found

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ._checks import as_numbers, check_log_distribution, check_scalar
+from ._checks import Numbers, as_numbers, check_log_distribution, check_scalar
 from ._numerics import as_array, concrete
 
 
@@ -30,9 +30,7 @@ def is_share(value: Float[Array, ""]) -> Array:
     return (value >= 0) & (value <= 1)
 
 
-def distributions(
-    value: Float[ArrayLike, "*contexts K"], name: str, *, zero_mass: bool = False
-) -> Float[Array, "*contexts K"]:
+def distributions(value: Numbers, name: str, *, zero_mass: bool = False) -> Float[Array, "*contexts K"]:
     """Checked log-distributions, ``(K,)`` or ``(X, K)``."""
     logs = as_numbers(value, name)
     if logs.ndim != 2 or len(logs) == 0:

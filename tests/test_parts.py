@@ -350,3 +350,13 @@ def test_traced_rounds_are_refused_where_numbers_are_needed():
 
     with pytest.raises(ValueError, match="SelfSampling is traced; call this outside jit"):
         jax.grad(radius)(0.3)
+
+
+def test_a_solution_says_where_a_search_began():
+    own = dyn.SelfSampling(P, Exponential(0.5), 0.5, 1.0)
+    sol = dyn.iterate(own, 3, initial=OFFLINE)
+    assert sol.note == "optimum: the minimum that Newton's method reaches from the round's reference"
+    assert sol.to_dataset().attrs["note"] == sol.note
+    assert dyn.iterate(dyn.SelfSampling(P, dyn.DPO(0.5), 0.5, 1.0), 3, initial=OFFLINE).note is None
+    curved = dyn.iterate(loop_of(("own", "Fixed", "Fixed", "Population", "Optimum", "DPO")), 1, initial=UNIFORM)
+    assert "the policy's start" in curved.note

@@ -14,11 +14,9 @@ from .._numerics import centre
 from ..objectives import minimise
 from ._base import Fit
 
-STARTS = ("the round's reference", "the last policy", "the policy's start")
-
 
 def search(fit: Fit, logits: Float[Array, " K"]) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-    """Logits of the least of the minima that Newton's method reaches from ``STARTS``, and whether any was reached."""
+    """Logits of the least of the minima that Newton's method reaches from ``_optimum.STARTS``, and whether any was reached."""
     policy = fit.policy
     begun = [policy.parameters(centre(fit.log_reference)), policy.parameters(logits), policy.start()]
     flat = jnp.stack([ravel_pytree(theta)[0] for theta in begun])

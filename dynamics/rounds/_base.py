@@ -83,6 +83,10 @@ class RoundMap(Noun):
         beta = getattr(holder, "beta", None)
         return None if beta is None else jnp.asarray(beta, dtype=float)
 
+    def note(self) -> str | None:
+        """What a Solution says of how these rounds were solved, or None."""
+        return None
+
     def start_memory(self, logits: Float[Array, " K"]) -> Any:
         """What a round may carry to the next besides the logits, such as a warm start."""
         return None

@@ -143,6 +143,9 @@ class Rounds(RoundMap):
                 f"points; look at the verdict of dyn.iterate."
             )
 
+    def note(self) -> str | None:
+        return self.learner.note(self.objective, self.policy)
+
     def pairs(self, logits: Float[Array, " K"]) -> Pairs:
         """The law of pairs and labels at a policy given by its logits."""
         log_mu = self.sampler.log_sampler(log_softmax(logits))

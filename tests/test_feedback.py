@@ -91,11 +91,14 @@ def test_best_and_worst_against_monte_carlo(feedback, n, rank):
     assert (np.abs(count / draws - wins) < 4.5 * error).all()
 
 
-def test_best_of_n_sharpens():
-    """The more responses the best is taken from, the further a round goes."""
-    loops = [rounds_of(dyn.IPO(0.4), dyn.feedback.BestOfN(n, np.arange(4.0))) for n in (2, 4, 16)]
-    margins = [float((z := loop(jnp.asarray(START)))[3] - z[0]) for loop in loops]
-    assert margins[0] < margins[1] < margins[2]
+def test_the_more_responses_the_rarer_are_middling_ones():
+    """Pr(the best of all and the worst of all are among n) by inclusion and exclusion."""
+    mu = 0.6 * np.exp(START) + 0.4 * np.exp(OFFLINE)
+    for n in (2, 5, 16, 300):
+        loop = rounds_of(dyn.IPO(0.4), dyn.feedback.BestOfN(n, np.arange(4.0)))
+        wins = loop.fit(jnp.asarray(START), None, None).seen.wins
+        want = 1 - (1 - mu[3]) ** n - (1 - mu[0]) ** n + (1 - mu[3] - mu[0]) ** n
+        np.testing.assert_allclose(wins[3, 0], want, rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", [dyn.IPO, dyn.DPO])
@@ -237,7 +240,6 @@ GOOD = np.full((4, 4), 1 / 16)
         (lambda: rounds_of(dyn.IPO(1.0), Wrong(GOOD * np.where(np.eye(4) > 0, -1, 1))), r"Wrong.*the mass -0\.0625"),
         (lambda: rounds_of(dyn.IPO(1.0), Wrong(GOOD[:3])), r"Wrong.*shape \(3, 4\)"),
         (lambda: rounds_of(dyn.IPO(1.0), Nothing()), "Nothing.observe returned a float"),
-        (lambda: rounds_of(dyn.IPO(1.0), "all"), "feedback is a str; pass dyn.feedback"),
         (lambda: rounds_of(dyn.SLiC(1.0), dyn.feedback.Population()), "SLiC has a kink.*dyn.Descend"),
     ],
 )

@@ -159,7 +159,7 @@ def test_steps_on_a_loss_with_a_kink():
     for _ in range(3):
         h = theta - ref
         r = 0.3 * (h[:, None] - h[None, :])
-        pull = 0.3 * 2 * pi[:, None] * pi[None, :] * P * (1 - np.eye(3)) * -(r < 1)
+        pull = 0.3 * 2 * pi[:, None] * pi[None, :] * P * (1 - np.eye(3)) * np.where(r < 1, -1.0, 0.0)
         theta = theta - 0.2 * (pull.sum(1) - pull.sum(0))
     np.testing.assert_allclose(got, theta - theta.mean(), atol=1e-14)
     with pytest.raises(ValueError, match=r"SLiC.*dyn.Descend"):

@@ -105,7 +105,6 @@ def test_a_reference_of_ones_own_with_a_memory():
         (lambda: dyn.references.Fixed([0.5, 0.5]), "log_reference has total probability"),
         (lambda: rounds_of(dyn.references.Fixed(problems.log_policy(3, 0))), r"log_reference has shape \(3,\)"),
         (lambda: rounds_of(dyn.references.Ema(0.5, problems.log_policy(3, 0))), r"log_start has shape \(3,\)"),
-        (lambda: rounds_of(REFERENCE), "reference is a ndarray; pass dyn.references"),
     ],
 )
 def test_bad_references(make, message):

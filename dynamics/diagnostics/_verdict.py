@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -12,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from .._numerics import check_scalar, entropy
 from ._measure import Measure, Snapshot, Variable, replay
-from ._period import PERIOD_VARIABLES, Period, Window, _check_window
+from ._period import PERIOD_VARIABLES, Period, Window, _check_window, capacity
 from ._recurrence import PERIODIC, QUASI_PERIODIC
 
 VERDICTS = ("collapsed", "converged", "oscillating", "undecided")
@@ -33,7 +34,8 @@ def verdict(log_policy: Float[ArrayLike, "T K"], **thresholds: Any) -> dict[str,
 
 
 class _Orbit(eqx.Module):
-    rounds: int = eqx.field(static=True)
+    rounds: Int[Array, ""]
+    tail: Int[Array, ""]  # a tenth of the run, and no less than 4 rounds of a short one
     window: Window
     log_policy: Float[Array, " K"]
     anchor: Float[Array, " K"]  # logits where the tail begins
@@ -46,11 +48,6 @@ class _Orbit(eqx.Module):
     tail_steps: Float[Array, " 2"]  # largest step in each half of the tail
     low: Float[Array, "segments K"]
     high: Float[Array, "segments K"]
-
-    @property
-    def tail(self) -> int:
-        """Length of the tail: a tenth of the run, and no less than 4 rounds of a short one."""
-        return max(self.rounds // 10, min(self.rounds, 4))
 
 
 class Verdict(Measure):
@@ -96,12 +93,16 @@ class Verdict(Measure):
             **{key: PERIOD_VARIABLES[key] for key in ("period", "period_kind", "amplitude")},
         }
 
-    def init(self, snapshot: Snapshot, rounds: int) -> _Orbit:
+    def for_rounds(self, rounds: int) -> Measure:
+        return dataclasses.replace(self, window=capacity(self.window, rounds + 1))
+
+    def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> _Orbit:
         log_policy = snapshot.log_policy
         none, zero = jnp.zeros((), jnp.int32), jnp.zeros((), log_policy.dtype)
         unseen = jnp.full((_SEGMENTS, log_policy.shape[0]), jnp.inf, log_policy.dtype)
         orbit = _Orbit(
             rounds=rounds,
+            tail=jnp.maximum(rounds // 10, jnp.minimum(rounds, 4)),
             window=Window.open(self.window, snapshot, rounds),
             log_policy=log_policy,
             anchor=snapshot.logits,
@@ -128,9 +129,12 @@ class Verdict(Measure):
         steps = jnp.where(
             after & (jnp.array([False, True]) == late), jnp.maximum(state.tail_steps, step), state.tail_steps
         )
-        segment = (now * _SEGMENTS // (rounds + 1) == np.arange(_SEGMENTS))[:, None]
+        # Multiplied out: in every round, a division would cost more than all the rest of this.
+        bounds = (rounds + 1) * np.arange(_SEGMENTS + 1)
+        segment = ((bounds[:-1] <= now * _SEGMENTS) & (now * _SEGMENTS < bounds[1:]))[:, None]
         return _Orbit(
             rounds=rounds,
+            tail=tail,
             window=state.window.record(snapshot),
             log_policy=snapshot.log_policy,
             anchor=jnp.where(after, state.anchor, snapshot.logits),
@@ -175,8 +179,8 @@ def _closing_in(state: _Orbit) -> Array:
     """Whether a response far below the top is on its way there, by the mean rate over the tail."""
     margin = state.logits[state.top] - state.logits
     before = state.anchor[state.top] - state.anchor
-    rate = (before - margin) / max(state.tail, 1)
-    return jnp.any((margin > _FAR) & (margin < _AHEAD * state.rounds * rate))
+    rate = (before - margin) / jnp.maximum(state.tail, 1).astype(margin.dtype)
+    return jnp.any((margin > _FAR) & (margin < _AHEAD * state.rounds.astype(margin.dtype) * rate))
 
 
 def _oscillates(state: _Orbit, found: Period, closing: Array, min_amplitude: Array) -> Array:

@@ -40,7 +40,7 @@ def start(process: RoundMap, logits: Array) -> State:
 def begin(process: RoundMap, measures: tuple[Measure, ...], state: State, rounds: int) -> Run:
     """A run before its first round."""
     snapshot = snapshot_of(process, state, state.round)
-    measured = tuple(None if measure.last_only else measure.init(snapshot, rounds) for measure in measures)
+    measured = tuple(None if measure.last_only else measure.init(snapshot, jnp.asarray(rounds)) for measure in measures)
     return Run(state, measured, RESULTS.successful, jnp.array(-1), state.round)
 
 
@@ -101,7 +101,7 @@ def finish(process: RoundMap, measures: tuple[Measure, ...], run: Run) -> dict[s
     out: dict[str, Array] = {}
     last = snapshot_of(process, run.state, run.begun)
     for measure, state in zip(measures, run.measured, strict=True):
-        out |= statistics_of(measure, measure.init(last, 0) if measure.last_only else state)
+        out |= statistics_of(measure, measure.init(last, jnp.asarray(0)) if measure.last_only else state)
     failed = run.failed_round >= 0
     return {name: jnp.where(failed, _blank(jnp.asarray(value)), value) for name, value in out.items()}
 

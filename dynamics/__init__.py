@@ -13,14 +13,19 @@ __version__ = "0.1.0"
 _ROOMS = (
     "data",
     "diagnostics",
+    "engine",
+    "feedback",
     "flows",
+    "learners",
     "ledger",
     "margins",
     "objectives",
     "plot",
     "policies",
     "preferences",
+    "references",
     "samplers",
+    "schema",
     "stability",
     "sweeps",
     "testing",
@@ -37,10 +42,11 @@ _NAMES = {
     "PreferenceFlow": "flows",
     "Descend": "rounds",
     "RoundMap": "rounds",
+    "Rounds": "rounds",
     "SelfSampling": "rounds",
     "Solution": "solve",
-    "descend": "solve._descend",
-    "gradient_flow": "solve._flow",
+    "descend": "solve",
+    "gradient_flow": "solve",
     "iterate": "solve",
     "sweep": "sweeps",
 }
@@ -53,6 +59,7 @@ __all__ = [
     "MarginFlow",
     "PreferenceFlow",
     "RoundMap",
+    "Rounds",
     "SLiC",
     "SelfSampling",
     "Solution",
@@ -62,16 +69,21 @@ __all__ = [
     "data",
     "descend",
     "diagnostics",
+    "engine",
+    "feedback",
     "flows",
     "gradient_flow",
     "iterate",
+    "learners",
     "ledger",
     "margins",
     "objectives",
     "plot",
     "policies",
     "preferences",
+    "references",
     "samplers",
+    "schema",
     "stability",
     "sweep",
     "sweeps",
@@ -83,14 +95,19 @@ if TYPE_CHECKING:
     from . import (
         data,
         diagnostics,
+        engine,
+        feedback,
         flows,
+        learners,
         ledger,
         margins,
         objectives,
         plot,
         policies,
         preferences,
+        references,
         samplers,
+        schema,
         stability,
         sweeps,
         testing,
@@ -99,10 +116,8 @@ if TYPE_CHECKING:
     from .flows import MarginFlow, PreferenceFlow
     from .objectives import DPO, IPO, SLiC, SquaredMargin
     from .policies import LogLinear, Tabular
-    from .rounds import Descend, RoundMap, SelfSampling
-    from .solve import Solution, iterate
-    from .solve._descend import descend
-    from .solve._flow import gradient_flow
+    from .rounds import Descend, RoundMap, Rounds, SelfSampling
+    from .solve import Solution, descend, gradient_flow, iterate
     from .sweeps import sweep
 
 

@@ -7,10 +7,8 @@ information is in the tails, so nothing here forms ``1 - p`` or ``log(p)`` from 
 from __future__ import annotations
 
 import functools
-import reprlib
 import warnings
-from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any
 
 import jax
 import jax.core
@@ -18,8 +16,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax.nn import logsumexp
 from jaxtyping import Array, Float
-
-T = TypeVar("T")
 
 SPELT_OUT = 12  # columns of a matrix up to which sums of products are faster than a product of matrices, as measured
 ELIMINATED = 6  # likewise unknowns of a system, which takes a third power of them to write out
@@ -38,43 +34,6 @@ def as_array(value: Any) -> Array:
             stacklevel=3,
         )
     return jnp.asarray(value, dtype=float)
-
-
-def as_numbers(value: Any, name: str) -> Array:
-    """As ``as_array``, or a ``ValueError`` that names ``name`` where ``value`` is no array of real numbers."""
-    return _converted(as_array, value, name)
-
-
-def host_numbers(value: Any, name: str) -> np.ndarray:
-    """As ``as_numbers``, on the host and in float64 whatever JAX is set to."""
-    return _converted(lambda x: np.asarray(x, np.float64), value, name)
-
-
-def _converted(convert: Callable[[Any], T], value: Any, name: str) -> T:
-    # Conversion would drop the imaginary parts.
-    if any(np.iscomplexobj(leaf) for leaf in jax.tree.leaves(value)):
-        raise ValueError(f"{name} has complex entries; pass real numbers.")
-    try:
-        return convert(value)
-    except (TypeError, ValueError):
-        wanted = "rows of numbers, all of one length" if isinstance(value, list | tuple) else "numbers"
-        raise ValueError(f"{name} is {in_short(value)}; pass {wanted}.") from None
-
-
-def token_numbers(value: Any, name: str) -> np.ndarray:
-    """Token ids on the host, of any shape, or a ``ValueError`` that names ``name``."""
-    try:
-        ids = np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{name} is {in_short(value)}; pass rows of token ids, all of one length.") from None
-    if not np.issubdtype(ids.dtype, np.integer):
-        raise ValueError(f"{name} has dtype {ids.dtype}; pass whole token ids.")
-    return ids
-
-
-def in_short(value: Any) -> str:
-    """The beginning of ``repr(value)`` on one line, for a message."""
-    return " ".join(reprlib.repr(value).split())
 
 
 def concrete(*values: Any) -> bool:
@@ -196,63 +155,12 @@ def _log_mixture_jvp(primals, tangents):
     return out, (ratio(log_p) - ratio(log_q)) * d_weight + part(share_p, d_log_p) + part(share_q, d_log_q)
 
 
-def check_log_distribution(
-    value: Any, name: str, size: int | None = None, *, zero_mass: bool = False
-) -> Float[Array, " K"]:
-    """``value`` as an array of log-probabilities, or a ``ValueError`` that names ``name`` and the remedy.
+def low_discrepancy_policies(size: int, count: int) -> np.ndarray:
+    """``(count, K)`` log-policies: Sobol points as exponentials, half of them spread over the simplex and half at its edges."""
+    from scipy.stats import qmc  # SciPy loads on use
 
-    A distribution may be off by 1e-6 in total mass and is then normalised; more is taken for a mistake (probabilities or
-    raw scores passed where logs belong). ``-inf`` passes only where ``zero_mass`` allows it, that is, in a sampler.
-    """
-    array = as_numbers(value, name)
-    if array.ndim != 1 or array.shape[0] == 0 or (size is not None and array.shape[0] != size):
-        want = "(K,)" if size is None else f"({size},)"
-        raise ValueError(f"{name} has shape {array.shape}; pass one log-probability per response, shape {want}.")
-    if not concrete(array):
-        return log_softmax(array)
-    host = np.asarray(array)
-    if np.isnan(host).any() or (host == np.inf).any():
-        raise ValueError(
-            f"{name}[{int(np.argmax(~(host < np.inf)))}] is {host[~(host < np.inf)][0]}; pass finite logs."
-        )
-    if (host == -np.inf).any() and not zero_mass:
-        raise ValueError(
-            f"{name}[{int(np.argmax(host == -np.inf))}] is -inf (zero probability); only a sampler may have zero mass, "
-            f"a policy or reference needs full support."
-        )
-    total = float(np.exp(host - host.max()).sum() * np.exp(host.max())) if host.max() > -700 else 0.0
-    if abs(total - 1.0) > max(1e-6, 1e3 * float(jnp.finfo(array.dtype).eps)):
-        raise ValueError(
-            f"{name} has total probability {total:.6g}, not 1; pass log-probabilities, e.g. jax.nn.log_softmax(scores)."
-        )
-    return log_softmax(array)
-
-
-def check_scalar(value: Any, name: str, low: float, high: float, *, open_low: bool = False) -> Array:
-    """``value`` as a float array, or a ``ValueError`` when a concrete value leaves [low, high] (or (low, high])."""
-    array = as_numbers(value, name)
-    if concrete(array):
-        host = np.asarray(array)
-        bad = ~np.isfinite(host) | (host < low) | (host > high) | ((host <= low) if open_low else False)
-        if bad.any():
-            left = "(" if open_low else "["
-            right = "inf)" if high == np.inf else f"{high:g}]"
-            worst = host if host.ndim == 0 else host[bad][0]
-            raise ValueError(f"{name} = {float(worst):g} is outside {left}{low:g}, {right}; pass a value inside.")
-    return array
-
-
-def check_number(value: Any, name: str, low: float, high: float, *, open_low: bool = False) -> Float[Array, ""]:
-    """As ``check_scalar``, of one number only."""
-    array = check_scalar(value, name, low, high, open_low=open_low)
-    if array.ndim != 0:
-        raise ValueError(f"{name} has shape {array.shape}; pass one number.")
-    return array
-
-
-def check_key(key: Any) -> None:
-    """A ``ValueError`` unless ``key`` is one key of ``jax.random``, of either style."""
-    try:
-        jax.eval_shape(jax.random.split, key)
-    except (TypeError, ValueError):
-        raise ValueError(f"key is {in_short(key)}; pass one key, key=jax.random.key(seed).") from None
+    # Sobol points come in powers of two; the first few of them are as fixed, and nearly as even.
+    unit = qmc.Sobol(size, scramble=True, rng=np.random.default_rng(0)).random_base2((count - 1).bit_length())[:count]
+    weights = -np.log(np.clip(unit, 1e-12, 1 - 1e-12))
+    weights[1::2] **= 4
+    return np.log(weights / weights.sum(axis=1, keepdims=True))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
-from ._numerics import as_numbers, check_key, check_number
+from ._checks import as_numbers, check_key, check_number
 
 __all__ = ["Behaviours", "Samples", "ValueClusters", "behaviours", "value_clusters"]
 

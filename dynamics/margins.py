@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from ._numerics import as_numbers, check_number, token_numbers
+from ._checks import as_numbers, check_number, token_numbers
 
 __all__ = ["Responses", "multi_token_rate"]
 

@@ -20,7 +20,8 @@ except ImportError as error:
     ) from error
 
 from .rounds import SelfSampling
-from .theorems import Theorem, _source
+from .theorems import Theorem
+from .theorems import source as sources
 
 __all__ = ["log_policies", "loops", "preference_matrices", "samplers", "theorem_inputs"]
 
@@ -28,11 +29,11 @@ T = TypeVar("T")
 Sizes = int | tuple[int, int]
 Interval = tuple[float, float]
 
-KINDS = tuple(_source.MATRICES)
+KINDS = tuple(sources.MATRICES)
 _LOOP_KINDS = ("any", "cyclic", "strongly transitive", "bradley-terry", "near-deterministic")
 
 
-class _HypothesisSource(_source.Source):
+class _HypothesisSource(sources.Source):
     """Answers a builder's questions from Hypothesis' ``draw``."""
 
     def __init__(self, draw: Callable[[st.SearchStrategy], Any]):
@@ -48,7 +49,7 @@ class _HypothesisSource(_source.Source):
         return self._draw(st.floats(low, high, allow_subnormal=False))
 
 
-def _built(build: Callable[[_source.Source], T]) -> st.SearchStrategy[T]:
+def _built(build: Callable[[sources.Source], T]) -> st.SearchStrategy[T]:
     @st.composite
     def strategy(draw: Any) -> T:
         return build(_HypothesisSource(draw))
@@ -77,24 +78,24 @@ def preference_matrices(kind: str = "any", sizes: Sizes = (2, 6)) -> st.SearchSt
     Raises:
         ValueError: an unknown kind, or sizes that are no range.
     """
-    if kind not in _source.MATRICES:
+    if kind not in sources.MATRICES:
         raise ValueError(f"kind = {kind!r} is unknown; pass one of {', '.join(KINDS)}.")
     low, high = _range(sizes, 3 if kind == "cyclic" and sizes != (2, 6) else 2)
     low = max(low, 3) if kind == "cyclic" else low
-    return _built(lambda source: _source.MATRICES[kind](source, source.integer(low, high)))
+    return _built(lambda source: sources.MATRICES[kind](source, source.integer(low, high)))
 
 
 def log_policies(K: Sizes = (2, 6), *, vertex: bool = True) -> st.SearchStrategy[np.ndarray]:
     """log pi, shape (K,), full support: uniform, within 1e-6 of it, ordinary, and with ``vertex`` down to e^-20000."""
     low, high = _range(K)
     scales = (0.0, 1.0, 1e-6, 30.0, 1e4) if vertex else (0.0, 1.0, 1e-6)
-    return _built(lambda source: _source.log_policy(source, source.integer(low, high), scales))
+    return _built(lambda source: sources.log_policy(source, source.integer(low, high), scales))
 
 
 def samplers(K: Sizes = (2, 6)) -> st.SearchStrategy[np.ndarray]:
     """log mu, shape (K,): full support, some responses never sampled (-inf), or a vertex."""
     low, high = _range(K)
-    return _built(lambda source: _source.log_sampler(source, source.integer(low, high)))
+    return _built(lambda source: sources.log_sampler(source, source.integer(low, high)))
 
 
 def loops(
@@ -119,15 +120,15 @@ def loops(
     low, high = _range(sizes)
     makers = {"ipo": IPO, "dpo": DPO}
 
-    def build(source: _source.Source) -> SelfSampling:
+    def build(source: sources.Source) -> SelfSampling:
         K = source.integer(low, high)
         return SelfSampling(
-            _source.matrix(source, K, kinds),
-            makers[source.choice(objectives)](_source.positive(source, *beta)),
+            sources.matrix(source, K, kinds),
+            makers[source.choice(objectives)](sources.positive(source, *beta)),
             source.number(*alpha),
             source.number(*lam),
-            log_reference=_source.log_policy(source, K, (0.0, 1.0, 30.0)),
-            log_offline=_source.log_sampler(source, K),
+            log_reference=sources.log_policy(source, K, (0.0, 1.0, 30.0)),
+            log_offline=sources.log_sampler(source, K),
         )
 
     return _built(build)

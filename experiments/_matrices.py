@@ -10,8 +10,7 @@ import jax
 import numpy as np
 
 import dynamics as dyn
-from dynamics.preferences import PreferenceSet
-from dynamics.preferences._readers import SUFFIXES
+from dynamics.preferences import SUFFIXES, PreferenceSet
 
 FAMILIES = ("random", "transitive", "strongly transitive", "cyclic", "from counts")
 SCALE = 0.7  # standard deviation of the Bradley–Terry scores behind matrices from counts

@@ -11,7 +11,7 @@ from typing import Any
 import xarray as xr
 
 import dynamics as dyn
-from dynamics.sweeps._store import OtherSweep
+from dynamics.sweeps import OtherSweep
 
 _kept: list[tuple[Path, Any]] = []  # where the running experiment keeps its sweeps, and who computes them
 

@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 
 import dynamics as dyn
-from dynamics.preferences._desiderata import TARGETS, Target
+from dynamics.preferences import TARGETS, Target
 
 from ._framework import OBJECTIVES, Finding, Tick, described, require, silent
 from ._matrices import Case, drawn, listed, read

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dynamics import plot
-from dynamics.plot._style import MARKERS
+from dynamics.plot import MARKERS
 
 from ._common import COLOURS, INK, PALE, caption, letter, styled
 

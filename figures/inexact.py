@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
 from dynamics import plot
-from dynamics.plot._style import MARKERS
+from dynamics.plot import MARKERS
 
 from ._common import COLOURS, INK, PALE, caption, letter, styled
 

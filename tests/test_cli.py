@@ -15,7 +15,8 @@ import pytest
 from jax.experimental.compilation_cache import compilation_cache
 
 import dynamics as dyn
-from dynamics import _study, cli
+from dynamics import cli
+from dynamics.cli import _main, _study
 
 NAMES = ("Rock", "Paper", "Scissors [red]")
 SETTING = ("--alpha", "0.5", "--lam", "1", "--beta", "0.2")
@@ -321,7 +322,7 @@ class TestBadInput:
     def test_advice_in_colour(self):
         plain = "╭─ Title ─╮\n│ Error here. │\n│ ─────────── │\n│ For full helptext, see it │\n╰───╯\n"
         coloured = plain.replace("│", "\x1b[31m\x1b[1m│\x1b[0m").replace("Error", "\x1b[1mError\x1b[0m")
-        assert cli._sentence(coloured) == cli._sentence(plain) == "Error here; see dynamics --help."
+        assert _main._sentence(coloured) == _main._sentence(plain) == "Error here; see dynamics --help."
 
 
 class TestVerify:

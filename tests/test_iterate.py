@@ -169,12 +169,12 @@ def test_works_under_jit_vmap_and_grad(objective):
 
 
 def test_new_values_do_not_recompile():
-    from dynamics.solve import _engine
+    from dynamics import engine
 
     dyn.iterate(loop_of("ipo", beta=0.2), 33, measure=["entropy"])
-    traces = _engine.jit_go_saving._cached._cache_size()
+    traces = engine.jit_go_saving._cached._cache_size()
     dyn.iterate(loop_of("ipo", beta=0.9, alpha=0.1, lam=0.2, seed=5), 33, measure=["entropy"])
-    assert _engine.jit_go_saving._cached._cache_size() == traces
+    assert engine.jit_go_saving._cached._cache_size() == traces
 
 
 def test_dataset_names_dims_units_and_provenance():

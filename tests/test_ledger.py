@@ -16,7 +16,7 @@ from dynamics import ledger, theorems
 from dynamics.ledger import _lanes, _newton
 from dynamics.theorems import Theorem
 from dynamics.theorems._bound import Claim
-from dynamics.theorems._source import log_sampler, matrix, positive
+from dynamics.theorems.source import log_sampler, matrix, positive
 
 CHEAP = "divergence_on_policy"
 
@@ -274,7 +274,7 @@ def test_single_precision_is_refused():
 
 
 def lanes(count: int, objective: str) -> list[dict]:
-    source = theorems._source.RandomSource(np.random.default_rng(7))
+    source = theorems.source.RandomSource(np.random.default_rng(7))
     return [
         {
             "P": matrix(source, 3, ("any",)),

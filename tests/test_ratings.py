@@ -18,7 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.special import expit
 
-from dynamics import _tables, cli, preferences
+from dynamics import cli, preferences
+from dynamics.cli import _tables
 from dynamics.preferences import _jsonl, _ratings, _responses
 
 HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")

@@ -11,7 +11,7 @@ from test_rounds import loop_of
 
 import dynamics as dyn
 from dynamics._parameters import replace
-from dynamics.solve._iterate import as_measures
+from dynamics.engine import as_measures
 from dynamics.sweeps import _grid, _plan
 from dynamics.sweeps._axes import axes_of
 

@@ -527,7 +527,7 @@ def test_order_preservation_needs_row_dominance():
 def test_order_preservation_agrees_with_a_definition_of_its_assumption_by_loops():
     rng = np.random.default_rng(2)
     for kind in ("strongly transitive", "any", "weakly transitive", "cyclic"):
-        P = theorems._source.matrix(theorems._source.RandomSource(rng), 4, (kind,))
+        P = theorems.source.matrix(theorems.source.RandomSource(rng), 4, (kind,))
         bound = theorems.order_preservation(P=P, log_mu=uniform(4))
         assert bound.applicable == oracles.row_dominant(P)
 
@@ -562,7 +562,7 @@ def test_unseating_needs_a_small_margin():
 
 
 def test_uniform_spectrum_needs_balanced_rows():
-    x = {"P": theorems._source.circulant(4, 0.3, 1), "alpha": 0.3, "lam": 1.0, "beta": 0.1, "objective": "dpo"}
+    x = {"P": theorems.source.circulant(4, 0.3, 1), "alpha": 0.3, "lam": 1.0, "beta": 0.1, "objective": "dpo"}
     x["P"] = x["P"] + 0.2 * (np.eye(4, k=1) - np.eye(4, k=-1)) * np.array([1, 0, 0, 0])[:, None]
     x["P"] = np.triu(x["P"], 1) + np.tril(1 - x["P"].T, -1) + 0.5 * np.eye(4)
     assert refuted("uniform_spectrum", x, "A1 = 0")

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import difflib
 
+from ..schema import KINDS, VERDICTS, Variable
 from ._convergence import ConvergenceRate, convergence_rate
 from ._features import (
     Displacement,
@@ -46,9 +47,8 @@ from ._features import (
     priority_matrix,
     trace,
 )
-from ._measure import Measure, Series, Snapshot, Variable, replay, statistics_of
+from ._measure import Measure, Series, Snapshot, replay, statistics_of, variables_of
 from ._period import Amplitude, OrbitPeriod, Period, RotationNumber, amplitude, period, rotation_number
-from ._recurrence import KINDS
 from ._series import (
     EffectiveResponses,
     Entropy,
@@ -72,7 +72,7 @@ from ._summaries import (
     cycle_strength,
     final_entropy,
 )
-from ._verdict import VERDICTS, Verdict, verdict
+from ._verdict import Verdict, verdict
 
 __all__ = [
     "KINDS",
@@ -121,6 +121,7 @@ __all__ = [
     "statistics_of",
     "top_response",
     "trace",
+    "variables_of",
     "verdict",
 ]
 

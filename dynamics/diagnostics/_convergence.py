@@ -6,7 +6,8 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from ._measure import Measure, Snapshot, Variable, replay
+from ..schema import VARIABLES, Variable
+from ._measure import Measure, Snapshot, replay
 
 _MEMORY = 64.0  # rounds: time constant of the averages once a run is long
 _FLOOR = 0.7  # steps below eps^0.7 of |z| are rounding in their last digits and are left out
@@ -44,7 +45,7 @@ class ConvergenceRate(Measure):
     name: str = eqx.field(static=True, kw_only=True, default="convergence_rate")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
-        return {self.name: Variable((), "per round", "factor by which the steps shrink each round; 0 = at once")}
+        return {self.name: VARIABLES["convergence_rate"]}
 
     def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> _Steps:
         z = snapshot.logits

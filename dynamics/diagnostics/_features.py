@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import ArrayLike, Float, Int
 
-from .._numerics import host_numbers
+from .._checks import host_numbers
 
 
 def _classes(features: ArrayLike, answer: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -10,15 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from .._numerics import centre, softmax
-
-
-class Variable(NamedTuple):
-    """How one variable of a measure appears in a Dataset: trailing dims, unit, meaning, the words for flag values."""
-
-    dims: tuple[str, ...] = ()
-    unit: str = "1"
-    long_name: str = ""
-    flags: tuple[str, ...] = ()
+from ..schema import Variable
 
 
 class Snapshot(eqx.Module):
@@ -99,6 +91,11 @@ def statistics_of(measure: Measure, state: Any) -> dict[str, jax.Array]:
     """The finalized values by variable name."""
     value = measure.finalize(state)
     return value if isinstance(value, dict) else {measure.name: value}
+
+
+def variables_of(measures: tuple[Measure, ...], num_responses: int) -> dict[str, Variable]:
+    """All variables of some measures by name."""
+    return {name: v for measure in measures for name, v in measure.variables(num_responses).items()}
 
 
 def as_trajectory(log_policy: ArrayLike) -> Float[Array, "T K"]:

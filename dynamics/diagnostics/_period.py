@@ -12,18 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from ._measure import Measure, Snapshot, Variable, as_trajectory
-from ._recurrence import CONSTANT, KINDS, NOT_DETERMINABLE, PERIODIC, QUASI_PERIODIC, SHORTEST, half_range, recurrence
+from ..schema import VARIABLES, Variable
+from ._measure import Measure, Snapshot, as_trajectory
+from ._recurrence import CONSTANT, NOT_DETERMINABLE, PERIODIC, QUASI_PERIODIC, SHORTEST, half_range, recurrence
 
 REST = 1e-9
 """Amplitude below which a window is constant."""
-
-PERIOD_VARIABLES = {
-    "period": Variable((), "rounds", "rounds per turn of the orbit; NaN = none, for the reason that period_kind names"),
-    "period_kind": Variable((), "1", "what the window of last policies does", KINDS),
-    "rotation_number": Variable((), "turns per round", "frequency of the strongest line; NaN as period_kind explains"),
-    "amplitude": Variable((), "1", "half the largest peak-to-peak of a coordinate of the policy in the window"),
-}
 
 
 class Period(NamedTuple):
@@ -145,8 +139,8 @@ class _OfWindow(Measure):
         _check_window(self.window)
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
-        label = PERIOD_VARIABLES[type(self).name]
-        return {self.name: label, "period_kind": PERIOD_VARIABLES["period_kind"]}
+        label = VARIABLES[type(self).name]
+        return {self.name: label, "period_kind": VARIABLES["period_kind"]}
 
     def for_rounds(self, rounds: int) -> Measure:
         return dataclasses.replace(self, window=capacity(self.window, rounds + 1))

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-CONSTANT, PERIODIC, QUASI_PERIODIC, NOT_DETERMINABLE = range(4)
-KINDS = ("constant", "periodic", "quasi-periodic", "not determinable")
+from ..schema import KINDS
+
+CONSTANT, PERIODIC, QUASI_PERIODIC, NOT_DETERMINABLE = range(len(KINDS))
 
 _EXACT = 1e-10  # d(q) below which a return is exact: a phase error of 1e-5 rad
 _TORUS = 0.06  # d(q) below which a window recurs at all; independent draws stay near 1

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from .. import _numerics
-from ._measure import Series, Snapshot, Variable
+from ..schema import BEST_MARGIN, VARIABLES, Variable
+from ._measure import Series, Snapshot
 
 
 def entropy(log_policy: Float[ArrayLike, "*batch K"]) -> Float[Array, "*batch"]:
@@ -88,7 +89,7 @@ class Entropy(Series):
     name: str = eqx.field(static=True, kw_only=True, default="entropy")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
-        return {self.name: Variable(unit="nats", long_name="entropy of the policy")}
+        return {self.name: VARIABLES["entropy"]}
 
     def observe(self, snapshot: Snapshot) -> Array:
         return entropy(snapshot.log_policy)
@@ -100,7 +101,7 @@ class EffectiveResponses(Series):
     name: str = eqx.field(static=True, kw_only=True, default="effective_responses")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
-        return {self.name: Variable(unit="responses", long_name="effective number of responses, exp(entropy)")}
+        return {self.name: VARIABLES["effective_responses"]}
 
     def observe(self, snapshot: Snapshot) -> Array:
         return effective_responses(snapshot.log_policy)
@@ -112,7 +113,7 @@ class KLToReference(Series):
     name: str = eqx.field(static=True, kw_only=True, default="kl_to_reference")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
-        return {self.name: Variable(unit="nats", long_name="KL divergence of the policy from the base reference")}
+        return {self.name: VARIABLES["kl_to_reference"]}
 
     def observe(self, snapshot: Snapshot) -> Array:
         return kl_to_reference(snapshot.log_policy, snapshot.log_reference)
@@ -124,7 +125,7 @@ class TopResponse(Series):
     name: str = eqx.field(static=True, kw_only=True, default="top_response")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
-        return {self.name: Variable(long_name="index of the most likely response")}
+        return {self.name: VARIABLES["top_response"]}
 
     def observe(self, snapshot: Snapshot) -> Array:
         return top_response(snapshot.log_policy)
@@ -143,9 +144,7 @@ class RewardMargin(Series):
         _check_pairs(self.pairs)
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
-        if self.pairs == "best":
-            return {self.name: Variable((), "nats", "reward margin of the best response over the second")}
-        return {self.name: Variable(("pair",), "nats", "reward margin of i over j, each pair i < j")}
+        return {self.name: BEST_MARGIN if self.pairs == "best" else VARIABLES["reward_margin"]}
 
     def observe(self, snapshot: Snapshot) -> Array:
         if snapshot.beta is None:

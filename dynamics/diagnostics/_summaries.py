@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from .._numerics import check_scalar, concrete, entropy, log_entropy
-from ._measure import Measure, Snapshot, Variable, replay
+from .._checks import check_scalar
+from .._numerics import concrete, entropy, log_entropy
+from ..schema import VARIABLES, Variable
+from ._measure import Measure, Snapshot, replay
 
 
 def cycle_strength(log_policy: Float[ArrayLike, "T K"], burn_in: int = 0) -> Float[Array, ""]:
@@ -63,7 +65,7 @@ class CycleStrength(Measure):
     name: str = eqx.field(static=True, kw_only=True, default="cycle_strength")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
-        return {self.name: Variable(long_name="time-averaged variance of the policy's coordinates")}
+        return {self.name: VARIABLES["cycle_strength"]}
 
     def for_rounds(self, rounds: int) -> Measure:
         if concrete(self.burn_in) and int(self.burn_in) > rounds:
@@ -94,7 +96,7 @@ class FinalEntropy(Measure):
     name: str = eqx.field(static=True, kw_only=True, default="final_entropy")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
-        return {self.name: Variable(unit="nats", long_name="entropy of the last policy")}
+        return {self.name: VARIABLES["final_entropy"]}
 
     def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> Array:
         return snapshot.log_policy
@@ -115,9 +117,7 @@ class CollapseRound(Measure):
     name: str = eqx.field(static=True, kw_only=True, default="collapse_round")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
-        return {
-            self.name: Variable((), "rounds", "first round from which entropy stays below the threshold; -1 = none")
-        }
+        return {self.name: VARIABLES["collapse_round"]}
 
     def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> Array:
         return self.update(jnp.full((), -1, jnp.int32), snapshot)
@@ -151,7 +151,7 @@ class CollapseRate(Measure):
             raise ValueError(f"window = {self.window} holds no line; pass at least 2 rounds.")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
-        return {self.name: Variable(unit="nats per round", long_name="rate at which the log of the entropy falls")}
+        return {self.name: VARIABLES["collapse_rate"]}
 
     def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> _Line:
         count = jnp.minimum(jnp.maximum(jnp.minimum(self.window, rounds + 1) // 2, 2), rounds + 1)

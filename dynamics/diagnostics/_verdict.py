@@ -11,13 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from .._numerics import check_scalar, entropy
-from ._measure import Measure, Snapshot, Variable, replay
-from ._period import PERIOD_VARIABLES, Period, Window, _check_window, capacity
+from .._checks import check_scalar
+from .._numerics import entropy
+from ..schema import VARIABLES, Variable
+from ._measure import Measure, Snapshot, replay
+from ._period import Period, Window, _check_window, capacity
 from ._recurrence import PERIODIC, QUASI_PERIODIC
-
-VERDICTS = ("collapsed", "converged", "oscillating", "undecided")
-"""The words that the flag ``verdict`` counts, in the order in which the rules are tried."""
 
 _SEGMENTS = 6  # parts of a run whose amplitudes are compared; the first is the transient's
 _FAR = 4.0  # nats below the top from which a response that keeps closing in will change the picture
@@ -63,7 +62,7 @@ class Verdict(Measure):
 
     Arguments: ``entropy_floor`` nats, > 0; ``tolerance`` change of a probability per round, > 0, at least 8 roundings;
     ``min_amplitude`` of a probability, > 0; ``window`` rounds for the period, ≥ 2, static.
-    Yields ``verdict`` (flags `VERDICTS`), ``tail_entropy`` (the largest), ``tail_step`` (the largest),
+    Yields ``verdict`` (flags `schema.VERDICTS`), ``tail_entropy`` (the largest), ``tail_step`` (the largest),
     ``tail_switches`` and ``switches`` of the top response, ``period``, ``period_kind`` and ``amplitude``.
     Raises ValueError on values outside these ranges. Source: [derived].
     """
@@ -84,14 +83,8 @@ class Verdict(Measure):
         _check_window(self.window)
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
-        return {
-            self.name: Variable((), "1", "what the run does in the end", VERDICTS),
-            "tail_entropy": Variable((), "nats", "largest entropy over the last tenth of the rounds"),
-            "tail_step": Variable((), "1", "largest change of a probability in a round of the last tenth"),
-            "tail_switches": Variable((), "1", "changes of the top response in the last tenth of the rounds"),
-            "switches": Variable((), "1", "changes of the top response"),
-            **{key: PERIOD_VARIABLES[key] for key in ("period", "period_kind", "amplitude")},
-        }
+        others = ("tail_entropy", "tail_step", "tail_switches", "switches", "period", "period_kind", "amplitude")
+        return {self.name: VARIABLES["verdict"]} | {name: VARIABLES[name] for name in others}
 
     def for_rounds(self, rounds: int) -> Measure:
         return dataclasses.replace(self, window=capacity(self.window, rounds + 1))

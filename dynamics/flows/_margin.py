@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
-from .._numerics import as_numbers, concrete
+from .._checks import as_numbers
+from .._numerics import concrete
 from ..diagnostics import Variable
 from ..objectives import MarginLoss, SLiC
 from . import _hinge, _linear, _tokens, _unseen

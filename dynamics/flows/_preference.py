@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
-from .._numerics import as_array, as_numbers, centre, check_log_distribution, concrete, log_softmax
+from .._checks import as_numbers, check_log_distribution
+from .._numerics import as_array, centre, concrete, log_softmax
 from ..diagnostics import Variable
 from ..objectives import MarginLoss
 from ..policies import Policy

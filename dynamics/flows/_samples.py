@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._numerics import as_array, as_numbers, concrete, token_numbers
+from .._checks import as_numbers, token_numbers
+from .._numerics import as_array, concrete
 
 ROWS = 512  # looked at together: a mask of 10^5 x 4096 entries, let alone a copy, would cost more than is promised
 

@@ -11,7 +11,7 @@ import numpy as np
 from jax.nn import logsumexp
 from jaxtyping import Array, Float
 
-from .._numerics import as_numbers
+from .._checks import as_numbers
 from . import _tokens
 from ._samples import as_features, different, token_ids
 

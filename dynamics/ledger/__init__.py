@@ -5,11 +5,12 @@
 
 from ._examine import Row, examine
 from ._mutants import Mutation
-from ._report import Ledger
+from ._report import COLUMNS, Ledger, notes
 from ._trial import Misread, Searched, Tighter, Trial
 from ._verify import TRIALS, verify
 
 __all__ = [
+    "COLUMNS",
     "TRIALS",
     "Ledger",
     "Misread",
@@ -19,5 +20,6 @@ __all__ = [
     "Tighter",
     "Trial",
     "examine",
+    "notes",
     "verify",
 ]

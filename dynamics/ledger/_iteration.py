@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from .._numerics import gauge_basis
-from ..theorems import Bound, _source
+from ..theorems import Bound
+from ..theorems import source as sources
 from ._lanes import Instance, grouped, jacobians, run, stacked
 from ._newton import fixed_points
 from ._optima import ALWAYS, certain
@@ -52,7 +53,7 @@ def _at_uniform(x: Instance) -> np.ndarray:
 
 def _structure(x: Instance) -> np.ndarray:
     K = x["K"]
-    return _source.circulant(K, x["advantage"], 1 if x["structure"] == "ring" else (K - 1) // 2)
+    return sources.circulant(K, x["advantage"], 1 if x["structure"] == "ring" else (K - 1) // 2)
 
 
 def _thresholds(instances: list[Instance]) -> list[float]:

@@ -17,12 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .. import engine as _engine
 from .._numerics import centre, kl_divergence, log_entropy, log_softmax
 from .._parameters import replace
+from ..engine import State
 from ..objectives import DPO, IPO
 from ..rounds import SelfSampling
-from ..solve import _engine
-from ..solve._solution import State
 from ..stability import jacobian
 
 Instance = dict[str, Any]

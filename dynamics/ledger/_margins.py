@@ -11,7 +11,7 @@ import numpy as np
 
 from ..flows import MarginFlow
 from ..objectives import DPO, IPO, SquaredMargin
-from ..solve._flow import gradient_flow
+from ..solve import gradient_flow
 from ..theorems import Bound
 from ..theorems.margins import cluster_features
 from ._lanes import Instance

@@ -6,8 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .._numerics import gauge_basis
-from ..stability._fixed_points import low_discrepancy_policies
+from .._numerics import gauge_basis, low_discrepancy_policies
 from ._lanes import Instance, grouped, jacobians, rewards, run, stacked
 from ._trial import log_softmax
 

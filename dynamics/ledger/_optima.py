@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from .. import theorems
-from ..theorems import Bound, _source
+from ..theorems import Bound
+from ..theorems import source as sources
 from ._lanes import Instance, grouped, rewards
 from ._trial import RTOL, Searched, Tighter, Trial, cycle, random_matrix
 
@@ -133,9 +134,9 @@ def certain(rng: np.random.Generator, x: Instance) -> Instance | None:
     if x.get("objective", "dpo") != "dpo":
         return None
     K = len(x["P"])
-    source = _source.RandomSource(rng)
-    full = {name: _source.log_policy(source, K, (0.0, 1.0, 30.0)) for name in ("log_mu", "log_offline") if name in x}
-    return {**x, **full, "P": _source.matrix(source, K, ("connected deterministic entries",))}
+    source = sources.RandomSource(rng)
+    full = {name: sources.log_policy(source, K, (0.0, 1.0, 30.0)) for name in ("log_mu", "log_offline") if name in x}
+    return {**x, **full, "P": sources.matrix(source, K, ("connected deterministic entries",))}
 
 
 def _attained_ipo() -> list[Instance]:

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import jax.numpy as jnp
 
 from .. import theorems
+from .._checks import check_count
 from .._parameters import nearest
 from .._progress import progress
-from ..solve._iterate import check_count
 from . import _collapse, _generalization, _iteration, _margins, _optima, _sampling
 from ._examine import examine
 from ._report import Ledger

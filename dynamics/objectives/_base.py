@@ -1,71 +1,47 @@
-"""What an objective is: the reward that its minimiser implies, and the tilt of a reference by that reward."""
+"""What an objective is: a scalar of a policy, a reference and what was seen of the preferences; and its optimum."""
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import ClassVar
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from .._numerics import as_array, check_log_distribution, concrete, log_mixture, log_softmax
-from ..preferences import check
-from ._margin import MarginLoss
+from .._checks import check_log_distribution, check_scalar
+from .._noun import Noun
+from .._numerics import as_array, centre, concrete, log_softmax
+from ..preferences import Pairs, Seen, check
 
 
-class Objective(MarginLoss):
-    """pi* ∝ ref · exp(f(P, mu) / beta): a loss of margins whose population minimiser is known.
+class Objective(Noun):
+    """A scalar to be minimised over policies: ``value(log_policy, log_reference, seen)``.
 
-    Attributes:
-        beta: beta, scalar in (0, ∞), the KL coefficient, in units of f (dimensionless). Chen26 writes 1/beta for it.
+    A loss of reward margins says only its ``loss(r)``: subclass ``MarginLoss`` for that.
     """
 
-    warm: ClassVar[bool] = True  # whether a guess helps ``solve``
+    smooth: ClassVar[bool] = True
+    """Whether the value has a continuous gradient."""
 
-    def __init__(self, beta: ArrayLike):
-        super().__init__(beta)  # spelt out: type checkers would build the signature from the field, and refuse a float
+    @abstractmethod
+    def value(self, log_policy: Float[Array, " K"], log_reference: Float[Array, " K"], seen: Seen) -> Float[Array, ""]:
+        """The mean loss of a policy on what was seen; ``log_reference`` is defined up to a constant."""
 
-    def solve(
-        self, P: Float[Array, "K K"], log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None = None
-    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-        """f and whether it was found; unchecked and traceable, for use inside loops."""
-        raise NotImplementedError
+    def gradient(self, logits: Float[Array, " K"], log_reference: Float[Array, " K"], seen: Seen) -> Float[Array, " K"]:
+        """∂ value/∂ logits, ``(K,)``."""
+        return jax.grad(lambda z: self.value(log_softmax(z), log_reference, seen))(logits)
 
-    def solve_mixed(
-        self,
-        P: Float[Array, "K K"],
-        lam: Float[Array, ""],
-        logits: Float[Array, " K"],
-        log_offline: Float[Array, " K"],
-        guess: Float[Array, " K"] | None = None,
-    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-        """As ``solve``, f up to a constant, at the sampler mu = lam softmax(logits) + (1-lam) pi_0."""
-        return self.solve(P, log_mixture(lam, log_softmax(logits), log_offline), guess)
+    def check_optimum(self, seen: Seen, support: Bool[np.ndarray, " K"], basis: np.ndarray | None) -> None:
+        """Raises ``ValueError`` where the value has no finite or no unique minimiser for what was seen, which is concrete.
 
-    def solve_within(
-        self,
-        basis: Float[Array, "K m"],
-        P: Float[Array, "K K"],
-        log_mu: Float[Array, " K"],
-        guess: Float[Array, " K"] | None = None,
-    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-        """As ``solve``, the minimiser restricted to f in the span of orthonormal centred columns."""
-        raise NotImplementedError
-
-    def solve_wins(
-        self, wins: Float[Array, "K K"], smoothing: Float[Array, ""]
-    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-        """f of least norm for a finite number of comparisons, ``wins[i, j]`` how often i beat j, and whether there is one.
-
-        Responses that no comparisons link keep their f relative to each other: 0 on average in each component.
+        Args:
+            seen: what was seen.
+            support: which responses are ever sampled.
+            basis: columns that span the class of logits; None: all logits.
         """
-        raise NotImplementedError
-
-    def check_exists_within(self, basis: np.ndarray, P: np.ndarray, support: np.ndarray) -> None:
-        """As ``check_exists``, for ``solve_within``."""
-
-    def check_exists(self, P: np.ndarray, support: np.ndarray) -> None:
-        """Raises ``ValueError`` where this objective has no finite minimiser for P on a sampler's support."""
 
     def implicit_reward(
         self, P: Float[ArrayLike, "K K"], log_mu: Float[ArrayLike, " K"], *, guess: Float[ArrayLike, " K"] | None = None
@@ -83,13 +59,16 @@ class Objective(MarginLoss):
         Raises:
             ValueError: a bad entry in P or log_mu, or a minimiser that does not exist (concrete inputs).
         """
+        start = None if guess is None else as_array(guess)
         if not concrete(P, log_mu):
-            f, found = _solve(self, as_array(P), as_array(log_mu), None if guess is None else as_array(guess))
+            log_mu = as_array(log_mu)
+            f, found = _reward(self, Pairs(as_array(P), log_mu, jnp.exp(log_mu)), start)
             return eqx.error_if(f, ~found, "the objective has no finite minimiser here; call it on concrete values.")
         P = check(P)
         log_mu = check_log_distribution(log_mu, "log_mu", P.shape[0], zero_mass=True)
-        self.check_exists(np.asarray(P), np.asarray(log_mu) > -np.inf)
-        f, found = _solve(self, P, log_mu, None if guess is None else as_array(guess))
+        pairs = Pairs(P, log_mu, jnp.exp(log_mu))
+        self.check_optimum(pairs, np.asarray(log_mu) > -np.inf, None)
+        f, found = _reward(self, pairs, start)
         if concrete(found) and not bool(found):
             raise RuntimeError(f"{type(self).__name__} did not reach its residual tolerance; report P and log_mu.")
         return f
@@ -111,7 +90,7 @@ class Objective(MarginLoss):
             log_ref = check_log_distribution(log_ref, "log_ref", f.shape[0])
             if not np.isfinite(np.asarray(f)).all():
                 raise ValueError("f has a non-finite entry; pass an implicit reward, e.g. from implicit_reward.")
-        return log_softmax(log_ref + f / self.beta)
+        return log_softmax(log_ref + f / kl_coefficient(self))
 
     def optimum(
         self, P: Float[ArrayLike, "K K"], log_mu: Float[ArrayLike, " K"], log_ref: Float[ArrayLike, " K"]
@@ -123,9 +102,82 @@ class Objective(MarginLoss):
         return self.tilt(self.implicit_reward(P, log_mu), log_ref)
 
 
+def kl_coefficient(objective: Objective) -> Float[Array, ""]:
+    """The objective's beta, in which rewards are measured; 1 where it has none."""
+    return jnp.asarray(getattr(objective, "beta", 1.0), dtype=float)
+
+
 @eqx.filter_jit
-def _solve(
-    objective: Objective, P: Float[Array, "K K"], log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None
+def _reward(
+    objective: Objective, pairs: Pairs, guess: Float[Array, " K"] | None
 ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
     # Compiled once for each size; called eagerly, the solver's loop would be compiled anew every time.
-    return objective.solve(P, log_mu, guess)
+    from ._exact import solve
+
+    uniform = jnp.zeros_like(pairs.log_mu)
+    f, found = solve(objective, pairs, uniform, None, guess)
+    return centre(f), found
+
+
+class MarginLoss(Objective):
+    """mean of f(r), r = beta (h_w - h_l), h = log pi - log ref.
+
+    An own loss says ``loss(r)``; it then runs in rounds, flows, sweeps and stability. Its slope is differentiated from that
+    unless it says ``slope`` as well:
+
+        class Exponential(dyn.objectives.MarginLoss):
+            def loss(self, margin):
+                return jnp.exp(-margin)
+
+    Attributes:
+        beta: beta, scalar in (0, ∞), the KL coefficient; it turns log-ratios into rewards.
+    """
+
+    beta: Float[Array, ""]
+
+    def __init__(self, beta: ArrayLike):
+        self.beta = check_scalar(beta, "beta", 0.0, np.inf, open_low=True)
+        if self.beta.ndim != 0:
+            raise ValueError(f"beta has shape {self.beta.shape}; pass one number (use dyn.sweep or jax.vmap for many).")
+
+    @abstractmethod
+    def loss(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+        """f(r), entrywise."""
+
+    def slope(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+        """f'(r), entrywise."""
+        return jax.grad(lambda r: jnp.sum(self.loss(r)))(margin)
+
+    def parabola(self) -> tuple[Float[Array, ""], Float[Array, ""]] | None:
+        """(s, r0) where f(r) = s (r - r0)² + const, whose flows are linear and solved exactly; None for other losses."""
+        return None
+
+    def hinge(self) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]] | None:
+        """(kink, slope below, slope above) of a loss of two straight pieces, whose flows are solved exactly; or None."""
+        return None
+
+    def value(self, log_policy: Float[Array, " K"], log_reference: Float[Array, " K"], seen: Seen) -> Float[Array, ""]:
+        """E[f(beta (h_w - h_l))] over what was seen; a pair of equal responses counts f(0)."""
+        rates = seen.rates()
+        zero = jnp.zeros((), rates.dtype)
+        return jnp.sum(rates * self.loss(self.margins(log_policy, log_reference))) + (1 - jnp.sum(rates)) * self.loss(zero)
+
+    def margins(self, logits: Float[Array, "*contexts K"], log_reference: Float[Array, "*contexts K"]) -> Array:
+        """r_ij = beta (h_i - h_j) of every pair, ``(..., K, K)``."""
+        h = logits - log_reference
+        return self.beta * (h[..., :, None] - h[..., None, :])
+
+    def gradient(self, logits: Float[Array, " K"], log_reference: Float[Array, " K"], seen: Seen) -> Float[Array, " K"]:
+        pull = self.beta * seen.rates() * self.slope(self.margins(logits, log_reference))
+        return jnp.sum(pull, axis=1) - jnp.sum(pull, axis=0)
+
+    def check_parameter(self, path: str, values: np.ndarray) -> None:
+        if path.rsplit(".", 1)[-1] == "beta":
+            check_scalar(values, path, 0.0, np.inf, open_low=True)
+        else:
+            super().check_parameter(path, values)
+
+    def in_range(self) -> Bool[Array, ""]:
+        return self.beta > 0
+
+

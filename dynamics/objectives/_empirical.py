@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .._numerics import solve
-from . import _win_odds
+from . import win_odds
 
 UNROLLED = 12  # responses up to which the closure is spelt out
 
@@ -37,7 +37,7 @@ def least_squares(wins: Float[Array, "K K"]) -> tuple[Float[Array, " K"], Bool[A
     laplacian = jnp.diag(jnp.sum(met, axis=1)) - met
     # The right-hand side sums to 0 over each component, so what is added there changes nothing but makes f unique.
     f = solve(laplacian * scale + linked, 0.5 * scale * jnp.sum(wins - wins.T, axis=1))
-    f = _win_odds.centre_within(f, linked)
+    f = win_odds.centre_within(f, linked)
     return f, jnp.all(jnp.isfinite(f))
 
 
@@ -59,5 +59,5 @@ def maximum_likelihood(
     # A response that was not compared gets itself as its opponent: it keeps f = 0, and the sums stay within the floats.
     met = jnp.where((heaviest == 0) & jnp.eye(len(met), dtype=bool), 1.0, met / jnp.where(heaviest > 0, heaviest, 1.0))
     rows = jnp.where(met > 0, jnp.log(jnp.where(met > 0, met, 1.0)), -jnp.inf)
-    f, found = _win_odds.newton_on(rows, P, None, linked)
+    f, found = win_odds.newton_on(rows, P, None, linked)
     return f, found & exists

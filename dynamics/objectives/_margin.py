@@ -1,44 +1,17 @@
-"""Losses of a reward margin: what gradient flow and descent minimise."""
+"""Losses of a reward margin that gradient flow of a last layer is studied with."""
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
-from .._numerics import check_scalar
-
-
-class MarginLoss(eqx.Module):
-    """mean of f(r), r = beta (h_w - h_l), h = log pi - log ref.
-
-    Attributes:
-        beta: beta, scalar in (0, ∞), the KL coefficient; it turns log-ratios into rewards.
-    """
-
-    smooth: ClassVar[bool] = True  # whether f' is continuous
-
-    beta: Float[Array, ""]
-
-    def __init__(self, beta: ArrayLike):
-        self.beta = check_scalar(beta, "beta", 0.0, np.inf, open_low=True)
-        if self.beta.ndim != 0:
-            raise ValueError(f"beta has shape {self.beta.shape}; pass one number (use dyn.sweep or jax.vmap for many).")
-
-    def loss(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-        """f(r), entrywise."""
-        raise NotImplementedError
-
-    def slope(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-        """f'(r), entrywise."""
-        raise NotImplementedError
-
-    def parabola(self) -> tuple[Float[Array, ""], Float[Array, ""]] | None:
-        """(s, r0) where f(r) = s (r - r0)², whose flows are linear and solved exactly; None for other losses."""
-        return None
+from ..preferences import Masses, Pairs, Seen
+from . import ipo
+from ._base import MarginLoss
+from ._exact import register
 
 
 class SquaredMargin(MarginLoss):
@@ -65,10 +38,26 @@ class SquaredMargin(MarginLoss):
         return jnp.ones_like(self.beta), jnp.ones_like(self.beta)
 
 
+def _twice(solve: Any) -> Any:
+    """In units of its own beta the optimum of IPO(beta/2) is twice IPO's f."""
+
+    def solved(objective: Any, seen: Any, basis: Any, guess: Any) -> tuple[Array, Array]:
+        f, found = solve(objective, seen, basis, guess)
+        return 2.0 * f, found
+
+    return solved
+
+
+register(SquaredMargin, Pairs, free=True)(_twice(ipo.tilt))
+register(SquaredMargin, Pairs, free=False)(_twice(ipo.projection))
+register(SquaredMargin, Masses, free=True)(_twice(ipo.least_squares))
+
+
 class SLiC(MarginLoss):
     """f(r) = max(0, 1 - r): the hinge of sequence likelihood calibration.
 
-    At the kink r = 1 a flow may slide: f' there is whichever of [-1, 0] holds the margin at 1.
+    At the kink r = 1 a flow may slide: f' there is whichever of [-1, 0] holds the margin at 1. Its minimiser is not unique in
+    general, so rounds take steps of an optimizer on it (``Descend``).
 
     Args:
         beta: beta, scalar in (0, ∞): the KL coefficient.
@@ -86,3 +75,13 @@ class SLiC(MarginLoss):
 
     def slope(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         return -(margin < 1.0).astype(margin.dtype)
+
+    def hinge(self) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
+        one = jnp.ones_like(self.beta)
+        return one, -one, 0.0 * one
+
+    def check_optimum(self, seen: Seen, support: Bool[np.ndarray, " K"], basis: np.ndarray | None) -> None:
+        raise ValueError(
+            "SLiC's optimum is not unique (margins beyond 1 cost nothing); take steps on it instead, "
+            "dyn.Descend(optax.sgd(0.1), steps)."
+        )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from ..preferences._bradley_terry import strong_components
-from . import _win_odds
-from ._base import Objective
+from ..preferences import Masses, Pairs, Seen, strong_components
+from . import win_odds as _win_odds
+from ._base import MarginLoss
+from ._exact import register
 
 
-class DPO(Objective):
+class DPO(MarginLoss):
     """Σ_j mu_j sigma(f_i - f_j) = (P mu)_i for all i, Σ f = 0; the minimiser of DPO's loss is pi* ∝ ref · exp(f / beta).
 
     For 0 < P < 1 such an f is unique at every mu in the simplex, its vertices included (at a vertex w: f_i - f_w =
@@ -32,35 +35,6 @@ class DPO(Objective):
     def __init__(self, beta: ArrayLike):
         super().__init__(beta)  # spelt out: type checkers would build the signature from the field, and refuse a float
 
-    def solve(
-        self, P: Float[Array, "K K"], log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None = None
-    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-        return _win_odds.reward(P, log_mu, guess)
-
-    def solve_within(
-        self,
-        basis: Float[Array, "K m"],
-        P: Float[Array, "K K"],
-        log_mu: Float[Array, " K"],
-        guess: Float[Array, " K"] | None = None,
-    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-        start = jnp.zeros(P.shape[0]) if guess is None else guess
-        from . import _projected  # loads on use
-
-        return _projected.logistic(basis, P, log_mu, start)
-
-    def solve_wins(
-        self, wins: Float[Array, "K K"], smoothing: Float[Array, ""]
-    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-        from . import _empirical  # loads on use
-
-        return _empirical.maximum_likelihood(wins, smoothing)
-
-    def check_exists_within(self, basis: np.ndarray, P: np.ndarray, support: np.ndarray) -> None:
-        from . import _projected  # loads on use
-
-        _projected.check_separation(basis, P, support)
-
     def loss(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         """f(r) = -log sigma(r), entrywise."""
         return jax.nn.softplus(-margin)
@@ -68,24 +42,97 @@ class DPO(Objective):
     def slope(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         return -jax.nn.sigmoid(-margin)
 
-    def check_exists(self, P: np.ndarray, support: np.ndarray) -> None:
-        inside = np.flatnonzero(support)
-        beats = P[np.ix_(inside, inside)] > 0
-        label = strong_components(beats)
-        count = label.max() + 1
-        if count > 1:
-            # Every pair has an edge, so the components form a chain; the first has edges to all and from none.
-            top = next(c for c in range(count) if not beats[np.ix_(label != c, label == c)].any())
-            group = [int(i) for i in inside[label == top]]
+    def check_optimum(self, seen: Seen, support: Bool[np.ndarray, " K"], basis: np.ndarray | None) -> None:
+        if isinstance(seen, Masses):
+            _check_wins(np.asarray(seen.compared()), float(seen.smoothing), basis)
+        elif isinstance(seen, Pairs) and basis is None:
+            _check_ford(np.asarray(seen.preference), support)
+        elif isinstance(seen, Pairs):
+            from . import _projected  # loads on use
+
+            _projected.check_separation(basis, np.asarray(seen.preference), support)
+
+
+def _check_ford(P: np.ndarray, support: np.ndarray) -> None:
+    """Ford's condition on the sampled responses, and a finite f for each of the others."""
+    inside = np.flatnonzero(support)
+    beats = P[np.ix_(inside, inside)] > 0
+    label = strong_components(beats)
+    count = label.max() + 1
+    if count > 1:
+        # Every pair has an edge, so the components form a chain; the first has edges to all and from none.
+        top = next(c for c in range(count) if not beats[np.ix_(label != c, label == c)].any())
+        group = [int(i) for i in inside[label == top]]
+        raise ValueError(
+            f"DPO has no finite optimum: responses {group} beat every other sampled response with certainty (P = 1); "
+            f"smooth P away from 0 and 1, drop one of the groups, or use IPO."
+        )
+    for i in np.flatnonzero(~support):
+        certain = P[i, inside]
+        if (certain == 1).all() or (certain == 0).all():
+            verb = "beats" if certain[0] == 1 else "loses to"
             raise ValueError(
-                f"DPO has no finite optimum: responses {group} beat every other sampled response with certainty (P = 1); "
-                f"smooth P away from 0 and 1, drop one of the groups, or use IPO."
+                f"DPO has no finite optimum: response {int(i)}, outside the sampler's support, {verb} every sampled "
+                f"response with certainty; smooth P away from 0 and 1, sample it, or use IPO."
             )
-        for i in np.flatnonzero(~support):
-            certain = P[i, inside]
-            if (certain == 1).all() or (certain == 0).all():
-                verb = "beats" if certain[0] == 1 else "loses to"
-                raise ValueError(
-                    f"DPO has no finite optimum: response {int(i)}, outside the sampler's support, {verb} every sampled "
-                    f"response with certainty; smooth P away from 0 and 1, sample it, or use IPO."
-                )
+
+
+def _check_wins(wins: np.ndarray, smoothing: float, basis: np.ndarray | None) -> None:
+    """Ford's condition on counts: among responses that comparisons link, each is reached from each by wins."""
+    if smoothing > 0:
+        return
+    if basis is not None:
+        from . import _projected  # loads on use
+
+        met = wins + wins.T
+        i, j = (x.ravel() for x in np.nonzero(np.triu(met, 1)))
+        if _projected.separating_direction(basis[i] - basis[j], wins[i, j] / met[i, j]) is not None:
+            raise ValueError(
+                "DPO has no finite optimum within these features: some direction of phi contradicts no comparison; add "
+                "smoothing=, more comparisons, or use IPO."
+            )
+        return
+    label = strong_components(wins > 0)
+    for top in range(label.max() + 1):
+        inside = label == top
+        if wins[np.ix_(inside, ~inside)].any() and not wins[np.ix_(~inside, inside)].any():
+            group = [int(i) for i in np.flatnonzero(inside)]
+            raise ValueError(
+                f"DPO has no finite optimum: responses {group} lost no comparison with those outside the group; add "
+                f"smoothing=, more comparisons, or use IPO."
+            )
+
+
+def win_odds(objective: Any, pairs: Pairs, basis: None, guess: Any) -> tuple[Array, Array]:
+    """Newton's method on the log-odds of the equation."""
+    return _win_odds.reward(pairs.preference, pairs.log_mu, guess)
+
+
+def logistic(objective: Any, pairs: Pairs, basis: Array, guess: Any) -> tuple[Array, Array]:
+    """The convex programme within the span of a basis."""
+    from . import _projected  # loads on use
+
+    start = jnp.zeros(pairs.log_mu.shape) if guess is None else guess
+    return _projected.logistic(basis, pairs.preference, pairs.log_mu, start)
+
+
+def maximum_likelihood(objective: Any, seen: Masses, basis: None, guess: Any) -> tuple[Array, Array]:
+    """Bradley and Terry's scores of counts, of least norm where comparisons leave them open."""
+    from . import _empirical  # loads on use
+
+    return _empirical.maximum_likelihood(seen.compared(), seen.smoothing)
+
+
+def smoothed_within(objective: Any, seen: Masses, basis: Array, guess: Any) -> tuple[Array, Array]:
+    """The same within the span of a basis."""
+    from ._convex import solve_convex  # loads on use
+
+    wins = seen.compared()
+    wins = wins + seen.smoothing * ((wins + wins.T) > 0)
+    return solve_convex(objective, Masses(wins, jnp.sum(wins)), basis)
+
+
+register(DPO, Pairs, free=True, warm=True)(win_odds)
+register(DPO, Pairs, free=False, warm=True)(logistic)
+register(DPO, Masses, free=True)(maximum_likelihood)
+register(DPO, Masses, free=False)(smoothed_within)

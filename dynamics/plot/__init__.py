@@ -8,11 +8,12 @@ from ._advice import advice
 from ._report import caption, report
 from ._simplex import barycentric, simplex
 from ._spectrum import spectrum
-from ._style import DASHES, PALETTE, style
+from ._style import DASHES, MARKERS, PALETTE, style
 from ._trajectory import trajectory
 
 __all__ = [
     "DASHES",
+    "MARKERS",
     "PALETTE",
     "advice",
     "barycentric",

@@ -2,33 +2,45 @@
 
 from __future__ import annotations
 
-from ._check import check
+from ._best_of import by_scores as best_of_scores
+from ._best_of import by_tournament as best_of_tournament
+from ._bradley_terry import strong_components
+from ._check import check, check_shape, host_matrix
 from ._classify import Classification, classify
-from ._desiderata import ordered_pairs
-from ._draws import draw_wins, win_rates
+from ._desiderata import TARGETS, Target, ordered_pairs
+from ._draws import draw_wins, most_comparisons, win_rates
 from ._families import bradley_terry, cyclic, random, strongly_transitive, transitive
 from ._ratings import from_ratings
-from ._readers import read
+from ._readers import SUFFIXES, read
 from ._seen import Masses, Pairs, Seen
 from ._sets import PreferenceSet
 from ._wins import from_wins
 
 __all__ = [
+    "SUFFIXES",
+    "TARGETS",
     "Classification",
     "Masses",
     "Pairs",
     "PreferenceSet",
     "Seen",
+    "Target",
+    "best_of_scores",
+    "best_of_tournament",
     "bradley_terry",
     "check",
+    "check_shape",
     "classify",
     "cyclic",
     "draw_wins",
     "from_ratings",
     "from_wins",
+    "host_matrix",
+    "most_comparisons",
     "ordered_pairs",
     "random",
     "read",
+    "strong_components",
     "strongly_transitive",
     "transitive",
     "win_rates",

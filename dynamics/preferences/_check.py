@@ -2,36 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, Float
 
+from .._checks import Numbers, host_array
 from .._numerics import as_array, concrete
 
-Numbers: TypeAlias = ArrayLike | Sequence[Any]
-
 _TOLERANCE = 1e-9
-
-
-def host_array(value: Any, name: str) -> np.ndarray:
-    """``value`` as a NumPy array of real floats in its own precision, or a ``ValueError`` that names ``name``."""
-    if not concrete(value):
-        raise ValueError(f"{name} is traced; call this outside jit, vmap and grad.")
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise ValueError(f"{name} has rows of different lengths; pass a rectangular array of numbers.") from None
-    # bfloat16 and its kin have NumPy kind "V", so JAX is asked what is a real number.
-    if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
-        raise ValueError(f"{name} has dtype {array.dtype}; pass real numbers.")
-    if not jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.itemsize > 8:
-        return array.astype(np.float64)
-    # JAX takes native byte order only.
-    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def check_shape(shape: tuple[int, ...], name: str) -> None:

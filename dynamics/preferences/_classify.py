@@ -7,8 +7,9 @@ from typing import Literal
 
 import numpy as np
 
+from .._checks import Numbers
 from ._bradley_terry import bradley_terry_fit, strong_components
-from ._check import Numbers, host_matrix
+from ._check import host_matrix
 
 Transitivity = Literal["none", "weak", "strong", "strict strong"]
 

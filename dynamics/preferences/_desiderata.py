@@ -7,8 +7,8 @@ from typing import Literal
 
 import numpy as np
 
-from .._numerics import in_short
-from ._check import Numbers, host_matrix
+from .._checks import Numbers, in_short
+from ._check import host_matrix
 from ._classify import majority_margins, majority_order
 
 Target = Literal["condorcet", "smith", "order"]

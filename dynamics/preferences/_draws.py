@@ -20,6 +20,11 @@ SHIFT = 8  # beyond which five terms of Stirling's series are exact to rounding
 NEGLIGIBLE = 1e-20  # probability: what the rounding of u cannot show
 
 
+def most_comparisons() -> int:
+    """How many comparisons can be drawn at a time in JAX's default float type."""
+    return MOST_SINGLE if jnp.zeros(()).dtype == jnp.float32 else MOST
+
+
 def win_rates(P: Float[Array, "K K"], mu: Float[Array, " K"]) -> Float[Array, "K K"]:
     """W_ij = 2 mu_i mu_j P_ij, i ≠ j: how likely i beats j in one comparison of a pair from mu; 1 - Σ W: a pair of equals."""
     W = 2.0 * mu[:, None] * mu[None, :] * P

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray, UInt32
 
-from .._numerics import as_array, check_scalar, concrete
-from ._check import Numbers, host_array
+from .._checks import Numbers, check_scalar, host_array
+from .._numerics import as_array, concrete
 
 Key = PRNGKeyArray | UInt32[Array, "2"]
 

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, UInt32
 
-from .._numerics import as_array, check_key, check_number
-from ._check import Numbers, host_array
+from .._checks import Numbers, check_key, check_number, host_array
+from .._numerics import as_array
 from ._wins import check_missing
 
 Key = PRNGKeyArray | UInt32[Array, "2"]

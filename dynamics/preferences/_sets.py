@@ -9,8 +9,9 @@ from typing import Any, overload
 import numpy as np
 from jaxtyping import Array
 
+from .._checks import host_array
 from .._numerics import as_array
-from ._check import host_array, host_matrix
+from ._check import host_matrix
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)

@@ -8,8 +8,9 @@ from typing import Any, Literal, TypeAlias
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._numerics import as_array, in_short
-from ._check import Numbers, check_shape, host_array
+from .._checks import Numbers, host_array, in_short
+from .._numerics import as_array
+from ._check import check_shape
 from ._sets import PreferenceSet
 
 Missing: TypeAlias = float | Literal["drop"] | None

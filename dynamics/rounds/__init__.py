@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from ..learners import Descend
 from ._base import RoundMap
-from ._inner import Descend
+from ._canonical import Canonical, canonical
+from ._rounds import Rounds
 from ._self_sampling import SelfSampling
 
-__all__ = ["Descend", "RoundMap", "SelfSampling"]
+__all__ = ["Canonical", "Descend", "RoundMap", "Rounds", "SelfSampling", "canonical"]

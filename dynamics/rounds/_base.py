@@ -2,31 +2,44 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any, ClassVar
 
-import equinox as eqx
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
-from .._numerics import as_array, centre, gauge_basis
+from .._noun import Noun
+from .._numerics import centre, gauge_basis
+from .._parameters import parameters, replace
+from .._parts import uniform
+from ..preferences import check
 
 
-class RoundMap(eqx.Module):
+class RoundMap(Noun):
     """z_{t+1} = F(z_t): one round, from logits to logits (defined up to a constant), optionally with a key.
 
     A subclass writes ``__call__``; everything else has a default. ``num_responses`` is read off an attribute
     ``preference`` unless overridden, ``log_reference`` (what ``kl_to_reference`` compares with) is uniform, ``beta`` None.
-    A random round sets ``stochastic = True`` and receives a fresh ``key`` in every round.
+    A random round sets ``stochastic = True`` and receives a fresh ``key`` in every round:
+
+        class Jitter(dyn.RoundMap):
+            preference: jax.Array
+            stochastic = True
+
+            def __call__(self, logits, key=None):
+                return logits + 0.1 * jax.random.normal(key, logits.shape)
     """
 
     stochastic: ClassVar[bool] = False
-    keeps_state: ClassVar[bool] = False
-    """Whether a round depends on more of the past than the policy (a warm start is no such thing)."""
 
+    @property
+    def keeps_state(self) -> bool:
+        """Whether a round depends on more of the past than the policy (a warm start does not count)."""
+        return False
+
+    @abstractmethod
     def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
         """The logits of the next policy from those of this one, ``(K,)``."""
-        raise NotImplementedError
 
     @property
     def num_responses(self) -> int:
@@ -40,7 +53,7 @@ class RoundMap(eqx.Module):
         """log pi of round 0 where the caller names none, ``(K,)``; uniform unless overridden."""
         return uniform(self.num_responses)
 
-    def log_baseline(self) -> Float[Array, " K"]:
+    def log_baseline(self, memory: Any = None) -> Float[Array, " K"]:
         """log ref that rewards and divergences are measured from, ``(K,)``."""
         reference = getattr(self, "log_reference", None)
         return uniform(self.num_responses) if reference is None else reference
@@ -49,8 +62,15 @@ class RoundMap(eqx.Module):
         """Orthonormal columns that span the centred logits which policies may have; all of them unless overridden."""
         return jnp.asarray(gauge_basis(self.num_responses))
 
+    def coordinates(self) -> Float[Array, "K d"] | None:
+        """Centred features in whose coordinates Jacobians are given, or None: in the logits."""
+        return None
+
     def check_start(self, log_policy: Float[Array, " K"]) -> None:
         """Raises ``ValueError`` for a policy that these rounds cannot start from."""
+
+    def check_smooth(self) -> None:
+        """Raises ``ValueError`` where the map of policies has no fixed points or derivatives to analyse."""
 
     def kl_coefficient(self) -> Float[Array, ""] | None:
         """beta, for reward margins, or None where the map has no such thing."""
@@ -69,12 +89,6 @@ class RoundMap(eqx.Module):
         out = self(logits, key) if self.stochastic else self(logits)
         return centre(out), memory, jnp.all(jnp.isfinite(out))
 
-    def check_parameter(self, path: str, values: np.ndarray) -> None:
-        """Raises ``ValueError`` for values, stacked along the first axis, that the parameter at ``path`` may not take."""
-        if not np.isfinite(values).all():
-            raise ValueError(f"{path} has a value that is not finite; pass finite numbers.")
-
-
-def uniform(size: int) -> Float[Array, " K"]:
-    """log of the uniform policy."""
-    return jnp.full(size, -jnp.log(as_array(size)))
+    def with_preference(self, preference: Float[ArrayLike, "K K"]) -> RoundMap:
+        """The same rounds on another matrix, where they have one."""
+        return replace(self, {"preference": check(preference)}) if "preference" in parameters(self) else self

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
-import equinox as eqx
-import jax
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
-from .._numerics import (
-    as_array,
-    centre,
-    check_log_distribution,
-    concrete,
-    log_mixture,
-    log_softmax,
-    softmax,
-)
-from .._parameters import replace
+from .._noun import assemble
+from .._parts import uniform
+from ..feedback import Population, Samples
+from ..learners import Learner, Optimum
 from ..objectives import Objective
-from ..policies import LogLinear, Policy, Tabular
+from ..policies import Policy
 from ..preferences import check
-from ..preferences._draws import draw_wins, win_rates
-from ._arguments import policy_of, range_checks, share_of, smoothing_of, whole
-from ._base import RoundMap, uniform
-from ._inner import Descend
+from ..references import Geometric
+from ..samplers import Mixture
+from ._base import RoundMap
+from ._rounds import Rounds, check_of_parts
+
+WHERE = {
+    "alpha": "reference.alpha",
+    "log_reference": "reference.log_reference",
+    "lam": "sampler.lam",
+    "log_offline": "sampler.log_offline",
+    "samples": "feedback.n",
+    "smoothing": "feedback.smoothing",
+    "inner": "learner",
+}
+"""Where the parameters of ``SelfSampling`` are among the parts of ``Rounds``."""
 
 
 class SelfSampling(RoundMap):
@@ -68,7 +71,7 @@ class SelfSampling(RoundMap):
     policy: Policy
     samples: Float[Array, ""] | None
     smoothing: Float[Array, ""] | None
-    inner: Descend | None
+    inner: Learner | None
 
     def __init__(
         self,
@@ -82,212 +85,88 @@ class SelfSampling(RoundMap):
         *,
         samples: ArrayLike | None = None,
         smoothing: ArrayLike | None = None,
-        inner: Descend | None = None,
+        inner: Learner | None = None,
     ):
-        if not isinstance(objective, Objective):
-            raise ValueError(f"objective is {objective!r}; pass dyn.IPO(beta=...) or dyn.DPO(beta=...).")
-        self.preference = check(preference)
-        size = self.preference.shape[0]
-        self.objective = objective
-        self.alpha = share_of(alpha, "alpha")
-        self.lam = share_of(lam, "lam")
-        self.log_reference = (
-            uniform(size) if log_reference is None else check_log_distribution(log_reference, "log_reference", size)
-        )
-        self.log_offline = (
-            uniform(size)
-            if log_offline is None
-            else check_log_distribution(log_offline, "log_offline", size, zero_mass=True)
-        )
-        self.policy = policy_of(policy, size)
-        self.samples = None if samples is None else whole(samples, "samples", 1)
-        self.smoothing = smoothing_of(smoothing, samples)
-        if inner is not None and not isinstance(inner, Descend):
-            raise ValueError(
-                f"inner is {inner!r}; pass dyn.Descend(optimizer, steps), or None for each round's optimum."
-            )
+        if samples is None and smoothing is not None:
+            raise ValueError(f"smoothing = {smoothing} is of samples; pass samples= too, or leave it out.")
+        P = check(preference)
+        even = uniform(P.shape[0])
+        reference = Geometric(alpha, even if log_reference is None else log_reference)
+        sampler = Mixture(lam, even if log_offline is None else log_offline)
+        drawn = None if samples is None else Samples(samples, 0.5 if smoothing is None else smoothing)
+        parts = {"sampler": sampler, "reference": reference, "feedback": drawn, "policy": policy, "learner": inner}
+        loop = Rounds(P, objective, **parts)
+        self.preference, self.objective, self.policy = loop.preference, objective, loop.policy
+        self.alpha, self.log_reference = reference.alpha, reference.log_reference
+        self.lam, self.log_offline = sampler.lam, sampler.log_offline
+        self.samples, self.smoothing = (None, None) if drawn is None else (drawn.n, drawn.smoothing)
         self.inner = inner
-        if self.samples is not None and inner is None and not self.is_tabular:
-            raise ValueError(
-                "samples with features needs inner=dyn.Descend(optimizer, steps): the optimum of a sample within a class of "
-                "features is not defined here."
-            )
-        if concrete(self.policy, self.log_reference) and isinstance(self.policy, LogLinear):
-            self.policy.check_member(centre(self.log_reference), "log_reference")
-        # A sample is smoothed, and steps of an optimizer need no optimum.
-        if self.is_exact and concrete(self.preference, self.lam, self.log_offline, self.policy):
-            sampled = np.asarray(self.log_offline) > -np.inf
-            support = sampled if float(self.lam) == 0 else np.ones(size, dtype=bool)
-            if self.is_tabular:
-                objective.check_exists(np.asarray(self.preference), support)
-            else:
-                objective.check_exists_within(np.asarray(self.basis()), np.asarray(self.preference), support)
+
+    def parts(self) -> Rounds:
+        """The same rounds, said in parts."""
+        samples, smoothing = self.samples, self.smoothing
+        sampled = samples is not None and smoothing is not None
+        return assemble(
+            Rounds,
+            preference=self.preference,
+            objective=self.objective,
+            sampler=assemble(Mixture, lam=self.lam, log_offline=self.log_offline),
+            reference=assemble(Geometric, alpha=self.alpha, log_reference=self.log_reference),
+            feedback=assemble(Samples, n=samples, smoothing=smoothing) if sampled else Population(),
+            learner=Optimum() if self.inner is None else self.inner,
+            policy=self.policy,
+        )
 
     @property
     def stochastic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether rounds draw comparisons."""
-        return self.samples is not None or (self.inner is not None and self.inner.batch is not None)
+        return self.parts().stochastic
 
     @property
     def keeps_state(self) -> bool:
-        return self.inner is not None and self.inner.keeps_state
-
-    @property
-    def is_exact(self) -> bool:
-        """Whether every round ends at the population optimum, which is what the theorems are about."""
-        return self.samples is None and self.inner is None
-
-    @property
-    def is_tabular(self) -> bool:
-        """Whether every policy can be reached: tabular, or features of rank K-1."""
-        return not isinstance(self.policy, LogLinear) or self.policy.rank == self.num_responses - 1
+        return self.parts().keeps_state
 
     def basis(self) -> Float[Array, "K m"]:
-        return super().basis() if self.is_tabular else self.policy.basis()  # pyright: ignore
+        return self.parts().basis()
+
+    def coordinates(self) -> Float[Array, "K d"] | None:
+        return self.parts().coordinates()
 
     def check_start(self, log_policy: Float[Array, " K"]) -> None:
-        if isinstance(self.policy, LogLinear):
-            self.policy.check_member(centre(log_policy), "initial")
+        self.parts().check_start(log_policy)
 
-    def reward(
-        self, log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None = None
-    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-        """f at a sampler, within the policy's class, and whether it was found."""
-        if self.is_tabular:
-            return self.objective.solve(self.preference, log_mu, guess)
-        return self.objective.solve_within(self.basis(), self.preference, log_mu, guess)
+    def check_smooth(self) -> None:
+        self.parts().check_smooth()
 
     def log_start(self) -> Float[Array, " K"]:
-        if concrete(self.log_offline) and not np.isfinite(np.asarray(self.log_offline)).all():
-            raise ValueError(
-                "log_offline has zero mass somewhere and cannot be the start; pass initial=, full support."
-            )
-        return self.log_offline if self.is_tabular else log_softmax(self._nearest(self.log_offline))
-
-    def _nearest(self, log_policy: Float[Array, " K"]) -> Float[Array, " K"]:
-        """Logits of the member of the class with the nearest logits."""
-        B = self.basis()
-        return B @ (B.T @ log_policy)
-
-    def log_sampler(self, log_policy: Float[Array, " K"]) -> Float[Array, " K"]:
-        """log mu_t = log(lam pi_t + (1-lam) pi_0), ``(K,)``."""
-        return log_mixture(self.lam, log_policy, self.log_offline)
+        return self.parts().log_start()
 
     def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
-        return self.advance(logits, None, key)[0]
+        return self.parts()(logits, key)
 
     def start_memory(self, logits: Float[Array, " K"]) -> Any:
-        if self.inner is not None:
-            return self.inner.optimizer.init(self._theta(logits)) if self.keeps_state else None
-        # DPO's f without a guess starts from log-odds; the same f at the first sampler is a better one.
-        return self._respond(logits, None)[0] if self.is_exact and self.objective.warm else None
+        return self.parts().start_memory(logits)
 
     def advance(
         self, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None
     ) -> tuple[Float[Array, " K"], Any, Bool[Array, ""]]:
-        if self.stochastic and key is None:
-            raise ValueError("SelfSampling of samples or batches is random; pass key=jax.random.key(seed).")
-        log_reference = self.alpha * logits + (1 - self.alpha) * self.log_reference
-        if self.inner is not None:
-            out, memory = self._descend(self.inner, logits, log_reference, memory, key)
-            found = jnp.asarray(True)
-        else:
-            f, found = self._respond(logits, memory) if self.samples is None else self._estimate(logits, key)
-            out, memory = log_reference + f / self.objective.beta, f if self.is_exact and self.objective.warm else None
-        out = out - jnp.mean(out)
-        return out, memory, found & self._in_range() & jnp.all(jnp.isfinite(out))
-
-    def _respond(
-        self, logits: Float[Array, " K"], guess: Float[Array, " K"] | None
-    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-        """``reward`` at the sampler of a policy given by its logits."""
-        if self.is_tabular:
-            return self.objective.solve_mixed(self.preference, self.lam, logits, self.log_offline, guess)
-        return self.reward(self.log_sampler(log_softmax(logits)), guess)
-
-    def _estimate(
-        self, logits: Float[Array, " K"], key: PRNGKeyArray | None
-    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-        """f of a round's sample at a policy given by its logits."""
-        assert key is not None
-        assert self.samples is not None
-        assert self.smoothing is not None
-        rates = self._rates(logits)
-        return self.objective.solve_wins(draw_wins(key, self.samples, rates), self.smoothing)
-
-    def _rates(self, logits: Float[Array, " K"]) -> Float[Array, "K K"]:
-        # Masses themselves: what is too small to be a float is never drawn and pulls at nothing.
-        mu = self.lam * softmax(logits) + (1 - self.lam) * jnp.exp(self.log_offline)
-        return win_rates(self.preference, mu)
-
-    def _theta(self, logits: Float[Array, " K"]) -> Float[Array, " n"]:
-        """What an optimizer moves: logits, or the parameters of least norm of a log-linear policy."""
-        if not isinstance(self.policy, LogLinear):
-            return logits
-        return jnp.linalg.pinv(centre(self.policy.phi.T).T) @ logits
-
-    def _descend(
-        self,
-        inner: Descend,
-        logits: Float[Array, " K"],
-        log_reference: Float[Array, " K"],
-        state: Any,
-        key: PRNGKeyArray | None,
-    ) -> tuple[Float[Array, " K"], Any]:
-        """Logits and the optimizer's state after a round of steps on E[f(beta (h_w - h_l))], h = log pi - log ref_t."""
-        rates = self._rates(logits)
-        if key is not None and self.samples is not None:
-            key, drawn = jax.random.split(key)
-            rates = draw_wins(drawn, self.samples, rates) / self.samples
-
-        def gradient(theta: Float[Array, " n"], key: PRNGKeyArray | None) -> Float[Array, " n"]:
-            seen = rates
-            if key is not None and inner.batch is not None:
-                seen = draw_wins(key, inner.batch, rates) / inner.batch
-            h = self.policy.logits(theta) - log_reference
-            pull = self.objective.beta * seen * self.objective.slope(self.objective.beta * (h[:, None] - h[None, :]))
-            along = jnp.sum(pull, axis=1) - jnp.sum(pull, axis=0)
-            return self.policy.phi.T @ along if isinstance(self.policy, LogLinear) else along
-
-        theta, state = inner.run(self._theta(logits), state, gradient, key)
-        return self.policy.logits(theta), state
-
-    def _in_range(self) -> Bool[Array, ""]:
-        """What construction refuses of concrete values, for traced ones: they end as a ``result``."""
-        P, alpha, lam = self.preference, self.alpha, self.lam
-        shares = (alpha >= 0) & (alpha <= 1) & (lam >= 0) & (lam <= 1)
-        good = shares & (self.objective.beta > 0) & jnp.all((P >= 0) & (P <= 1))
-        if self.samples is not None and self.smoothing is not None:
-            good &= (self.samples >= 1) & (self.smoothing >= 0)
-        return good
+        return self.parts().advance(logits, memory, key)
 
     def check_parameter(self, path: str, values: np.ndarray) -> None:
-        if path.startswith("policy."):
-            raise ValueError(
-                f"{path} cannot be swept: features change what policies there are; build a loop for each phi."
-            )
-        if path == "log_reference" and isinstance(self.policy, LogLinear):
-            for row in values:
-                self.policy.check_member(centre(as_array(row)), path)
-        known = range_checks(self.num_responses)
-        known.get(path, lambda v: super(SelfSampling, self).check_parameter(path, v))(values)
+        first, *rest = path.split(".")
+        check_of_parts(self.parts(), ".".join([WHERE.get(first, first), *rest]), path, values)
 
     def with_preference(self, preference: Float[ArrayLike, "K K"]) -> SelfSampling:
         """The same rounds on another matrix; one of another size needs a uniform reference and offline sampler.
 
         Whether DPO's optimum exists there is not looked at; a run without one says so in its ``result``.
         """
-        P = check(preference)
-        size = P.shape[0]
-        if size == self.num_responses:
-            return replace(self, {"preference": P})
-        if isinstance(self.policy, LogLinear):
-            raise ValueError(
-                f"policy has features of {self.num_responses} responses, the matrix {size}; build a new loop."
-            )
-        for name in ("log_reference", "log_offline"):
-            if np.ptp(np.asarray(getattr(self, name))) != 0:
-                raise ValueError(f"{name} is not uniform, so it fits {self.num_responses} responses only, not {size}.")
-        even = uniform(size)
-        smaller = replace(self, {"preference": P, "log_reference": even, "log_offline": even})
-        return eqx.tree_at(lambda loop: loop.policy, smaller, Tabular(size))
+        loop = self.parts().with_preference(preference)
+        changed = {
+            "preference": loop.preference,
+            "policy": loop.policy,
+            "log_reference": loop.reference.log_reference,  # pyright: ignore[reportAttributeAccessIssue]
+            "log_offline": loop.sampler.log_offline,  # pyright: ignore[reportAttributeAccessIssue]
+        }
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return assemble(SelfSampling, **fields | changed)

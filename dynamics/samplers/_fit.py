@@ -9,10 +9,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._numerics import as_array, check_number
-from ..preferences import ordered_pairs
-from ..preferences._check import Numbers, host_matrix
-from ..preferences._desiderata import Target
+from .._checks import Numbers, check_number
+from .._numerics import as_array
+from ..preferences import Target, host_matrix, ordered_pairs
 
 KEPT = {
     "condorcet": "the Condorcet winner on top",

@@ -2,22 +2,52 @@
 
 from __future__ import annotations
 
-import equinox as eqx
+from abc import abstractmethod
+
 import jax.numpy as jnp
-from jaxtyping import Array, ArrayLike, Float
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float
 
-from .._numerics import as_numbers, check_log_distribution, check_scalar, log_mixture
+from .._checks import check_scalar
+from .._noun import Noun, assemble
+from .._numerics import concrete, log_mixture, log_softmax, softmax
+from .._parts import check_fits, check_rows, distributions, is_share, other_size, share_of
 
 
-class Sampler(eqx.Module):
-    """log mu from log pi; both responses of a pair are drawn i.i.d. from mu. Contexts lead: ``(K,)`` or ``(X, K)``."""
+class Sampler(Noun):
+    """log mu from log pi; both responses of a pair are drawn i.i.d. from mu. Contexts lead: ``(K,)`` or ``(X, K)``.
 
+    An own sampler writes ``log_sampler``:
+
+        class Tempered(dyn.samplers.Sampler):
+            temperature: jax.Array
+
+            def log_sampler(self, log_policy):
+                return jax.nn.log_softmax(log_policy / self.temperature)
+    """
+
+    @abstractmethod
     def log_sampler(self, log_policy: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
-        """log mu, of the shape of ``log_policy``."""
-        raise NotImplementedError
+        """log mu, of the shape of ``log_policy``; ``-inf`` marks responses that are never sampled."""
+
+    def sampler(self, logits: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
+        """mu itself, from the policy's logits: ours need no logarithm for it."""
+        return jnp.exp(self.log_sampler(log_softmax(logits)))
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raises ``ValueError`` unless this sampler fits log-policies of ``shape``."""
+
+    def support(self, shape: tuple[int, ...]) -> Bool[np.ndarray, "*contexts K"]:
+        """Which responses a policy with full support has sampled; concrete samplers only."""
+        return np.ones(shape, dtype=bool)
+
+    def log_start(self, shape: tuple[int, ...]) -> Float[Array, "*contexts K"] | None:
+        """log pi_0 where rounds begin unless they are told otherwise; None: where the reference is."""
+        return None
+
+    def resized(self, size: int) -> Sampler:
+        """The same sampler for another number of responses; ``ValueError`` where it fits one number only."""
+        return self
 
 
 class OnPolicy(Sampler):
@@ -25,6 +55,9 @@ class OnPolicy(Sampler):
 
     def log_sampler(self, log_policy: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
         return log_policy
+
+    def sampler(self, logits: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
+        return softmax(logits)
 
 
 class Fixed(Sampler):
@@ -37,13 +70,28 @@ class Fixed(Sampler):
     log_mu: Float[Array, "*contexts K"]
 
     def __init__(self, log_mu: Float[ArrayLike, "*contexts K"]):
-        self.log_mu = _distributions(log_mu, "log_mu")
+        self.log_mu = distributions(log_mu, "log_mu", zero_mass=True)
 
     def log_sampler(self, log_policy: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
-        return _spread(self.log_mu, log_policy)
+        return jnp.broadcast_to(self.log_mu, log_policy.shape)
+
+    def sampler(self, logits: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
+        return jnp.broadcast_to(jnp.exp(self.log_mu), logits.shape)
 
     def check(self, shape: tuple[int, ...]) -> None:
-        _fits(self.log_mu, shape, "log_mu")
+        check_fits(self.log_mu, shape, "log_mu")
+
+    def support(self, shape: tuple[int, ...]) -> Bool[np.ndarray, "*contexts K"]:
+        return np.broadcast_to(np.asarray(self.log_mu) > -np.inf, shape)
+
+    def log_start(self, shape: tuple[int, ...]) -> Float[Array, "*contexts K"]:
+        return _full(self.log_mu, "log_mu", shape)
+
+    def resized(self, size: int) -> Fixed:
+        return assemble(Fixed, log_mu=other_size(self.log_mu, size, "log_mu"))
+
+    def check_parameter(self, path: str, values: np.ndarray) -> None:
+        check_rows(values, path, zero_mass=True)
 
 
 class Mixture(Sampler):
@@ -58,31 +106,40 @@ class Mixture(Sampler):
     log_offline: Float[Array, "*contexts K"]
 
     def __init__(self, lam: ArrayLike, log_offline: Float[ArrayLike, "*contexts K"]):
-        self.lam = check_scalar(lam, "lam", 0.0, 1.0)
-        if self.lam.ndim != 0:
-            raise ValueError(f"lam has shape {self.lam.shape}; pass one number (use jax.vmap for many).")
-        self.log_offline = _distributions(log_offline, "log_offline")
+        self.lam = share_of(lam, "lam")
+        self.log_offline = distributions(log_offline, "log_offline", zero_mass=True)
 
     def log_sampler(self, log_policy: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
-        return log_mixture(self.lam, log_policy, _spread(self.log_offline, log_policy))
+        return log_mixture(self.lam, log_policy, jnp.broadcast_to(self.log_offline, log_policy.shape))
+
+    def sampler(self, logits: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
+        return self.lam * softmax(logits) + (1.0 - self.lam) * jnp.exp(self.log_offline)
 
     def check(self, shape: tuple[int, ...]) -> None:
-        _fits(self.log_offline, shape, "log_offline")
+        check_fits(self.log_offline, shape, "log_offline")
+
+    def support(self, shape: tuple[int, ...]) -> Bool[np.ndarray, "*contexts K"]:
+        every = float(self.lam) > 0
+        return np.broadcast_to(every | (np.asarray(self.log_offline) > -np.inf), shape)
+
+    def log_start(self, shape: tuple[int, ...]) -> Float[Array, "*contexts K"]:
+        return _full(self.log_offline, "log_offline", shape)
+
+    def resized(self, size: int) -> Mixture:
+        return assemble(Mixture, lam=self.lam, log_offline=other_size(self.log_offline, size, "log_offline"))
+
+    def check_parameter(self, path: str, values: np.ndarray) -> None:
+        if path.endswith("lam"):
+            check_scalar(values, path, 0.0, 1.0)
+        else:
+            check_rows(values, path, zero_mass=True)
+
+    def in_range(self) -> Bool[Array, ""]:
+        return is_share(self.lam)
 
 
-def _distributions(value: Float[ArrayLike, "*contexts K"], name: str) -> Float[Array, "*contexts K"]:
-    logs = as_numbers(value, name)
-    if logs.ndim != 2 or len(logs) == 0:
-        return check_log_distribution(logs, name, zero_mass=True)
-    rows = [check_log_distribution(row, f"{name}[{x}]", zero_mass=True) for x, row in enumerate(logs)]
-    return jnp.stack(rows)
+def _full(log_p: Array, name: str, shape: tuple[int, ...]) -> Array:
+    if concrete(log_p) and not np.isfinite(np.asarray(log_p)).all():
+        raise ValueError(f"{name} has zero mass somewhere and cannot be the start; pass initial=, full support.")
+    return jnp.broadcast_to(log_p, shape)
 
-
-def _spread(log_p: Float[Array, "*contexts K"], log_policy: Float[Array, "*contexts K"]) -> Array:
-    return jnp.broadcast_to(log_p, log_policy.shape)
-
-
-def _fits(log_p: Array, shape: tuple[int, ...], name: str) -> None:
-    if log_p.shape not in (shape, shape[-1:]):
-        wanted = f"{shape[-1:]}" if len(shape) == 1 else f"{shape[-1:]} or {shape}"
-        raise ValueError(f"{name} has shape {log_p.shape}, the policy {shape}; pass shape {wanted}.")

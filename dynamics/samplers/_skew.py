@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from .._numerics import check_log_distribution, check_number, in_short, log_softmax
-from ..preferences._check import Numbers
+from .._checks import Numbers, check_log_distribution, check_number, in_short
+from .._numerics import log_softmax
 
 
 def skew(log_mu: Numbers, order: Numbers, amount: ArrayLike) -> Float[Array, " K"]:

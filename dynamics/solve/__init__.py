@@ -1,9 +1,30 @@
-"""Solving: iterate a round map (here), integrate a flow (``_flow``) or descend along it (``_descend``).
+"""Solving: iterate a round map, integrate a flow (``gradient_flow``) or descend along it (``descend``).
 
-The latter two bring diffrax and optax, so they load when ``dyn.gradient_flow`` and ``dyn.descend`` are first used.
+The latter two bring diffrax and optax, so they load when they are first used.
 """
 
-from ._iterate import iterate
-from ._solution import RESULT_NAMES, RESULTS, Solution, State
+from __future__ import annotations
 
-__all__ = ["RESULTS", "RESULT_NAMES", "Solution", "State", "iterate"]
+from typing import TYPE_CHECKING, Any
+
+from ..engine import RESULTS, State
+from ..schema import RESULT_NAMES
+from ._iterate import iterate
+from ._solution import Solution
+
+if TYPE_CHECKING:
+    from ._descend import descend
+    from ._flow import gradient_flow
+
+__all__ = ["RESULTS", "RESULT_NAMES", "Solution", "State", "descend", "gradient_flow", "iterate"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "descend":
+        from ._descend import descend as verb
+    elif name == "gradient_flow":
+        from ._flow import gradient_flow as verb
+    else:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    globals()[name] = verb
+    return verb

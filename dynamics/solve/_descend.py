@@ -11,11 +11,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
-from .._numerics import check_key, concrete
+from .._checks import check_count, check_key
+from .._numerics import concrete
 from .._progress import progress
+from ..engine import RESULTS
 from ..flows import Flow
-from ._iterate import check_count
-from ._solution import RESULTS, Solution
+from ._solution import Solution
 
 CHUNK = 1000  # steps per call of the compiled loop: the grain of the progress bar
 

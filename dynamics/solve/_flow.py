@@ -13,11 +13,13 @@ from jaxtyping import Array, Float
 
 from .._numerics import concrete
 from .._progress import progress
+from ..engine import RESULTS, result_code
 from ..flows import Flow, MarginFlow
 from ..objectives import SLiC
+from ..schema import RESULT_NAMES
 from ._flow_inputs import check_saveat, check_times, check_tools, is_plain, own_initial
 from ._meter import Meter, metered
-from ._solution import RESULT_NAMES, RESULTS, Solution, result_code
+from ._solution import Solution
 
 ROWS = 101  # saved unless the caller says otherwise
 MAX_STEPS = 200_000

@@ -6,49 +6,17 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array
 
-from .._numerics import log_softmax
 from .._parameters import describe
 from .._provenance import provenance
-from ..diagnostics import Measure, Series, Variable
+from ..diagnostics import Measure, Series, variables_of
+from ..engine import RESULTS, State, result_name
+from ..schema import LAST, VARIABLES, Variable, dataset, pair_labels
 
 if TYPE_CHECKING:
     import xarray as xr
-
-
-class RESULTS(eqx.Enumeration):
-    """How a solve ended; the empty message is success."""
-
-    successful = ""
-    nonfinite = (
-        "a round produced a value that is not finite; use a larger beta or smaller alpha, or check the round map"
-    )
-    unsolved = (
-        "the round is not defined there: the objective has no finite optimum (P has entries 0 or 1; smooth P, or use IPO), "
-        "or alpha, lam, beta or P is out of range"
-    )
-    step_limit = "the solver used up its steps before t1; pass another solver, looser tolerances or a smaller t1"
-
-
-# Codes as they stand in a Dataset's ``result`` variable, and what they mean.
-RESULT_NAMES = ("successful", "nonfinite", "unsolved", "step_limit")
-RESULT_MESSAGES = tuple(RESULTS[getattr(RESULTS, name)] for name in RESULT_NAMES)
-
-
-class State(eqx.Module):
-    """Where a run stands: enough to go on as if it had never stopped. Measures start anew when a run goes on."""
-
-    logits: Float[Array, "*batch K"]
-    memory: Any
-    round: Int[Array, "*batch"]
-
-    @property
-    def log_policy(self) -> Float[Array, "*batch K"]:
-        """log pi, in nats."""
-        return log_softmax(self.logits)
 
 
 class Solution(eqx.Module):
@@ -90,74 +58,29 @@ class Solution(eqx.Module):
 
     def to_dataset(self) -> xr.Dataset:
         """The rows and statistics as an ``xarray.Dataset``; a statistic that shares a row's name ends in ``_final``."""
-        import xarray as xr
-
         if self.coordinate.ndim != 1:
             raise ValueError("this Solution is a batch; use dyn.sweep for a Dataset, or index the batch first.")
         if isinstance(self.final, State):
-            data, coords = self._of_rounds()
+            arrays, variables, coords = self._of_rounds()
         else:
-            data, coords = self._of_flow()
+            arrays, variables, coords = self._of_flow()
         attrs = {"config": json.dumps(describe(self.process)), "result": result_name(self.result), **provenance()}
-        return xr.Dataset(data, {self.dim: np.asarray(self.coordinate), **coords}, attrs)
+        coords = {self.dim: np.asarray(self.coordinate), **coords}
+        return dataset(arrays, variables, coords=coords, attrs=attrs)
 
-    def _of_rounds(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _of_rounds(self) -> tuple[dict[str, Any], dict[str, Variable], dict[str, Any]]:
         size = self.final.logits.shape[-1]
         known = variables_of(self.measures, size)
-        data: dict[str, Any] = {"log_policy": ((self.dim, "response"), np.asarray(self.log_policy), {"units": "nats"})}
-        for measure in self.measures:
-            if isinstance(measure, Series):
-                variable = known[measure.name]
-                data[measure.name] = (
-                    (self.dim, *variable.dims),
-                    np.asarray(self.values[measure.name]),
-                    attrs_of(variable),
-                )
+        rows = ["log_policy", *(measure.name for measure in self.measures if isinstance(measure, Series))]
+        arrays: dict[str, Any] = {name: self.values[name] for name in rows}
+        variables = {name: (known | {"log_policy": VARIABLES["log_policy"]})[name].over(self.dim) for name in rows}
         for name, value in self.statistics.items():
-            label = f"{name}_final" if name in data else name
-            data[label] = (known[name].dims, np.asarray(value), attrs_of(known[name]))
-        return data, {"response": np.arange(size)} | pair_labels(data.values(), size)
+            label = f"{name}{LAST}" if name in arrays else name
+            arrays[label], variables[label] = value, known[name]
+        return arrays, variables, {"response": np.arange(size)} | pair_labels(variables.values(), size)
 
-    def _of_flow(self) -> tuple[dict[str, Any], dict[str, Any]]:
+    def _of_flow(self) -> tuple[dict[str, Any], dict[str, Variable], dict[str, Any]]:
         known = self.process.variables()  # pyright: ignore[reportAttributeAccessIssue]
         if not set(self.values) <= set(known):
             raise ValueError("this Solution holds what a SaveAt with fn= returned, which has no names; use sol.saved.")
-        data = {
-            name: ((self.dim, *known[name].dims), np.asarray(rows), attrs_of(known[name]))
-            for name, rows in self.values.items()
-        }
-        return data, {}
-
-
-def result_code(result: RESULTS) -> Int[Array, "*batch"]:
-    """The result as an integer, an index into ``RESULT_NAMES``."""
-    code = jnp.zeros((), int)
-    for index, name in enumerate(RESULT_NAMES):
-        code = jnp.where(result == getattr(RESULTS, name), index, code)
-    return code
-
-
-def result_name(result: RESULTS) -> str:
-    """The result in one word."""
-    return RESULT_NAMES[int(result_code(result))]
-
-
-def variables_of(measures: tuple[Measure, ...], num_responses: int) -> dict[str, Variable]:
-    """All variables of some measures by name."""
-    return {name: v for measure in measures for name, v in measure.variables(num_responses).items()}
-
-
-def attrs_of(variable: Variable) -> dict[str, Any]:
-    """CF-style attributes of a variable."""
-    attrs: dict[str, Any] = {"units": variable.unit, "long_name": variable.long_name}
-    if variable.flags:
-        attrs |= {"flag_values": list(range(len(variable.flags))), "flag_meanings": list(variable.flags)}
-    return attrs
-
-
-def pair_labels(data: Any, num_responses: int) -> dict[str, Any]:
-    """Labels "i>j" where some variable has the dim ``pair``."""
-    if not any("pair" in entry[0] for entry in data):
-        return {}
-    first, second = np.triu_indices(num_responses, 1)
-    return {"pair": [f"{i}>{j}" for i, j in zip(first, second, strict=True)]}
+        return self.values, {name: known[name].over(self.dim) for name in self.values}, {}

@@ -6,11 +6,11 @@ from ._critical import Crossing, critical, first_crossing
 from ._find import find_fixed_points
 from ._fixed_points import FixedPoint
 from ._local import eigenvalues, jacobian, spectral_radius
-from ._many import CriticalBetas, Radii, critical_betas, spectral_radii
+from ._many import CriticalBetas, Radii, check_alphas, check_lams, critical_betas, spectral_radii
 from ._posterior import Posterior, posterior
 from ._probability import VerdictProbability, verdict_probability
 from ._report import Report
-from ._safe import SafeBeta, known_beta, proven_beta, safe_beta
+from ._safe import SafeBeta, check_confidence, known_beta, proven_beta, safe_beta
 from ._suggest import Suggestion, suggest
 
 __all__ = [
@@ -25,6 +25,9 @@ __all__ = [
     "Suggestion",
     "VerdictProbability",
     "analyze",
+    "check_alphas",
+    "check_confidence",
+    "check_lams",
     "critical",
     "critical_betas",
     "eigenvalues",

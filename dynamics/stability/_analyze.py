@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
+from .. import engine as _engine
+from .._checks import check_count
 from ..diagnostics import Verdict
+from ..engine import State, as_state
 from ..rounds import RoundMap
-from ..solve import State, _engine
-from ..solve._iterate import as_state, check_count
 from ._certificate import PROVEN_STABLE, certify, contraction_rates
 from ._find import find_fixed_points
 from ._fixed_points import FixedPoint

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Complex, Float
 
 from .._numerics import centre, gauge_basis, log_mixture, log_softmax
-from ..objectives import DPO, IPO, Objective, _win_odds
+from ..objectives import DPO, IPO, Objective, win_odds
 
 
 class Line(NamedTuple):
@@ -49,7 +49,7 @@ def logits(line: Line, f: Float[Array, " K"], s: Float[Array, ""]) -> Float[Arra
 
 def solve(linear: Linear, s: Float[Array, ""], rhs: Float[Array, "K n"]) -> Float[Array, "K n"]:
     """The centred x with (∂/∂f + s ∂/∂z) x = rhs: along the curve f moves z with it."""
-    # As in ``_win_odds.solve_gauged``: adding 1 to every entry removes the constant, and costs IPO nothing.
+    # As in ``win_odds.solve_gauged``: adding 1 to every entry removes the constant, and costs IPO nothing.
     return centre(jnp.linalg.solve(linear.by_f + s * linear.by_z + 1.0, rhs).T).T
 
 
@@ -80,21 +80,21 @@ def _ipo_spectrum(line: Line, f: Float[Array, " K"], s: Float[Array, ""]) -> Com
 
 
 def _dpo_reward(line: Line, log_policy: Float[Array, " K"]) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-    return _win_odds.reward(line.P, log_mixture(line.lam, log_policy, line.log_offline), None)
+    return win_odds.reward(line.P, log_mixture(line.lam, log_policy, line.log_offline), None)
 
 
 def _dpo(line: Line, f: Float[Array, " K"], s: Float[Array, ""]) -> Linear:
     log_policy = log_softmax(logits(line, f, s))
     log_mu = log_mixture(line.lam, log_policy, line.log_offline)
-    rows = _win_odds.opponents(log_mu)
-    have, want = _win_odds.attained(rows, f), _win_odds.required(rows, line.P)
-    mass = _win_odds.opposing_mass(log_mu)
-    by_log_mu = mass[:, None] * _win_odds.by_log_mu(rows, line.P, f, have, want)
+    rows = win_odds.opponents(log_mu)
+    have, want = win_odds.attained(rows, f), win_odds.required(rows, line.P)
+    mass = win_odds.opposing_mass(log_mu)
+    by_log_mu = mass[:, None] * win_odds.by_log_mu(rows, line.P, f, have, want)
     # d log mu_j = (lam pi_j / mu_j) (dz_j - pi·dz)
     weighted = by_log_mu * jnp.exp(jnp.log(line.lam) + log_policy - log_mu)[None, :]
     by_z = weighted - jnp.sum(weighted, axis=1, keepdims=True) * jnp.exp(log_policy)[None, :]
-    residual = mass * _win_odds.mismatch(have, want, rows)
-    return Linear(residual, mass[:, None] * _win_odds.laplacian(rows, f, have), by_z)
+    residual = mass * win_odds.mismatch(have, want, rows)
+    return Linear(residual, mass[:, None] * win_odds.laplacian(rows, f, have), by_z)
 
 
 def _dpo_spectrum(line: Line, f: Float[Array, " K"], s: Float[Array, ""]) -> Complex[Array, " n"]:

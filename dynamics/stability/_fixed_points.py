@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
-from scipy.stats import qmc
 
-from .._numerics import centre, log_softmax
+from .._numerics import centre, log_softmax, low_discrepancy_policies
 from ..rounds import RoundMap, SelfSampling
 from ._local import is_exact, step
 
@@ -43,15 +42,6 @@ class FixedPoint:
     def multipliers(self) -> np.ndarray:
         """The eigenvalues, by the name they have at a vertex: growth of pi_j/pi_w per round, one for each j ≠ w."""
         return self.eigenvalues
-
-
-def low_discrepancy_policies(size: int, count: int) -> np.ndarray:
-    """``(count, K)`` log-policies: Sobol points as exponentials, half of them spread over the simplex and half at its edges."""
-    # Sobol points come in powers of two; the first few of them are as fixed, and nearly as even.
-    unit = qmc.Sobol(size, scramble=True, rng=np.random.default_rng(0)).random_base2((count - 1).bit_length())[:count]
-    weights = -np.log(np.clip(unit, 1e-12, 1 - 1e-12))
-    weights[1::2] **= 4
-    return np.log(weights / weights.sum(axis=1, keepdims=True))
 
 
 def starts(process: RoundMap, count: int) -> Float[Array, "starts K"]:

@@ -9,10 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Complex, Float
 
-from .._numerics import as_array, centre, check_log_distribution, concrete
+from .._checks import check_log_distribution
+from .._numerics import as_array, centre, concrete
+from ..engine import check_process
 from ..policies import LogLinear
 from ..rounds import RoundMap, SelfSampling
-from ..solve._iterate import check_process
 
 
 def boundary() -> float:

@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
-from .._numerics import as_array, check_log_distribution, check_number, host_numbers, in_short
+from .._checks import Numbers, check_log_distribution, check_number, host_array, host_numbers, in_short
+from .._numerics import as_array
 from .._progress import progress as progress_bar
 from ..objectives import Objective
-from ..preferences._check import Numbers, check_shape, host_array, host_matrix
+from ..preferences import check_shape, host_matrix
 from ._equations import EQUATIONS, Line
 from ._follow import Curve, follow
 

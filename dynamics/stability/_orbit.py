@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._numerics import centre
+from .. import engine as _engine
+from .._numerics import centre, low_discrepancy_policies
 from ..diagnostics import Verdict
+from ..engine import State, result_code
 from ..rounds import RoundMap
-from ..solve import State, _engine
-from ..solve._solution import RESULT_MESSAGES, result_code
-from ._fixed_points import low_discrepancy_policies
+from ..schema import RESULT_MESSAGES, RESULT_NAMES
 
 
 @eqx.filter_jit
@@ -59,7 +59,9 @@ def judge_orbit(
         ran += stretch
         results, failed_rounds = np.asarray(result_code(run.result)), np.asarray(run.failed_round)
         if results[0]:
-            raise RuntimeError(f"stopped at round {int(failed_rounds[0])}: {RESULT_MESSAGES[int(results[0])]}.")
+            raise RuntimeError(
+                f"stopped at round {int(failed_rounds[0])}: {RESULT_MESSAGES[RESULT_NAMES[int(results[0])]]}."
+            )
         numbers = {name: float(value[0]) for name, value in statistics.items()}
         label = names[int(numbers[judge.name])]
         if not basins:

@@ -9,10 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
-from .._numerics import check_key, check_number
+from .._checks import Numbers, check_count, check_key, check_number
 from ..preferences import from_wins
-from ..preferences._check import Numbers
-from ..solve._iterate import check_count
 
 LEVEL = 0.95  # of intervals that say how far the number of draws limits a result
 

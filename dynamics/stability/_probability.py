@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
-from .._numerics import check_number, log_softmax
+from .._checks import Numbers, check_count, check_number
+from .._numerics import log_softmax
 from ..diagnostics import Verdict
-from ..diagnostics._verdict import VERDICTS
 from ..objectives import Objective
-from ..preferences._check import Numbers
 from ..rounds import SelfSampling
-from ..solve._iterate import check_count
+from ..schema import VERDICTS
 from ..sweeps import sweep
 from ._analyze import NUDGE
 from ._many import FOLLOWED, check_kind, check_lams, spectral_radii

@@ -8,9 +8,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
-from .._numerics import check_number
+from .._checks import Numbers, check_number, host_array
 from ..objectives import IPO, Objective
-from ..preferences._check import Numbers, host_array
 from ._many import FLOOR, LOST, NOT_BEGUN, Values, check_alphas, check_kind, check_lams, critical_betas
 from ._posterior import LEVEL, posterior
 

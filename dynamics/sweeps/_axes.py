@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._numerics import check_log_distribution
+from .._checks import check_log_distribution
 from .._parameters import parameters, resolve
 from ..preferences import PreferenceSet, check
 from ..rounds import RoundMap

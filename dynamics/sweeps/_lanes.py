@@ -9,12 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
+from .. import engine as _engine
 from .._parameters import replace
 from ..diagnostics import Measure
+from ..engine import result_code, stands_still
 from ..rounds import RoundMap
-from ..solve import _engine
-from ..solve._iterate import stands_still
-from ..solve._solution import result_code
 from ._vectorise import spread, vectorise
 
 

@@ -13,14 +13,12 @@ import numpy as np
 from jaxtyping import Array
 
 from .._numerics import as_array
-from ..diagnostics import Variable
+from ..diagnostics import variables_of
 from ..rounds import SelfSampling
-from ..solve import RESULT_NAMES
-from ..solve._solution import variables_of
+from ..schema import VARIABLES, Variable
 from ._axes import Axis
 from ._grid import Part, Work, run_chosen, run_part
 
-RESULT = Variable((), "1", "how the run ended; where it failed, floats are NaN and integers -1", RESULT_NAMES)
 ROUNDS = 1 << 29
 """Rounds of single runs in a block of a store: some seconds of work, what a crash may cost."""
 FEWEST, MOST = 1 << 12, 1 << 20
@@ -111,7 +109,7 @@ def layout(plan: Plan) -> dict[str, tuple[Variable, tuple[int, ...], np.dtype]]:
     alone = plan._replace(chunk=(1,) * len(plan.axes))
     work, part = _part(alone, [np.zeros(1, int) for _ in plan.axes])
     shapes = eqx.filter_eval_shape(_first_run, work, part.tables)
-    known = variables_of(work.measures, work.process.num_responses) | {"result": RESULT}
+    known = variables_of(work.measures, work.process.num_responses) | {"result": VARIABLES["result"]}
     return {name: (known[name], x.shape[1:], np.dtype(x.dtype)) for name, x in shapes.items() if name in known}
 
 

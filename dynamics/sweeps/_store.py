@@ -23,7 +23,7 @@ import numpy as np
 
 from .._parameters import describe
 from .._provenance import provenance
-from ..solve._solution import attrs_of
+from ..schema import attrs_of
 from ._plan import Plan, layout
 
 if TYPE_CHECKING:

@@ -12,17 +12,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
-from .._numerics import check_log_distribution
+from .._checks import check_count, check_log_distribution
 from .._parameters import describe, replace
 from .._progress import progress as progress_bar
 from .._provenance import provenance
-from ..diagnostics import Measure
+from ..diagnostics import Measure, variables_of
+from ..engine import as_measures, check_process, check_process_key, warn_still
 from ..rounds import RoundMap
-from ..solve._iterate import as_measures, check_count, check_key, check_process, warn_still
-from ..solve._solution import attrs_of, pair_labels, variables_of
+from ..schema import VARIABLES, dataset, pair_labels
 from ._axes import START, Axis, axes_of
 from ._grid import Work, lanes_of
-from ._plan import RESULT, Plan, chunk_of, compute, sizes
+from ._plan import Plan, chunk_of, compute, sizes
 
 if TYPE_CHECKING:
     import distributed
@@ -75,7 +75,7 @@ def sweep(
     if client is not None and store is None:
         raise ValueError("client= needs store=, a path that all workers see; pass one.")
     rounds = check_count(rounds, "rounds", 0)
-    check_key(process, key)
+    check_process_key(process, key)
     measures = as_measures(measure)
     if not measures:
         raise ValueError("measure is empty; name what to record, e.g. measure=['cycle_strength', 'final_entropy'].")
@@ -95,14 +95,11 @@ def sweep(
     title = "runs" if store is None else f"runs, in {int(np.prod(plan.grid))} blocks"
     with progress_bar(title, total, enabled=progress, rounds=max(rounds, 1)) as advance:
         if store is None:
-            import xarray as xr
-
             out = compute(plan, plan.block((0,) * len(shape)), advance)
             still = int(out.pop("still").sum())
-            known = variables_of(measures, found[0]) | {"result": RESULT}
+            known = variables_of(measures, found[0]) | {"result": VARIABLES["result"]}
             dims = tuple(axis.dim for axis in axes)
-            data = {name: (dims + known[name].dims, x, attrs_of(known[name])) for name, x in out.items()}
-            ds = xr.Dataset(data, coords, attrs)
+            ds = dataset(out, {name: known[name].over(*dims) for name in out}, coords=coords, attrs=attrs)
         else:
             from ._stored import run_stored
 
@@ -135,8 +132,7 @@ def _coords(plan: Plan, num_responses: int) -> dict[str, Any]:
             column = values if isinstance(values, np.ndarray) else np.arange(axis.length)
             if column.ndim == 1:
                 coords[name] = (axis.dim, column)
-    dims = [(variable.dims,) for variable in variables_of(plan.work.measures, num_responses).values()]
-    return coords | pair_labels(dims, num_responses)
+    return coords | pair_labels(variables_of(plan.work.measures, num_responses).values(), num_responses)
 
 
 def _attrs(process: RoundMap, axes: tuple[Axis, ...], rounds: int, key: PRNGKeyArray | None) -> dict[str, str]:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from . import _inputs
-from ._source import RandomSource, Source
+from .source import RandomSource, Source
 
 Strength = Literal["tight", "loose", "vacuous where affordable"]
 _TRIES = 200

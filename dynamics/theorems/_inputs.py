@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import preferences
-from .._numerics import check_log_distribution, host_numbers
+from .._checks import check_log_distribution, host_numbers
 
 # name → (low, high, whether low itself is excluded)
 _RANGES = {

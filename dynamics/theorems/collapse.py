@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _algebra as al
 from ._bound import Claim, theorem
-from ._source import Source, log_policy, log_sampler, matrix, positive
+from .source import Source, log_policy, log_sampler, matrix, positive
 
 _ANY = ("any", "strongly transitive", "cyclic", "bradley-terry", "near-deterministic", "deterministic entries")
 _CORNERS = 12

@@ -8,8 +8,8 @@ import numpy as np
 
 from . import _algebra as al
 from ._bound import Claim, theorem
-from ._source import Source, log_policy, log_sampler, matrix, positive
 from .iteration import contracting
+from .source import Source, log_policy, log_sampler, matrix, positive
 
 _PAIR = "C(log F(pi) - log F(pi')) and C(log pi - log pi') for any two policies, F one round of IPO; pi' may be pi*"
 

@@ -13,8 +13,8 @@ from scipy.special import lambertw, ndtr
 
 from . import _inputs
 from ._bound import Claim, theorem
-from ._source import Source, positive
 from .margins import cluster_features, noise_excess, noisy
+from .source import Source, positive
 
 LOG3 = math.log(3.0)
 LEAST_Q = 40  # of ImLi25's Theorem 4.3

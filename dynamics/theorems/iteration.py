@@ -9,7 +9,7 @@ import numpy as np
 
 from . import _algebra as al
 from ._bound import Claim, theorem
-from ._source import Source, log_policy, log_sampler, matrix, positive
+from .source import Source, log_policy, log_sampler, matrix, positive
 
 _ALL = (
     "any",

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import wrightomega
 
 from ._bound import Claim, theorem
-from ._source import Source, positive
+from .source import Source, positive
 
 
 def _vector(source: Source, size: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from . import _algebra as al
 from ._bound import Claim, theorem
 from ._inputs import checked
-from ._source import Source, log_policy, log_sampler, matrix, positive
+from .source import Source, log_policy, log_sampler, matrix, positive
 
 _INTERIOR = ("any", "cyclic", "bradley-terry", "strongly transitive", "linear", "near-deterministic")
 

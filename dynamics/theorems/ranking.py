@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from . import _algebra as al
 from ._bound import Claim, theorem
 from ._inputs import checked, normalise
-from ._source import Source, log_policy, log_sampler, matrix, pairwise, permutation
+from .source import Source, log_policy, log_sampler, matrix, pairwise, permutation
 
 _REWARD = "f_i - f_j, shape (K, K), f = beta h the implicit reward of the objective's optimum at mu"
 

@@ -11,7 +11,7 @@ from .. import preferences
 from . import _algebra as al
 from ._bound import Claim, theorem
 from ._inputs import checked
-from ._source import Source, log_sampler, matrix, mirrored, pairwise, permutation
+from .source import Source, log_sampler, matrix, mirrored, pairwise, permutation
 
 _INTERIOR = "0 < P < 1 off the diagonal"
 # Four responses, P = 1/2 + a·_CROSSED above the diagonal: row 1 - row 2 + row 3 - row 4 is -a throughout.

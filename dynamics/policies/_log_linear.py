@@ -1,4 +1,4 @@
-"""Policies: what parameters there are, and the logits that they give."""
+"""Policies that are linear in features of the responses."""
 
 from __future__ import annotations
 
@@ -9,48 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ._numerics import as_numbers, centre, check_log_distribution, concrete, log_softmax
-
-__all__ = ["LogLinear", "Policy", "Tabular"]
-
-OFF_CLASS = 1e-8  # nats (relative to the size of the logits) by which a log-policy may miss the class
-
-
-class Policy(eqx.Module):
-    """pi ∝ exp(z(theta)): parameters theta to centred logits z."""
-
-    def start(self) -> Float[Array, ...]:
-        """Zero parameters: the uniform policy."""
-        raise NotImplementedError
-
-    def logits(self, parameters: Float[Array, ...]) -> Float[Array, "*contexts K"]:
-        """z, centred over the responses, ``(K,)`` or ``(X, K)``."""
-        raise NotImplementedError
-
-    def log_policy(self, parameters: Float[Array, ...]) -> Float[Array, "*contexts K"]:
-        """log pi, in nats, ``(K,)`` or ``(X, K)``."""
-        return log_softmax(self.logits(parameters))
-
-
-class Tabular(Policy):
-    """z = theta: one logit per response.
-
-    Args:
-        K: number of responses, int ≥ 2.
-    """
-
-    size: int = eqx.field(static=True)
-
-    def __init__(self, K: int):
-        if isinstance(K, bool) or not isinstance(K, int | np.integer) or K < 2:
-            raise ValueError(f"K = {K!r}; pass a whole number of responses, at least 2.")
-        self.size = int(K)
-
-    def start(self) -> Float[Array, " K"]:
-        return jnp.zeros(self.size)
-
-    def logits(self, parameters: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
-        return centre(parameters)
+from .._checks import as_numbers, check_log_distribution
+from .._numerics import centre, concrete
+from ._base import OFF_CLASS, Policy
 
 
 class LogLinear(Policy):
@@ -107,6 +68,19 @@ class LogLinear(Policy):
         if self.phi.ndim != 2:
             raise ValueError("phi has several contexts; a basis is for one, phi of shape (K, d).")
         return self.columns
+
+    def coordinates(self) -> Float[Array, "K d"]:
+        return centre(self.phi.T).T
+
+    def pull(self, parameters: Float[Array, " d"], force: Float[Array, "*contexts K"]) -> Float[Array, " d"]:
+        """phiᵀ force; a force on the logits sums to 0 over the responses, so the gauge of phi does not matter."""
+        return self.phi.T @ force if self.phi.ndim == 2 else jnp.einsum("xkd,xk->d", self.phi, force)
+
+    def parameters(self, logits: Float[Array, " K"]) -> Float[Array, " d"]:
+        """The theta of least norm whose logits are nearest."""
+        if self.phi.ndim != 2:
+            raise ValueError("phi has several contexts; pass initial=, the parameters to start from.")
+        return jnp.linalg.pinv(centre(self.phi.T).T) @ logits
 
     def theta(self, log_policy: Float[ArrayLike, " K"]) -> Float[Array, " d"]:
         """The theta of least norm with log pi = phi theta + const.

@@ -19,16 +19,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NoReturn
 
 import tyro
 
-from . import __version__
+from .. import __version__
 from ._advise import Advise, probability
 from ._files import File, Missing, check_suffix, check_writable, choose, heading, read_file
 from ._results import Results
 from ._verify import Verify
 
 if TYPE_CHECKING:
+    from ..preferences import PreferenceSet
+    from ..rounds import SelfSampling
     from ._study import Study
-    from .preferences import PreferenceSet
-    from .rounds import SelfSampling
 
 LONGEST_ORBIT = 10_000  # rounds drawn by --plot
 
@@ -49,9 +49,9 @@ class Classify:
     """Go on without rows of scored responses that cannot be used; how many is said."""
 
     def run(self) -> None:
+        from .._progress import progress
+        from ..preferences import classify
         from . import _tables
-        from ._progress import progress
-        from .preferences import classify
 
         found = []
         matrices = read_file(self.file, self.missing, self.skip_bad)
@@ -96,8 +96,8 @@ class Stability:
     """Go on without rows of scored responses that cannot be used; how many is said."""
 
     def run(self) -> None:
+        from .._progress import progress
         from . import _tables
-        from ._progress import progress
         from ._study import STEPS, study
 
         self._check()
@@ -126,8 +126,7 @@ class Stability:
 
     def _check(self) -> None:
         """Everything about the options that can be said before a file is read, let alone a round run."""
-        from ._numerics import check_scalar
-        from .solve._iterate import check_count
+        from .._checks import check_count, check_scalar
 
         self._objective()
         check_scalar(self.alpha, "alpha", 0.0, 1.0)
@@ -136,20 +135,20 @@ class Stability:
         check_suffix(self.plot)
 
     def _objective(self) -> Any:
-        from ._numerics import check_scalar
-        from .objectives import DPO, IPO
+        from .._checks import check_scalar
+        from ..objectives import DPO, IPO
 
         beta = check_scalar(self.beta, "beta", 0.0, math.inf, open_low=True)
         return IPO(beta) if self.objective == "ipo" else DPO(beta)
 
     def _loop(self, matrices: PreferenceSet, m: int) -> SelfSampling:
-        from .rounds import SelfSampling
+        from ..rounds import SelfSampling
 
         return SelfSampling(matrices[m], self._objective(), self.alpha, self.lam)
 
     def _draw(self, matrices: PreferenceSet, study: Study) -> None:
-        from . import plot
-        from .solve import iterate
+        from .. import plot
+        from ..solve import iterate
 
         assert self.plot is not None
         assert study.report is not None
@@ -242,7 +241,3 @@ def main(args: Sequence[str] | None = None) -> None:
         _fail(str(error), 1)
     except KeyboardInterrupt:
         _fail("interrupted.", 130)
-
-
-if __name__ == "__main__":
-    main()

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
-from ._arguments import whole
+from .._parts import check_whole, whole
+from ..objectives import Objective
+from ..policies import Policy
+from ..preferences import Masses, draw_wins, most_comparisons
+from ._base import Fit, Learner
 
 if TYPE_CHECKING:
     import optax
 
 
-class Descend(eqx.Module):
+class Descend(Learner):
     """theta ← theta + u(∂ loss/∂theta), ``steps`` times a round from where the policy stands, u the optimizer.
 
     The loss is the objective's, of the round's comparisons: E over pairs from mu_t and labels from P, or the round's sample.
@@ -62,8 +65,8 @@ class Descend(eqx.Module):
                 f"optimizer does not step on gradients alone ({error}); pass one that does, e.g. optax.sgd(0.1)."
             ) from None
         self.optimizer = optimizer
-        self.steps = whole(steps, "steps", 1)
-        self.batch = None if batch is None else whole(batch, "batch", 1)
+        self.steps = whole(steps, "steps", 1, most_comparisons())
+        self.batch = None if batch is None else whole(batch, "batch", 1, most_comparisons())
         self.reset_state = bool(reset_state)
 
     @property
@@ -72,14 +75,25 @@ class Descend(eqx.Module):
         state = jax.eval_shape(self.optimizer.init, jnp.zeros(2))
         return not self.reset_state and bool(jax.tree.leaves(state))
 
-    def run(
-        self,
-        theta: Float[Array, " n"],
-        state: Any,
-        gradient: Callable[[Float[Array, " n"], PRNGKeyArray | None], Float[Array, " n"]],
-        key: PRNGKeyArray | None,
-    ) -> tuple[Float[Array, " n"], Any]:
-        """theta and the optimizer's state after the steps of a round."""
+    @property
+    def stochastic(self) -> bool:
+        return self.batch is not None
+
+    def start(self, fit: Fit | None, logits: Float[Array, " K"]) -> Any:
+        if not self.keeps_state:
+            return None
+        assert fit is not None
+        return self.optimizer.init(fit.policy.parameters(logits))
+
+    def learn(
+        self, fit: Fit, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None
+    ) -> tuple[Float[Array, " K"], Any, Bool[Array, ""]]:
+        rates = fit.seen.rates()
+
+        def gradient(theta: Array, key: PRNGKeyArray | None) -> Array:
+            if key is None or self.batch is None:
+                return fit.gradient(theta, Masses(rates))
+            return fit.gradient(theta, Masses(draw_wins(key, self.batch, rates), self.batch))
 
         def step(number: Array, carry: tuple[Array, Any]) -> tuple[Array, Any]:
             theta, state = carry
@@ -87,9 +101,26 @@ class Descend(eqx.Module):
             updates, state = self.optimizer.update(slope, state, theta)
             return theta + jnp.asarray(updates), state
 
-        begun = self.optimizer.init(theta) if self.reset_state or state is None else state
+        theta = fit.policy.parameters(logits)
+        begun = self.optimizer.init(theta) if self.reset_state or memory is None else memory
         theta, state = jax.lax.fori_loop(0, self.steps.astype(int), step, (theta, begun))
-        return theta, None if self.reset_state else state
+        return fit.policy.logits(theta), None if self.reset_state else state, jnp.asarray(True)
+
+    def check(self, objective: Objective, policy: Policy) -> None:
+        if policy.candidates() is not None:
+            raise ValueError(
+                f"{type(policy).__name__} is a list of policies, along which no optimizer steps; use dyn.learners.Optimum()."
+            )
+
+    def check_parameter(self, path: str, values: np.ndarray) -> None:
+        if path.rsplit(".", 1)[-1] in ("steps", "batch"):
+            check_whole(values, path.rsplit(".", 1)[-1], 1, most_comparisons())
+        else:
+            super().check_parameter(path, values)
+
+    def in_range(self) -> Bool[Array, ""]:
+        good = self.steps >= 1
+        return good if self.batch is None else good & (self.batch >= 1)
 
     def description(self) -> dict[str, Any]:
         """What cannot be read off numeric parameters, as JSON: a digest of what the optimizer computes, and ``reset_state``."""

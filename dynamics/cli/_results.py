@@ -18,8 +18,8 @@ class Results:
     """Print JSON instead of a card."""
 
     def run(self) -> None:
+        from ..sweeps import summary
         from . import _tables
-        from .sweeps import summary
 
         found = summary(self.path)
         if self.json:

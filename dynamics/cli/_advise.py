@@ -13,8 +13,8 @@ import tyro
 from ._files import File, Missing, check_suffix, check_writable, choose, heading, read_file
 
 if TYPE_CHECKING:
-    from .preferences import PreferenceSet
-    from .stability import SafeBeta, VerdictProbability
+    from ..preferences import PreferenceSet
+    from ..stability import SafeBeta, VerdictProbability
 
 ALPHAS, LAMS = (0.0, 0.25, 0.5, 0.75, 0.9), (0.25, 0.5, 0.75, 1.0)
 ONE_ALPHA, ONE_LAM = (0.5,), (1.0,)  # for a row per matrix
@@ -60,8 +60,8 @@ class Advise:
     """Seed of the draws."""
 
     def run(self) -> None:
+        from .._progress import progress
         from . import _tables
-        from ._progress import progress
 
         self._check()
         matrices = read_file(self.file, self.missing, self.skip_bad)
@@ -91,9 +91,8 @@ class Advise:
 
     def _check(self) -> None:
         """Everything about the options that can be said before a file is read."""
-        from .solve._iterate import check_count
-        from .stability._many import check_alphas, check_lams
-        from .stability._safe import check_confidence
+        from .._checks import check_count
+        from ..stability import check_alphas, check_confidence, check_lams
 
         check_confidence(self.confidence)
         if self.alpha:
@@ -122,8 +121,8 @@ class Advise:
         import jax
         import numpy as np
 
-        from .objectives import DPO, IPO
-        from .stability import known_beta, safe_beta
+        from ..objectives import DPO, IPO
+        from ..stability import known_beta, safe_beta
 
         grid = np.asarray(alphas), np.asarray(lams)
         if matrices.counts[m] is None:
@@ -136,7 +135,7 @@ class Advise:
         )
 
     def _draw(self, matrices: PreferenceSet, m: int, both: tuple[SafeBeta, ...]) -> None:
-        from . import plot
+        from .. import plot
 
         assert self.plot is not None
         figure = plot.advice(both, title=self._title(matrices, m))
@@ -245,7 +244,7 @@ def probability(
     """What ``dynamics stability`` adds of one matrix whose counts are known."""
     import jax
 
-    from .stability import verdict_probability
+    from ..stability import verdict_probability
 
     if matrices.counts[m] is None:
         return None

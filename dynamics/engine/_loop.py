@@ -12,7 +12,7 @@ from jaxtyping import Array, Int, PRNGKeyArray
 from .._numerics import centre, log_softmax
 from ..diagnostics import Measure, Series, Snapshot, statistics_of
 from ..rounds import RoundMap
-from ._solution import RESULTS, State
+from ._state import RESULTS, State
 
 Count = int | Int[Array, ""]
 """How often: as an int a part of what is compiled, as an array not."""

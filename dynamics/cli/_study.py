@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from .rounds import RoundMap
-from .stability import Crossing, Report, Suggestion, VerdictProbability, analyze, critical, suggest
+from ..rounds import RoundMap
+from ..stability import Crossing, Report, Suggestion, VerdictProbability, analyze, critical, suggest
 
 MAX_ROUNDS = 100_000  # where an undecided orbit is given up, unless more rounds are asked for to begin with
 STEPS = 3  # that ``study`` tells of

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 if TYPE_CHECKING:
-    from .preferences import PreferenceSet
+    from ..preferences import PreferenceSet
 
 PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
@@ -43,7 +43,7 @@ def heading(matrices: PreferenceSet, m: int) -> dict[str, Any]:
 
 def read_file(file: str, missing: str | None, skip_bad: bool) -> PreferenceSet:
     """What ``preferences.read`` makes of a file, its warnings as lines on stderr."""
-    from .preferences import read
+    from ..preferences import read
 
     if missing not in (None, "0.5", "drop"):
         raise ValueError(f"--missing {missing} is not allowed; leave it out or pass 0.5 or drop.")

@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from ..preferences import Classification, PreferenceSet
     from ._study import Study
-    from .preferences import Classification, PreferenceSet
 
 PIPE_WIDTH = 200  # columns where no terminal sets them
 WIDEST = 44  # characters of a column

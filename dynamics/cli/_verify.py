@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 if TYPE_CHECKING:
-    from .ledger import Ledger
+    from ..ledger import Ledger
 
 NUMBERS = {"instances", "say something", "violations", "least slack", "median slack", "mutants caught", "hold outside"}
 
@@ -30,7 +30,7 @@ class Verify:
     """Print Markdown instead of a table."""
 
     def run(self) -> None:
-        from .ledger import verify
+        from ..ledger import verify
 
         if self.json and self.markdown:
             raise ValueError("--json and --markdown exclude each other; pass one of them.")
@@ -47,8 +47,8 @@ class Verify:
 
 
 def _print(ledger: Ledger) -> None:
+    from ..ledger import COLUMNS, notes
     from . import _tables
-    from .ledger._report import COLUMNS, notes
 
     table = _tables.new_table(COLUMNS, numbers=NUMBERS)
     for cells in ledger.table():

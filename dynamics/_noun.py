@@ -1,0 +1,67 @@
+"""What the nouns of the library have in common: each is an equinox Module, and either abstract or final."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, TypeVar
+
+import equinox as eqx
+import numpy as np
+from jaxtyping import Array, Bool
+
+Made = TypeVar("Made", bound="Noun")
+
+
+class Noun(eqx.Module):
+    """A frozen Module of which concrete classes cannot be subclassed.
+
+    A method overridden in a subclass of a concrete class would be ignored wherever the concrete class is known to behave in
+    one way (exact solvers, proofs), so such a subclass is refused when it is defined; the error names what to subclass.
+    """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        for base in cls.__bases__:
+            if issubclass(base, Noun) and base is not Noun and not is_abstract(base):
+                raise TypeError(_refusal(cls, base))
+
+    def check_parameter(self, path: str, values: np.ndarray) -> None:
+        """Raises ``ValueError`` for values, stacked along the first axis, that the parameter at ``path`` may not take.
+
+        The last part of ``path`` is the name of the field; errors name the whole path.
+        """
+        check_finite(path, values)
+
+    def in_range(self) -> Bool[Array, ""] | bool:
+        """What construction refuses of concrete values, for traced ones: whether they are allowed."""
+        return True
+
+
+def check_finite(name: str, values: np.ndarray) -> None:
+    """Raises ``ValueError`` where a value is not finite."""
+    if not np.isfinite(values).all():
+        raise ValueError(f"{name} has a value that is not finite; pass finite numbers.")
+
+
+def is_abstract(kind: type) -> bool:
+    """Whether a class leaves something to be written."""
+    return inspect.isabstract(kind) or bool(getattr(kind, "__abstractvars__", ()))
+
+
+def _refusal(cls: type, base: type) -> str:
+    parent = next((k for k in base.__mro__ if k is not Noun and is_abstract(k)), None)
+    if parent is None:
+        return f"{base.__name__} is final, so {cls.__name__} cannot subclass it; hold one in a field of a class of your own."
+    asked = ", ".join(sorted(parent.__abstractmethods__))  # pyright: ignore[reportAttributeAccessIssue]
+    return (
+        f"{base.__name__} is final, so {cls.__name__} cannot subclass it (what it overrides would be ignored by exact solvers "
+        f"and proofs); subclass {parent.__name__} and write {asked}."
+    )
+
+
+def assemble(kind: type[Made], **fields: Any) -> Made:
+    """An instance from its fields, unchecked: they may be traced, and were checked when they were first given."""
+    made = object.__new__(kind)
+    for name, value in fields.items():
+        object.__setattr__(made, name, value)
+    return made

@@ -1,0 +1,80 @@
+"""Checks that parts of rounds share: shares in [0, 1], distributions for one prompt or several, whole numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float
+
+from ._checks import as_numbers, check_log_distribution, check_scalar
+from ._numerics import as_array, concrete
+
+
+def uniform(size: int) -> Float[Array, " K"]:
+    """log of the uniform policy."""
+    return jnp.full(size, -jnp.log(as_array(size)))
+
+
+def share_of(value: ArrayLike, name: str) -> Float[Array, ""]:
+    """One number in [0, 1]."""
+    array = check_scalar(value, name, 0.0, 1.0)
+    if array.ndim != 0:
+        raise ValueError(f"{name} has shape {array.shape}; pass one number (use dyn.sweep or jax.vmap for many).")
+    return array
+
+
+def is_share(value: Float[Array, ""]) -> Array:
+    """Whether a traced number lies in [0, 1]."""
+    return (value >= 0) & (value <= 1)
+
+
+def distributions(
+    value: Float[ArrayLike, "*contexts K"], name: str, *, zero_mass: bool = False
+) -> Float[Array, "*contexts K"]:
+    """Checked log-distributions, ``(K,)`` or ``(X, K)``."""
+    logs = as_numbers(value, name)
+    if logs.ndim != 2 or len(logs) == 0:
+        return check_log_distribution(logs, name, zero_mass=zero_mass)
+    rows = [check_log_distribution(row, f"{name}[{x}]", zero_mass=zero_mass) for x, row in enumerate(logs)]
+    return jnp.stack(rows)
+
+
+def check_fits(log_p: Array, shape: tuple[int, ...], name: str) -> None:
+    """Raises ``ValueError`` unless a distribution fits logits of ``shape``."""
+    if log_p.shape not in (shape, shape[-1:]):
+        wanted = f"{shape[-1:]}" if len(shape) == 1 else f"{shape[-1:]} or {shape}"
+        raise ValueError(f"{name} has shape {log_p.shape}, the policy {shape}; pass shape {wanted}.")
+
+
+def check_rows(values: np.ndarray, name: str, *, zero_mass: bool = False) -> None:
+    """Raises ``ValueError`` unless every row of stacked values is a log-distribution."""
+    for row in values:
+        check_log_distribution(row, name, values.shape[-1], zero_mass=zero_mass)
+
+
+def other_size(log_p: Array, size: int, name: str) -> Float[Array, " K"]:
+    """The uniform distribution on ``size`` responses where ``log_p`` is uniform; ``ValueError`` elsewhere."""
+    if np.ptp(np.asarray(log_p)) != 0:
+        raise ValueError(f"{name} is not uniform, so it fits {log_p.shape[-1]} responses only, not {size}.")
+    return uniform(size)
+
+
+def whole(value: ArrayLike, name: str, least: int, most: float) -> Float[Array, ""]:
+    """A whole number as a numeric parameter; ``ValueError`` names it where it is not one in range."""
+    array = check_scalar(value, name, -np.inf, np.inf)
+    if array.ndim != 0:
+        raise ValueError(f"{name} has shape {array.shape}; pass one number (use dyn.sweep for many).")
+    check_whole(array, name, least, most)
+    return as_array(array)
+
+
+def check_whole(values: Any, name: str, least: int, most: float) -> None:
+    """``ValueError`` unless concrete values are whole numbers from ``least`` to ``most``."""
+    if not concrete(values):
+        return
+    more = " (or switch on jax_enable_x64)" if jnp.zeros(()).dtype == jnp.float32 else ""
+    for value in np.ravel(values):
+        if not least <= value <= most or value != np.floor(value):
+            raise ValueError(f"{name} = {value:g}; pass a whole number from {least} to {most:g}{more}.")

@@ -1,0 +1,109 @@
+"""What a run is called with, checked before anything is compiled, and what is said of it afterwards."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+
+from .._checks import check_log_distribution
+from .._numerics import concrete
+from ..diagnostics import Measure, resolve
+from ..rounds import RoundMap
+from ..schema import RESULT_MESSAGES
+from ._loop import jit_start
+from ._state import RESULTS, State, result_code, result_name
+
+
+def as_measures(measure: str | Measure | Sequence[str | Measure]) -> tuple[Measure, ...]:
+    """A tuple of measures from names, measures or one of either; two of the same name are refused."""
+    if not isinstance(measure, str | Measure | Sequence):
+        raise ValueError(f"measure is {measure!r}; pass names or Measures, e.g. measure=['entropy'].")
+    listed = [measure] if isinstance(measure, str | Measure) else list(measure)
+    measures = tuple(resolve(m) for m in listed)
+    names = [m.name for m in measures]
+    repeated = {name for name in names if names.count(name) > 1}
+    if repeated:
+        raise ValueError(f"measure lists {sorted(repeated)[0]!r} twice; give one of them another name.")
+    _refuse_two_windows(measures)
+    return measures
+
+
+def _refuse_two_windows(measures: tuple[Measure, ...]) -> None:
+    """Measures may share a variable (``period_kind``) as long as they read it off the same window."""
+    windows: dict[str, tuple[str, Any]] = {}
+    for measure in measures:
+        for name in measure.variables(2):
+            other, window = windows.setdefault(name, (measure.name, getattr(measure, "window", None)))
+            if window != getattr(measure, "window", None):
+                raise ValueError(
+                    f"measures {other!r} and {measure.name!r} both give {name!r} but over different windows."
+                )
+
+
+def check_process(process: RoundMap) -> None:
+    """Refuses what is not a round map, with the remedy."""
+    if not isinstance(process, RoundMap):
+        raise ValueError(f"process is a {type(process).__name__}; pass dyn.SelfSampling(...) or your own dyn.RoundMap.")
+    if process.num_responses < 2:
+        raise ValueError(f"process has {process.num_responses} response; preferences need at least 2.")
+    if type(process).advance is RoundMap.advance:
+        size = process.num_responses
+        key = jax.random.key(0) if process.stochastic else None
+        shape = jax.eval_shape(lambda z: process(z, key) if process.stochastic else process(z), jnp.zeros(size)).shape
+        if shape != (size,):
+            raise ValueError(f"{type(process).__name__} maps ({size},) logits to shape {shape}; return one logit each.")
+
+
+def check_process_key(process: RoundMap, key: PRNGKeyArray | None) -> None:
+    """A stochastic process needs a key; a deterministic one would ignore it."""
+    if process.stochastic and key is None:
+        raise ValueError(f"{type(process).__name__} is random; pass key=jax.random.key(seed).")
+    if key is not None and not isinstance(key, jax.Array):
+        raise ValueError(f"key = {key!r}; pass jax.random.key(seed).")
+
+
+def as_state(process: RoundMap, initial: Float[ArrayLike, " K"] | State | None) -> State:
+    """The state to start from: a log-policy, the ``final`` of an earlier run, or the process's own start."""
+    size = process.num_responses
+    if isinstance(initial, State):
+        if initial.logits.shape != (size,):
+            raise ValueError(
+                f"initial has {initial.logits.shape[-1]} responses, the process {size}; pass a matching state."
+            )
+        expected = jax.eval_shape(process.start_memory, initial.logits)  # the structure is asked for, not a solve
+        if jax.tree.structure(initial.memory) == jax.tree.structure(expected):
+            return initial
+        return State(initial.logits, process.start_memory(initial.logits), initial.round)  # of another kind of process
+    log_policy = process.log_start() if initial is None else check_log_distribution(initial, "initial", size)
+    if initial is not None and concrete(log_policy):
+        process.check_start(log_policy)
+    return jit_start(process, log_policy)
+
+
+def stands_still(before: Array, after: Array) -> Array:
+    """Whether two log-policies or logits are the same to rounding."""
+    scale = 1 + jnp.max(jnp.abs(before), axis=-1)
+    return jnp.max(jnp.abs(after - before), axis=-1) <= 64 * jnp.finfo(before.dtype).eps * scale
+
+
+def warn_still(share: str = "") -> None:
+    """Says that a run began at a fixed point, where even an unstable one shows nothing but rounding."""
+    warnings.warn(
+        f"the default start is a fixed point of these rounds{share}, so nothing moves but rounding, stable or not; pass "
+        f"initial=, a log-policy off it, to see the dynamics.",
+        stacklevel=3,
+    )
+
+
+def raise_on_failure(result: RESULTS, failed_round: Array) -> None:
+    """``RuntimeError`` with the round, the reason and the remedy, unless the result is success."""
+    if int(result_code(result)):
+        reason = RESULT_MESSAGES[result_name(result)]
+        raise RuntimeError(
+            f"stopped at round {int(failed_round)}: {reason}. Pass throw=False to keep the rounds before it."
+        )

@@ -1,0 +1,47 @@
+"""Where a run stands, and how it says that it failed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from .._numerics import log_softmax
+from ..schema import RESULT_MESSAGES, RESULT_NAMES
+
+
+class RESULTS(eqx.Enumeration):
+    """How a solve ended; the empty message is success. Members stand in the order of ``schema.RESULT_NAMES``."""
+
+    successful = RESULT_MESSAGES["successful"]
+    nonfinite = RESULT_MESSAGES["nonfinite"]
+    unsolved = RESULT_MESSAGES["unsolved"]
+    step_limit = RESULT_MESSAGES["step_limit"]
+
+
+class State(eqx.Module):
+    """Where a run stands: enough to go on as if it had never stopped. Measures start anew when a run goes on."""
+
+    logits: Float[Array, "*batch K"]
+    memory: Any
+    round: Int[Array, "*batch"]
+
+    @property
+    def log_policy(self) -> Float[Array, "*batch K"]:
+        """log pi, in nats."""
+        return log_softmax(self.logits)
+
+
+def result_code(result: RESULTS) -> Int[Array, "*batch"]:
+    """The result as an integer, an index into ``RESULT_NAMES``."""
+    code = jnp.zeros((), int)
+    for index, name in enumerate(RESULT_NAMES):
+        code = jnp.where(result == getattr(RESULTS, name), index, code)
+    return code
+
+
+def result_name(result: RESULTS) -> str:
+    """The result in one word."""
+    return RESULT_NAMES[int(result_code(result))]

@@ -1,0 +1,80 @@
+"""What a learner is: it fits a policy to an objective, a reference and what was seen."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any, ClassVar
+
+import equinox as eqx
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from .._noun import Noun
+from .._numerics import log_softmax
+from ..objectives import Objective
+from ..policies import Policy
+from ..preferences import Seen
+
+
+class Fit(eqx.Module):
+    """One round's problem: minimise ``objective.value`` over the policies of a class.
+
+    Attributes:
+        objective: what is minimised.
+        policy: the class.
+        log_reference: log ref_t up to a constant, ``(K,)``.
+        seen: what was seen of the preferences.
+    """
+
+    objective: Objective
+    policy: Policy
+    log_reference: Float[Array, " K"]
+    seen: Seen
+
+    def value(self, logits: Float[Array, " K"]) -> Float[Array, ""]:
+        """The objective at a policy given by its logits."""
+        return self.objective.value(log_softmax(logits), self.log_reference, self.seen)
+
+    def gradient(self, parameters: Float[Array, ...], seen: Seen | None = None) -> Float[Array, ...]:
+        """∂ value/∂ theta, on what was seen or on something else."""
+        logits = self.policy.logits(parameters)
+        force = self.objective.gradient(logits, self.log_reference, self.seen if seen is None else seen)
+        return self.policy.pull(parameters, force)
+
+
+class Learner(Noun):
+    """From the last policy to the next. An own learner writes ``learn``:
+
+    class Half(dyn.learners.Learner):
+        def learn(self, fit, logits, memory, key):
+            best, _, found = dyn.learners.Optimum().learn(fit, logits, None, None)
+            return 0.5 * (logits + best), memory, found
+    """
+
+    takes_key: ClassVar[bool] = True
+    """Whether ``learn`` is given a key of its own where what it sees was drawn with one."""
+
+    seeks_optimum: ClassVar[bool] = False
+    """Whether a round fails where the objective has no finite optimum."""
+
+    @property
+    def stochastic(self) -> bool:
+        """Whether ``learn`` draws."""
+        return False
+
+    @property
+    def keeps_state(self) -> bool:
+        """Whether ``memory`` matters to the next round; a warm start does not."""
+        return False
+
+    def start(self, fit: Fit | None, logits: Float[Array, " K"]) -> Any:
+        """The memory at round 0; ``fit`` is the first round's problem, or None where seeing it needs a key."""
+        return None
+
+    @abstractmethod
+    def learn(
+        self, fit: Fit, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None
+    ) -> tuple[Float[Array, " K"], Any, Bool[Array, ""]]:
+        """The logits of the next policy, the memory of the next round, and whether it succeeded."""
+
+    def check(self, objective: Objective, policy: Policy) -> None:
+        """Raises ``ValueError`` for an objective or a policy that this learner cannot take."""

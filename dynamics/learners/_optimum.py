@@ -1,0 +1,72 @@
+"""The objective's own optimum within the policy's class."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
+
+from ..objectives import Objective, exact_for, kl_coefficient, solve
+from ..policies import Policy
+from ._base import Fit, Learner
+
+
+class Optimum(Learner):
+    """pi_{t+1} = argmin over the class of the objective's value.
+
+    A list of policies is compared one by one. Where the class has a linear space of logits, the optimum is exact for IPO, DPO
+    and SquaredMargin, and Newton's method for every other smooth loss, from the round's reference: along directions that no
+    comparison determines, the reference's log-ratio stays. Other classes are searched in their parameters, by Newton's method
+    from the round's reference, the last policy and the policy's ``start``; the least value counts.
+    """
+
+    takes_key: ClassVar[bool] = False
+    seeks_optimum: ClassVar[bool] = True
+
+    def start(self, fit: Fit | None, logits: Float[Array, " K"]) -> Any:
+        # DPO's f without a guess starts from log-odds; the same f at the first sampler is a better one.
+        if fit is None or not _warm(fit):
+            return None
+        return _reward(fit, None)[0]
+
+    def learn(
+        self, fit: Fit, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None = None
+    ) -> tuple[Float[Array, " K"], Any, Bool[Array, ""]]:
+        listed = fit.policy.candidates()
+        if listed is not None:
+            values = jax.vmap(fit.value)(listed)
+            return listed[jnp.argmin(values)], None, jnp.all(jnp.isfinite(values))
+        if fit.policy.basis() is None:
+            from ._search import search  # loads on use
+
+            out, found = search(fit, logits)
+            return out, None, found
+        f, found = _reward(fit, memory)
+        return fit.log_reference + f / kl_coefficient(fit.objective), f if _warm(fit) else None, found
+
+    def check(self, objective: Objective, policy: Policy) -> None:
+        if not objective.smooth and policy.candidates() is None:
+            raise ValueError(
+                f"{type(objective).__name__} has a kink, where the optimum is not unique; pass dyn.Descend(optax.sgd(0.1), "
+                f"steps) as the learner (inner= of SelfSampling)."
+            )
+
+
+def _basis(policy: Policy) -> Float[Array, "K m"] | None:
+    """Columns that restrict the logits, or None where all are allowed."""
+    basis = policy.basis()
+    assert basis is not None
+    return None if basis.shape[1] == basis.shape[0] - 1 else basis
+
+
+def _warm(fit: Fit) -> bool:
+    if fit.policy.candidates() is not None or fit.policy.basis() is None:
+        return False
+    exact = exact_for(fit.objective, type(fit.seen), free=_basis(fit.policy) is None)
+    return exact is not None and exact.warm
+
+
+def _reward(fit: Fit, guess: Float[Array, " K"] | None) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+    return solve(fit.objective, fit.seen, fit.log_reference, _basis(fit.policy), guess)

@@ -1,0 +1,120 @@
+"""What a policy is: a map from parameters to logits, and what else rounds and flows may ask of it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Float
+
+from .._noun import Noun
+from .._numerics import centre, concrete, log_softmax
+
+OFF_CLASS = 1e-8  # nats (relative to the size of the logits) by which a log-policy may miss the class
+STEPS = 200  # of the search for the parameters of a policy
+
+
+class Policy(Noun):
+    """pi ∝ exp(z(theta)): parameters theta to logits z, centred over the responses.
+
+    An own policy writes ``start`` and ``logits``; a class whose Jacobian vanishes at ``start`` also writes ``parameters``:
+
+        class Scaled(dyn.policies.Policy):
+            def start(self):
+                return jnp.zeros(3)
+
+            def logits(self, parameters):
+                return jnp.sinh(parameters)
+    """
+
+    @abstractmethod
+    def start(self) -> Float[Array, ...]:
+        """Parameters of the shape that this policy has, from which training starts unless it is told otherwise."""
+
+    @abstractmethod
+    def logits(self, parameters: Float[Array, ...]) -> Float[Array, "*contexts K"]:
+        """z, in nats, defined up to a constant, ``(K,)`` or ``(X, K)``."""
+
+    def log_policy(self, parameters: Float[Array, ...]) -> Float[Array, "*contexts K"]:
+        """log pi, in nats, ``(K,)`` or ``(X, K)``."""
+        return log_softmax(self.logits(parameters))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the logits, ``(K,)`` or ``(X, K)``."""
+        return jax.eval_shape(self.logits, self.start()).shape
+
+    def blank(self, shape: tuple[int, ...]) -> Float[Array, ...]:
+        """Parameters to start from where logits of ``shape`` are asked for."""
+        return self.start()
+
+    def pull(self, parameters: Float[Array, ...], force: Float[Array, "*contexts K"]) -> Float[Array, ...]:
+        """A force on the logits as one on the parameters: (∂z/∂theta)ᵀ force."""
+        _, back = jax.vjp(lambda theta: jnp.broadcast_to(self.logits(theta), force.shape), parameters)
+        return back(force)[0]
+
+    def basis(self) -> Float[Array, "K m"] | None:
+        """Orthonormal columns that span the centred logits this policy may have, or None where these are no linear space."""
+        return None
+
+    def coordinates(self) -> Float[Array, "K d"] | None:
+        """Features in whose coordinates Jacobians are given, centred; None: in the logits themselves."""
+        return None
+
+    def candidates(self) -> Float[Array, "M K"] | None:
+        """All policies of the class as log-policies where there are finitely many, or None."""
+        return None
+
+    def parameters(self, logits: Float[Array, "*contexts K"]) -> Float[Array, ...]:
+        """theta whose logits are nearest to the given ones, in the 2-norm of centred logits.
+
+        Unless overridden, by Levenberg and Marquardt's method from ``start``: right where the class contains these logits and
+        its Jacobian does not vanish on the way.
+        """
+        return _nearest(self, centre(logits))
+
+    def check_member(self, logits: Float[Array, "*contexts K"], name: str) -> None:
+        """Raises ``ValueError`` where logits are not those of any parameters."""
+        if not concrete(logits, self):
+            return
+        z = centre(logits)
+        off = float(jnp.max(jnp.abs(z - centre(self.logits(self.parameters(z))))))
+        if not off <= OFF_CLASS * (1.0 + float(jnp.max(jnp.abs(z)))):
+            raise ValueError(
+                f"{name} is {off:.3g} nats off what {type(self).__name__} was found to reach; pass a policy of the class, or "
+                f"define {type(self).__name__}.parameters(logits)."
+            )
+
+    def resized(self, size: int) -> Policy:
+        """The same kind of policy for another number of responses; ``ValueError`` where there is none."""
+        raise ValueError(
+            f"policy {type(self).__name__} is of {self.shape[-1]} responses, the matrix of {size}; build a new loop."
+        )
+
+
+def _nearest(policy: Policy, logits: Array) -> Any:
+    """argmin over theta of |C (z(theta) - logits)|², by damped Gauss-Newton steps."""
+    flat, unravel = ravel_pytree(policy.start())
+
+    def miss(x: Array) -> Array:
+        return (centre(jnp.broadcast_to(policy.logits(unravel(x)), logits.shape)) - logits).ravel()
+
+    def step(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
+        x, damping, _, count = carry
+        r, J = miss(x), jax.jacfwd(miss)(x)
+        H = J.T @ J
+        scale = jnp.diag(jnp.maximum(jnp.diag(H), jnp.finfo(r.dtype).tiny))
+        change = jnp.linalg.solve(H + damping * scale, -J.T @ r)
+        there = x + jnp.where(jnp.isfinite(change), change, 0.0)
+        better = jnp.sum(miss(there) ** 2) < jnp.sum(r**2)
+        damping = jnp.where(better, damping / 10, damping * 4)
+        eps = jnp.finfo(r.dtype).eps
+        done = jnp.max(jnp.abs(r)) <= eps * (1 + jnp.max(jnp.abs(logits)))
+        return jnp.where(better, there, x), jnp.maximum(damping, eps**2), done | (damping > 1e12), count + 1
+
+    going = lambda carry: ~carry[2] & (carry[3] < STEPS)
+    begun = (flat, jnp.asarray(1e-3, flat.dtype), jnp.asarray(False), jnp.asarray(0))
+    return unravel(jax.lax.while_loop(going, step, begun)[0])

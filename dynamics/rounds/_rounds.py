@@ -1,0 +1,259 @@
+"""A round, said in parts: who generates pairs, what is seen of them, against which reference, and how a policy is fitted."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
+
+from .._noun import assemble
+from .._numerics import centre, concrete, log_softmax
+from .._parts import uniform
+from ..feedback import Feedback, Population, check_seen
+from ..learners import Fit, Learner, Optimum
+from ..objectives import Objective
+from ..policies import Policy, Tabular
+from ..preferences import Pairs, Seen, check
+from ..references import Reference
+from ..samplers import Sampler
+from ._base import RoundMap
+
+PARTS = ("objective", "sampler", "reference", "feedback", "learner", "policy")
+
+
+class Rounds(RoundMap):
+    """pi_{t+1} = learner(objective, policy class, log ref_t, what feedback shows of pairs from mu_t).
+
+    log ref_t = reference(pi_t, …), mu_t = sampler(pi_t). Parameters are addressed by their parts: "reference.alpha",
+    "sampler.lam", "objective.beta", or by the last name alone.
+
+    Args:
+        preference: P, ``(K, K)``, P_ij = Pr(i preferred to j).
+        objective: what a fit minimises, e.g. ``dyn.IPO(0.1)``.
+        sampler: who generates the pairs, ``dyn.samplers.Fixed``, ``OnPolicy``, ``Mixture`` or your own.
+        reference: log ref_t, ``dyn.references.Fixed``, ``Geometric``, ``Ema`` or your own.
+        feedback: what is seen, ``dyn.feedback.Population``, ``Noisy``, ``Samples``, ``Observed``, ``BestOfN`` or your own.
+        learner: ``dyn.learners.Optimum``, ``dyn.Descend`` or your own.
+        policy: the class, ``dyn.Tabular(K)`` unless given.
+
+    Raises:
+        ValueError: a part of another kind or size, an objective without a finite optimum on what is seen.
+
+    >>> import dynamics as dyn, jax.numpy as jnp
+    >>> P = dyn.preferences.cyclic(3, 0.4)
+    >>> uniform = -jnp.log(3.0) * jnp.ones(3)
+    >>> loop = dyn.Rounds(P, dyn.IPO(0.3), sampler=dyn.samplers.OnPolicy(), reference=dyn.references.Fixed(uniform))
+    >>> loop(jnp.array([0.3, 0.0, -0.3])).shape
+    (3,)
+    """
+
+    preference: Float[Array, "K K"]
+    objective: Objective
+    sampler: Sampler
+    reference: Reference
+    feedback: Feedback
+    learner: Learner
+    policy: Policy
+
+    def __init__(
+        self,
+        preference: Float[ArrayLike, "K K"],
+        objective: Objective,
+        *,
+        sampler: Sampler,
+        reference: Reference,
+        feedback: Feedback | None = None,
+        learner: Learner | None = None,
+        policy: Policy | None = None,
+    ):
+        self.preference = check(preference)
+        size = self.preference.shape[0]
+        self.objective, self.sampler, self.reference = objective, sampler, reference
+        self.feedback = Population() if feedback is None else feedback
+        self.learner = Optimum() if learner is None else learner
+        self.policy = Tabular(size) if policy is None else policy
+        for name, kind, remedy in (
+            ("objective", Objective, "dyn.IPO(beta=...) or dyn.DPO(beta=...)"),
+            ("sampler", Sampler, "dyn.samplers.OnPolicy(), Mixture(lam, log_offline) or Fixed(log_mu)"),
+            ("reference", Reference, "dyn.references.Geometric(alpha, log_reference), Fixed(log_reference) or Ema(rate)"),
+            ("feedback", Feedback, "dyn.feedback.Population(), Samples(n), Noisy(rate) or BestOfN(n)"),
+            ("learner", Learner, "dyn.learners.Optimum() or dyn.Descend(optimizer, steps)"),
+            ("policy", Policy, "dyn.Tabular(K) or dyn.LogLinear(phi)"),
+        ):
+            value = getattr(self, name)
+            if not isinstance(value, kind):
+                raise ValueError(f"{name} is a {type(value).__name__}; pass {remedy}.")
+        check_parts(self)
+
+    @property
+    def stochastic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        """Whether rounds draw."""
+        return self.feedback.stochastic or self.learner.stochastic
+
+    @property
+    def keeps_state(self) -> bool:
+        return self.reference.keeps_state or self.learner.keeps_state
+
+    def log_start(self) -> Float[Array, " K"]:
+        shape = self.preference.shape[:1]
+        log_start = self.sampler.log_start(shape)
+        if log_start is None:
+            log_start = self.reference.log_baseline(shape[0])
+        basis = self.policy.basis()
+        if basis is None:
+            return log_softmax(self.policy.logits(self.policy.parameters(log_start)))
+        if basis.shape[1] == shape[0] - 1:
+            return log_start
+        return log_softmax(basis @ (basis.T @ log_start))  # the member of the class with the nearest logits
+
+    def log_baseline(self, memory: Any = None) -> Float[Array, " K"]:
+        return self.reference.log_baseline(self.num_responses, None if memory is None else memory[0])
+
+    def basis(self) -> Float[Array, "K m"]:
+        basis = self.policy.basis()
+        return super().basis() if basis is None or basis.shape[1] == self.num_responses - 1 else basis
+
+    def coordinates(self) -> Float[Array, "K d"] | None:
+        return self.policy.coordinates()
+
+    def check_start(self, log_policy: Float[Array, " K"]) -> None:
+        self.policy.check_member(centre(log_policy), "initial")
+
+    def check_smooth(self) -> None:
+        if self.policy.candidates() is not None:
+            raise ValueError(
+                f"{type(self.policy).__name__} is a list of policies, along which a round has no derivative; look at the "
+                f"verdict of dyn.iterate."
+            )
+        if self.learner.keeps_state:
+            raise ValueError(
+                f"{type(self.learner).__name__} carries an optimizer's state from round to round, so the policy alone has no "
+                f"fixed points; pass reset_state=True, or look at the verdict of dyn.iterate."
+            )
+        if self.reference.keeps_state:
+            raise ValueError(
+                f"{type(self.reference).__name__} carries a reference from round to round, so the policy alone has no fixed "
+                f"points; look at the verdict of dyn.iterate."
+            )
+
+    def pairs(self, logits: Float[Array, " K"]) -> Pairs:
+        """The law of pairs and labels at a policy given by its logits."""
+        log_mu = self.sampler.log_sampler(log_softmax(logits))
+        return Pairs(self.preference, log_mu, self.sampler.sampler(logits))
+
+    def fit(self, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None) -> Fit:
+        """What a round at this policy has to solve."""
+        seen = self.feedback.observe(self.pairs(logits), key)
+        return Fit(self.objective, self.policy, self.reference.log_at(logits, memory), seen)
+
+    def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
+        return self.advance(logits, self._begun(logits), key)[0]
+
+    def _begun(self, logits: Float[Array, " K"]) -> Any:
+        """The memory of a round that is looked at by itself."""
+        return (self.reference.start(logits), None)
+
+    def start_memory(self, logits: Float[Array, " K"]) -> Any:
+        begun = self.reference.start(logits)
+        if self.feedback.stochastic:
+            # What a round sees needs a key; the policy alone has to do.
+            fit = Fit(self.objective, self.policy, self.reference.log_at(logits, begun), self.pairs(logits))
+            return begun, self.learner.start(fit if self.learner.keeps_state else None, logits)
+        return begun, self.learner.start(self.fit(logits, begun, None), logits)
+
+    def advance(
+        self, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None
+    ) -> tuple[Float[Array, " K"], Any, Bool[Array, ""]]:
+        if self.stochastic and key is None:
+            raise ValueError("rounds that draw comparisons or batches are random; pass key=jax.random.key(seed).")
+        before, learned = self._begun(logits) if memory is None else memory
+        seeing = key
+        if key is not None and self.feedback.stochastic and self.learner.takes_key:
+            key, seeing = jax.random.split(key)
+        out, learned, found = self.learner.learn(self.fit(logits, before, seeing), logits, learned, key)
+        out = out - jnp.mean(out)
+        good = found & self._in_range() & jnp.all(jnp.isfinite(out))
+        return out, (self.reference.follow(out, before), learned), good
+
+    def _in_range(self) -> Bool[Array, ""]:
+        """What construction refuses of concrete values, for traced ones: they end as a ``result``."""
+        P = self.preference
+        good = jnp.all((P >= 0) & (P <= 1))
+        for name in PARTS:
+            good &= getattr(self, name).in_range()
+        return good
+
+    def check_parameter(self, path: str, values: np.ndarray) -> None:
+        check_of_parts(self, path, path, values)
+
+    def with_preference(self, preference: Float[ArrayLike, "K K"]) -> Rounds:
+        """The same rounds on another matrix; one of another size needs parts that fit it, such as uniform references.
+
+        Whether the optimum exists there is not looked at; a run without one says so in its ``result``.
+        """
+        P = check(preference)
+        return resized(self, P)
+
+
+def resized(loop: Rounds, P: Float[Array, "K K"]) -> Rounds:
+    """The parts for a matrix of maybe another size."""
+    size = P.shape[0]
+    parts = {name: getattr(loop, name) for name in PARTS}
+    if size != loop.num_responses:
+        for name in ("policy", "reference", "sampler", "feedback"):
+            parts[name] = parts[name].resized(size)
+    return assemble(Rounds, preference=P, **parts)
+
+
+def check_of_parts(loop: Rounds, where: str, path: str, values: np.ndarray) -> None:
+    """Raises ``ValueError`` for stacked values that the parameter at ``where`` may not take; errors name ``path``."""
+    part = where.split(".", 1)[0]
+    if where == "preference":
+        for matrix in values:
+            check(matrix)
+    elif part == "policy":
+        raise ValueError(
+            f"{path} cannot be swept: features change what policies there are; build a loop for each of them."
+        )
+    elif part in PARTS:
+        holder = getattr(loop, part)
+        holder.check_parameter(path, values)
+        if part == "reference" and where.rsplit(".", 1)[-1] in ("log_reference", "log_start"):
+            for row in values:
+                loop.policy.check_member(centre(jnp.asarray(row)), path)
+
+
+def check_parts(loop: Rounds) -> None:
+    """Raises ``ValueError`` where the parts do not fit each other."""
+    size = loop.num_responses
+    shape = loop.policy.shape
+    if len(shape) == 2:
+        raise ValueError(f"phi has {shape[0]} contexts; rounds are of one prompt, pass features of shape (K, d).")
+    if shape != (size,):
+        raise ValueError(f"policy has {shape[0]} responses, preference {size}; let them match.")
+    loop.sampler.check(shape)
+    loop.reference.check(shape)
+    loop.feedback.check(size)
+    loop.learner.check(loop.objective, loop.policy)
+    for name, anchor in loop.reference.anchors().items():
+        if concrete(loop.policy, anchor):
+            loop.policy.check_member(centre(anchor), name)
+    if not concrete(loop):
+        return
+    if not type(loop.feedback).__module__.startswith("dynamics."):
+        check_seen(_seen_at_start(loop), size, type(loop.feedback).__name__)
+    # A sample is smoothed, and steps of an optimizer need no optimum.
+    if loop.learner.seeks_optimum and loop.feedback.constant and loop.policy.candidates() is None:
+        basis = loop.policy.basis()
+        free = basis is None or basis.shape[1] == size - 1
+        support = loop.sampler.support(shape)
+        loop.objective.check_optimum(_seen_at_start(loop), support, None if free else np.asarray(basis))
+
+
+def _seen_at_start(loop: Rounds) -> Seen:
+    log_mu = uniform(loop.num_responses)
+    key = jax.random.key(0) if loop.feedback.stochastic else None
+    return loop.feedback.observe(Pairs(loop.preference, log_mu, jnp.exp(log_mu)), key)

@@ -1,0 +1,226 @@
+"""The schema of results: what variables of a Dataset are called, along which dims they run, in which units and flags.
+
+Simulators write it, figures and explorers read it, and neither needs the other: this module imports no jax. A Dataset is built
+by ``dataset`` and checked by ``validate``::
+
+    ds = schema.dataset({"entropy": [1.1, 0.7]}, {"entropy": schema.VARIABLES["entropy"].over("round")})
+    schema.validate(ds)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+RESULT_MESSAGES = {
+    "successful": "",
+    "nonfinite": (
+        "a round produced a value that is not finite; use a larger beta or smaller alpha, or check the round map"
+    ),
+    "unsolved": (
+        "the round is not defined there: the objective has no finite optimum (P has entries 0 or 1; smooth P, or use IPO), "
+        "or alpha, lam, beta or P is out of range"
+    ),
+    "step_limit": "the solver used up its steps before t1; pass another solver, looser tolerances or a smaller t1",
+}
+"""How a run can end, by name, and what is said of it. A Dataset's ``result`` counts the names in this order."""
+RESULT_NAMES = tuple(RESULT_MESSAGES)
+
+VERDICTS = ("collapsed", "converged", "oscillating", "undecided")
+"""The words that the flag ``verdict`` counts, in the order in which the rules are tried."""
+KINDS = ("constant", "periodic", "quasi-periodic", "not determinable")
+"""The words that the flag ``period_kind`` counts: what the last policies of a run do."""
+
+CLOCKS = {
+    "round": "rounds of iterated alignment since the start",
+    "time": "time of a gradient flow, in units of tau",
+    "step": "steps of an optimizer since the start",
+}
+"""The dims along which a run is saved; a variable has one of them at most."""
+ITEMS = {
+    "response": "responses, in the order of the preference matrix",
+    "pair": "pairs of responses i < j, row by row, labelled i>j",
+    "example": "examples of a data set",
+    "parameter": "parameters of a policy class",
+}
+"""The dims of what is measured, which stand last."""
+DIMS = CLOCKS | {"context": "prompts"} | ITEMS
+"""All dims by name; any other dim is a swept parameter, or a user's own."""
+UNITS = {
+    "1": "without a unit",
+    "nats": "natural logarithms of probabilities",
+    "rounds": "rounds of iterated alignment",
+    "responses": "responses",
+    "turns per round": "cycles per round",
+    "per round": "per round",
+    "nats per round": "nats per round",
+    "tau": "time constant of a gradient flow",
+}
+"""The units of the variables below, in words."""
+
+
+class Variable(NamedTuple):
+    """How a variable appears in a Dataset: its dims (of a measure, the trailing ones), unit, meaning, words for flag values."""
+
+    dims: tuple[str, ...] = ()
+    unit: str = "1"
+    long_name: str = ""
+    flags: tuple[str, ...] = ()
+
+    def over(self, *dims: str) -> Variable:
+        """The same variable along ``dims`` as well, which come first."""
+        return self._replace(dims=(*dims, *self.dims))
+
+
+VARIABLES = {
+    "log_policy": Variable(("response",), "nats", "log pi"),
+    "result": Variable((), "1", "how the run ended; where it failed, floats are NaN and integers -1", RESULT_NAMES),
+    # Of every round.
+    "entropy": Variable((), "nats", "entropy of the policy"),
+    "effective_responses": Variable((), "responses", "effective number of responses, exp(entropy)"),
+    "kl_to_reference": Variable((), "nats", "KL divergence of the policy from the base reference"),
+    "top_response": Variable((), "1", "index of the most likely response"),
+    "reward_margin": Variable(("pair",), "nats", "reward margin of i over j, each pair i < j"),
+    # Of a run.
+    "cycle_strength": Variable((), "1", "time-averaged variance of the policy's coordinates"),
+    "final_entropy": Variable((), "nats", "entropy of the last policy"),
+    "collapse_round": Variable((), "rounds", "first round from which entropy stays below the threshold; -1 = none"),
+    "collapse_rate": Variable((), "nats per round", "rate at which the log of the entropy falls"),
+    "convergence_rate": Variable((), "per round", "factor by which the steps shrink each round; 0 = at once"),
+    "period": Variable((), "rounds", "rounds per turn of the orbit; NaN = none, for the reason that period_kind names"),
+    "period_kind": Variable((), "1", "what the window of last policies does", KINDS),
+    "rotation_number": Variable((), "turns per round", "frequency of the strongest line; NaN as period_kind explains"),
+    "amplitude": Variable((), "1", "half the largest peak-to-peak of a coordinate of the policy in the window"),
+    "verdict": Variable((), "1", "what the run does in the end", VERDICTS),
+    "tail_entropy": Variable((), "nats", "largest entropy over the last tenth of the rounds"),
+    "tail_step": Variable((), "1", "largest change of a probability in a round of the last tenth"),
+    "tail_switches": Variable((), "1", "changes of the top response in the last tenth of the rounds"),
+    "switches": Variable((), "1", "changes of the top response"),
+    # Of a flow.
+    "parameters": Variable(("response",), "nats", "logits"),
+    "coefficient": Variable(("example",), "tau", "coefficient a_i = w_i ∫ -f'(r_i) dt"),
+    "loss": Variable((), "1", "mean loss f(r)"),
+    "accuracy": Variable((), "1", "share of examples with a positive margin"),
+    "head_change": Variable((), "1", "Frobenius norm of W(t) - W(0)"),
+}
+"""The known variables by name, without the dims along which a run is saved or swept."""
+BEST_MARGIN = Variable((), "nats", "reward margin of the best response over the second")
+OTHER_FORMS = {
+    "reward_margin": (BEST_MARGIN, Variable(("example",), "1", "reward margin r = beta (h_w - h_l)")),
+    "parameters": (Variable(("parameter",), "nats", "theta"),),
+}
+"""Further forms of known variables."""
+LAST = "_final"  # ends the name of a statistic that would have the name of rows
+
+
+def attrs_of(variable: Variable) -> dict[str, Any]:
+    """CF-style attributes of a variable."""
+    attrs: dict[str, Any] = {"units": variable.unit, "long_name": variable.long_name}
+    if variable.flags:
+        attrs |= {"flag_values": list(range(len(variable.flags))), "flag_meanings": list(variable.flags)}
+    return attrs
+
+
+def pair_labels(variables: Iterable[Variable], num_responses: int) -> dict[str, list[str]]:
+    """Labels "i>j" of the dim ``pair``, as coords, where some variable has it."""
+    if not any("pair" in variable.dims for variable in variables):
+        return {}
+    first, second = np.triu_indices(num_responses, 1)
+    return {"pair": [f"{i}>{j}" for i, j in zip(first, second, strict=True)]}
+
+
+def dataset(
+    arrays: Mapping[str, Any],
+    variables: Mapping[str, Variable],
+    *,
+    coords: Mapping[str, Any] | None = None,
+    attrs: Mapping[str, Any] | None = None,
+) -> xr.Dataset:
+    """The ``xarray.Dataset`` of named arrays, each with the dims, unit, meaning and flags of its variable.
+
+    Args:
+        arrays: values by name.
+        variables: by name, with all dims; may hold more than ``arrays``.
+        coords: labels along the dims, as xarray takes them.
+        attrs: of the Dataset: configuration, seed, versions.
+
+    Raises:
+        ValueError: an array without a variable, or with another number of dims.
+    """
+    import xarray as xr
+
+    data = {}
+    for name, values in arrays.items():
+        if name not in variables:
+            raise ValueError(f"{name} has no variable; say its dims and unit, schema.Variable(dims, unit, long_name).")
+        variable, shape = variables[name], np.shape(values)
+        if len(shape) != len(variable.dims):
+            raise ValueError(f"{name} has shape {shape} and the dims {variable.dims}; pass one dim for each axis.")
+        data[name] = (variable.dims, np.asarray(values), attrs_of(variable))
+    return xr.Dataset(data, coords, attrs)
+
+
+def validate(ds: xr.Dataset) -> None:
+    """Silent where every data variable keeps to the schema; arguments are not changed and nothing is returned.
+
+    Every variable has a unit and runs along one clock (``round``, ``time`` or ``step``) at most. One that the schema knows
+    has its trailing dims, its unit and its flags; the dims before may be a clock, ``context`` and swept parameters. Flags
+    count their words from 0, and -1 is a value that is missing.
+
+    Args:
+        ds: of ``dyn.sweep``, ``Solution.to_dataset`` or of one's own.
+
+    Raises:
+        ValueError: names the first variable that does not, and what of it.
+    """
+    for name in ds.data_vars:
+        _validate(str(name), ds[name])
+
+
+def _validate(name: str, array: xr.DataArray) -> None:
+    dims, unit = tuple(map(str, array.dims)), array.attrs.get("units")
+    flags = tuple(map(str, np.atleast_1d(array.attrs.get("flag_meanings", ()))))
+    clocks = [dim for dim in dims if dim in CLOCKS]
+    if len(clocks) > 1:
+        raise ValueError(f"{name} has the dims {dims}; a variable runs along one of {', '.join(CLOCKS)} at most.")
+    if not isinstance(unit, str):
+        raise ValueError(f"{name} has units = {unit!r}; name the unit in attrs['units'], '1' where there is none.")
+    base = name.removesuffix(LAST)
+    if base in VARIABLES:
+        if base != name and clocks:
+            raise ValueError(f"{name} has the dims {dims}; a last value does not run along {clocks[0]}.")
+        _compare(name, (VARIABLES[base], *OTHER_FORMS.get(base, ())), dims, unit, flags)
+    if flags or "flag_values" in array.attrs:
+        _check_flags(name, array, flags)
+
+
+def _compare(name: str, forms: tuple[Variable, ...], dims: tuple[str, ...], unit: str, flags: tuple[str, ...]) -> None:
+    fitting = [form for form in forms if _ends_in(dims, form.dims)]
+    if not fitting:
+        known = " or ".join(str(form.dims) for form in forms)
+        raise ValueError(f"{name} has the dims {dims}; their end must be {known}, after a clock or swept parameters.")
+    if unit not in {form.unit for form in fitting}:
+        raise ValueError(f"{name} has units = {unit!r}; the schema's unit is {fitting[0].unit!r}.")
+    if flags not in {form.flags for form in fitting}:
+        raise ValueError(f"{name} has flag_meanings = {list(flags)}; the schema's are {list(fitting[0].flags)}.")
+
+
+def _ends_in(dims: tuple[str, ...], trailing: tuple[str, ...]) -> bool:
+    before = len(dims) - len(trailing)
+    return before >= 0 and dims[before:] == trailing and not any(dim in ITEMS for dim in dims[:before])
+
+
+def _check_flags(name: str, array: xr.DataArray, flags: tuple[str, ...]) -> None:
+    values = [int(v) for v in np.atleast_1d(array.attrs.get("flag_values", ()))]
+    if values != list(range(len(flags))):
+        raise ValueError(f"{name} has flag_values = {values}; count its {len(flags)} flag_meanings from 0.")
+    if not np.issubdtype(array.dtype, np.integer):
+        raise ValueError(f"{name} has dtype {array.dtype}; flags are whole numbers.")
+    if array.size and not (int(array.min()) >= -1 and int(array.max()) < len(flags)):
+        worst = int(array.min()) if int(array.min()) < -1 else int(array.max())
+        raise ValueError(f"{name} holds {worst}; its flags are 0 to {len(flags) - 1}, and -1 where it is missing.")

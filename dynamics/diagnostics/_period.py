@@ -101,7 +101,7 @@ def _check_window(window: int) -> None:
 
 def capacity(window: int, rows: int) -> int:
     """Rows to make room for: a power of two that holds ``rows``, so that few lengths compile, but at most the window."""
-    return min(window, 1 << max(rows - 1, 0).bit_length())
+    return min(window, 1 << max(rows - 1, 1).bit_length())
 
 
 class Window(eqx.Module):

@@ -72,14 +72,14 @@ def iterate(
     go = _go_traced if traced else _go_concrete
     run, values = go(process, carried, run, key, rounds, every)
     marks = np.append(np.arange(0, rounds + 1, every), [rounds] if rounds % every else [])
-    begun = run.begun if traced else np.asarray(run.begun)
-    coordinate = jnp.asarray(begun + marks.astype(begun.dtype))
+    coordinate = (run.begun if traced else np.asarray(run.begun)) + marks.astype(run.begun.dtype)
     stats = {"rounds": jnp.asarray(rounds), "failed_round": run.failed_round}
     statistics = _engine.jit_finish(process, carried, run)
     own_start = initial is None and rounds > 0 and not (traced or process.stochastic)
     if own_start and stands_still(values["log_policy"][0], values["log_policy"][1]):
         warn_still()
-    values = jax.tree.map(jnp.asarray, values)
+    # Put, not converted: a conversion is compiled for every length.
+    coordinate, values = jax.device_put((coordinate, values))
     solution = Solution(coordinate, values, statistics, run.state, run.result, stats, process, measures)
     if throw and concrete(run.result):
         raise_on_failure(run.result, run.failed_round)

@@ -47,7 +47,7 @@ class ConvergenceRate(Measure):
     def variables(self, num_responses: int) -> dict[str, Variable]:
         return {self.name: VARIABLES["convergence_rate"]}
 
-    def init(self, snapshot: Snapshot, rounds: int) -> _Steps:
+    def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> _Steps:
         z = snapshot.logits
         none, zero, dtype = jnp.zeros_like(z), jnp.zeros((), jnp.int32), z.dtype
         return _Steps(z, none, none, zero, zero, jnp.zeros(6, dtype), jnp.zeros((2, 3), dtype))

@@ -31,9 +31,11 @@ class Snapshot(eqx.Module):
 class Measure(eqx.Module):
     """Streams over the rounds of a run: ``init`` on round 0, ``update`` on every later round, ``finalize`` at the end.
 
-    All three are pure and traceable; ``rounds`` is the number of rounds to come, a Python int. ``finalize`` returns an
-    array, stored under ``name``, or a dict of arrays named as in ``variables``. ``name`` is given by keyword, so that
-    positions belong to hyper-parameters.
+    All three are pure and traceable. ``rounds`` of ``init``, the number of rounds to come, is a traced integer, so that a
+    run of another length compiles nothing anew: use it in arithmetic and ``jnp.where``. What needs the number itself, to
+    refuse it or for the size of an array, is the business of ``for_rounds``. ``finalize`` returns an array, stored under
+    ``name``, or a dict of arrays named as in ``variables``. ``name`` is given by keyword, so that positions belong to
+    hyper-parameters.
     """
 
     last_only: ClassVar[bool] = False
@@ -45,7 +47,15 @@ class Measure(eqx.Module):
         """The variables that ``finalize`` yields for K responses."""
         return {self.name: Variable()}
 
-    def init(self, snapshot: Snapshot, rounds: int) -> Any:
+    def for_rounds(self, rounds: int) -> Measure:
+        """The measure to carry through a run of this many rounds, a Python int; called before anything is compiled.
+
+        May raise ``ValueError``, and may return a copy with other static fields, such as ``dataclasses.replace(self,
+        size=…)`` with a size of its own. Everything is compiled once for each such copy: round sizes up to powers of two.
+        """
+        return self
+
+    def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> Any:
         raise NotImplementedError
 
     def update(self, state: Any, snapshot: Snapshot) -> Any:
@@ -67,7 +77,7 @@ class Series(Measure):
     def observe(self, snapshot: Snapshot) -> Array:
         raise NotImplementedError
 
-    def init(self, snapshot: Snapshot, rounds: int) -> Array:
+    def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> Array:
         return self.observe(snapshot)
 
     def update(self, state: Array, snapshot: Snapshot) -> Array:
@@ -111,6 +121,7 @@ def replay(
     """
     rows = as_trajectory(log_policy)
     reference = rows[0] if log_reference is None else jnp.asarray(log_reference, rows.dtype)
+    measure = measure.for_rounds(rows.shape[0] - 1)
     return _replay(measure, rows, reference, None if beta is None else jnp.asarray(beta, rows.dtype))
 
 
@@ -122,6 +133,6 @@ def _replay(measure: Measure, rows: Array, reference: Array, beta: Array | None)
     def step(state: Any, at: tuple[Array, Array]) -> tuple[Any, None]:
         return measure.update(state, snapshot(*at)), None
 
-    state = measure.init(snapshot(jnp.asarray(0), rows[0]), rows.shape[0] - 1)
+    state = measure.init(snapshot(jnp.asarray(0), rows[0]), jnp.asarray(rows.shape[0] - 1))
     state, _ = jax.lax.scan(step, state, (jnp.arange(1, rows.shape[0]), rows[1:]))
     return statistics_of(measure, state)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from ..schema import VARIABLES, Variable
 from ._measure import Measure, Snapshot, as_trajectory
-from ._recurrence import CONSTANT, NOT_DETERMINABLE, PERIODIC, QUASI_PERIODIC, recurrence
+from ._recurrence import CONSTANT, NOT_DETERMINABLE, PERIODIC, QUASI_PERIODIC, SHORTEST, half_range, recurrence
 
 REST = 1e-9
 """Amplitude below which a window is constant."""
@@ -45,7 +46,9 @@ def period(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> Period:
     Arguments: ``log_policy`` log pi_t, shape (T, K); ``window`` rows looked at, ≥ 2, static. Source: [derived].
     """
     _check_window(window)
-    return _analyse(jnp.exp(as_trajectory(log_policy)[-window:]))
+    rows = jnp.exp(as_trajectory(log_policy)[-window:])
+    padding = capacity(window, len(rows)) - len(rows)
+    return _analyse(jnp.pad(rows, ((0, padding), (0, 0))), jnp.asarray(len(rows)))
 
 
 def amplitude(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> Float[Array, ""]:
@@ -69,19 +72,21 @@ def rotation_number(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> 
 
 
 @functools.partial(jax.jit, inline=True)
-def _analyse(rows: Float[Array, "n K"]) -> Period:
-    """What the window says, or its newer half where only that is free of the transient."""
-    whole = _judge(rows, 1.0)
-    if rows.shape[0] < 10:
+def _analyse(rows: Float[Array, "N K"], n: Int[Array, ""]) -> Period:
+    """What the window, the first n rows, says, or its newer half where only that is free of the transient."""
+    whole = _judge(rows, n, 1.0)
+    if rows.shape[0] < 2 * SHORTEST:
         return whole
     # The half must be steadier than the whole has to be: a slow change looks smaller in it.
-    newer = _judge(rows[rows.shape[0] - rows.shape[0] // 2 :], 0.1)
-    return jax.tree.map(functools.partial(jnp.where, _rank(newer) < _rank(whole)), newer, whole)
+    half = jax.lax.dynamic_slice_in_dim(rows, n - n // 2, rows.shape[0] // 2)
+    newer = _judge(half, n // 2, 0.1)
+    better = (n >= 2 * SHORTEST) & (_rank(newer) < _rank(whole))
+    return jax.tree.map(functools.partial(jnp.where, better), newer, whole)
 
 
-def _judge(rows: Float[Array, "n K"], slack: float) -> Period:
-    found = recurrence(rows, REST, slack)
-    return Period(found.period, found.kind, found.rotation_number, _half_range(rows))
+def _judge(rows: Float[Array, "N K"], n: Int[Array, ""], slack: float) -> Period:
+    found = recurrence(rows, n, REST, slack)
+    return Period(found.period, found.kind, found.rotation_number, half_range(rows, n))
 
 
 def _rank(found: Period) -> Int[Array, ""]:
@@ -89,34 +94,40 @@ def _rank(found: Period) -> Int[Array, ""]:
     return jnp.asarray(np.argsort([PERIODIC, QUASI_PERIODIC, CONSTANT, NOT_DETERMINABLE]))[found.kind]
 
 
-def _half_range(rows: Float[Array, "n K"]) -> Float[Array, ""]:
-    return jnp.max(jnp.max(rows, axis=0) - jnp.min(rows, axis=0)) / 2
-
-
 def _check_window(window: int) -> None:
     if window < 2:
         raise ValueError(f"window = {window} cannot hold an orbit; pass at least 2 rounds (1024 by default).")
 
 
-class Window(eqx.Module):
-    """The last policies of a run in order: which rounds they are is known at the start, so nothing is rotated."""
+def capacity(window: int, rows: int) -> int:
+    """Rows to make room for: a power of two that holds ``rows``, so that few lengths compile, but at most the window."""
+    return min(window, 1 << max(rows - 1, 1).bit_length())
 
-    start: int = eqx.field(static=True)
-    rows: Float[Array, "n K"]
+
+class Window(eqx.Module):
+    """The last policies of a run in order: which rounds they are is known at the start, so nothing is rotated.
+
+    The first ``n`` rows count; beyond them is room that a run shorter than the window leaves.
+    """
+
+    start: Int[Array, ""]
+    n: Int[Array, ""]
+    rows: Float[Array, "N K"]
 
     @classmethod
-    def open(cls, size: int, snapshot: Snapshot, rounds: int) -> Window:
-        rows = min(size, rounds + 1)
+    def open(cls, size: int, snapshot: Snapshot, rounds: Int[Array, ""]) -> Window:
         policy = snapshot.policy
-        return cls(rounds + 1 - rows, jnp.zeros((rows, policy.shape[0]), policy.dtype)).record(snapshot)
+        n = jnp.minimum(size, rounds + 1)
+        return cls(rounds + 1 - n, n, jnp.zeros((size, policy.shape[0]), policy.dtype)).record(snapshot)
 
     def record(self, snapshot: Snapshot) -> Window:
         # Rounds before the window overwrite its first row, so that nothing depends on the data.
         row = jnp.maximum(snapshot.round - self.start, 0)
-        return Window(self.start, jax.lax.dynamic_update_index_in_dim(self.rows, snapshot.policy, row, 0))
+        rows = jax.lax.dynamic_update_index_in_dim(self.rows, snapshot.policy, row, 0)
+        return Window(self.start, self.n, rows)
 
     def analyse(self) -> Period:
-        return _analyse(self.rows)
+        return _analyse(self.rows, self.n)
 
 
 class _OfWindow(Measure):
@@ -131,7 +142,10 @@ class _OfWindow(Measure):
         label = VARIABLES[type(self).name]
         return {self.name: label, "period_kind": VARIABLES["period_kind"]}
 
-    def init(self, snapshot: Snapshot, rounds: int) -> Window:
+    def for_rounds(self, rounds: int) -> Measure:
+        return dataclasses.replace(self, window=capacity(self.window, rounds + 1))
+
+    def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> Window:
         return Window.open(self.window, snapshot, rounds)
 
     def update(self, state: Window, snapshot: Snapshot) -> Window:

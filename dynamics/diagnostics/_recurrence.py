@@ -21,6 +21,7 @@ _EARLY = 5e-5  # the same for an early return, which tests for less time
 _SHIFT = 2e-3  # relative difference of the return lag between the halves, above which the frequency moves
 _RISEN = 0.05  # d must have passed this before a return counts: staying is not returning
 _STEADY = 0.01  # relative change of amplitude over half a window above which a run still grows or decays
+SHORTEST = 5  # rows: two turns of period 2 and one row more
 _LINES = 0.99  # share of the energy that the lines of one oscillation must hold
 
 
@@ -38,68 +39,87 @@ class _Return(NamedTuple):
     miss: Float[Array, ""]  # d there, between rounds
 
 
-def recurrence(rows: Float[Array, "n K"], rest_below: float, slack: float = 1.0) -> Recurrence:
-    """The kind of a window of ``n`` rows, its period and its rotation number.
+def recurrence(rows: Float[Array, "N K"], n: Int[Array, ""], rest_below: float, slack: float = 1.0) -> Recurrence:
+    """The kind of a window, its period and its rotation number.
 
+    Only the first ``n`` of the rows count, the rest is padding: a window of another length compiles nothing anew.
     ``rest_below`` is the amplitude of rest; ``slack`` scales how much frequency and amplitude may change.
     """
-    n, dtype = rows.shape[0], rows.dtype
+    dtype = rows.dtype
     nan = jnp.asarray(jnp.nan, dtype)
-    rest = jnp.max(jnp.max(rows, 0) - jnp.min(rows, 0)) / 2 < jnp.maximum(rest_below, 8 * jnp.finfo(dtype).eps)
-    if n < 5:  # two turns of period 2 and one row more
-        return Recurrence(nan, jnp.where(rest, CONSTANT, NOT_DETERMINABLE).astype(jnp.int32), nan)
-    x = rows - jnp.mean(rows, axis=0)
-    x = x / jnp.where(rest, 1.0, jnp.sqrt(jnp.mean(jnp.sum(x**2, axis=1))))
-    halves, gain = _differences(x)
-    d = jnp.mean(halves, axis=0)
-    lag, exact = _exact_return(d)
-    near = _near_return(d, halves, gain, slack)
+    rest = half_range(rows, n) < jnp.maximum(rest_below, 8 * jnp.finfo(dtype).eps)
+    short = Recurrence(nan, jnp.where(rest, CONSTANT, NOT_DETERMINABLE).astype(jnp.int32), nan)
+    if rows.shape[0] < SHORTEST:
+        return short
+    counts, total = valid(rows, n), n.astype(dtype)
+    x = jnp.where(counts, rows - jnp.sum(jnp.where(counts, rows, 0.0), axis=0) / total, 0.0)
+    x = x / jnp.where(rest, 1.0, jnp.sqrt(jnp.sum(x**2) / total))
+    halves, gain = _differences(x, n)
+    d, lags = jnp.mean(halves, axis=0), n // 2 + 2
+    lag, exact = _exact_return(d, lags)
+    near = _near_return(d, halves, gain, lags, slack)
     length = jnp.where(exact, lag, near.lag)
-    energy = _line_energy(x, length)
-    strongest = jnp.argmax(energy) + 1
-    turns, single = _turns(energy, length, exact)
-    circle = ~exact & near.found & single & _is_circle(d, near.miss, length / turns)
+    energy = _line_energy(x, n // 4, length)
+    strongest = (jnp.argmax(energy) + 1).astype(dtype)
+    turns, single = _turns(energy, n // 4, length, exact)
+    circle = ~exact & near.found & single & _is_circle(d, lags, near.miss, length / turns)
     kind = jnp.where(exact, PERIODIC, jnp.where(near.found, QUASI_PERIODIC, NOT_DETERMINABLE))
     period = jnp.where(exact | circle, length / turns, nan)
     rotation = jnp.where(exact | near.found, jnp.minimum(strongest / length, 0.5), nan)
-    return Recurrence(
+    found = Recurrence(
         jnp.where(rest, nan, period).astype(dtype),
         jnp.where(rest, CONSTANT, kind).astype(jnp.int32),
         jnp.where(rest, nan, rotation).astype(dtype),
     )
+    return jax.tree.map(lambda one, other: jnp.where(n < SHORTEST, one, other), short, found)
 
 
-def _differences(x: Float[Array, "n K"]) -> tuple[Float[Array, "2 lags"], Float[Array, " lags"]]:
+def valid(rows: Float[Array, "N K"], n: Int[Array, ""]) -> Bool[Array, "N 1"]:
+    """Which rows count: the first ``n``."""
+    return (np.arange(rows.shape[0]) < n)[:, None]
+
+
+def half_range(rows: Float[Array, "N K"], n: Int[Array, ""]) -> Float[Array, ""]:
+    """Half the largest peak-to-peak of a column over the first ``n`` rows."""
+    counts = valid(rows, n)
+    high = jnp.max(jnp.where(counts, rows, -jnp.inf), axis=0)
+    return jnp.max(high - jnp.min(jnp.where(counts, rows, jnp.inf), axis=0)) / 2
+
+
+def _differences(x: Float[Array, "N K"], n: Int[Array, ""]) -> tuple[Float[Array, "2 lags"], Float[Array, " lags"]]:
     """d(q) = mean_t |x_{t+q} - x_t|²/2 over the older and the newer half of one base of t, lags 0..L+1, and the gain.
 
-    x has unit variance. Every lag uses the same base, so d is small only if the whole base returns. The gain is the
-    ratio of amplitudes sqrt(Σ|x_{t+q}|²/Σ|x_t|²) between the base and its image.
+    x has unit variance over its first n rows and is 0 beyond; so is d beyond the lags of n rows. Every lag uses the same
+    base, so d is small only if the whole base returns. The gain is the ratio of amplitudes sqrt(Σ|x_{t+q}|²/Σ|x_t|²)
+    between the base and its image.
     """
-    n = x.shape[0]
-    lags = n // 2 + 2
+    size = x.shape[0]
+    lags, most = n // 2 + 2, size // 2 + 2
     base = n - lags + 1
     split = (base + 1) // 2
     power = jnp.concatenate([jnp.zeros((1,), x.dtype), jnp.cumsum(jnp.sum(x**2, axis=1))])
-    t = np.arange(n)
-    masks = jnp.asarray(np.stack([t < split, (t >= split) & (t < base)]), x.dtype)
+    t = np.arange(size)
+    masks = jnp.stack([t < split, (t >= split) & (t < base)]).astype(x.dtype)
 
     def add(total: Array, column: Array) -> tuple[Array, None]:
         spectrum = jnp.fft.rfft(column)
         return total + jnp.conj(jnp.fft.rfft(masks * column)) * spectrum, None
 
-    cross, _ = jax.lax.scan(add, jnp.zeros((2, n // 2 + 1), jnp.result_type(x.dtype, jnp.complex64)), x.T)
-    correlation = jnp.fft.irfft(cross, n)[:, :lags]
-    q = np.arange(lags)
-    moved = jnp.stack([power[q + split] - power[q], power[q + base] - power[q + split]])
-    d = (moved[:, :1] + moved - 2 * correlation) / (2 * np.array([[split], [base - split]]))
+    cross, _ = jax.lax.scan(add, jnp.zeros((2, size // 2 + 1), jnp.result_type(x.dtype, jnp.complex64)), x.T)
+    correlation = jnp.fft.irfft(cross, size)[:, :most]
+    at_split, at_base = (jax.lax.dynamic_slice(power, (begin,), (most,)) for begin in (split, base))
+    moved = jnp.stack([at_split - power[:most], at_base - at_split])
+    terms = jnp.maximum(jnp.stack([split, base - split]), 1).astype(x.dtype)[:, None]
+    d = (moved[:, :1] + moved - 2 * correlation) / (2 * terms)
     total = jnp.sum(moved, axis=0)
-    return jnp.maximum(d, 0.0).astype(x.dtype), jnp.sqrt(total / jnp.where(total[0] > 0, total[0], 1.0))
+    d = jnp.where(np.arange(most) < lags, jnp.maximum(d, 0.0), 0.0)
+    return d.astype(x.dtype), jnp.sqrt(total / jnp.where(total[0] > 0, total[0], 1.0))
 
 
-def _exact_return(d: Float[Array, " lags"]) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+def _exact_return(d: Float[Array, " lags"], lags: Int[Array, ""]) -> tuple[Float[Array, ""], Bool[Array, ""]]:
     """The smallest lag at which the window repeats itself up to rounding."""
     returns = (d < jnp.maximum(_EXACT, 64 * jnp.finfo(d.dtype).eps)) & _risen(d)
-    returns = returns.at[-1].set(False)
+    returns = returns & (np.arange(d.shape[0]) < lags - 1)
     return jnp.argmax(returns).astype(d.dtype), jnp.any(returns)
 
 
@@ -118,45 +138,54 @@ def _vertex(left: Array, mid: Array, right: Array) -> tuple[Array, Array]:
 
 
 def _near_return(
-    d: Float[Array, " lags"], halves: Float[Array, "2 lags"], gain: Float[Array, " lags"], slack: float
+    d: Float[Array, " lags"],
+    halves: Float[Array, "2 lags"],
+    gain: Float[Array, " lags"],
+    lags: Int[Array, ""],
+    slack: float,
 ) -> _Return:
     """The best return among the longer lags, where a chirp or a drift has had time to show, or a very good early one.
 
     It must hold in both halves of the base, with one lag and one amplitude.
     """
-    lags = d.shape[0]
     offset, value = _vertex(d[:-2], d[1:-1], d[2:])
-    minimum = (jnp.abs(offset) <= 0.5) & _risen(d)[1:-1]
-    early = np.arange(1, lags - 1) < lags // 4
-    score = jnp.where(minimum & np.stack([~early, early]), value, jnp.inf)
+    inner = np.arange(1, d.shape[0] - 1)
+    minimum = (jnp.abs(offset) <= 0.5) & _risen(d)[1:-1] & (inner < lags - 1)
+    early = inner < lags // 4
+    score = jnp.where(minimum & jnp.stack([~early, early]), value, jnp.inf)
     at = jnp.argmin(score, axis=1)
     each_offset, each_value = _vertex(halves[:, at], halves[:, at + 1], halves[:, at + 2])
     miss = jnp.maximum(jnp.min(score, axis=1), jnp.max(each_value, axis=0))
     shift = jnp.abs(each_offset[0] - each_offset[1])
-    steady = (jnp.abs(gain[at + 1] - 1.0) < slack * _STEADY * (at + 1) / lags) & (shift < slack * _SHIFT * (at + 1))
+    lag = (at + 1).astype(d.dtype)
+    steady = jnp.abs(gain[at + 1] - 1.0) < slack * _STEADY * lag / lags.astype(d.dtype)
+    steady = steady & (shift < slack * _SHIFT * lag)
     found = (miss < _TORUS) & steady
     # A rotation close to a simple fraction returns early and then not again for long: 4.994 at 5 and 10, not near 500.
     use = jnp.where(found[1] & (miss[1] < _EARLY) & ~(found[0] & (miss[0] < _CIRCLE)), 1, 0)
-    return _Return(jnp.where(found, at + 1 + offset[at], 2.0)[use], found[use], miss[use])
+    return _Return(jnp.where(found, lag + offset[at], 2.0)[use], found[use], miss[use])
 
 
-def _is_circle(d: Float[Array, " lags"], miss: Float[Array, ""], period: Float[Array, ""]) -> Bool[Array, ""]:
+def _is_circle(
+    d: Float[Array, " lags"], lags: Int[Array, ""], miss: Float[Array, ""], period: Float[Array, ""]
+) -> Bool[Array, ""]:
     """Whether the window returns closely enough for one frequency, by ``miss`` and at ``period``'s last multiple."""
-    lags = d.shape[0]
     # A return between two rounds misses by up to half a round of motion, most at sharp edges; and the lags are too few
     # for a fast rotation to return more closely than to about one part in their number.
-    allowed = jnp.clip(0.6 * d[1], min(max(1e-3, 80.0 / lags**2), _CIRCLE), _CIRCLE)
-    last = jnp.round(jnp.floor((lags - 2) / period) * period).astype(jnp.int32)
+    allowed = jnp.clip(0.6 * d[1], jnp.clip(80.0 / lags.astype(d.dtype) ** 2, 1e-3, _CIRCLE), _CIRCLE)
+    last = jnp.round(jnp.floor((lags - 2).astype(d.dtype) / period) * period).astype(lags.dtype)
     around = jnp.clip(last + np.arange(-1, 2), 1, lags - 2)
     again = jnp.min(_vertex(d[around - 1], d[around], d[around + 1])[1])
     # Between rounds a fast rotation is out of reach, and there the multiples were compared by `_near_return`.
     return (miss < allowed) & ((period < 16) | (again < allowed))
 
 
-def _line_energy(x: Float[Array, "n K"], length: Float[Array, ""]) -> Float[Array, " lines"]:
-    """Shares of energy at k/length turns per round, k = 1..L/2, of the first ``length`` rounds (chirp z-transform)."""
-    n = x.shape[0]
-    rounds, lines = n // 2 + 1, n // 4 + 1
+def _line_energy(x: Float[Array, "N K"], most: Int[Array, ""], length: Float[Array, ""]) -> Float[Array, " lines"]:
+    """Shares of energy at k/length turns per round, of the first ``length`` rounds (chirp z-transform).
+
+    k = 1..L/2, no more than ``most``; none of it is beyond.
+    """
+    rounds, lines = x.shape[0] // 2 + 1, x.shape[0] // 4 + 1
     size = 1 << int(np.ceil(np.log2(rounds + lines)))
     length = jnp.maximum(length, 2.0)
 
@@ -176,7 +205,7 @@ def _line_energy(x: Float[Array, "n K"], length: Float[Array, ""]) -> Float[Arra
         return total + jnp.abs(transform) ** 2, None
 
     energy, _ = jax.lax.scan(add, jnp.zeros(lines, x.dtype), x.T)
-    energy = jnp.where((k >= 1) & (k <= jnp.round(length) / 2), energy, 0.0)[1:]
+    energy = jnp.where((k >= 1) & (k <= jnp.round(length) / 2) & (k <= most), energy, 0.0)[1:]
     return energy / jnp.maximum(jnp.sum(energy), jnp.finfo(x.dtype).tiny)
 
 
@@ -188,7 +217,7 @@ def _divides(lines: int) -> np.ndarray:
 
 
 def _turns(
-    energy: Float[Array, " lines"], length: Float[Array, ""], exact: Bool[Array, ""]
+    energy: Float[Array, " lines"], most: Int[Array, ""], length: Float[Array, ""], exact: Bool[Array, ""]
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
     """How many turns the return takes, the largest g of whose multiples the lines consist, and whether g itself is one.
 
@@ -200,7 +229,7 @@ def _turns(
     held = jnp.asarray(_divides(lines), energy.dtype) @ energy
     whole = jnp.round(length).astype(jnp.int32)
     fits = (held > _LINES) & (~exact | (jnp.gcd(g.astype(np.int32), whole) == 1))
-    turns = lines - jnp.argmax(fits[::-1])
+    turns = jnp.where(jnp.any(fits), lines - jnp.argmax(fits[::-1]), most)
     strongest = jnp.argmax(energy) + 1
     order = np.arange(1, 9)
     folded = jnp.mod(order * strongest, whole)

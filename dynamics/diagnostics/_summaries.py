@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from .._checks import check_scalar
-from .._numerics import entropy, log_entropy
+from .._numerics import concrete, entropy, log_entropy
 from ..schema import VARIABLES, Variable
 from ._measure import Measure, Snapshot, replay
 
@@ -52,22 +52,27 @@ def collapse_rate(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> Fl
     return replay(CollapseRate(window), log_policy)["collapse_rate"]
 
 
+def _as_round(value: int | Array, name: str) -> Int[Array, ""]:
+    if concrete(value) and (isinstance(value, bool) or int(value) != value or value < 0):
+        raise ValueError(f"{name} = {value} is no round; pass a whole number, 0 or later.")
+    return jnp.asarray(value)
+
+
 class CycleStrength(Measure):
     """Streams `cycle_strength` by Welford's update."""
 
-    burn_in: int = eqx.field(static=True, default=0)
+    burn_in: Int[Array, ""] = eqx.field(converter=lambda value: _as_round(value, "burn_in"), default=0)
     name: str = eqx.field(static=True, kw_only=True, default="cycle_strength")
-
-    def __check_init__(self) -> None:
-        if self.burn_in < 0:
-            raise ValueError(f"burn_in = {self.burn_in} is negative; pass a round, 0 or later.")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
         return {self.name: VARIABLES["cycle_strength"]}
 
-    def init(self, snapshot: Snapshot, rounds: int) -> tuple[Array, Array]:
-        if self.burn_in > rounds:
+    def for_rounds(self, rounds: int) -> Measure:
+        if concrete(self.burn_in) and int(self.burn_in) > rounds:
             raise ValueError(f"burn_in = {self.burn_in} leaves none of the {rounds} rounds; pass a smaller one.")
+        return self
+
+    def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> tuple[Array, Array]:
         policy = snapshot.policy
         return policy, jnp.zeros_like(policy)
 
@@ -93,7 +98,7 @@ class FinalEntropy(Measure):
     def variables(self, num_responses: int) -> dict[str, Variable]:
         return {self.name: VARIABLES["final_entropy"]}
 
-    def init(self, snapshot: Snapshot, rounds: int) -> Array:
+    def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> Array:
         return snapshot.log_policy
 
     def update(self, state: Array, snapshot: Snapshot) -> Array:
@@ -114,7 +119,7 @@ class CollapseRound(Measure):
     def variables(self, num_responses: int) -> dict[str, Variable]:
         return {self.name: VARIABLES["collapse_round"]}
 
-    def init(self, snapshot: Snapshot, rounds: int) -> Array:
+    def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> Array:
         return self.update(jnp.full((), -1, jnp.int32), snapshot)
 
     def update(self, state: Array, snapshot: Snapshot) -> Array:
@@ -129,8 +134,8 @@ class CollapseRound(Measure):
 class _Line(eqx.Module):
     """A least-squares slope in the making, over the ``count`` rounds from ``start`` on."""
 
-    start: int = eqx.field(static=True)
-    count: int = eqx.field(static=True)
+    start: Int[Array, ""]
+    count: Int[Array, ""]
     origin: Array
     moment: Array
 
@@ -148,8 +153,8 @@ class CollapseRate(Measure):
     def variables(self, num_responses: int) -> dict[str, Variable]:
         return {self.name: VARIABLES["collapse_rate"]}
 
-    def init(self, snapshot: Snapshot, rounds: int) -> _Line:
-        count = min(max(min(self.window, rounds + 1) // 2, 2), rounds + 1)
+    def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> _Line:
+        count = jnp.minimum(jnp.maximum(jnp.minimum(self.window, rounds + 1) // 2, 2), rounds + 1)
         value = log_entropy(snapshot.log_policy)
         return self.update(_Line(rounds + 1 - count, count, value, jnp.zeros_like(value)), snapshot)
 
@@ -157,10 +162,12 @@ class CollapseRate(Measure):
         value = log_entropy(snapshot.log_policy)
         # The abscissae are centred, so the mean of the ordinates drops out; the origin only spares digits.
         origin = jnp.where(snapshot.round <= state.start, value, state.origin)
-        abscissa = (snapshot.round - state.start - (state.count - 1) / 2).astype(value.dtype)
+        middle = (state.count - 1).astype(value.dtype) / 2
+        abscissa = (snapshot.round - state.start).astype(value.dtype) - middle
         moment = jnp.where(snapshot.round > state.start, state.moment + abscissa * (value - origin), 0.0)
         return _Line(state.start, state.count, origin, moment.astype(value.dtype))
 
     def finalize(self, state: _Line) -> Array:
-        spread = state.count * (state.count**2 - 1) / 12
-        return -state.moment / spread if spread > 0 else jnp.zeros_like(state.moment)
+        count = state.count.astype(state.moment.dtype)
+        spread = count * (count**2 - 1.0) / 12.0
+        return jnp.where(spread > 0, -state.moment / jnp.where(spread > 0, spread, 1.0), 0.0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import equinox as eqx
@@ -14,7 +15,7 @@ from .._checks import check_scalar
 from .._numerics import entropy
 from ..schema import VARIABLES, Variable
 from ._measure import Measure, Snapshot, replay
-from ._period import Period, Window, _check_window
+from ._period import Period, Window, _check_window, capacity
 from ._recurrence import PERIODIC, QUASI_PERIODIC
 
 _SEGMENTS = 6  # parts of a run whose amplitudes are compared; the first is the transient's
@@ -32,7 +33,8 @@ def verdict(log_policy: Float[ArrayLike, "T K"], **thresholds: Any) -> dict[str,
 
 
 class _Orbit(eqx.Module):
-    rounds: int = eqx.field(static=True)
+    rounds: Int[Array, ""]
+    tail: Int[Array, ""]  # a tenth of the run, and no less than 4 rounds of a short one
     window: Window
     log_policy: Float[Array, " K"]
     anchor: Float[Array, " K"]  # logits where the tail begins
@@ -45,11 +47,6 @@ class _Orbit(eqx.Module):
     tail_steps: Float[Array, " 2"]  # largest step in each half of the tail
     low: Float[Array, "segments K"]
     high: Float[Array, "segments K"]
-
-    @property
-    def tail(self) -> int:
-        """Length of the tail: a tenth of the run, and no less than 4 rounds of a short one."""
-        return max(self.rounds // 10, min(self.rounds, 4))
 
 
 class Verdict(Measure):
@@ -89,12 +86,16 @@ class Verdict(Measure):
         others = ("tail_entropy", "tail_step", "tail_switches", "switches", "period", "period_kind", "amplitude")
         return {self.name: VARIABLES["verdict"]} | {name: VARIABLES[name] for name in others}
 
-    def init(self, snapshot: Snapshot, rounds: int) -> _Orbit:
+    def for_rounds(self, rounds: int) -> Measure:
+        return dataclasses.replace(self, window=capacity(self.window, rounds + 1))
+
+    def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> _Orbit:
         log_policy = snapshot.log_policy
         none, zero = jnp.zeros((), jnp.int32), jnp.zeros((), log_policy.dtype)
         unseen = jnp.full((_SEGMENTS, log_policy.shape[0]), jnp.inf, log_policy.dtype)
         orbit = _Orbit(
             rounds=rounds,
+            tail=jnp.maximum(rounds // 10, jnp.minimum(rounds, 4)),
             window=Window.open(self.window, snapshot, rounds),
             log_policy=log_policy,
             anchor=snapshot.logits,
@@ -121,9 +122,12 @@ class Verdict(Measure):
         steps = jnp.where(
             after & (jnp.array([False, True]) == late), jnp.maximum(state.tail_steps, step), state.tail_steps
         )
-        segment = (now * _SEGMENTS // (rounds + 1) == np.arange(_SEGMENTS))[:, None]
+        # Multiplied out: in every round, a division would cost more than all the rest of this.
+        bounds = (rounds + 1) * np.arange(_SEGMENTS + 1)
+        segment = ((bounds[:-1] <= now * _SEGMENTS) & (now * _SEGMENTS < bounds[1:]))[:, None]
         return _Orbit(
             rounds=rounds,
+            tail=tail,
             window=state.window.record(snapshot),
             log_policy=snapshot.log_policy,
             anchor=jnp.where(after, state.anchor, snapshot.logits),
@@ -168,8 +172,8 @@ def _closing_in(state: _Orbit) -> Array:
     """Whether a response far below the top is on its way there, by the mean rate over the tail."""
     margin = state.logits[state.top] - state.logits
     before = state.anchor[state.top] - state.anchor
-    rate = (before - margin) / max(state.tail, 1)
-    return jnp.any((margin > _FAR) & (margin < _AHEAD * state.rounds * rate))
+    rate = (before - margin) / jnp.maximum(state.tail, 1).astype(margin.dtype)
+    return jnp.any((margin > _FAR) & (margin < _AHEAD * state.rounds.astype(margin.dtype) * rate))
 
 
 def _oscillates(state: _Orbit, found: Period, closing: Array, min_amplitude: Array) -> Array:

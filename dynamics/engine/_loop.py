@@ -14,6 +14,9 @@ from ..diagnostics import Measure, Series, Snapshot, statistics_of
 from ..rounds import RoundMap
 from ._state import RESULTS, State
 
+Count = int | Int[Array, ""]
+"""How often: as an int a part of what is compiled, as an array not."""
+
 
 class Run(NamedTuple):
     """A run under way."""
@@ -38,10 +41,15 @@ def start(process: RoundMap, logits: Array) -> State:
     return State(logits, process.start_memory(logits), jnp.array(0))
 
 
-def begin(process: RoundMap, measures: tuple[Measure, ...], state: State, rounds: int) -> Run:
-    """A run before its first round."""
+def measures_for(measures: tuple[Measure, ...], rounds: int) -> tuple[Measure, ...]:
+    """The measures that a run of so many rounds carries; raises ``ValueError`` where one has no use for it."""
+    return tuple(measure.for_rounds(rounds) for measure in measures)
+
+
+def begin(process: RoundMap, measures: tuple[Measure, ...], state: State, rounds: Count) -> Run:
+    """A run before its first round; measures that size themselves are those of ``measures_for``."""
     snapshot = snapshot_of(process, state, state.round)
-    measured = tuple(None if measure.last_only else measure.init(snapshot, rounds) for measure in measures)
+    measured = tuple(None if measure.last_only else measure.init(snapshot, jnp.asarray(rounds)) for measure in measures)
     return Run(state, measured, RESULTS.successful, jnp.array(-1), state.round)
 
 
@@ -73,8 +81,8 @@ def look(process: RoundMap, measures: tuple[Measure, ...], run: Run) -> Run:
     return run._replace(measured=tuple(seen))
 
 
-def go(process: RoundMap, measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None, rounds: int) -> Run:
-    """The run ``rounds`` rounds on, nothing saved."""
+def go(process: RoundMap, measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None, rounds: Count) -> Run:
+    """The run ``rounds`` rounds on, nothing saved. Only an int can be differentiated in reverse, only an array is traced."""
     return jax.lax.fori_loop(0, rounds, lambda _, r: one_round(process, measures, r, key), run)
 
 
@@ -88,7 +96,7 @@ def row(process: RoundMap, measures: tuple[Measure, ...], run: Run) -> dict[str,
 def go_saving(
     process: RoundMap, measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None, saves: int, every: int
 ) -> tuple[Run, dict[str, Array]]:
-    """``saves`` times ``every`` rounds, with a row after each."""
+    """``saves`` times ``every`` rounds, with a row after each. May be differentiated; other numbers compile anew."""
 
     def step(run: Run, _: None) -> tuple[Run, dict[str, Array]]:
         run = go(process, measures, run, key, every)
@@ -97,12 +105,37 @@ def go_saving(
     return jax.lax.scan(step, run, None, length=saves)
 
 
+def go_filling(
+    process: RoundMap,
+    measures: tuple[Measure, ...],
+    run: Run,
+    key: PRNGKeyArray | None,
+    rounds: Int[Array, ""],
+    every: Int[Array, ""],
+    room: int,
+) -> tuple[Run, dict[str, Array]]:
+    """The run ``rounds`` rounds on, with a row after each ``every`` of them and after the last.
+
+    There is ``room`` for so many rows, which suffices; what is beyond the last is blank.
+    """
+    shapes = jax.eval_shape(row, process, measures, run)
+    blank = jax.tree.map(lambda x: jnp.zeros((room, *x.shape), x.dtype), shapes)
+
+    def step(i: Array, carry: tuple[Run, dict[str, Array]]) -> tuple[Run, dict[str, Array]]:
+        run, rows = carry
+        run = go(process, measures, run, key, jnp.minimum(every, rounds - i * every))
+        put = lambda rows, new: jax.lax.dynamic_update_index_in_dim(rows, new, i, 0)
+        return run, jax.tree.map(put, rows, row(process, measures, run))
+
+    return jax.lax.fori_loop(0, (rounds + every - 1) // every, step, (run, blank))
+
+
 def finish(process: RoundMap, measures: tuple[Measure, ...], run: Run) -> dict[str, Array]:
     """The statistics of a run; of one that failed they would describe a state that stands still, so they are blank."""
     out: dict[str, Array] = {}
     last = snapshot_of(process, run.state, run.begun)
     for measure, state in zip(measures, run.measured, strict=True):
-        out |= statistics_of(measure, measure.init(last, 0) if measure.last_only else state)
+        out |= statistics_of(measure, measure.init(last, jnp.asarray(0)) if measure.last_only else state)
     failed = run.failed_round >= 0
     return {name: jnp.where(failed, _blank(jnp.asarray(value)), value) for name, value in out.items()}
 
@@ -113,6 +146,7 @@ def _blank(value: Array) -> Array:
 
 jit_begin = eqx.filter_jit(begin)
 jit_go_saving = eqx.filter_jit(go_saving)
+jit_go_filling = eqx.filter_jit(go_filling)
 jit_finish = eqx.filter_jit(finish)
 jit_row = eqx.filter_jit(row)
 jit_start = eqx.filter_jit(start)

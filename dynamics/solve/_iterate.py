@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from .. import engine as _engine
 from .._checks import check_count
@@ -28,6 +28,7 @@ from ..rounds import RoundMap
 from ._solution import Solution
 
 CHUNK = 8192  # rounds per call of the compiled loop: the grain of the progress bar
+ROWS, BYTES = 4096, 1 << 22  # that one such call saves at most
 
 
 def iterate(
@@ -65,31 +66,67 @@ def iterate(
     measures = as_measures(measure)
     state = as_state(process, initial)
     key = key if process.stochastic else None
-    run = _engine.jit_begin(process, measures, state, rounds)
-    first = jax.tree.map(lambda x: jnp.asarray(x)[None], _engine.jit_row(process, measures, run))
-    rows, begun = [first], state.round
-    steps, rest = divmod(rounds, every)
-    traced = not concrete(process, state, key)
-    grain = steps if traced else max(1, CHUNK // every)
-    with progress("rounds", rounds, enabled=not traced) as advance:
-        for saves, each in _chunks(steps, grain, every, rest):
-            run, saved = _engine.jit_go_saving(process, measures, run, key, saves, each)
-            rows.append(saved)
-            advance(saves * each)
-    marks = np.append(np.arange(0, rounds + 1, every), [rounds] if rest else [])
-    values = jax.tree.map(lambda *parts: jnp.concatenate(parts), *rows)
-    coordinate = begun + jnp.asarray(marks, dtype=begun.dtype)
+    carried = _engine.measures_for(measures, rounds)
+    run = _engine.jit_begin(process, carried, state, jnp.asarray(rounds))
+    traced = not concrete(process, carried, key, run)
+    go = _go_traced if traced else _go_concrete
+    run, values = go(process, carried, run, key, rounds, every)
+    marks = np.append(np.arange(0, rounds + 1, every), [rounds] if rounds % every else [])
+    coordinate = (run.begun if traced else np.asarray(run.begun)) + marks.astype(run.begun.dtype)
     stats = {"rounds": jnp.asarray(rounds), "failed_round": run.failed_round}
-    statistics = _engine.jit_finish(process, measures, run)
+    statistics = _engine.jit_finish(process, carried, run)
     own_start = initial is None and rounds > 0 and not (traced or process.stochastic)
     if own_start and stands_still(values["log_policy"][0], values["log_policy"][1]):
         warn_still()
+    # Put, not converted: a conversion is compiled for every length.
+    coordinate, values = jax.device_put((coordinate, values))
     solution = Solution(coordinate, values, statistics, run.state, run.result, stats, process, measures)
     if throw and concrete(run.result):
         raise_on_failure(run.result, run.failed_round)
     return solution
 
 
-def _chunks(steps: int, grain: int, every: int, rest: int) -> list[tuple[int, int]]:
-    whole, tail = divmod(steps, grain) if steps else (0, 0)
-    return [(grain, every)] * whole + [(tail, every)] * bool(tail) + [(1, rest)] * bool(rest)
+def _go_concrete(
+    process: RoundMap,
+    measures: tuple[Measure, ...],
+    run: _engine.Run,
+    key: PRNGKeyArray | None,
+    rounds: int,
+    every: int,
+) -> tuple[_engine.Run, dict[str, np.ndarray]]:
+    """The run to its end, and its rows: in calls of one compiled loop, whatever the numbers, each cut on the host."""
+    host = lambda rows, count: jax.tree.map(lambda x: np.asarray(x)[:count], rows)
+    first = jax.tree.map(lambda x: np.asarray(x)[None], _engine.jit_row(process, measures, run))
+    room = _room(sum(x.nbytes for x in first.values()))
+    grain = every * max(1, min(room, CHUNK // every))
+    parts = [first]
+    with progress("rounds", rounds) as advance:
+        for done in range(0, rounds, grain):
+            go_on = min(grain, rounds - done)
+            steps = jnp.asarray(go_on), jnp.asarray(min(every, rounds))
+            run, rows = _engine.jit_go_filling(process, measures, run, key, *steps, room)
+            parts.append(host(rows, -(-go_on // every)))
+            advance(go_on)
+    return run, jax.tree.map(lambda *parts: np.concatenate(parts), *parts)
+
+
+def _room(row: int) -> int:
+    """Rows of so many bytes that a call of the loop has room for; of the process alone, so that no number changes it."""
+    return 1 << min(ROWS, max(1, BYTES // row)).bit_length() - 1
+
+
+def _go_traced(
+    process: RoundMap,
+    measures: tuple[Measure, ...],
+    run: _engine.Run,
+    key: PRNGKeyArray | None,
+    rounds: int,
+    every: int,
+) -> tuple[_engine.Run, dict[str, Array]]:
+    """The same where the caller traces, and may differentiate: loops whose lengths are known."""
+    steps, rest = divmod(rounds, every)
+    parts = [jax.tree.map(lambda x: jnp.asarray(x)[None], _engine.jit_row(process, measures, run))]
+    for saves, each in [(steps, every)] * bool(steps) + [(1, rest)] * bool(rest):
+        run, rows = _engine.jit_go_saving(process, measures, run, key, saves, each)
+        parts.append(rows)
+    return run, jax.tree.map(lambda *parts: jnp.concatenate(parts), *parts)

@@ -8,18 +8,18 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .. import engine as _engine
 from .._numerics import centre, low_discrepancy_policies
-from ..diagnostics import Verdict
+from ..diagnostics import Measure, Verdict
 from ..engine import State, result_code
 from ..rounds import RoundMap
 from ..schema import RESULT_MESSAGES, RESULT_NAMES
 
 
 @eqx.filter_jit
-def _run(process: RoundMap, states: State, judge: Verdict, rounds: int) -> tuple[_engine.Run, dict[str, Array]]:
+def _run(process: RoundMap, states: State, judge: Measure, rounds: Int[Array, ""]) -> tuple[_engine.Run, dict[str, Array]]:
     """A batch of runs and what the verdict measure says of each."""
 
     def one(state: State) -> tuple[_engine.Run, dict[str, Array]]:
@@ -55,7 +55,7 @@ def judge_orbit(
     ran, stretch, amplitude = 0, rounds, None
     basins: dict[str, float] = {}
     while True:
-        run, statistics = _run(process, states, judge, stretch)
+        run, statistics = _run(process, states, judge.for_rounds(stretch), jnp.asarray(stretch))
         ran += stretch
         results, failed_rounds = np.asarray(result_code(run.result)), np.asarray(run.failed_round)
         if results[0]:
@@ -85,12 +85,12 @@ def _start_all(process: RoundMap, policies: Float[Array, "starts K"]) -> State:
 
 
 @eqx.filter_jit
-def _growth(process: RoundMap, state: State, rounds: int) -> Array:
+def _growth(process: RoundMap, state: State, rounds: Int[Array, ""]) -> Array:
     basis = process.basis()
     direction = basis @ (basis.T @ jnp.cos(1.0 + jnp.arange(state.logits.shape[0])))
 
-    def one(carry: tuple[State, Array], _: None) -> tuple[tuple[State, Array], Array]:
-        state, v = carry
+    def one(t: Array, carry: tuple[State, Array, Array]) -> tuple[State, Array, Array]:
+        state, v, total = carry
 
         def advance(z: Array) -> tuple[Array, Any]:
             out, memory, _ = process.advance(z, state.memory, None)
@@ -100,12 +100,14 @@ def _growth(process: RoundMap, state: State, rounds: int) -> Array:
         size = jnp.linalg.norm(dz)
         # A round that forgets its start altogether (alpha = lam = 0) has no direction left to follow.
         v = jnp.where(size > 0, dz / jnp.where(size > 0, size, 1.0), v)
-        return (State(z, memory, state.round + 1), v), jnp.log(jnp.maximum(size, jnp.finfo(z.dtype).tiny))
+        growth = jnp.log(jnp.maximum(size, jnp.finfo(z.dtype).tiny))
+        return State(z, memory, state.round + 1), v, total + jnp.where(t >= skipped, growth, 0.0)
 
-    _, logs = jax.lax.scan(one, (state, direction / jnp.linalg.norm(direction)), None, length=rounds)
-    return jnp.mean(logs[rounds // 3 :])
+    skipped, unit = rounds // 3, direction / jnp.linalg.norm(direction)
+    *_, total = jax.lax.fori_loop(0, rounds, one, (state, unit, jnp.zeros((), unit.dtype)))
+    return total / (rounds - skipped).astype(total.dtype)
 
 
 def lyapunov_exponent(process: RoundMap, state: State, rounds: int) -> float:
     """lim (1/T) Σ log ‖J(z_t) v_t‖, v renormalised each round, over the last two thirds of ``rounds`` from a state."""
-    return float(_growth(process, state, rounds))
+    return float(_growth(process, state, jnp.asarray(rounds)))

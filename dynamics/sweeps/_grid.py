@@ -15,6 +15,7 @@ from jax.sharding import Mesh, PartitionSpec
 from jaxtyping import Array, PRNGKeyArray
 
 from ..diagnostics import Measure
+from ..engine import measures_for
 from ..rounds import RoundMap
 from ._axes import START
 from ._lanes import run_lanes
@@ -32,11 +33,11 @@ _OPTIONS = {"cpu": {"xla_cpu_prefer_vector_width": 512}}
 
 
 class Work(NamedTuple):
-    """What all runs of a sweep share."""
+    """What all runs of a sweep share; ``rounds`` are an int but where they are traced."""
 
     process: RoundMap
     measures: tuple[Measure, ...]
-    rounds: int
+    rounds: int | Array
     key: PRNGKeyArray | None
     initial: Array | None
 
@@ -57,12 +58,21 @@ def lanes_of(total: int) -> int:
     return min(most, -(-total // 8) * 8)
 
 
+def power_of_two(count: int) -> int:
+    """The least power of two that is no less than ``count``."""
+    return 1 << max(count - 1, 0).bit_length()
+
+
 def run_part(work: Work, part: Part, lanes: int, advance: Callable[[int], None]) -> dict[str, np.ndarray]:
     """Statistics of every run of a part, over the part's shape."""
     total = math.prod(part.shape)
     mesh = Mesh(np.array(jax.local_devices()), ("device",))
     blocks = -(-total // lanes)
-    most = max(1, CALL // (lanes * max(work.rounds, 1)))
+    rounds = int(work.rounds)
+    # Nor do rounds compile anything: they are data, and what they decide the size of changes with their powers of two only.
+    most = max(1, CALL // (lanes * power_of_two(rounds)))
+    measures = measures_for(work.measures, rounds)
+    work = work._replace(measures=measures, rounds=jnp.asarray(rounds) if rounds else 0)
     calls = -(-blocks // (mesh.size * most))
     each = -(-blocks // (mesh.size * calls))
     # Shapes are data, so that parts at the edge of the grid compile nothing of their own.

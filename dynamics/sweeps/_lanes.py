@@ -14,7 +14,7 @@ from .._parameters import replace
 from ..diagnostics import Measure
 from ..engine import result_code, stands_still
 from ..rounds import RoundMap
-from ._vectorise import spread, vectorise
+from ._vectorise import passed_on, spread, vectorise
 
 
 def run_lanes(
@@ -23,7 +23,7 @@ def run_lanes(
     initial: Array | None,
     number: Array,
     measures: tuple[Measure, ...],
-    rounds: int,
+    rounds: int | Array,
     key: PRNGKeyArray | None,
 ) -> dict[str, Array]:
     """Statistics of all lanes, along the first axis.
@@ -33,7 +33,10 @@ def run_lanes(
         chosen: values of parameters by full path, lanes along the last axis.
         initial: logits of round 0, lanes along the last axis, or None for each process's own start.
         number: the run's place in the whole grid, ``(lanes,)``, which its key derives from.
+        measures: those of ``engine.measures_for``.
+        rounds: T, an array, so that no number of them compiles anew; but no rounds at all are the int 0.
     """
+    none = isinstance(rounds, int) and rounds == 0
     keys = None if key is None else jax.vmap(lambda n: jax.random.fold_in(key, n))(number)
     lanes = number.shape[0]
 
@@ -41,7 +44,7 @@ def run_lanes(
         point = replace(process, chosen)
         state = _engine.start(point, point.log_start() if first is None else first)
         run = _engine.begin(point, measures, state, rounds)
-        if rounds == 0:
+        if none:
             return run, jnp.asarray(False)
         run = _engine.move(point, run, key)
         # Seen on the first round only: where an unstable fixed point is the start, later rounds amplify rounding.
@@ -55,24 +58,31 @@ def run_lanes(
 
     def finish(chosen: dict[str, Array], run: _engine.Run) -> dict[str, Array]:
         point = replace(process, chosen)
-        if rounds:
+        if not none:
             run = _engine.look(point, measures, run)
         return _engine.finish(point, measures, run) | {"result": result_code(run.result).astype(jnp.int8)}
 
     given = (chosen, initial, keys)
     (run, still), (marks, stood) = vectorise(begin, _all(given), lanes)(*given)
-    held = _all(run)._replace(begun=False)
-    held = eqx.tree_at(lambda r: r.state.round, held, False)  # clocks are common to all lanes
+    # Common to all lanes are the clocks, and what measures know from the start and pass on from round to round.
+    single = jax.tree.map(_one, (chosen, keys, run), (_all(chosen), _all(keys), marks))
+    same = passed_on(lambda run, *rest: step(*rest, run), single[2], *single[:2])
+    held = jax.tree.map(lambda has, same: has or not same, marks, same)._replace(begun=False)
+    held = eqx.tree_at(lambda r: r.state.round, held, False)
     fill = lambda values, marks: jax.tree.map(
         lambda x, has, wants: spread(x, has or not wants, lanes), values, marks, held
     )
     body = vectorise(step, (_all(chosen), _all(keys), held), lanes)
     run = fill(run, marks)
-    if rounds:
+    if not none:
         run = jax.lax.fori_loop(1, rounds, lambda _, run: fill(*body(chosen, keys, run)), run)
     out, marks = vectorise(finish, (_all(chosen), held), lanes)(chosen, run)
     out, marks = out | {"still": still}, marks | {"still": stood}
     return {name: jnp.moveaxis(spread(value, marks[name], lanes), -1, 0) for name, value in out.items()}
+
+
+def _one(values: Array, batched: bool) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(values.shape[:-1] if batched else values.shape, values.dtype)
 
 
 def _all(tree: Any) -> Any:

@@ -14,9 +14,10 @@ from jaxtyping import Array
 
 from .._numerics import as_array
 from ..diagnostics import variables_of
+from ..engine import measures_for
 from ..schema import VARIABLES, Variable
 from ._axes import Axis
-from ._grid import Part, Work, run_chosen, run_part
+from ._grid import Part, Work, power_of_two, run_chosen, run_part
 
 ROUNDS = 1 << 29
 """Rounds of single runs in a block of a store: some seconds of work, what a crash may cost."""
@@ -56,7 +57,7 @@ class Plan(NamedTuple):
 
 def chunk_of(shape: tuple[int, ...], rounds: int) -> tuple[int, ...]:
     """Sides of a block of a store: whole last axes as far as its number of runs goes."""
-    left = int(np.clip(ROUNDS // max(rounds, 1), FEWEST, MOST))
+    left = int(np.clip(ROUNDS // power_of_two(rounds), FEWEST, MOST))
     sides: list[int] = []
     for n in reversed(shape):
         sides.append(min(n, max(left, 1)))
@@ -107,6 +108,7 @@ def layout(plan: Plan) -> dict[str, tuple[Variable, tuple[int, ...], np.dtype]]:
     """By name of a result: what it means, its trailing shape and its dtype, without running anything."""
     alone = plan._replace(chunk=(1,) * len(plan.axes))
     work, part = _part(alone, [np.zeros(1, int) for _ in plan.axes])
+    work = work._replace(measures=measures_for(work.measures, int(work.rounds)))
     shapes = eqx.filter_eval_shape(_first_run, work, part.tables)
     known = variables_of(work.measures, work.process.num_responses) | {"result": VARIABLES["result"]}
     return {name: (known[name], x.shape[1:], np.dtype(x.dtype)) for name, x in shapes.items() if name in known}

@@ -73,6 +73,15 @@ def vectorise(function: Callable[..., Any], batched: Any, lanes: int) -> Callabl
     return mapped
 
 
+def passed_on(function: Callable[..., Any], carry: Any, *rest: Any) -> Any:
+    """For every leaf of ``carry`` whether ``function(carry, *rest)``, of its structure, returns it as it is."""
+    jaxpr = jax.make_jaxpr(function)(carry, *rest).jaxpr
+    leaves, structure = jax.tree.flatten(carry)
+    return jax.tree.unflatten(
+        structure, [a is b for a, b in zip(jaxpr.invars[: len(leaves)], jaxpr.outvars, strict=True)]
+    )
+
+
 def spread(value: Array, flag: bool, lanes: int) -> Array:
     """``value`` with the batch, copied to every lane if it has none."""
     return value if flag else jnp.broadcast_to(value[..., None], (*value.shape, lanes))

@@ -40,6 +40,13 @@ class MarginLoss(eqx.Module):
         """(s, r0) where f(r) = s (r - r0)², whose flows are linear and solved exactly; None for other losses."""
         return None
 
+    def hinge(self) -> tuple[ArrayLike, ArrayLike, ArrayLike] | None:
+        """(kink, f' below it, f' above it) where f is convex and linear on either side of one kink; None for other losses.
+
+        Flows of such a loss are piecewise linear in time and solved exactly.
+        """
+        return None
+
 
 class SquaredMargin(MarginLoss):
     """f(r) = (r - 1)²: the margin is pulled to 1 (ImLi25 call it IPO; ``IPO`` here keeps Azar et al.'s and TRL's meaning).
@@ -86,3 +93,6 @@ class SLiC(MarginLoss):
 
     def slope(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         return -(margin < 1.0).astype(margin.dtype)
+
+    def hinge(self) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
+        return 1.0, -1.0, 0.0

@@ -14,7 +14,6 @@ from jaxtyping import Array, Float
 from .._numerics import concrete
 from .._progress import progress
 from ..flows import Flow, MarginFlow
-from ..objectives import SLiC
 from ._flow_inputs import check_saveat, check_times, check_tools, is_plain, own_initial
 from ._meter import Meter, metered
 from ._solution import RESULT_NAMES, RESULTS, Solution, result_code
@@ -196,7 +195,7 @@ def _batch(
     count = flow.features.shape[0]
     side = max(1, min(count, BATCH_NUMBERS // flow.numbers()))
     # Kinks are followed on the host, one flow after the other.
-    alone = isinstance(flow.objective, SLiC) and solver is None
+    alone = flow.follows_kinks and solver is None
     parts = []
     with progress("flows", count) as advance:
         for start in range(0, count, side):

@@ -55,7 +55,7 @@ def _linear_rows(
 
 
 @eqx.filter_jit
-def _rows_of(row: Row, pairs: PairFeatures, beta: Array, states: Start) -> dict[str, Array]:
+def _rows_of(row: Row, pairs: PairFeatures, beta: Array, states: tuple[Array, Array]) -> dict[str, Array]:
     return jax.lax.map(lambda state: row(state[0], state[1], beta * pairs.combine(state[0])), states)
 
 

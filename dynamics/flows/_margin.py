@@ -89,7 +89,11 @@ class MarginFlow(Flow):
             raise ValueError(f"objective is {objective!r}; pass dyn.DPO(beta=...), SquaredMargin, SLiC or IPO.")
         pairs = features
         if not isinstance(pairs, PairFeatures):
-            pairs = PairFeatures(features, chosen, rejected, weights=weights, vocabulary=vocabulary)  # pyright: ignore
+            if chosen is None or rejected is None:
+                missing = "chosen" if chosen is None else "rejected"
+                raise ValueError(f"{missing} is None; pass token ids, or a PairFeatures in place of features.")
+            plain: Any = features
+            pairs = PairFeatures(plain, chosen, rejected, weights=weights, vocabulary=vocabulary)
         for field in dataclasses.fields(PairFeatures):
             setattr(self, field.name, getattr(pairs, field.name))
         _losses.check(objective, self.scale)

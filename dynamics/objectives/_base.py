@@ -152,8 +152,11 @@ class MarginLoss(Objective):
         """(s, r0) where f(r) = s (r - r0)² + const, whose flows are linear and solved exactly; None for other losses."""
         return None
 
-    def hinge(self) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]] | None:
-        """(kink, slope below, slope above) of a loss of two straight pieces, whose flows are solved exactly; or None."""
+    def hinge(self) -> tuple[ArrayLike, ArrayLike, ArrayLike] | None:
+        """(kink, f' below it, f' above it) where f is convex and linear on either side of one kink; None for other losses.
+
+        Flows of such a loss are piecewise linear in time and solved exactly.
+        """
         return None
 
     def value(self, log_policy: Float[Array, " K"], log_reference: Float[Array, " K"], seen: Seen) -> Float[Array, ""]:

@@ -15,7 +15,11 @@ MAY_IMPORT = {
     "diagnostics": {"_numerics"},
     "plot": {"diagnostics"},
     "objectives": {"_numerics", "preferences"},
-    "_parameters": {"_numerics"},
+    "_source_digest": set(),
+    "_identity_code": {"_source_digest"},
+    "_identity_values": {"_source_digest", "_identity_code"},
+    "_identity": {"_source_digest", "_identity_values"},
+    "_parameters": {"_numerics", "_identity"},
     "policies": {"_numerics"},
     "samplers": {"_numerics", "preferences"},
     "data": {"_numerics"},
@@ -34,7 +38,7 @@ MAY_IMPORT = {
         "_provenance",
     },
 }
-MAY_IMPORT["sweeps"] = MAY_IMPORT["solve"] | {"solve"}
+MAY_IMPORT["sweeps"] = MAY_IMPORT["solve"] | {"solve", "_identity"}
 MAY_IMPORT["stability"] = MAY_IMPORT["sweeps"] | {"sweeps", "theorems", "policies"}
 MAY_IMPORT["ledger"] = (set(MAY_IMPORT) | {"_progress", "_provenance"}) - {"plot"}
 

@@ -81,9 +81,11 @@ def only_checks(function: Any, checkers: set[str]) -> bool:
 
 def written(key: str, value: Any) -> bool:
     """Whether an attribute of a class was written by its author, not made by dataclasses and the like."""
-    if isinstance(value, types.FunctionType):
-        made = value.__code__.co_qualname.startswith("__create_fn__")
-        return not (made or str(value.__globals__.get("__name__")).startswith("namedtuple_") or key.startswith("__annotate"))
+    function = getattr(value, "__func__", value)
+    if isinstance(function, types.FunctionType):
+        made = function.__code__.co_qualname.startswith("__create_fn__")
+        home = str(function.__globals__.get("__name__"))
+        return not (made or home.startswith("namedtuple_") or key.startswith("__annotate"))
     dunder = key.startswith("__") and key.endswith("__")
     return key != "_abc_impl" and not (dunder and not isinstance(value, property | staticmethod | classmethod))
 

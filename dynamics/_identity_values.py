@@ -241,10 +241,12 @@ class Walk:
         if isinstance(x, eqx.Module):
             fields = {f.name: (getattr(x, f.name, None), f.metadata.get("static", False)) for f in dataclasses.fields(x)}
             return ["module", kind(), {k: self.value(v, f"{where}.{k}", s or ordered) for k, (v, s) in fields.items()}]
-        wrapped = type(x).__module__.split(".")[0] in ("jax", "jaxlib", "functools") and callable(x)
-        if wrapped and hasattr(x, "__wrapped__"):
-            rules = {k: self.value(v, where) for k, v in sorted(getattr(x, "__dict__", {}).items()) if k[:2] != "__"}
+        if type(x).__module__.split(".")[0] in ("jax", "jaxlib", "functools") and hasattr(x, "__wrapped__"):
+            state = vars(x) if "custom_" in type(x).__name__ else {}  # derivatives; how to compile is no part of it
+            rules = {k: self.value(v, where) for k, v in sorted(state.items()) if k[:2] != "__"}
             return ["wrapped", type(x).__name__, self.value(x.__wrapped__, where), rules]
+        if type(x) is object:
+            return ["a mark"]
         if isinstance(x, typing.TypeVar) or type(x).__module__ in ("typing", "types"):
             return ["type", str(x)]
         if dataclasses.is_dataclass(x) or code.plain_state(type(x), _NO_STATE):

@@ -46,9 +46,8 @@ def is_whole(leaf: Any) -> bool:
 def whole_values(values: Any, leaf: Any, name: str) -> Any:
     """``values`` in the dtype of a leaf of whole numbers; ``ValueError`` where they are not whole, or beyond its range."""
     dtype = jax.dtypes.result_type(leaf)
-    whole = jnp.issubdtype(jax.dtypes.result_type(values), jnp.integer)
     if not concrete(values):
-        if whole:
+        if jnp.issubdtype(values.dtype, jnp.integer):
             return jnp.asarray(values, dtype)
         raise ValueError(f"{name} takes whole numbers and cannot vary continuously; sweep it over whole numbers.")
     low, high = (int(bound) for bound in (jnp.iinfo(dtype).min, jnp.iinfo(dtype).max))

@@ -63,7 +63,7 @@ def _identity(plan: Plan, known: list[Identity]) -> dict[str, Any]:
         "precision": "float64" if jax.config.read("jax_enable_x64") else "float32",
         "platform": jax.default_backend(),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-        "jax": {name: str(jax.config.read(f"jax_{name}")) for name in CONFIGURED},
+        "jax": {name: str(getattr(jax.config, f"jax_{name}")) for name in CONFIGURED},
         "lanes": plan.lanes,
         "chunk": list(plan.chunk),
         "versions": {k: v for k, v in provenance().items() if k.startswith("version")},
@@ -76,7 +76,7 @@ def _identity(plan: Plan, known: list[Identity]) -> dict[str, Any]:
 
 def _generator(key: Any) -> str:
     typed = jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key)
-    return str(jax.random.key_impl(key)) if typed else str(jax.config.read("jax_default_prng_impl"))
+    return str(jax.random.key_impl(key)) if typed else str(jax.config.jax_default_prng_impl)
 
 
 def _digest(values: Any) -> str:

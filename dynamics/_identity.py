@@ -116,7 +116,9 @@ def _parts(value: Any) -> list[tuple[str, Any, bool]] | None:
     if type(value) not in (dict, list, tuple) and not named:
         return None
     keys = value._fields if named else sorted(value, key=str) if isinstance(value, dict) else range(len(value))
-    parts = list(zip(map(str, keys), value if named or not isinstance(value, dict) else map(value.get, keys), strict=True))
+    parts = list(
+        zip(map(str, keys), value if named or not isinstance(value, dict) else map(value.get, keys), strict=True)
+    )
     spelt = all(isinstance(part, eqx.Module | jax.Array | np.ndarray) or _parts(part) for _, part in parts)
     return [(name, part, False) for name, part in parts] if parts and spelt else None
 

@@ -11,7 +11,14 @@ from typing import Any
 
 from ._source_digest import origin
 
-_NAMES = {"LOAD_GLOBAL", "LOAD_NAME", "LOAD_DEREF", "LOAD_CLASSDEREF", "LOAD_FROM_DICT_OR_GLOBALS", "LOAD_FROM_DICT_OR_DEREF"}
+_NAMES = {
+    "LOAD_GLOBAL",
+    "LOAD_NAME",
+    "LOAD_DEREF",
+    "LOAD_CLASSDEREF",
+    "LOAD_FROM_DICT_OR_GLOBALS",
+    "LOAD_FROM_DICT_OR_DEREF",
+}
 _PARTS = {"LOAD_ATTR", "LOAD_METHOD"}
 _SILENT = {"EXTENDED_ARG", "CACHE", "PUSH_NULL", "NOP"}
 
@@ -42,7 +49,9 @@ def references(code: types.CodeType) -> list[tuple[str, ...]]:
     for inner in code.co_consts:
         if isinstance(inner, types.CodeType):
             local = {*code.co_varnames, *code.co_cellvars}
-            found |= {chain for chain in references(inner) if chain[0] not in local or chain[0] not in inner.co_freevars}
+            found |= {
+                chain for chain in references(inner) if chain[0] not in local or chain[0] not in inner.co_freevars
+            }
     return sorted(found)
 
 

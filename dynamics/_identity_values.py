@@ -158,13 +158,13 @@ class Walk:
         home = x.__module__
         if origin(home) != "own" and (self._named(x) or home in _CHECKERS or not code.has_functions(x)):
             return self._installed(home, x.__qualname__)
-        name = f"{x.__module__}.{x.__qualname__}"
+        name = f"{x.__module__}.{x.__name__}"  # a class that travelled to a worker keeps no more of it
         before, self.unread = self.unread, []
         bases = [self.value(base, name) for base in x.__bases__]
         above, self.unread = self.unread, []
         attributes = {key: self._attribute(x, key, v) for key, v in sorted(vars(x).items()) if code.written(key, v)}
         meta = [self.value(type(x), name)] if origin(type(x).__module__) == "own" else []
-        found = ["class", x.__qualname__, bases, {k: v for k, v in attributes.items() if v}, meta]
+        found = ["class", x.__name__, bases, {k: v for k, v in attributes.items() if v}, meta]
         unread = any(entry.startswith(f"function {x.__qualname__}.") for entry in self.unread)
         others = [entry for entry in self.unread if not entry.startswith(f"function {x.__qualname__}.")]
         self.unread = [*before, *above, *others, *([f"class {x.__qualname__}"] if unread else [])]
@@ -193,10 +193,18 @@ class Walk:
         found = [
             "function",
             self.code(x.__code__),
-            {k: self.value(v, f"{k} of {x.__qualname__}") for k, v in inside.items() if not isinstance(v, types.ModuleType)},
+            {
+                k: self.value(v, f"{k} of {x.__qualname__}")
+                for k, v in inside.items()
+                if not isinstance(v, types.ModuleType)
+            },
             self.value(x.__defaults__, f"a default of {x.__qualname__}"),
             self.value(x.__kwdefaults__, f"a default of {x.__qualname__}"),
-            {k: self.value(v, x.__qualname__) for k, v in sorted(vars(x).items()) if k == "__wrapped__" or k[:2] != "__"},
+            {
+                k: self.value(v, x.__qualname__)
+                for k, v in sorted(vars(x).items())
+                if k == "__wrapped__" or k[:2] != "__"
+            },
         ]
         if origin(home) != "own":
             return [*found, self._installed(home, x.__code__.co_qualname)]
@@ -239,7 +247,9 @@ class Walk:
     def _object(self, x: Any, where: str, ordered: bool) -> list[Any]:
         kind = lambda: self.value(type(x), where)
         if isinstance(x, eqx.Module):
-            fields = {f.name: (getattr(x, f.name, None), f.metadata.get("static", False)) for f in dataclasses.fields(x)}
+            fields = {
+                f.name: (getattr(x, f.name, None), f.metadata.get("static", False)) for f in dataclasses.fields(x)
+            }
             return ["module", kind(), {k: self.value(v, f"{where}.{k}", s or ordered) for k, (v, s) in fields.items()}]
         if type(x).__module__.split(".")[0] in ("jax", "jaxlib", "functools") and hasattr(x, "__wrapped__"):
             state = vars(x) if "custom_" in type(x).__name__ else {}  # derivatives; how to compile is no part of it
@@ -254,8 +264,8 @@ class Walk:
             return ["object", kind(), {k: self.value(v, f"{where}.{k}") for k, v in sorted(state.items())}]
         if isinstance(x, _DESCRIPTORS):
             return ["of", self.value(x.__objclass__, where), x.__name__]
-        if not jax.tree_util.all_leaves([x]):
-            children, rest = jax.tree_util.default_registry.flatten_one_level(x)
+        if (node := jax.tree_util.default_registry.flatten_one_level(x)) is not None:
+            children, rest = node
             return ["node", kind(), self.value(tuple(children), where, ordered), self.value(rest, where)]
         self.unknown.append(f"{where} is a {type(x).__module__}.{type(x).__qualname__}")
         return ["unknown", type(x).__module__, type(x).__qualname__]

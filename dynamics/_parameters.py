@@ -53,7 +53,9 @@ def whole_values(values: Any, leaf: Any, name: str) -> Any:
     low, high = (int(bound) for bound in (jnp.iinfo(dtype).min, jnp.iinfo(dtype).max))
     for value in np.ravel(np.asarray(values)).tolist():
         if value != value or abs(value) == np.inf or value != int(value) or not low <= int(value) <= high:
-            raise ValueError(f"{name} = {value:g}; pass whole numbers from {low} to {high}, as its dtype {dtype} holds.")
+            raise ValueError(
+                f"{name} = {value:g}; pass whole numbers from {low} to {high}, as its dtype {dtype} holds."
+            )
     return jnp.asarray(np.asarray(values).astype(dtype))
 
 

@@ -8,12 +8,14 @@ import hashlib
 import importlib.util
 import sys
 import sysconfig
+import time
 from collections.abc import Iterable, Iterator
 from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
 LIBRARY = __name__.split(".")[0]
+_BEGUN = time.time()  # modules of the library that are written later may be others than those in memory
 
 Origin = Literal["library", "own", "installed"]
 
@@ -34,7 +36,9 @@ def origin(module: str) -> Origin:
         return "installed"
     places = [str(place) for place in _places(top)]
     installed = [sysconfig.get_path("purelib"), sysconfig.get_path("platlib")]
-    inside = lambda place: place.startswith(tuple(installed)) or {"site-packages", "dist-packages"} & {*Path(place).parts}
+    inside = lambda place: (
+        place.startswith(tuple(installed)) or {"site-packages", "dist-packages"} & {*Path(place).parts}
+    )
     return "installed" if places and all(inside(place) for place in places) else "own"
 
 
@@ -59,6 +63,7 @@ def imported(start: Iterable[str]) -> dict[str, str]:
 
     Raises:
         OSError: the source of one of them cannot be read.
+        ValueError: a module of the library was edited after it was imported.
     """
     found: dict[str, str] = {}
     waiting = list(start)
@@ -68,7 +73,12 @@ def imported(start: Iterable[str]) -> dict[str, str]:
             continue
         source = _source(name)
         if source is None:
-            raise OSError(f"the source of module {name} cannot be read")
+            raise OSError(f"the source of module {name} cannot be read; install the package with its source files.")
+        if origin(name) == "library" and name in sys.modules and source.written > _BEGUN:
+            raise ValueError(
+                f"{name} was edited after this process had imported it, so kept numbers could not be told from the new code's; "
+                f"start Python anew."
+            )
         found[name] = source.digest
         parts = name.split(".")
         above = [package for depth in range(1, len(parts)) if (package := _source(".".join(parts[:depth]))) is not None]
@@ -81,8 +91,9 @@ def imported(start: Iterable[str]) -> dict[str, str]:
 class _Source:
     """What is read off the file of a module: a digest, what it imports, and what it passes on."""
 
-    def __init__(self, name: str, path: Path):
+    def __init__(self, name: str, path: Path, written: int):
         tree = ast.parse(path.read_bytes())
+        self.written = written / 1e9
         self.package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         self.digest = hashlib.sha256(ast.dump(_bare(tree)).encode()).hexdigest()[:16]
         self.imports = list(self._imports(tree))
@@ -151,15 +162,22 @@ def _targets(module: str, name: str) -> Iterator[str]:
     yield from _targets(*source.gives[name])
 
 
-@functools.cache
 def _source(name: str) -> _Source | None:
-    """Read once: what a process has imported does not change with the files."""
     path = _file(name)
-    return None if path is None else _Source(name, path)
+    return None if path is None else _read(name, path, path.stat().st_mtime_ns)
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1024)
+def _read(name: str, path: Path, written: int) -> _Source:
+    """Once for each state of the file: one's own modules are edited and loaded again."""
+    return _Source(name, path, written)
+
+
 def _file(name: str) -> Path | None:
+    return _library_file(name) if origin(name) == "library" else _look_up(name)
+
+
+def _look_up(name: str) -> Path | None:
     """The source file of a module, found without importing it."""
     top, *rest = name.split(".")
     for place in _places(top):
@@ -173,6 +191,9 @@ def _file(name: str) -> Path | None:
             if path.is_file():
                 return path
     return None
+
+
+_library_file = functools.cache(_look_up)
 
 
 def _places(top: str) -> list[Path]:

@@ -4,6 +4,7 @@ import enum
 import functools
 import importlib
 import json
+import linecache
 import os
 import shutil
 import subprocess
@@ -20,8 +21,9 @@ import pytest
 
 import dynamics as dyn
 from dynamics._identity import identify
-from dynamics._source_digest import _source, imported
-from dynamics.sweeps import _plan, _stored
+from dynamics._parameters import describe, parameters, replace
+from dynamics._source_digest import imported
+from dynamics.sweeps import _axes, _grid, _plan, _store, _stored
 
 P = dyn.preferences.cyclic(3, 0.4)
 START = jax.nn.log_softmax(jnp.array([0.3, 0.0, -0.1]))
@@ -117,13 +119,21 @@ EDITS = {
         "{'a': lambda z: z + 1.0, 'b': lambda z: z * 2.0}",
         "{'b': lambda z: z * 2.0, 'a': lambda z: z + 1.0}",
     ),
-    "a default": ("def helper(z, rate=2.0):\n    return z * rate\n" + MINE.format(round="helper(z) * self.beta"), "2.0", "3.0"),
+    "a default": (
+        "def helper(z, rate=2.0):\n    return z * rate\n" + MINE.format(round="helper(z) * self.beta"),
+        "2.0",
+        "3.0",
+    ),
     "a default by keyword": (
         "def helper(z, *, rate=2.0):\n    return z * rate\n" + MINE.format(round="helper(z) * self.beta"),
         "2.0",
         "3.0",
     ),
-    "an attribute of the class": (MINE.format(round="z * self.beta * self.rate") + "    rate: ClassVar[float] = 2.0\n", "2.0", "3.0"),
+    "an attribute of the class": (
+        MINE.format(round="z * self.beta * self.rate") + "    rate: ClassVar[float] = 2.0\n",
+        "2.0",
+        "3.0",
+    ),
     "a base class": (
         "class Base(dyn.RoundMap):\n    def scale(self, z):\n        return 2.0 * z\n"
         + MINE.format(round="self.scale(z) * self.beta").replace("dyn.RoundMap", "Base"),
@@ -164,7 +174,11 @@ EDITS = {
         "2.0",
         "3.0",
     ),
-    "what the library is asked": (MINE.format(round="jnp.log(dyn.preferences.cyclic(3, 0.2)[0]) * self.beta"), "0.2", "0.3"),
+    "what the library is asked": (
+        MINE.format(round="jnp.log(dyn.preferences.cyclic(3, 0.2)[0]) * self.beta"),
+        "0.2",
+        "0.3",
+    ),
 }
 
 
@@ -207,8 +221,12 @@ def test_an_edit_of_ones_own_code_makes_another_process(edit, of_source, not_com
     [
         "import my_helpers\n" + MINE.format(round="my_helpers.scale(z) * self.beta"),
         "from my_helpers import scale\n" + MINE.format(round="scale(z) * self.beta"),
-        MINE.format(round="scale(z) * self.beta").replace("        return", "        from my_helpers import scale\n        return"),
-        MINE.format(round="h.scale(z) * self.beta").replace("        return", "        import my_helpers as h\n        return"),
+        MINE.format(round="scale(z) * self.beta").replace(
+            "        return", "        from my_helpers import scale\n        return"
+        ),
+        MINE.format(round="h.scale(z) * self.beta").replace(
+            "        return", "        import my_helpers as h\n        return"
+        ),
     ],
     ids=["module", "name", "name when it runs", "module when it runs"],
 )
@@ -219,8 +237,6 @@ def test_an_edit_of_another_file_of_ones_own_makes_another_process(rounds, of_so
     swept(one, tmp_path / "a")
     found = identify(one)
     of_source(helpers.format(3.0), "my_helpers")
-    # What has been read is kept for a process's life; a user who edits a file starts anew or reloads it.
-    _source.cache_clear()
     other = of_source(rounds)
     assert identify(other).digest != found.digest
     with pytest.raises(ValueError, match=OTHER):
@@ -307,6 +323,7 @@ HELD = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:A JAX array is being set as static")
 @pytest.mark.parametrize("kind", HELD)
 def test_whatever_a_static_field_holds_is_compared(kind):
     make = lambda x: identify(Holder(P, jnp.asarray(0.3), HELD[kind](x)))
@@ -367,6 +384,30 @@ def test_the_generator_of_a_key_is_compared(not_computed, tmp_path):
         swept(process, tmp_path / "a", key=jax.random.wrap_key_data(data, impl="unsafe_rbg"))
 
 
+UNPACKED = """
+import sys; sys.path.insert(0, sys.argv[2])
+import jax; jax.config.update("jax_enable_x64", True)
+import json, pickle
+from dynamics.sweeps import _store, _stored
+with open(sys.argv[1], "rb") as file:
+    print(json.dumps(_store.identity(_stored._unpack(pickle.load(file)))))
+"""
+
+
+def test_a_worker_agrees(tmp_path):
+    """Also where a class travels by value, as those of a notebook do, and the optimizer's closures with it."""
+    cloudpickle = pytest.importorskip("cloudpickle")
+    loop = dyn.SelfSampling(P, dyn.IPO(0.3), 0.5, 1.0, inner=dyn.Descend(optax.adam(0.05), 2))
+    for i, process in enumerate((loop, Holder(P, jnp.asarray(0.3), method_of(2.0)().run))):
+        axes = _axes.axes_of(process, {"alpha" if process is loop else "beta": [0.2, 0.5]})
+        work = _grid.Work(process, (dyn.diagnostics.resolve("entropy"), measure_of(2)), 3, jax.random.key(0), START)
+        plan = _plan.Plan(work, axes, 2, (2,))
+        (tmp_path / "plan").write_bytes(cloudpickle.dumps(_stored._pack(plan)))
+        command = [sys.executable, "-c", UNPACKED, str(tmp_path / "plan"), str(Path(__file__).parent)]
+        done = subprocess.run(command, cwd=Path(__file__).parents[1], capture_output=True, text=True, check=True)
+        assert json.loads(done.stdout) == json.loads(json.dumps(_store.identity(plan))), i
+
+
 # What cannot be read or understood is refused by name, and said in attributes.
 
 
@@ -374,7 +415,9 @@ def test_the_generator_of_a_key_is_compared(not_computed, tmp_path):
 def test_a_class_without_source_is_refused(home, tmp_path):
     exec(HEAD + MINE.format(round="z * self.beta"), home)
     process = home["Mine"](P, jnp.asarray(0.3))
-    with pytest.raises(ValueError, match=r"the source of class Mine cannot be read.*put it in a file or a notebook cell"):
+    with pytest.raises(
+        ValueError, match=r"the source of class Mine cannot be read.*put it in a file or a notebook cell"
+    ):
         swept(process, tmp_path / "a")
     assert not (tmp_path / "a").exists()
     config = json.loads(swept(process).attrs["config"])
@@ -382,9 +425,22 @@ def test_a_class_without_source_is_refused(home, tmp_path):
     assert "not_identified" not in json.loads(swept(Mine(P, jnp.asarray(0.3), "ipo")).attrs["config"])
 
 
+def test_a_cell_of_a_notebook_can_be_read(not_computed, tmp_path, monkeypatch):
+    cell, home = HEAD + MINE.format(round="z * self.beta"), {"__name__": "__main__"}
+    monkeypatch.setitem(linecache.cache, "/tmp/ipykernel_1/1.py", (len(cell), None, cell.splitlines(True), "1.py"))
+    exec(compile(cell, "/tmp/ipykernel_1/1.py", "exec"), home)
+    swept(home["Mine"](P, jnp.asarray(0.3)), tmp_path / "a")
+    monkeypatch.setitem(linecache.cache, "/tmp/ipykernel_1/2.py", (len(cell), None, cell.splitlines(True), "2.py"))
+    exec(compile(cell.replace("z *", "z +"), "/tmp/ipykernel_1/2.py", "exec"), home)
+    with pytest.raises(ValueError, match=OTHER):
+        swept(home["Mine"](P, jnp.asarray(0.3)), tmp_path / "a")
+
+
 def test_what_is_not_understood_is_refused(tmp_path):
     process = Holder(P, jnp.asarray(0.3), (1, iter([1, 2])))
-    with pytest.raises(ValueError, match=r"process\.?held is a builtins.list_iterator|held is a builtins.list_iterator"):
+    with pytest.raises(
+        ValueError, match=r"process\.?held is a builtins.list_iterator|held is a builtins.list_iterator"
+    ):
         swept(process, tmp_path / "a")
     assert "list_iterator" in json.loads(swept(process).attrs["config"])["not_identified"][0]
 
@@ -394,7 +450,7 @@ def test_what_is_not_understood_is_refused(tmp_path):
 
 def test_a_description_names_every_class():
     flow = dyn.PreferenceFlow(dyn.LogLinear(np.eye(3)[:, :2]), P, dyn.DPO(0.3), dyn.samplers.OnPolicy())
-    config = json.loads(dyn.gradient_flow(flow, 0.1).to_dataset().attrs["config"])
+    config = json.loads(json.dumps(describe(flow)))
     assert {k: config[k] for k in ("process", "policy", "objective", "sampler")} == {
         "process": "PreferenceFlow",
         "policy": "LogLinear",
@@ -472,6 +528,15 @@ def test_a_store_outlives_edits_that_do_not_enter_its_numbers(tmp_path):
     assert "its code of dynamics.objectives.ipo is" in done.stderr
 
 
+def test_the_library_edited_under_a_process_is_refused(monkeypatch, not_computed, tmp_path):
+    """Its numbers are the old code's, its files the new's."""
+    monkeypatch.setattr("dynamics._source_digest._BEGUN", 0.0)
+    with pytest.raises(
+        ValueError, match=r"dynamics\.\S+ was edited after this process had imported it.*start Python anew"
+    ):
+        swept(Mine(P, jnp.asarray(0.3), "ipo"), tmp_path / "a")
+
+
 def test_code_is_followed_by_name(tmp_path):
     """Through packages that pass names on; into functions that import when they run; past what only type checkers read."""
     found = imported(["dynamics.sweeps._plan"])
@@ -501,18 +566,16 @@ def test_whole_numbers_can_be_swept(tmp_path):
     assert json.loads(found.attrs["config"])["shift"] == 1
     run = dyn.iterate(process, 3, initial=START, measure=["top_response"])
     assert int(run.statistics["top_response"]) == 1
-    from dynamics._parameters import parameters, replace
-
     assert set(parameters(process)) == {"preference", "shift"}
     assert replace(process, {"shift": 2.0}).shift.dtype == jnp.int8
-    for bad in (1.5, 300, np.nan):
+    with pytest.raises(ValueError, match="shift has a value that is not finite"):
+        swept(process, name="shift", values=[0, np.nan])
+    for bad in (1.5, 300):
         with pytest.raises(ValueError, match=r"shift = .*whole numbers from -128 to 127"):
             swept(process, name="shift", values=[0, bad])
 
 
 def test_keys_and_truth_values_are_not_parameters():
-    from dynamics._parameters import parameters
-
     class Other(eqx.Module):
         flag: jax.Array
         key: jax.Array
@@ -524,8 +587,6 @@ def test_keys_and_truth_values_are_not_parameters():
 
 
 def test_a_whole_number_is_not_followed_continuously():
-    from dynamics._parameters import replace
-
     process = Shifted(P, jnp.asarray(1))
     assert int(jax.jit(lambda value: replace(process, {"shift": value}).shift)(2)) == 2
     with pytest.raises(ValueError, match="shift takes whole numbers and cannot vary continuously"):

@@ -69,7 +69,8 @@ def _identity(plan: Plan, known: list[Identity]) -> dict[str, Any]:
         "versions": {k: v for k, v in provenance().items() if k.startswith("version")},
         "source of": {name: digest for found in known for name, digest in found.sources.items()},
         "code of": code_of(*known, start=ENGINE),
-        "content of": known[0].exact | {f"measure {i} {k}": v for i, m in enumerate(known[1:]) for k, v in m.exact.items()},
+        "content of": known[0].exact
+        | {f"measure {i} {k}": v for i, m in enumerate(known[1:]) for k, v in m.exact.items()},
         "format": FORMAT,
     }
 

@@ -112,15 +112,17 @@ def _parts(value: Any) -> list[tuple[str, Any, bool]] | None:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
         return [(f.name, getattr(value, f.name, None), f.metadata.get("static", False)) for f in fields]
-    named = isinstance(value, tuple) and hasattr(value, "_fields")
-    if type(value) not in (dict, list, tuple) and not named:
+    entries: dict[Any, Any]
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        entries = value._asdict()  # pyright: ignore[reportAttributeAccessIssue]
+    elif type(value) is dict:
+        entries = dict(sorted(value.items(), key=lambda entry: str(entry[0])))
+    elif type(value) in (list, tuple):
+        entries = dict(enumerate(value))
+    else:
         return None
-    keys = value._fields if named else sorted(value, key=str) if isinstance(value, dict) else range(len(value))
-    parts = list(
-        zip(map(str, keys), value if named or not isinstance(value, dict) else map(value.get, keys), strict=True)
-    )
-    spelt = all(isinstance(part, eqx.Module | jax.Array | np.ndarray) or _parts(part) for _, part in parts)
-    return [(name, part, False) for name, part in parts] if parts and spelt else None
+    spelt = all(isinstance(part, eqx.Module | jax.Array | np.ndarray) or _parts(part) for part in entries.values())
+    return [(str(name), part, False) for name, part in entries.items()] if entries and spelt else None
 
 
 def _readable(value: Any, exact: str) -> Any:

@@ -90,7 +90,7 @@ def only_checks(function: Any, checkers: set[str]) -> bool:
 
 def written(key: str, value: Any) -> bool:
     """Whether an attribute of a class was written by its author, not made by dataclasses and the like."""
-    function = getattr(value, "__func__", value)
+    function = inspect.unwrap(getattr(value, "__func__", value))
     if isinstance(function, types.FunctionType):
         made = function.__code__.co_qualname.startswith("__create_fn__")
         home = str(function.__globals__.get("__name__"))

@@ -22,7 +22,7 @@ Origin = Literal["library", "own", "installed"]
 # Statements at the top of a module that only give names; others act when it is imported.
 _DEFINES = (
     *(ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign),
-    *((ast.TypeAlias,) if hasattr(ast, "TypeAlias") else ()),
+    *((getattr(ast, "TypeAlias"),) if hasattr(ast, "TypeAlias") else ()),  # noqa: B009
 )
 
 
@@ -72,6 +72,8 @@ def imported(start: Iterable[str]) -> dict[str, str]:
         if name in found or origin(name) == "installed":
             continue
         source = _source(name)
+        if source is None and not _places(name.split(".")[0]):
+            continue  # not installed, as optional packages may be
         if source is None:
             raise OSError(f"the source of module {name} cannot be read; install the package with its source files.")
         if origin(name) == "library" and name in sys.modules and source.written > _BEGUN:
@@ -80,11 +82,7 @@ def imported(start: Iterable[str]) -> dict[str, str]:
                 f"start Python anew."
             )
         found[name] = source.digest
-        parts = name.split(".")
-        above = [package for depth in range(1, len(parts)) if (package := _source(".".join(parts[:depth]))) is not None]
-        waiting += [package.package for package in above if package.acts]
-        wanted = [*source.imports, *(pair for package in above for pair in package.effects)]
-        waiting += [target for pair in wanted for target in _targets(*pair)]
+        waiting += source.brings
     return dict(sorted(found.items()))
 
 
@@ -93,11 +91,11 @@ class _Source:
 
     def __init__(self, name: str, path: Path, written: int):
         tree = ast.parse(path.read_bytes())
-        self.written = written / 1e9
+        self.name, self.written = name, written / 1e9
         self.package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         self.digest = hashlib.sha256(ast.dump(_bare(tree)).encode()).hexdigest()[:16]
         self.imports = list(self._imports(tree))
-        listed = next((ast.literal_eval(n.value) for n in tree.body if _assigns(n, "__all__")), [])
+        listed = next((ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and _all_of(n)), [])
         top = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
         self.gives = {bound: (module, name) for module, name, bound in self._bindings(top) if name}
         self.effects = [(module, name) for module, name, bound in self._bindings(top) if bound not in listed]
@@ -106,6 +104,15 @@ class _Source:
             # A lazy module: what it passes on stands where type checkers look.
             blocks = [n for block in tree.body if _is_typing(block) for n in block.body]  # pyright: ignore[reportAttributeAccessIssue]
             self.gives = {bound: (module, name) for module, name, bound in self._bindings(blocks) if name} | self.gives
+
+    @functools.cached_property
+    def brings(self) -> list[str]:
+        """The modules that importing this one imports, but for those that only packages above pass on."""
+        parts = self.name.split(".")
+        above = [package for depth in range(1, len(parts)) if (package := _source(".".join(parts[:depth]))) is not None]
+        wanted = [*self.imports, *(pair for package in above for pair in package.effects)]
+        found = [target for pair in wanted for target in _targets(*pair)]
+        return sorted({*found, *(package.package for package in above if package.acts)})
 
     def _bindings(self, nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str, str]]:
         """(module, name in it or "", name here) of import statements."""
@@ -214,8 +221,9 @@ def _is_typing(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
-def _assigns(node: ast.AST, name: str) -> bool:
-    return isinstance(node, ast.Assign) and any(isinstance(t, ast.Name) and t.id == name for t in node.targets)
+def _all_of(node: ast.Assign) -> bool:
+    names = {t.id for t in node.targets if isinstance(t, ast.Name)}
+    return "__all__" in names and isinstance(node.value, ast.List | ast.Tuple)
 
 
 def _nodes(tree: ast.AST) -> Iterator[ast.AST]:

@@ -77,7 +77,7 @@ def _identity(plan: Plan, known: list[Identity]) -> dict[str, Any]:
 
 def _generator(key: Any) -> str:
     typed = jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key)
-    return str(jax.random.key_impl(key)) if typed else str(jax.config.jax_default_prng_impl)
+    return str(jax.random.key_impl(key)) if typed else str(getattr(jax.config, "jax_default_prng_impl"))  # noqa: B009
 
 
 def _digest(values: Any) -> str:

@@ -1,6 +1,7 @@
 """Pairs with weights of each response and a beta of each pair, against dense one-hot labels and a head with its softmax."""
 
 import ast
+import doctest
 import graphlib
 import itertools
 import json
@@ -358,6 +359,11 @@ def test_costs_decide_the_form():
     assert few.dual_bytes == 8 * 36
     assert many.numbers("dual") > many.numbers("primal")
     assert dyn.MarginFlow(many, objective=dyn.DPO(1.0)).form == "primal"
+
+
+def test_the_example_of_the_docstring_runs():
+    found = doctest.DocTestFinder(recurse=False).find(PairFeatures, "PairFeatures", globs={"dyn": dyn, "np": np})
+    assert doctest.DocTestRunner().run(found[0]) == (0, 4)
 
 
 def test_pairs_are_final():

@@ -49,7 +49,8 @@ class PairFeatures(eqx.Module):
         ValueError: a bad entry, named; responses of several tokens; unequal weights without ``reward="logit"``.
 
     Example:
-        >>> pairs = dyn.flows.PairFeatures([[1.0, 0.0], [0.6, 0.8]], [0, 2], [1, 0], scale=[1.0, 2.0])
+        >>> g, chosen, rejected = np.array([[1.0, 0.0], [0.6, 0.8]]), np.array([0, 2]), np.array([1, 0])
+        >>> pairs = dyn.flows.PairFeatures(g, chosen, rejected, scale=np.array([1.0, 2.0]))
         >>> pairs.gram().tolist()
         [[2.0, -1.2], [-1.2, 8.0]]
         >>> flow = dyn.MarginFlow(pairs, objective=dyn.DPO(0.1))

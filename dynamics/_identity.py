@@ -112,13 +112,13 @@ def _parts(value: Any) -> list[tuple[str, Any, bool]] | None:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
         return [(f.name, getattr(value, f.name, None), f.metadata.get("static", False)) for f in fields]
-    entries: dict[Any, Any]
+    node: Any = value
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        entries = value._asdict()  # pyright: ignore[reportAttributeAccessIssue]
+        entries = node._asdict()
     elif type(value) is dict:
-        entries = dict(sorted(value.items(), key=lambda entry: str(entry[0])))
+        entries = dict(sorted(node.items(), key=lambda entry: str(entry[0])))
     elif type(value) in (list, tuple):
-        entries = dict(enumerate(value))
+        entries = dict(enumerate(node))
     else:
         return None
     spelt = all(isinstance(part, eqx.Module | jax.Array | np.ndarray) or _parts(part) for part in entries.values())

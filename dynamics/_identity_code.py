@@ -104,6 +104,15 @@ def has_functions(kind: type) -> bool:
     return any(isinstance(getattr(value, "__func__", value), types.FunctionType) for value in vars(kind).values())
 
 
+def patched(kind: type) -> dict[str, Any]:
+    """Methods of one's own that were put into a class of the library."""
+    if origin(kind.__module__) != "library":
+        return {}
+    found = {k: getattr(v, "__func__", v) for k, v in vars(kind).items() if written(k, v)}
+    functions = {k: v for k, v in found.items() if isinstance(v, types.FunctionType)}
+    return {k: v for k, v in functions.items() if origin(str(v.__globals__.get("__name__", "beartype"))) == "own"}
+
+
 def slots(kind: type) -> list[str]:
     """Names of attributes that live in slots."""
     found = [k for base in kind.__mro__ for k in _names(vars(base).get("__slots__", ()))]

@@ -157,7 +157,8 @@ class Walk:
     def _class(self, x: type) -> list[Any]:
         home = x.__module__
         if origin(home) != "own" and (self._named(x) or home in _CHECKERS or not code.has_functions(x)):
-            return self._installed(home, x.__qualname__)
+            patched = {k: self.value(v, f"{x.__qualname__}.{k}") for k, v in sorted(code.patched(x).items())}
+            return [*self._installed(home, x.__qualname__), *([patched] if patched else [])]
         name = f"{x.__module__}.{x.__name__}"  # a class that travelled to a worker keeps no more of it
         before, self.unread = self.unread, []
         bases = [self.value(base, name) for base in x.__bases__]

@@ -95,7 +95,9 @@ class _Source:
         self.package = name if path.name == "__init__.py" else name.rpartition(".")[0]
         self.digest = hashlib.sha256(ast.dump(_bare(tree)).encode()).hexdigest()[:16]
         self.imports = list(self._imports(tree))
-        listed = next((ast.literal_eval(n.value) for n in tree.body if isinstance(n, ast.Assign) and _all_of(n)), [])
+        listed = {
+            n.value for node in tree.body if _lists_names(node) for n in ast.walk(node) if isinstance(n, ast.Constant)
+        }
         top = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
         self.gives = {bound: (module, name) for module, name, bound in self._bindings(top) if name}
         self.effects = [(module, name) for module, name, bound in self._bindings(top) if bound not in listed]
@@ -221,9 +223,9 @@ def _is_typing(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
-def _all_of(node: ast.Assign) -> bool:
-    names = {t.id for t in node.targets if isinstance(t, ast.Name)}
-    return "__all__" in names and isinstance(node.value, ast.List | ast.Tuple)
+def _lists_names(node: ast.AST) -> bool:
+    names = {t.id for t in node.targets if isinstance(t, ast.Name)} if isinstance(node, ast.Assign) else set()
+    return "__all__" in names
 
 
 def _nodes(tree: ast.AST) -> Iterator[ast.AST]:

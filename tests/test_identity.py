@@ -170,7 +170,7 @@ EDITS = {
         "2.0",
         "3.0",
     ),
-    "a measure's weight": (
+    "a partial function": (
         "helper = functools.partial(jnp.multiply, 2.0)\n" + MINE.format(round="helper(z) * self.beta"),
         "2.0",
         "3.0",
@@ -341,6 +341,12 @@ def test_whatever_a_static_field_holds_is_compared(kind):
 def test_dtype_and_shape_of_a_leaf_are_compared(change):
     beta = jnp.full(change.get("shape", ()), 0.25, change.get("dtype", float))
     assert identify(Mine(P, beta, "ipo")).exact["beta"] != identify(Mine(P, jnp.asarray(0.25), "ipo")).exact["beta"]
+
+
+def test_a_method_put_into_a_class_of_the_library_is_compared(monkeypatch):
+    one = identify(dyn.IPO(0.3))
+    monkeypatch.setattr(dyn.IPO, "loss", lambda self, margin: margin**2)
+    assert identify(dyn.IPO(0.3)).digest != one.digest
 
 
 def test_an_optimizer_hidden_in_a_closure_makes_another_sweep(not_computed, tmp_path):

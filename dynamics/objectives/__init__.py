@@ -6,15 +6,20 @@ from ._margin import SLiC, SquaredMargin
 from ._newton import minimise
 from .dpo import DPO
 from .ipo import IPO
+from .links import LINKS, Link, check_slope, kappa
 
 __all__ = [
     "DPO",
     "IPO",
+    "LINKS",
+    "Link",
     "MarginLoss",
     "Objective",
     "SLiC",
     "SquaredMargin",
+    "check_slope",
     "exact_for",
+    "kappa",
     "kl_coefficient",
     "minimise",
     "register",

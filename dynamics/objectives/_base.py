@@ -145,8 +145,15 @@ class MarginLoss(Objective):
         """f(r), entrywise."""
 
     def slope(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-        """f'(r), entrywise."""
-        return jax.grad(lambda r: jnp.sum(self.loss(r)))(margin)
+        """f'(r), entrywise; the derivative of ``loss`` unless overridden."""
+        return jax.jvp(self.loss, (margin,), (jnp.ones_like(margin),))[1]
+
+    def __check_init__(self) -> None:
+        kind = type(self)
+        if kind.slope is not MarginLoss.slope and not kind.__module__.startswith("dynamics.") and concrete(self):
+            from .links import check_slope  # loads on use
+
+            check_slope(self)
 
     def parabola(self) -> tuple[Float[Array, ""], Float[Array, ""]] | None:
         """(s, r0) where f(r) = s (r - r0)² + const, whose flows are linear and solved exactly; None for other losses."""

@@ -145,8 +145,10 @@ def _minimise(objective: MarginLoss, rows: _Rows) -> tuple[Float[Array, " m"], B
     begun = (zero, jnp.asarray(jnp.inf, rows.X.dtype), zero, large, jnp.array(0))
     u, _, _, _, _ = jax.lax.while_loop(going, step, begun)
     left = jnp.max(jnp.abs(newton(u)))
-    found = left <= FOUND * eps * (1.0 + jnp.max(jnp.abs(u)))
-    return jnp.where(found, u, jnp.where(jnp.isfinite(u), u, 0.0)), found
+    # A pair with mass and no curvature has left the floats on its way to infinity, or lies where the loss is flat.
+    flat = jnp.any((rows.log_mass > -jnp.inf) & ~(_asked(objective, rows, rows.X @ u).curve > 0))
+    found = (left <= FOUND * eps * (1.0 + jnp.max(jnp.abs(u)))) & ~flat
+    return jnp.where(jnp.isfinite(u), u, 0.0), found
 
 
 @_minimise.def_jvp

@@ -13,7 +13,7 @@ from jax.scipy.special import ndtr
 from jaxtyping import Array, ArrayLike, Float
 
 from .._numerics import check_number, concrete
-from ._margin import MarginLoss
+from ._base import MarginLoss
 
 TAIL, FRACTIONS = 3.0, 60  # margin from which Mills' ratio is a continued fraction, and its levels
 SQRT_2PI = float(np.sqrt(2.0 * np.pi))

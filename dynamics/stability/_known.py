@@ -10,13 +10,12 @@ import dataclasses
 from typing import NamedTuple
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from .. import theorems
-from ..objectives import DPO, IPO, MarginLoss, SquaredMargin
+from ..objectives import DPO, IPO, SquaredMargin
 from ..rounds import Canonical, canonical
 from ._local import boundary
 
@@ -47,17 +46,6 @@ def ipo_beta(loop: Canonical) -> float | None:
 def is_dpo(loop: Canonical) -> bool:
     """Whether these are DPO's rounds over all policies."""
     return loop.is_free and type(loop.objective) is DPO
-
-
-def kappa(objective: MarginLoss) -> float | None:
-    """2 |f'(0)| / f''(0), all that stability at the uniform policy asks of a smooth loss; None where f''(0) is not positive.
-
-    Source: [derived], statement 7.17.
-    """
-    if not objective.smooth:
-        return None
-    slope, curvature = jax.jvp(objective.slope, (jnp.zeros(()),), (jnp.ones(()),))
-    return 2.0 * abs(float(slope)) / float(curvature) if float(curvature) > 0 else None
 
 
 def contraction_rates(process: object) -> list[ContractionRate]:

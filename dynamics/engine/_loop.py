@@ -118,7 +118,7 @@ def go_filling(
 
     There is ``room`` for so many rows, which suffices; what is beyond the last is blank.
     """
-    shapes = jax.eval_shape(row, process, measures, run)
+    shapes = eqx.filter_eval_shape(row, process, measures, run)
     blank = jax.tree.map(lambda x: jnp.zeros((room, *x.shape), x.dtype), shapes)
 
     def step(i: Array, carry: tuple[Run, dict[str, Array]]) -> tuple[Run, dict[str, Array]]:

@@ -12,7 +12,8 @@ import numpy as np
 from jax.scipy.special import ndtr
 from jaxtyping import Array, ArrayLike, Float
 
-from .._numerics import check_number, concrete
+from .._checks import check_number
+from .._numerics import concrete
 from ._base import MarginLoss
 
 TAIL, FRACTIONS = 3.0, 60  # margin from which Mills' ratio is a continued fraction, and its levels

@@ -381,3 +381,37 @@ for name, value in wrong.items():
     for line, name in zip(lines, ("objective", "sampler", "reference", "learner", "feedback", "policy"), strict=True):
         assert line.startswith(f"{name} is a ")
         assert "; pass dyn." in line
+
+
+class Logistic(dyn.objectives.Objective):
+    """DPO's loss as a plain scalar of policy, reference and what was seen, without a word of margins."""
+
+    beta: jax.Array
+
+    def value(self, log_policy, log_reference, seen):
+        h = self.beta * (log_policy - log_reference)
+        return jnp.sum(seen.rates() * jnp.logaddexp(0.0, h[None, :] - h[:, None]))
+
+
+@pytest.mark.parametrize("policy", ["Tabular", "LogLinear", "Finite", "own"])
+def test_an_objective_of_ones_own_is_minimised_by_its_value(policy):
+    chosen = PARTS["policy"][policy]
+    ends = []
+    for objective in (Logistic(jnp.asarray(0.5)), dyn.DPO(0.5)):
+        loop = dyn.Rounds(
+            P,
+            objective,
+            sampler=PARTS["sampler"]["Mixture"],
+            reference=PARTS["reference"]["Geometric"],
+            policy=chosen,
+        )
+        ends.append(np.asarray(dyn.iterate(loop, 4, initial=start_of((policy,))).log_policy[-1]))
+    np.testing.assert_allclose(*ends, atol=1e-8)  # a minimum is flat: its place is known to the root of rounding
+
+
+def test_steps_on_an_objective_of_ones_own():
+    ends = []
+    for objective in (Logistic(jnp.asarray(0.5)), dyn.DPO(0.5)):
+        loop = dyn.SelfSampling(P, objective, 0.4, 0.7, inner=dyn.Descend(optax.sgd(0.5), 4))
+        ends.append(np.asarray(dyn.iterate(loop, 4, initial=OFFLINE).log_policy[-1]))
+    np.testing.assert_allclose(*ends, atol=1e-13)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, final
+from typing import Any, Literal
 
 import equinox as eqx
 import jax
@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from .._noun import Noun
 from .._numerics import concrete
 from . import _tokens
 from ._samples import as_features, as_positive, as_tokens, as_weights
@@ -23,8 +24,7 @@ Form = Literal["dual", "primal"]
 Reward = Literal["log_probability", "logit"]
 
 
-@final
-class PairFeatures(eqx.Module):
+class PairFeatures(Noun):
     """r_i = beta <W - W(0), x_i>,  x_i = s_i (w_c,i e_c,i - w_r,i e_r,i) ⊗ g_i,  C_ij = <x_i, x_j>.
 
     N pairs of one-token responses c, r to a prompt with last-layer feature g. With z = W g the logits, this is the margin
@@ -93,9 +93,6 @@ class PairFeatures(eqx.Module):
         self.reward = reward
         if reward == "log_probability" and chosen_weight is not rejected_weight:
             _check_equal(self.chosen_weight, self.rejected_weight)
-
-    def __init_subclass__(cls, **options: Any):
-        raise TypeError("PairFeatures is final; hold one in a class of your own instead of subclassing it.")
 
     @classmethod
     def fields_of(cls, holder: Any) -> PairFeatures:

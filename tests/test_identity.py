@@ -55,7 +55,7 @@ def test_a_static_field_makes_another_process(tmp_path):
     np.testing.assert_array_equal(swept(one, tmp_path / "a")["final_entropy"], first)
 
 
-class Pulling(dyn.objectives.Objective):
+class Pulling(dyn.objectives.MarginLoss):
     """(h_w - h_l - scale)²/2, its scale by mode."""
 
     mode: str = eqx.field(static=True)
@@ -63,10 +63,6 @@ class Pulling(dyn.objectives.Objective):
     def __init__(self, beta, mode):
         super().__init__(beta)
         self.mode = mode
-
-    def solve(self, P, log_mu, guess=None):
-        f = P @ jnp.exp(log_mu)
-        return (f - f.mean()) * (2.0 if self.mode == "twice" else 1.0), jnp.asarray(True)
 
     def loss(self, margin):
         return (margin - (1.0 if self.mode == "twice" else 0.5)) ** 2
@@ -596,3 +592,22 @@ def test_a_whole_number_is_not_followed_continuously():
     assert int(jax.jit(lambda value: replace(process, {"shift": value}).shift)(2)) == 2
     with pytest.raises(ValueError, match="shift takes whole numbers and cannot vary continuously"):
         jax.jit(lambda value: replace(process, {"shift": value}).shift)(2.0)
+
+
+def test_an_exact_solver_of_ones_own_belongs_to_the_identity():
+    """It stands in no field: before, a store could not have told one from another."""
+    digests = []
+    for factor in (1.0, 2.0):
+
+        class Mine(dyn.objectives.MarginLoss):
+            def loss(self, margin):
+                return (margin - 0.5) ** 2
+
+        @dyn.objectives.register(Mine, dyn.feedback.Pairs, free=True)
+        def solver(objective, pairs, basis, guess, factor=factor):
+            return factor * (pairs.preference - 0.5) @ pairs.mu, jnp.asarray(True)
+
+        loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.3), Mine(0.5), 0.5, 1.0)
+        digests.append(identify(loop).digest)
+        assert bool(jnp.isfinite(loop(jnp.array([0.3, 0.0, -0.3]))).all())
+    assert digests[0] != digests[1]

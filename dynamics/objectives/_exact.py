@@ -28,13 +28,10 @@ class Exact(NamedTuple):
     warm: bool = False
 
 
-_TABLE: dict[tuple[type, type, bool], Exact] = {}
-
-
-def register(
-    objective: type[Objective], seen: type[Seen], *, free: bool, warm: bool = False
-) -> Callable[[Solve], Solve]:
+def register(objective: type[Objective], seen: type[Seen], *, free: bool, warm: bool = False) -> Callable[[Solve], Solve]:
     """Adds a solver for this class of objective on this kind of what was seen.
+
+    It is kept on the class, so that its code belongs to what a process is: kept results of another solver are refused.
 
     Args:
         objective: the exact class, e.g. ``dyn.IPO``.
@@ -47,18 +44,22 @@ def register(
     """
 
     def add(solve: Solve) -> Solve:
-        key = (objective, seen, free)
-        if key in _TABLE:
+        name = _entry(seen, free)
+        if name in vars(objective):
             raise ValueError(f"{objective.__name__} on {seen.__name__} has an exact solver already.")
-        _TABLE[key] = Exact(solve, warm)
+        setattr(objective, name, Exact(solve, warm))
         return solve
 
     return add
 
 
+def _entry(seen: type[Seen], free: bool) -> str:
+    return f"exact_on_{seen.__name__.lower()}{'' if free else '_within'}"
+
+
 def exact_for(objective: Objective, seen: type[Seen], *, free: bool) -> Exact | None:
     """The exact solver of an objective, or None where it is solved by Newton's method on its value."""
-    return _TABLE.get((type(objective), seen, free))
+    return vars(type(objective)).get(_entry(seen, free))
 
 
 def solve(

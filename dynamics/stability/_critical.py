@@ -11,7 +11,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from .._numerics import centre, log_softmax
-from .._parameters import parameters, replace, resolve
+from .._parameters import is_whole, parameters, replace, resolve
 from ..rounds import RoundMap, canonical
 from ._branch import Branch, Point
 from ._fixed_points import interior, polish, settled
@@ -112,6 +112,8 @@ def _branch(process: RoundMap, parameter: str, bounds: tuple[float, float] | Non
     path = resolve(process, parameter)
     if np.ndim(parameters(process)[path]) != 0:
         raise ValueError(f"{parameter!r} is not a single number; follow alpha, lam or beta.")
+    if is_whole(parameters(process)[path]):
+        raise ValueError(f"{parameter!r} takes whole numbers, along which no branch runs; sweep it instead.")
     if bounds is not None and np.shape(bounds) != (2,):
         raise ValueError(f"bounds = {bounds!r}; pass (low, high).")
     low, high = default_bounds(process, path) if bounds is None else (float(bounds[0]), float(bounds[1]))

@@ -367,7 +367,7 @@ def test_the_example_of_the_docstring_runs():
 
 
 def test_pairs_are_final():
-    with pytest.raises(TypeError, match="PairFeatures is final.*hold one in a field"):
+    with pytest.raises(TypeError, match=r"PairFeatures is final.*hold one in a field"):
         type("Mine", (PairFeatures,), {})
 
 

@@ -154,28 +154,22 @@ ROWS = covering([list(choices) for choices in PARTS.values()], lambda c: refused
 
 
 def keeps_the_contract(combination):
-    """Three rounds: finite, centred, in the class, blind to the gauge, and the same by iterate as by hand."""
+    """Three rounds: found, finite, centred, in the class, and blind to the gauge."""
     loop, start = loop_of(combination), start_of(combination)
     advance = eqx.filter_jit(lambda z, memory, key: loop.advance(z, memory, key))
     z = jnp.asarray(start) - jnp.mean(jnp.asarray(start))
     memory = eqx.filter_jit(loop.start_memory)(z)
-    root = jax.random.key(3)
     for t in range(3):
-        key = jax.random.fold_in(root, t) if loop.stochastic else None
+        key = jax.random.fold_in(jax.random.key(3), t) if loop.stochastic else None
         out, after, found = advance(z, memory, key)
         assert bool(found)
         assert np.isfinite(np.asarray(out)).all()
         np.testing.assert_allclose(jnp.sum(out), 0.0, atol=1e-12)
-        if (
-            combination[0] != "own" or combination[4] != "own"
-        ):  # half the way between two policies may leave a curved class
-            loop.policy.check_member(out, "a round's policy") if combination[4] != "own" else None
+        if combination[4] != "own":  # half the way between two policies may leave a list, or a curved class
+            loop.policy.check_member(out, "a round's policy")
         if combination[2] != "Ema":  # the memory of which has a gauge of its own
-            shifted, _, _ = advance(z + 7.0, memory, key)
-            np.testing.assert_allclose(shifted, out, atol=1e-9)
+            np.testing.assert_allclose(advance(z + 7.0, memory, key)[0], out, atol=1e-9)
         z, memory = out, after
-    sol = dyn.iterate(loop, 3, initial=start, key=root if loop.stochastic else None)
-    np.testing.assert_allclose(sol.log_policy[-1], jax.nn.log_softmax(z), atol=1e-12)
 
 
 @pytest.mark.parametrize("combination", ROWS, ids="-".join)

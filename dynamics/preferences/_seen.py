@@ -5,8 +5,9 @@ from __future__ import annotations
 from abc import abstractmethod
 
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, ArrayLike, Float
 
+from .._checks import Numbers
 from .._noun import Noun
 from ._draws import win_rates
 
@@ -53,7 +54,7 @@ class Masses(Seen):
     total: Float[Array, ""]
     smoothing: Float[Array, ""]
 
-    def __init__(self, wins: Array, total: Array | float = 1.0, smoothing: Array | float = 0.0):
+    def __init__(self, wins: Numbers, total: ArrayLike = 1.0, smoothing: ArrayLike = 0.0):
         self.wins = jnp.asarray(wins, dtype=float)
         self.total = jnp.asarray(total, dtype=float)
         self.smoothing = jnp.asarray(smoothing, dtype=float)

@@ -1,0 +1,146 @@
+"""Trials of the statements on links and on references that follow the policy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._numerics import gauge_basis, log_mixture, log_softmax, softmax
+from .._parameters import replace
+from ..objectives import IPO
+from ..objectives._newton import minimise
+from ..objectives.links import Link
+from ..preferences import win_rates
+from ..theorems import Bound
+from ._iteration import BETAS, DEFECTIVE, _any_matrix
+from ._lanes import QUICKLY, Instance, blocked, grouped
+from ._trial import Trial
+
+BISECTIONS = 55
+
+
+def _gap_losses(h: Array, arguments: tuple[Array, Link]) -> Array:
+    wins, loss = arguments
+    return wins * loss.loss(loss.beta * (h[:, None] - h[None, :]))
+
+
+@QUICKLY
+def _link_jacobian(loss: Link, lanes: dict[str, Array]) -> Float[Array, "lanes K K"]:
+    """Of one round at uniform, ref and pi_0 uniform."""
+
+    def one(x: dict[str, Array]) -> Array:
+        own = replace(loss, {name: x[name] for name in ("beta", "label_smoothing")})
+        K = len(x["P"])
+
+        def advance(z: Array) -> Array:
+            mu = x["lam"] * softmax(z) + (1.0 - x["lam"]) / K
+            h, _ = minimise(_gap_losses, jnp.zeros(K), (win_rates(x["P"], mu), own))
+            return x["alpha"] * z + h
+
+        return jax.jacfwd(advance)(jnp.zeros(K))
+
+    return jax.vmap(one)(lanes)
+
+
+@QUICKLY
+def _ema_jacobian(objective: IPO, lanes: dict[str, Array]) -> Float[Array, "lanes n n"]:
+    """Of one round of (log pi, log ref) at uniform, pi_0 uniform."""
+
+    def one(x: dict[str, Array]) -> Array:
+        K = len(x["P"])
+
+        def advance(both: Array) -> Array:
+            z, reference = both[:K], both[K:]
+            f, _ = objective.solve(x["P"], log_mixture(x["lam"], log_softmax(z), jnp.full(K, -jnp.log(K))))
+            z = reference + f / x["beta"]
+            return jnp.concatenate([z, x["rate"] * z + (1.0 - x["rate"]) * reference])
+
+        return jax.jacfwd(advance)(jnp.zeros(2 * K))
+
+    return jax.vmap(one)(lanes)
+
+
+def _columns(instances: list[Instance], names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    return {name: np.stack([np.asarray(x[name], float) for x in instances]) for name in names}
+
+
+def _moduli(J: np.ndarray) -> np.ndarray:
+    """Descending, off the gauge of each part of the state, ``(n, parts (K-1))``."""
+    return -np.sort(-np.abs(np.linalg.eigvals(J)), axis=-1)
+
+
+def _off_gauge(J: np.ndarray, K: int) -> np.ndarray:
+    basis = np.kron(np.eye(J.shape[-1] // K), gauge_basis(K))
+    return basis.T @ J @ basis
+
+
+def _link_spectra(instances: list[Instance]) -> list[Any]:
+    def measure(group: list[Instance]) -> np.ndarray:
+        lanes = _columns(group, ("P", "alpha", "lam", "beta", "label_smoothing"))
+        J = blocked(_link_jacobian, Link(1.0, group[0]["objective"]), lanes)
+        return _moduli(_off_gauge(J, len(group[0]["P"])))
+
+    # Instances of one link are measured together, as elsewhere those of one objective.
+    return grouped([{"label_smoothing": 0.0, **x, "objective": x.get("link", "logistic")} for x in instances], measure)
+
+
+def _ema_lanes(group: list[Instance]) -> np.ndarray:
+    return blocked(_ema_jacobian, IPO(1.0), _columns(group, ("P", "rate", "lam", "beta")))
+
+
+def _ema_spectra(instances: list[Instance]) -> list[Any]:
+    return grouped(instances, lambda group: _moduli(_off_gauge(_ema_lanes(group), len(group[0]["P"]))))
+
+
+def _ema_thresholds(instances: list[Instance]) -> list[float]:
+    """Bisection for the beta at which the spectral radius is 1, within the range of A; infinite where it exceeds 1 always."""
+
+    def measure(group: list[Instance]) -> list[float]:
+        values, U = np.linalg.eigh(np.stack([-(x["P"] - 0.5) @ (x["P"] - 0.5) for x in group]))
+        kept = U * (values > 1e-9 * values.max(axis=1, keepdims=True))[:, None, :]
+        kept = kept @ np.swapaxes(kept, 1, 2)
+        both = np.stack([np.kron(np.eye(2), M) for M in kept])
+        low, high = (np.full(len(group), np.log(beta)) for beta in BETAS)
+        for _ in range(BISECTIONS):
+            middle = (low + high) / 2
+            J = _ema_lanes([{**x, "beta": b} for x, b in zip(group, np.exp(middle), strict=True)])
+            above = _moduli(both @ J @ both)[:, 0] > 1
+            low, high = np.where(above, middle, low), np.where(above, high, middle)
+        return list(np.where(high == np.log(BETAS[1]), np.inf, np.exp((low + high) / 2)))
+
+    return grouped(instances, measure)
+
+
+def _defective(x: Instance, bound: Bound) -> tuple[float, Any]:
+    return 1e-9, DEFECTIVE * (1.0 + x["lam"] / x["beta"])
+
+
+def _crossing(x: Instance, bound: Bound) -> tuple[float, Any]:
+    # Near rate = 0 the squared radius leaves 1 by 2 rate k² only, and what rounding makes of it is divided by that.
+    return 1e-13 * (10.0 + 1.0 / x["rate"] + 1.0 / abs(2.0 - 3.0 * x["rate"])), 0.0
+
+
+TRIALS = {
+    "link_spectrum": Trial(
+        measure=_link_spectra,
+        outside=_any_matrix,
+        tolerance=_defective,
+        reason="eigenvalues next to a defective matrix are known to √eps",
+    ),
+    "ema_spectrum": Trial(
+        measure=_ema_spectra,
+        outside=_any_matrix,
+        tolerance=_defective,
+        reason="eigenvalues next to a defective matrix are known to √eps",
+    ),
+    "ema_threshold": Trial(
+        measure=_ema_thresholds,
+        outside=_any_matrix,
+        tolerance=_crossing,
+        reason="rounding of the radius over the rate at which it crosses 1",
+    ),
+}

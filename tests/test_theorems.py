@@ -317,7 +317,9 @@ def ema_critical(x):
         J = ema_jacobian({**x, "beta": np.exp(log_beta)})
         return np.abs(np.linalg.eigvals(plane.T @ J @ plane)).max() - 1
 
-    return np.exp(scipy.optimize.brentq(excess, np.log(1e-5), np.log(1e3), xtol=1e-13))
+    # Between k = 50 and 1/50, where differences still tell the squared radius from 1.
+    unit = np.log(x["lam"] * w[0] / len(w))
+    return np.exp(scipy.optimize.brentq(excess, unit - np.log(50), unit + np.log(50), xtol=1e-13))
 
 
 MEASURED = {

@@ -10,10 +10,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._numerics import gauge_basis, log_mixture, log_softmax, softmax
-from .._parameters import replace
 from ..objectives import IPO
-from ..objectives._newton import minimise
-from ..objectives.links import Link
+from ..objectives._newton import solve_least
+from ..objectives.links import LINKS, Link
 from ..preferences import win_rates
 from ..theorems import Bound
 from ._iteration import BETAS, DEFECTIVE, _any_matrix
@@ -23,25 +22,25 @@ from ._trial import Trial
 BISECTIONS = 55
 
 
-def _gap_losses(h: Array, arguments: tuple[Array, Link]) -> Array:
-    wins, loss = arguments
-    return wins * loss.loss(loss.beta * (h[:, None] - h[None, :]))
-
-
 @QUICKLY
-def _link_jacobian(loss: Link, lanes: dict[str, Array]) -> Float[Array, "lanes K K"]:
-    """Of one round at uniform, ref and pi_0 uniform."""
+def _link_jacobian(fixed: None, lanes: dict[str, Array]) -> Float[Array, "lanes K K"]:
+    """Of one round at uniform, ref and pi_0 uniform: of the equation of the optimum, h = 0 there as A1 = 0."""
 
     def one(x: dict[str, Array]) -> Array:
-        own = replace(loss, {name: x[name] for name in ("beta", "label_smoothing")})
         K = len(x["P"])
 
-        def advance(z: Array) -> Array:
+        def value(h: Array, z: Array) -> Array:
             mu = x["lam"] * softmax(z) + (1.0 - x["lam"]) / K
-            h, _ = minimise(_gap_losses, jnp.zeros(K), (win_rates(x["P"], mu), own))
-            return x["alpha"] * z + h
+            # All links in one kernel, of which each lane takes its own: compiling is what costs.
+            losses = [Link(x["beta"], link, label_smoothing=x["label_smoothing"]).loss for link in LINKS]
+            margin = x["beta"] * (h[:, None] - h[None, :])
+            chosen = sum(jnp.where(x["link"] == n, loss(margin), 0.0) for n, loss in enumerate(losses))
+            return jnp.sum(win_rates(x["P"], mu) * chosen)
 
-        return jax.jacfwd(advance)(jnp.zeros(K))
+        slope, zero = jax.grad(value), jnp.zeros(K)
+        curvature, pull = jax.jacfwd(slope, (0, 1))(zero, zero)
+        response = jax.vmap(lambda b: solve_least(curvature, b), 1, 1)(-pull)
+        return x["alpha"] * jnp.eye(K) + response
 
     return jax.vmap(one)(lanes)
 
@@ -80,12 +79,12 @@ def _off_gauge(J: np.ndarray, K: int) -> np.ndarray:
 
 def _link_spectra(instances: list[Instance]) -> list[Any]:
     def measure(group: list[Instance]) -> np.ndarray:
-        lanes = _columns(group, ("P", "alpha", "lam", "beta", "label_smoothing"))
-        J = blocked(_link_jacobian, Link(1.0, group[0]["objective"]), lanes)
+        lanes = _columns(group, ("P", "alpha", "lam", "beta", "label_smoothing", "link"))
+        J = blocked(_link_jacobian, None, lanes)
         return _moduli(_off_gauge(J, len(group[0]["P"])))
 
-    # Instances of one link are measured together, as elsewhere those of one objective.
-    return grouped([{"label_smoothing": 0.0, **x, "objective": x.get("link", "logistic")} for x in instances], measure)
+    numbered = [x | {"link": list(LINKS).index(x.get("link", "logistic"))} for x in instances]
+    return grouped([{"label_smoothing": 0.0} | x for x in numbered], measure)
 
 
 def _ema_lanes(group: list[Instance]) -> np.ndarray:

@@ -293,11 +293,13 @@ def link_moduli(x):
 
 
 def ema_jacobian(x):
-    P, K = x["P"], len(x["P"])
+    A, K = x["P"] - 0.5, len(x["P"])
 
     def step(both):
         z, reference = both[:K], both[K:]
-        z = reference + P @ (x["lam"] * softmax(z) + (1 - x["lam"]) / K) / x["beta"]
+        # pi - 1/K without cancellation, as 1/beta may be huge; A1 = 0, and constants are the gauge.
+        moved = (np.expm1(z) - np.expm1(z).mean()) / np.exp(z).sum()
+        z = reference + x["lam"] * A @ moved / x["beta"]
         return np.concatenate([z, x["rate"] * z + (1 - x["rate"]) * reference])
 
     return jacobian_at_zero(step, 2 * K)

@@ -77,7 +77,7 @@ def ema_spectrum(P: np.ndarray, rate: float, lam: float, beta: float) -> Claim:
     k = 1j * lam * w / (len(P) * beta)
     root = np.sqrt((1.0 + k) ** 2 - 4.0 * k * (1.0 - rate))
     # The product of the two is known, so the smaller one does not cancel.
-    sign = np.where((np.conj(1.0 + k) * root).real >= 0, 1.0, -1.0)
+    sign = np.where(np.real(np.conj(1.0 + k) * root) >= 0, 1.0, -1.0)
     large = 0.5 * (1.0 + k + sign * root)
     moduli = -np.sort(-np.abs(np.concatenate([large, k * (1.0 - rate) / large])))
     return Claim(moduli, moduli, assumptions | {"rate ≤ 1": rate <= 1.0})

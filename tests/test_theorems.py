@@ -15,6 +15,7 @@ import oracles
 import pytest
 import sampling_oracles
 import scipy.optimize
+import scipy.special
 from hypothesis import HealthCheck, given, settings
 
 from dynamics import preferences, testing, theorems
@@ -252,6 +253,77 @@ def entropy_step(x):
     return oracles.entropy(oracles.mrs_round(x["P"], x["log_pi"], *args)) - oracles.entropy(x["log_pi"])
 
 
+LINKS = {
+    "linear": lambda r: (r, np.ones_like(r)),
+    "logistic": lambda r: (np.tanh(r / 2) / 2, 1 / (4 * np.cosh(r / 2) ** 2)),
+    "probit": lambda r: (scipy.special.ndtr(r) - 0.5, np.exp(-(r**2) / 2) / np.sqrt(2 * np.pi)),
+    "cauchit": lambda r: (np.arctan(r) / np.pi, 1 / (np.pi * (1 + r**2))),
+}
+
+
+def link_reward(link, A, mu):
+    """f, Σ f = 0, with Σ_j mu_j L(f_i - f_j) = (A mu)_i."""
+    f = np.zeros(len(mu))
+    for _ in range(20):
+        L, slope = LINKS[link](differences(f))
+        residual = L @ mu - A @ mu
+        f -= np.linalg.lstsq(np.vstack([np.diag(slope @ mu) - slope * mu, np.ones(len(mu))]), [*residual, f.sum()])[0]
+    return f
+
+
+def jacobian_at_zero(step, n, h=1e-3):
+    """Central differences of sixth order."""
+    difference = lambda e, m: step(m * h * e) - step(-m * h * e)
+    rows = [(45 * difference(e, 1) - 9 * difference(e, 2) + difference(e, 3)) / (60 * h) for e in np.eye(n)]
+    return np.stack(rows, axis=1)
+
+
+def softmax(z):
+    return np.exp(z - scipy.special.logsumexp(z))
+
+
+def link_moduli(x):
+    A, K = x["P"] - 0.5, len(x["P"])
+
+    def step(z):
+        mu = x["lam"] * softmax(z) + (1 - x["lam"]) / K
+        return x["alpha"] * z + link_reward(x["link"], (1 - 2 * x["label_smoothing"]) * A, mu) / x["beta"]
+
+    return gauge_free_moduli(jacobian_at_zero(step, K))
+
+
+def ema_jacobian(x):
+    A, K = x["P"] - 0.5, len(x["P"])
+
+    def step(both):
+        z, reference = both[:K], both[K:]
+        # pi - 1/K without cancellation, as 1/beta may be huge; A1 = 0, and constants are the gauge.
+        moved = (np.expm1(z) - np.expm1(z).mean()) / np.exp(z).sum()
+        z = reference + x["lam"] * A @ moved / x["beta"]
+        return np.concatenate([z, x["rate"] * z + (1 - x["rate"]) * reference])
+
+    return jacobian_at_zero(step, 2 * K)
+
+
+def ema_moduli(x):
+    basis = np.kron(np.eye(2), np.linalg.svd(np.ones((1, len(x["P"]))))[2][1:].T)
+    return -np.sort(-np.abs(np.linalg.eigvals(basis.T @ ema_jacobian(x) @ basis)))
+
+
+def ema_critical(x):
+    """Where the spectral radius passes 1 in the plane of the largest frequency."""
+    U, w, _ = np.linalg.svd(x["P"] - 0.5)
+    plane = np.kron(np.eye(2), U[:, w > 1e-9 * w[0]])
+
+    def excess(log_beta):
+        J = ema_jacobian({**x, "beta": np.exp(log_beta)})
+        return np.abs(np.linalg.eigvals(plane.T @ J @ plane)).max() - 1
+
+    # Between k = 50 and 1/50, where differences still tell the squared radius from 1.
+    unit = np.log(x["lam"] * w[0] / len(w))
+    return np.exp(scipy.optimize.brentq(excess, unit - np.log(50), unit + np.log(50), xtol=1e-13))
+
+
 MEASURED = {
     "sampler_independence": sampler_spread,
     "bradley_terry_residual": logit_fit_residual,
@@ -282,6 +354,9 @@ MEASURED = {
     "spectrum_dpo": spectrum_moduli_dpo,
     "uniqueness": count_fixed_points,
     "onset_amplitude": normal_form,
+    "link_spectrum": link_moduli,
+    "ema_spectrum": ema_moduli,
+    "ema_threshold": ema_critical,
     "matched_link": lambda x: oracles.centre(run_inputs(x)),
     "divergence_on_policy": divergence_step,
     **sampling_oracles.MEASURED,
@@ -291,7 +366,9 @@ SKEW = ("log_mu_skewed", "log_mu")
 
 
 def tolerances(name, x):
-    if name in ("spectrum", "spectrum_dpo"):
+    if name == "ema_threshold":
+        return 1e-10 * (1 + 1 / x["rate"] + 1 / (2 - 3 * x["rate"])), 0.0  # what differences leave, over the slope at 1
+    if name in ("spectrum", "spectrum_dpo", "link_spectrum", "ema_spectrum"):
         return 1e-9, DEFECTIVE * (1.0 + x.get("lam", 1.0) / x["beta"])
     if name == "onset_amplitude":
         # What the fit over three radii leaves, worst next to the resonance at alpha = 0.
@@ -333,6 +410,8 @@ COUNT = {
     "uniqueness": 8,
     "global_convergence": 25,
     "uniform_threshold": 30,
+    "link_spectrum": 30,
+    "ema_threshold": 15,
     "onset_amplitude": 25,
     "finite_samples": 20,
 }

@@ -61,7 +61,9 @@ class Flow(Noun):
 
     def trained_rows(self, weights: Any) -> dict[str, Array]:
         """What a saved row of descent shows, by name."""
-        raise NotImplementedError(f"{type(self).__name__} defines no trained_rows, which dyn.descend asks for; write it.")
+        raise NotImplementedError(
+            f"{type(self).__name__} defines no trained_rows, which dyn.descend asks for; write it."
+        )
 
     def gradient(self, weights: Any, key: PRNGKeyArray | None, batch: int | None) -> Any:
         """The gradient of the mean loss by the weights: exact, or of ``batch`` samples drawn with ``key``."""

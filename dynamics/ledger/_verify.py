@@ -10,13 +10,19 @@ from .. import theorems
 from .._checks import check_count
 from .._parameters import nearest
 from .._progress import progress
-from . import _collapse, _generalization, _iteration, _margins, _optima, _sampling
+from . import _collapse, _generalization, _iteration, _margins, _optima, _references, _sampling
 from ._examine import examine
 from ._report import Ledger
 from ._trial import Trial
 
 TRIALS: dict[str, Trial] = (
-    _collapse.TRIALS | _iteration.TRIALS | _optima.TRIALS | _sampling.TRIALS | _margins.TRIALS | _generalization.TRIALS
+    _collapse.TRIALS
+    | _iteration.TRIALS
+    | _optima.TRIALS
+    | _references.TRIALS
+    | _sampling.TRIALS
+    | _margins.TRIALS
+    | _generalization.TRIALS
 )
 
 LARGEST_SEED = 2**63 - 1  # of jax.random.key

@@ -13,7 +13,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-from .._numerics import gauge_basis, log_softmax
+from .._numerics import log_softmax
 from ..preferences import Seen
 from ._base import MarginLoss, Objective, kl_coefficient
 
@@ -28,7 +28,9 @@ class Exact(NamedTuple):
     warm: bool = False
 
 
-def register(objective: type[Objective], seen: type[Seen], *, free: bool, warm: bool = False) -> Callable[[Solve], Solve]:
+def register(
+    objective: type[Objective], seen: type[Seen], *, free: bool, warm: bool = False
+) -> Callable[[Solve], Solve]:
     """Adds a solver for this class of objective on this kind of what was seen.
 
     It is kept on the class, so that its code belongs to what a process is: kept results of another solver are refused.
@@ -94,7 +96,8 @@ def _by_value(
     """Newton's method on the value itself, from the reference."""
     from ._newton import minimise  # loads on use
 
-    columns = jnp.asarray(gauge_basis(log_reference.shape[0])) if basis is None else basis
+    # All logits are their own unknowns: of a rotated basis light masses would be lost beside heavy ones.
+    columns = jnp.eye(log_reference.shape[0]) if basis is None else basis
     arrays, rest = eqx.partition((objective, seen, log_reference, columns), eqx.is_array)
 
     def value(x: Array, arrays: Any) -> Array:

@@ -60,6 +60,7 @@ from .optima import (
     too_few_samplers,
 )
 from .ranking import order_preservation, order_reversal, same_ranking, skewed_sampling
+from .references import ema_spectrum, ema_threshold, link_spectrum
 from .sampling import fitted_sampler, lost_order, three_responses, top_sampler
 from .spectrum import onset_amplitude, spectrum, spectrum_dpo, uniqueness
 
@@ -75,6 +76,8 @@ __all__ = [
     "contraction",
     "distinguishable_head_change",
     "divergence_on_policy",
+    "ema_spectrum",
+    "ema_threshold",
     "entropy_decreases",
     "finite_samples",
     "fitted_sampler",
@@ -83,6 +86,7 @@ __all__ = [
     "global_convergence",
     "head_change",
     "initial_accuracy",
+    "link_spectrum",
     "lost_order",
     "matched_link",
     "mean_field",

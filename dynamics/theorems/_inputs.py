@@ -23,11 +23,13 @@ _RANGES = {
     "v": (0.0, np.inf, True),
     "delta": (0.0, 1.0, False),
     "failure": (0.0, 1.0, True),
+    "label_smoothing": (0.0, 0.5, False),
 }
 _CHOICES = {
     "objective": ("ipo", "dpo"),
     "structure": ("cycle", "regular", "ring"),
     "loss": ("dpo", "squared", "ipo"),
+    "link": ("linear", "logistic", "probit", "cauchit"),
     "target": ("condorcet", "smith", "order"),
 }
 _LEAST = {"rounds": 0, "comparisons": 1, "K": 2, "pairs": 1, "Q": 1, "d": 1, "N": 1, "seed": 0}

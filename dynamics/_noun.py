@@ -9,7 +9,7 @@ import equinox as eqx
 import numpy as np
 from jaxtyping import Array, Bool
 
-Made = TypeVar("Made", bound="Noun")
+Made = TypeVar("Made", bound=eqx.Module)
 
 
 class Noun(eqx.Module):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from ._numerics import as_array
+from ._identity import describe
+from ._numerics import as_array, concrete
 
-SPELT_OUT = 10_000  # numbers; features of a data set do not belong into the attributes of another
+__all__ = ["describe", "is_whole", "nearest", "parameters", "replace", "resolve", "whole_values"]
 
 Process = TypeVar("Process", bound=eqx.Module)
 
@@ -25,20 +26,44 @@ def nearest(word: str, known: list[str]) -> str:
 
 
 def parameters(process: eqx.Module) -> dict[str, Any]:
-    """Every numeric leaf of a process by dotted path."""
+    """Every numeric leaf of a process by dotted path: floats and whole numbers, but no truth values and no random keys."""
     leaves = jax.tree_util.tree_leaves_with_path(process)
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): leaf
         for path, leaf in leaves
-        if eqx.is_inexact_array_like(leaf)
+        if eqx.is_inexact_array_like(leaf) or is_whole(leaf)
     }
+
+
+def is_whole(leaf: Any) -> bool:
+    """Whether a leaf holds whole numbers; the two words of a raw random key are no numbers."""
+    if not eqx.is_array_like(leaf):
+        return False
+    dtype, shape = jax.dtypes.result_type(leaf), np.shape(leaf)
+    return jnp.issubdtype(dtype, jnp.integer) and not (dtype == jnp.uint32 and shape[-1:] == (2,))
+
+
+def whole_values(values: Any, leaf: Any, name: str) -> Any:
+    """``values`` in the dtype of a leaf of whole numbers; ``ValueError`` where they are not whole, or beyond its range."""
+    dtype = jax.dtypes.result_type(leaf)
+    if not concrete(values):
+        if jnp.issubdtype(values.dtype, jnp.integer):
+            return jnp.asarray(values, dtype)
+        raise ValueError(f"{name} takes whole numbers and cannot vary continuously; sweep it over whole numbers.")
+    low, high = (int(bound) for bound in (jnp.iinfo(dtype).min, jnp.iinfo(dtype).max))
+    for value in np.ravel(np.asarray(values)).tolist():
+        if value != value or abs(value) == np.inf or value != int(value) or not low <= int(value) <= high:
+            raise ValueError(
+                f"{name} = {value:g}; pass whole numbers from {low} to {high}, as its dtype {dtype} holds."
+            )
+    return jnp.asarray(np.asarray(values).astype(dtype))
 
 
 def resolve(process: eqx.Module, name: str) -> str:
     """The full path of a parameter from its path or its unique last part; ``ValueError`` names the nearest."""
     known = parameters(process)
     if not isinstance(name, str):
-        raise ValueError(f"parameter {name!r} is no name; known: {', '.join(known)}.")
+        raise ValueError(f"parameter {name!r} is not a name; known: {', '.join(known)}.")
     if name in known:
         return name
     tails = [path for path in known if path.rsplit(".", 1)[-1] == name]
@@ -56,34 +81,13 @@ def _nearest_path(name: str, known: list[str]) -> str:
 
 
 def replace(process: Process, values: Mapping[str, Any]) -> Process:
-    """``process`` with the leaves at full paths replaced; unchecked and traceable."""
+    """``process`` with the leaves at full paths replaced; traceable, and unchecked but for what has to be whole."""
 
     def put(path: Any, leaf: Any) -> Any:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if name not in values:
+            return leaf
         # The same array type as construction gives: a weakly typed value would compile everything anew.
-        return as_array(values[name]) if name in values else leaf
+        return whole_values(values[name], leaf, name) if is_whole(leaf) else as_array(values[name])
 
     return jax.tree_util.tree_map_with_path(put, process)
-
-
-def _json_ready(value: Any) -> Any:
-    """JSON knows no infinities: they become the strings that ``float`` reads back."""
-    if isinstance(value, list):
-        return [_json_ready(v) for v in value]
-    return value if np.isfinite(value) else str(value)
-
-
-def _summary(value: np.ndarray) -> Any:
-    if value.size <= SPELT_OUT:
-        return _json_ready(value.tolist())
-    return {"shape": list(value.shape), "sha256": hashlib.sha256(np.ascontiguousarray(value).data).hexdigest()}
-
-
-def describe(process: eqx.Module) -> dict[str, Any]:
-    """What a process is, as JSON: class names and the values of its parameters; of large ones, shape and digest."""
-    values = {path: _summary(np.asarray(leaf)) for path, leaf in parameters(process).items()}
-    kinds = {"process": type(process).__name__}
-    objective = getattr(process, "objective", None)
-    inner = getattr(process, "inner", None)
-    kinds |= {} if objective is None else {"objective": type(objective).__name__}
-    return kinds | ({} if inner is None else inner.description()) | values

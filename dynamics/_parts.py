@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ._checks import as_numbers, check_log_distribution, check_scalar
+from ._checks import Numbers, as_numbers, check_log_distribution, check_scalar
 from ._numerics import as_array, concrete
 
 
@@ -30,9 +30,7 @@ def is_share(value: Float[Array, ""]) -> Array:
     return (value >= 0) & (value <= 1)
 
 
-def distributions(
-    value: Float[ArrayLike, "*contexts K"], name: str, *, zero_mass: bool = False
-) -> Float[Array, "*contexts K"]:
+def distributions(value: Numbers, name: str, *, zero_mass: bool = False) -> Float[Array, "*contexts K"]:
     """Checked log-distributions, ``(K,)`` or ``(X, K)``."""
     logs = as_numbers(value, name)
     if logs.ndim != 2 or len(logs) == 0:
@@ -61,7 +59,7 @@ def other_size(log_p: Array, size: int, name: str) -> Float[Array, " K"]:
     return uniform(size)
 
 
-def whole(value: ArrayLike, name: str, least: int, most: float) -> Float[Array, ""]:
+def whole(value: ArrayLike, name: str, least: int, most: int | float) -> Float[Array, ""]:
     """A whole number as a numeric parameter; ``ValueError`` names it where it is not one in range."""
     array = check_scalar(value, name, -np.inf, np.inf)
     if array.ndim != 0:
@@ -70,7 +68,7 @@ def whole(value: ArrayLike, name: str, least: int, most: float) -> Float[Array, 
     return as_array(array)
 
 
-def check_whole(values: Any, name: str, least: int, most: float) -> None:
+def check_whole(values: Any, name: str, least: int, most: int | float) -> None:
     """``ValueError`` unless concrete values are whole numbers from ``least`` to ``most``."""
     if not concrete(values):
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
@@ -12,8 +13,8 @@ PACKAGES = ("alignment-dynamics", "jax", "jaxlib", "equinox", "numpy")
 
 @functools.cache
 def provenance() -> dict[str, str]:
-    """Attributes for a Dataset: ``version_*`` of the packages and ``git_commit`` of a source checkout."""
-    found = {}
+    """Attributes for a Dataset: ``version_*`` of Python and the packages, and ``git_commit`` of a source checkout."""
+    found = {"version_python": platform.python_version()}
     for package in PACKAGES:
         try:
             found[f"version_{package.replace('-', '_')}"] = metadata.version(package)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import json
 import os
@@ -14,7 +13,9 @@ from typing import Any
 
 import xarray as xr
 
-ROOT = Path(__file__).resolve().parent.parent
+from dynamics._identity import identify
+from dynamics._provenance import provenance
+from dynamics._source_digest import imported
 
 
 class UserError(Exception):
@@ -22,13 +23,11 @@ class UserError(Exception):
 
 
 def fingerprint(name: str, config: Any) -> str:
-    """A hash of the configuration, of the files it names, of the library and of the experiment's source."""
-    digest = hashlib.sha256(json.dumps([name, dataclasses.asdict(config)], sort_keys=True).encode())
-    helpers = (ROOT / "experiments").glob("_[!_]*.py")
-    sources = [*sorted((ROOT / "dynamics").rglob("*.py")), *sorted(helpers), ROOT / "experiments" / f"{name}.py"]
-    for path in sources:
-        digest.update(f"\0{path.relative_to(ROOT)}\0".encode())
-        digest.update(path.read_bytes())
+    """A hash of the configuration, of the files it names, of the code that the experiment imports, and of versions."""
+    known = identify(config, "config")
+    code = imported([f"experiments.{name}", *sorted(known.modules)])
+    versions = {k: v for k, v in provenance().items() if k.startswith("version")}
+    digest = hashlib.sha256(json.dumps([name, known.digest, code, versions], sort_keys=True).encode())
     for path in getattr(config, "files", tuple)():
         digest.update(f"\0{path}\0".encode())
         try:

@@ -161,7 +161,7 @@ CASES = {
     "dyn.stability.jacobian(loop, [0.2, 0.3, 0.5])": "log_policy has total probability",
     "dyn.iterate(loop, 3, measure=3)": "measure is 3",
     "dyn.sweep(loop, ['alpha'], measure='entropy', rounds=3)": "over is a list",
-    "dyn.stability.critical(loop, 3)": "parameter 3 is no name",
+    "dyn.stability.critical(loop, 3)": "parameter 3 is not a name",
     "dyn.stability.critical(loop, 'bta')": "did you mean 'objective.beta'",
     "dyn.stability.critical(loop, 'beta', bounds=3)": "bounds = 3",
     "dyn.theorems.contraction.draw(jax.random.key(0), -1)": "n = -1",

@@ -21,6 +21,21 @@ def test_the_code_blocks_run_in_order():
     assert names["report"].verdict == "oscillating"
     assert names["ds"].sizes == {"alpha": 41, "lam": 41}
     assert "Neimark–Sacker" in printed.getvalue()
+    (crossing,) = names["dyn"].stability.critical(names["mine"], "eta", bounds=(0.1, 10.0))
+    assert round(crossing.value, 2) == 2.25  # as the comment beside it says
+
+
+def test_the_blocks_of_docs_run_in_order():
+    pages = sorted((Path(__file__).resolve().parents[1] / "docs").glob("*.md"))
+    assert pages
+    for page in pages:
+        names: dict = {"__name__": page.stem}
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), warnings.catch_warnings():
+            warnings.simplefilter("error", UserWarning)
+            for block in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL):
+                exec(compile(block, page.name, "exec"), names)
+        assert printed.getvalue()
 
 
 def test_every_file_that_the_readme_names_exists():

@@ -85,7 +85,7 @@ def test_the_slope_by_lam_survives_deep_policies():
 
     def leading(lam, depth):
         log_mu = log_mixture(lam, jnp.array([-depth, 0.0, -2 * depth]), jnp.full(3, -np.log(3.0)))
-        return dyn.DPO(0.3).solve(P, log_mu)[0][0]
+        return dyn.DPO(0.3).implicit_reward(P, log_mu)[0]
 
     h = 1e-6
     for depth in (30.0, 100.0, 300.0):

@@ -115,8 +115,8 @@ def test_a_store_of_another_sweep_is_refused_by_name(small_blocks, tmp_path, cha
 
 def test_other_code_measures_and_precision_are_another_sweep(small_blocks, tmp_path, monkeypatch):
     swept(tmp_path / "a")
-    monkeypatch.setattr(_store, "_code_digest", lambda classes: "other")
-    with pytest.raises(ValueError, match="its code is"):
+    monkeypatch.setattr(_store, "code_of", lambda *parts, start: {"dynamics.rounds": "other"})
+    with pytest.raises(ValueError, match=r"its code of dynamics\.\S+ is"):
         swept(tmp_path / "a")
 
 

@@ -32,7 +32,7 @@ def _rows(found: dict) -> list[tuple[str, str]]:
     done, blocks = found["blocks_done"], found["blocks"]
     grid = " × ".join(f"{name} {n}" for name, n in found["over"].items())
     process = found["process"]
-    numbers = (f"{k} = {v:g}" for k, v in process.items() if isinstance(v, int | float))
+    numbers = (f"{k} = {v:g}" for k, v in process.items() if isinstance(v, int | float) and not isinstance(v, bool))
     return [
         ("store", found["path"]),
         ("progress", f"{done} of {blocks} blocks ({done / blocks:.0%})" + (", complete" if done == blocks else "")),

@@ -31,7 +31,8 @@ class Run(NamedTuple):
 def snapshot_of(process: RoundMap, state: State, begun: Int[Array, ""]) -> Snapshot:
     """What measures see: their rounds count from where this run began, whatever round of the process that was."""
     beta = process.kl_coefficient()
-    return Snapshot(state.round - begun, state.logits, log_softmax(state.logits), process.log_baseline(), beta)
+    baseline = process.log_baseline(state.memory) if process.keeps_state else process.log_baseline()
+    return Snapshot(state.round - begun, state.logits, log_softmax(state.logits), baseline, beta)
 
 
 def start(process: RoundMap, logits: Array) -> State:
@@ -117,7 +118,7 @@ def go_filling(
 
     There is ``room`` for so many rows, which suffices; what is beyond the last is blank.
     """
-    shapes = jax.eval_shape(row, process, measures, run)
+    shapes = eqx.filter_eval_shape(row, process, measures, run)
     blank = jax.tree.map(lambda x: jnp.zeros((room, *x.shape), x.dtype), shapes)
 
     def step(i: Array, carry: tuple[Run, dict[str, Array]]) -> tuple[Run, dict[str, Array]]:

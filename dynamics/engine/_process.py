@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -52,11 +53,23 @@ def check_process(process: RoundMap) -> None:
     if process.num_responses < 2:
         raise ValueError(f"process has {process.num_responses} response; preferences need at least 2.")
     if type(process).advance is RoundMap.advance:
+        _check_says_random(process)
         size = process.num_responses
         key = jax.random.key(0) if process.stochastic else None
         shape = jax.eval_shape(lambda z: process(z, key) if process.stochastic else process(z), jnp.zeros(size)).shape
         if shape != (size,):
             raise ValueError(f"{type(process).__name__} maps ({size},) logits to shape {shape}; return one logit each.")
+
+
+def _check_says_random(process: RoundMap) -> None:
+    """A map that cannot do without a key is random, and has to say so: otherwise it would never be given one."""
+    asked = inspect.signature(process.__call__).parameters.get("key")
+    if asked is not None and asked.default is inspect.Parameter.empty and not process.stochastic:
+        name = type(process).__name__
+        raise ValueError(
+            f"{name}.__call__ needs a key, but {name} does not say that it is random; write stochastic = True in the class, or "
+            f"give key a default."
+        )
 
 
 def check_process_key(process: RoundMap, key: PRNGKeyArray | None) -> None:

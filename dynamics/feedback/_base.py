@@ -80,4 +80,3 @@ def check_seen(seen: Seen, size: int, name: str) -> None:
         )
     if not smoothing >= 0:
         raise ValueError(f"{name}.observe gave smoothing = {smoothing:g}; pass a number ≥ 0.")
-

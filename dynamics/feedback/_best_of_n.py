@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
-from .._checks import as_numbers
+from .._checks import Numbers, as_numbers
 from .._numerics import concrete
 from .._parts import check_whole, whole
 from ..preferences import Masses, Pairs, best_of_scores, best_of_tournament
 from ._base import Feedback
 
 ENUMERATED = 4  # responses up to which all outcomes of their matches are enumerated
-MOST = 1e6
+MOST = 10**6
 
 
 class BestOfN(Feedback):
@@ -38,7 +38,7 @@ class BestOfN(Feedback):
     scores: Float[Array, " K"] | None
     enumerated: int | None = eqx.field(static=True)
 
-    def __init__(self, n: ArrayLike, scores: Float[ArrayLike, " K"] | None = None):
+    def __init__(self, n: ArrayLike, scores: Numbers | None = None):
         number = whole(n, "n", 2, MOST)
         if scores is None:
             if not concrete(number):

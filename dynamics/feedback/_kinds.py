@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
-from .._checks import as_numbers, check_number, check_scalar
+from .._checks import Numbers, as_numbers, check_number, check_scalar
 from .._noun import assemble
 from .._numerics import concrete
 from .._parts import check_whole, is_share, share_of, whole
@@ -112,7 +112,7 @@ class Observed(Feedback):
     wins: Float[Array, "K K"]
     smoothing: Float[Array, ""]
 
-    def __init__(self, wins: Float[ArrayLike, "K K"], smoothing: ArrayLike = 0.0):
+    def __init__(self, wins: Numbers, smoothing: ArrayLike = 0.0):
         self.wins = as_numbers(wins, "wins")
         self.smoothing = check_number(smoothing, "smoothing", 0.0, np.inf)
         if self.wins.ndim != 2 or self.wins.shape[0] != self.wins.shape[1] or self.wins.shape[0] < 2:

@@ -2,6 +2,7 @@
 
 from ._base import Flow
 from ._margin import MarginFlow, MarginState
+from ._pairs import PairFeatures
 from ._preference import PreferenceFlow, PreferenceState
 
-__all__ = ["Flow", "MarginFlow", "MarginState", "PreferenceFlow", "PreferenceState"]
+__all__ = ["Flow", "MarginFlow", "MarginState", "PairFeatures", "PreferenceFlow", "PreferenceState"]

@@ -2,38 +2,39 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from typing import Any
 
-import equinox as eqx
 from jaxtyping import Array, ArrayLike, PRNGKeyArray
 
+from .._noun import Noun
 from ..diagnostics import Variable
 
 State = Any  # a pytree of arrays, of each flow's own making
 
 
-class Flow(eqx.Module):
+class Flow(Noun):
     """tau dy/dt = v(y), with tau = 1: what ``gradient_flow`` integrates and ``descend`` takes steps along.
 
     A subclass writes ``start``, ``velocity``, ``rows`` and ``variables``; for ``descend`` also ``trainable``,
     ``trained_rows`` and ``gradient``.
     """
 
+    @abstractmethod
     def start(self, initial: Any) -> State:
         """The state to start from, from what the caller passed as ``initial`` (None: the reference)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def velocity(self, state: State, prepared: Any = None) -> State:
         """dy/dt, a pytree like the state."""
-        raise NotImplementedError
 
+    @abstractmethod
     def rows(self, state: State) -> dict[str, Array]:
         """What a saved row shows, by name."""
-        raise NotImplementedError
 
+    @abstractmethod
     def variables(self) -> dict[str, Variable]:
         """Dims, unit and meaning of each row."""
-        raise NotImplementedError
 
     def dim_coordinates(self) -> dict[str, ArrayLike]:
         """Labels along the dims of the rows."""
@@ -56,12 +57,12 @@ class Flow(eqx.Module):
 
     def trainable(self, state: State) -> Any:
         """The weights that an optimizer moves, from a state."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no trainable, which dyn.descend asks for; write it.")
 
     def trained_rows(self, weights: Any) -> dict[str, Array]:
         """What a saved row of descent shows, by name."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no trained_rows, which dyn.descend asks for; write it.")
 
     def gradient(self, weights: Any, key: PRNGKeyArray | None, batch: int | None) -> Any:
         """The gradient of the mean loss by the weights: exact, or of ``batch`` samples drawn with ``key``."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} defines no gradient, which dyn.descend asks for; write it.")

@@ -1,41 +1,54 @@
-"""SLiC's flow: piecewise linear in time, so it is followed from kink to kink, exactly.
+"""Flows of a piecewise linear loss: piecewise linear in time, so they are followed from kink to kink, exactly.
 
-Below 1 a margin pulls with its full weight, above 1 not at all. A margin at 1 may slide: it pulls with whatever share of
-its weight keeps it there. The velocities of a piece are those of least norm, max(0, …) being convex: with v = da/dt and
-u = dr/dt = beta² C v, each margin at 1 has v = 0 and u ≥ 0, or v = w and u ≤ 0, or u = 0 in between.
+With f' = ``below`` left of the kink and ``above`` right of it, a coefficient moves at v = da/dt = -w·below or -w·above. A
+margin at the kink may slide: it pulls with whatever v in between keeps it there. The velocities of a piece are those of
+least norm, f being convex: with u = dr/dt = beta² C v, each margin at the kink has v = -w·above and u ≥ 0, or v = -w·below
+and u ≤ 0, or u = 0 in between. For SLiC these are v = 0, v = w, and the share of w that holds the margin at 1.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from jaxtyping import Array
 
-if TYPE_CHECKING:
-    from ._margin import MarginFlow
+from ._pairs import PairFeatures
 
 LARGEST = 4000  # examples beyond which the pieces are too many
-AT_KINK = 1e-11
-BELOW, SLIDING, ABOVE = 0, 1, 2
+AT_KINK = 1e-11  # relative to the kink
+ABOVE, SLIDING, BELOW = 0, 1, 2
 
 
 def solution(
-    flow: MarginFlow, coefficient: np.ndarray, margin: np.ndarray, span: float
+    pairs: PairFeatures,
+    beta: float,
+    shape: tuple[np.ndarray, ...],
+    coefficient: np.ndarray,
+    margin: np.ndarray,
+    span: float,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Kinks of the solution: times since the start, coefficients and margins there; None where there are too many."""
-    weights = np.asarray(flow.weights)
+    """Kinks of the solution: times since the start, coefficients and margins there; None where there are too many.
+
+    Args:
+        pairs: of one flow.
+        beta: the loss's.
+        shape: its kink, slope below and slope above, each a number or ``(N,)``; below ≤ above.
+        coefficient, margin: where to start, ``(N,)``.
+        span: how long, in units of tau.
+    """
+    weights = np.asarray(pairs.weights)
     if len(weights) > LARGEST:
         return None
-    B = float(flow.objective.beta) ** 2 * np.asarray(flow.gram())
+    kink, below, above = (np.broadcast_to(x, weights.shape) for x in shape)
+    low, high = 0.0 - weights * above, 0.0 - weights * below
+    B = beta**2 * np.asarray(pairs.gram())
     t, a, r = 0.0, np.array(coefficient), np.array(margin)
     ts, all_a, all_r = [t], [a], [r]
-    v_before = np.where(r < 1, weights, 0.0)
+    v_before = np.where(r < kink, high, low)
     for _ in range(20 * len(weights) + 100):
-        v, u = _velocities(B, weights, r, v_before)
-        wait, arriving = _next_kink(r, u, span - t)
+        v, u = _velocities(B, low, high, r, kink, v_before)
+        wait, arriving = _next_kink(r, u, kink, span - t)
         a, r = a + wait * v, r + wait * u
-        r[arriving] = 1.0
+        r[arriving] = kink[arriving]
         t, v_before = t + wait, v
         ts.append(t)
         all_a.append(a)
@@ -45,52 +58,56 @@ def solution(
     return None
 
 
-def _velocities(B: np.ndarray, weights: np.ndarray, r: np.ndarray, guess: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    at = np.flatnonzero(np.abs(r - 1) <= AT_KINK)
-    v = np.where(r < 1, weights, 0.0)
+def _velocities(
+    B: np.ndarray, low: np.ndarray, high: np.ndarray, r: np.ndarray, kink: np.ndarray, guess: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    at = np.flatnonzero((np.abs(r - kink) <= AT_KINK * np.abs(kink)) & (low < high))
+    v = np.where(r < kink, high, low)
     if len(at):
         v[at] = 0.0
-        v[at] = _shares(B[np.ix_(at, at)], B[at] @ v, weights[at], guess[at])
-    return v, _clean(B @ v, B, v, at, weights)
+        v[at] = _shares(B[np.ix_(at, at)], B[at] @ v, low[at], high[at], guess[at])
+    return v, _clean(B @ v, B, v, at, low, high)
 
 
-def _clean(u: np.ndarray, B: np.ndarray, v: np.ndarray, at: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _clean(
+    u: np.ndarray, B: np.ndarray, v: np.ndarray, at: np.ndarray, low: np.ndarray, high: np.ndarray
+) -> np.ndarray:
     """u with the zeros of sliding margins made exact: rounding would let them drift off the kink."""
-    inside = at[(v[at] > 0) & (v[at] < weights[at])]
+    inside = at[(v[at] > low[at]) & (v[at] < high[at])]
     u[inside] = 0.0
     return np.where(np.abs(u) <= 1e-13 * (np.abs(B) @ np.abs(v) + 1e-300), 0.0, u)
 
 
-def _shares(B: np.ndarray, pull: np.ndarray, w: np.ndarray, guess: np.ndarray) -> np.ndarray:
-    """v in [0, w] with B v + pull ≥ 0 where v = 0, ≤ 0 where v = w, = 0 between: one exchange at a time."""
-    size = len(w)
-    scale = 1e-12 * (np.abs(B) @ w + np.abs(pull) + 1e-300)
-    where = np.where(guess <= 0, ABOVE, np.where(guess >= w, BELOW, SLIDING))
-    v = np.where(where == BELOW, w, 0.0)
+def _shares(B: np.ndarray, pull: np.ndarray, low: np.ndarray, high: np.ndarray, guess: np.ndarray) -> np.ndarray:
+    """v in [low, high] with B v + pull ≥ 0 where v = low, ≤ 0 where v = high, = 0 between: one exchange at a time."""
+    size, room = len(low), high - low
+    scale = 1e-12 * (np.abs(B) @ np.maximum(np.abs(low), np.abs(high)) + np.abs(pull) + 1e-300)
+    where = np.where(guess <= low, ABOVE, np.where(guess >= high, BELOW, SLIDING))
+    v = np.where(where == BELOW, high, low)
     for attempt in range(50 * size + 50):
         free = where == SLIDING
-        v = np.where(where == BELOW, w, 0.0)
+        v = np.where(where == BELOW, high, low)
         if free.any():
             rhs = -(pull[free] + B[np.ix_(free, ~free)] @ v[~free])
             v[free] = np.linalg.lstsq(B[np.ix_(free, free)], rhs, rcond=1e-13)[0]
         u = B @ v + pull
-        too_low, too_high = free & (v < -1e-12 * w), free & (v > w * (1 + 1e-12))
+        too_low, too_high = free & (v < low - 1e-12 * room), free & (v > high + 1e-12 * room)
         rises, falls = (where == BELOW) & (u > scale), (where == ABOVE) & (u < -scale)
         bad = too_low | too_high | rises | falls
         if not bad.any():
-            return np.clip(v, 0.0, w)
+            return np.clip(v, low, high)
         # All at once is fast and nearly always ends; the first alone (Murty's rule) always does.
         change = bad if attempt < 10 else np.arange(size) == np.argmax(bad)
         where = np.where(change & too_low, ABOVE, where)
         where = np.where(change & too_high, BELOW, where)
         where = np.where(change & (rises | falls), SLIDING, where)
-    return np.clip(v, 0.0, w)
+    return np.clip(v, low, high)
 
 
-def _next_kink(r: np.ndarray, u: np.ndarray, left: float) -> tuple[float, np.ndarray]:
-    gap = 1.0 - r
+def _next_kink(r: np.ndarray, u: np.ndarray, kink: np.ndarray, left: float) -> tuple[float, np.ndarray]:
+    gap = kink - r
     with np.errstate(divide="ignore", invalid="ignore"):
-        wait = np.where((np.abs(gap) > AT_KINK) & (gap * u > 0), gap / u, np.inf)
+        wait = np.where((np.abs(gap) > AT_KINK * np.abs(kink)) & (gap * u > 0), gap / u, np.inf)
     first = wait.min(initial=np.inf)
     if first >= left:
         return left, np.zeros(len(r), bool)

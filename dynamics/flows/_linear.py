@@ -3,41 +3,61 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-if TYPE_CHECKING:
-    from ._margin import MarginFlow
+from ._pairs import Form, PairFeatures
 
 LARGEST = 6000  # size of an eigenproblem that is still worth it
 
 
-def _weights_are_fewer(flow: MarginFlow) -> bool:
-    return flow.form == "primal" and flow.tokens.shape[0] * flow.features.shape[-1] < flow.features.shape[-2]
+class _Problem(NamedTuple):
+    """da/dt = k w (r0 - r),  r = beta² C a, from a and r at the start."""
+
+    pairs: PairFeatures
+    beta: Array
+    k: Array
+    weights: Float[Array, " N"]
+    residual: Float[Array, " N"]
+    coefficient: Float[Array, " N"]
+    margin: Float[Array, " N"]
 
 
-def feasible(flow: MarginFlow) -> bool:
+After = Callable[[Array], tuple[Array, Array, Array]]
+
+
+def _weights_are_fewer(pairs: PairFeatures, form: Form) -> bool:
+    return form == "primal" and pairs.tokens.shape[0] * pairs.features.shape[-1] < pairs.features.shape[-2]
+
+
+def feasible(pairs: PairFeatures, form: Form) -> bool:
     """Whether the smaller of the two matrices is small enough."""
-    numbers = flow.tokens.shape[0] * flow.features.shape[-1] if _weights_are_fewer(flow) else flow.features.shape[-2]
-    return numbers <= LARGEST
+    R, d = pairs.head_shape
+    return (R * d if _weights_are_fewer(pairs, form) else pairs.features.shape[-2]) <= LARGEST
 
 
-def solution(flow: MarginFlow, state: Any) -> Callable[[Array], tuple[Any, Float[Array, "R d"]]]:
-    """s ↦ the state a time s later, and W(s) - W(0), for f(r) = k (r - r0)².
+def solution(
+    pairs: PairFeatures,
+    form: Form,
+    beta: Array,
+    parabola: tuple[Array, ...],
+    coefficient: Float[Array, " N"],
+    margin: Float[Array, " N"],
+) -> After:
+    """s ↦ coefficients, margins and W(s) - W(0) a time s later, for f(r) = k (r - r0)², k and r0 numbers or ``(N,)``.
 
     With rho = r0 - r, W = diag(w): d rho/dt = -2 k beta² C W rho, so a(s) = a(0) + 2 k W ∫ rho. Conflicting labels make
     coefficients grow like s in directions that move nothing; the head is summed without these, or their rounding would
     drown it.
     """
-    parabola = flow.objective.parabola()
-    assert parabola is not None
     curvature, target = parabola
-    residual = target - state.margin
-    solve = _in_weights if _weights_are_fewer(flow) else _in_examples
-    return solve(flow, state, 2.0 * curvature, residual)
+    one = curvature.ndim == 0
+    k, weights = (2.0 * curvature, pairs.weights) if one else (jnp.asarray(2.0), pairs.weights * curvature)
+    problem = _Problem(pairs, beta, k, weights, target - margin, coefficient, margin)
+    return _in_weights(problem) if _weights_are_fewer(pairs, form) else _in_examples(problem)
 
 
 def _risen(rate: Float[Array, " m"], s: Array) -> Float[Array, " m"]:
@@ -64,40 +84,40 @@ def _spectrum(symmetric: Float[Array, "m m"]) -> tuple[Float[Array, " m"], Float
     return jnp.where(values > least, values, 0.0), vectors
 
 
-def _in_examples(flow: MarginFlow, state: Any, k: Array, residual: Float[Array, " N"]) -> Callable[[Array], Any]:
-    root, beta = jnp.sqrt(flow.weights), flow.objective.beta
-    C = flow.gram()
+def _in_examples(problem: _Problem) -> After:
+    pairs, beta, k, weights, residual, coefficient, margin = problem
+    root = jnp.sqrt(weights)
+    C = pairs.gram()
     values, Q = _spectrum(root[:, None] * C * root[None, :])
     rate, begun = k * beta**2 * values, Q.T @ (root * residual)
-    start = beta * flow.combine(state.coefficient)
+    start = beta * pairs.combine(coefficient)
     # Margins of examples that weigh something come straight from the eigenbasis, where nothing grows.
     own = root > 1e-3 * jnp.max(root)
 
-    def at(s: Array) -> Any:
+    def at(s: Array) -> tuple[Array, Array, Array]:
         risen = _risen(rate, s) * begun
         moving = k * root * (Q @ jnp.where(rate > 0.0, risen, 0.0))
         still = k * root * (Q @ jnp.where(rate > 0.0, 0.0, risen))
         gained = jnp.where(own, Q @ (-jnp.expm1(-rate * s) * begun) / jnp.where(own, root, 1.0), beta**2 * (C @ moving))
-        after = type(state)(state.coefficient + moving + still, state.margin + gained)
-        return after, start + beta * flow.combine(moving)
+        return coefficient + moving + still, margin + gained, start + beta * pairs.combine(moving)
 
     return at
 
 
-def _in_weights(flow: MarginFlow, state: Any, k: Array, residual: Float[Array, " N"]) -> Callable[[Array], Any]:
-    beta = flow.objective.beta
-    shape = (flow.tokens.shape[0], flow.features.shape[1])
-    column = lambda unit: flow.combine(flow.weights * flow.apply(unit.reshape(shape))).reshape(-1)
+def _in_weights(problem: _Problem) -> After:
+    pairs, beta, k, weights, residual, coefficient, margin = problem
+    shape = pairs.head_shape
+    column = lambda unit: pairs.combine(weights * pairs.apply(unit.reshape(shape))).reshape(-1)
     M = jax.lax.map(column, jnp.eye(shape[0] * shape[1]))  # Xᵀ W X, a column at a time
     values, V = _spectrum(0.5 * (M + M.T))
     rate = k * beta**2 * values
-    begun = V.T @ flow.combine(flow.weights * residual).reshape(-1)
-    start = beta * flow.combine(state.coefficient)
+    begun = V.T @ pairs.combine(weights * residual).reshape(-1)
+    start = beta * pairs.combine(coefficient)
 
-    def at(s: Array) -> Any:
+    def at(s: Array) -> tuple[Array, Array, Array]:
         grown = (k * beta * V @ (_risen(rate, s) * begun)).reshape(shape)
         summed = (k * beta * V @ (_risen_twice(rate, s) * begun)).reshape(shape)
-        a = state.coefficient + k * flow.weights * (residual * s - beta * flow.apply(summed))
-        return type(state)(a, state.margin + beta * flow.apply(grown)), start + grown
+        a = coefficient + k * weights * (residual * s - beta * pairs.apply(summed))
+        return a, margin + beta * pairs.apply(grown), start + grown
 
     return at

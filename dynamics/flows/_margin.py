@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import warnings
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int, PRNGKeyArray
 
 from .._checks import as_numbers
 from .._numerics import concrete
 from ..diagnostics import Variable
-from ..objectives import MarginLoss, SLiC
-from . import _hinge, _linear, _tokens, _unseen
+from ..objectives import MarginLoss
+from . import _exact, _losses, _tokens, _unseen
 from ._base import Flow
-from ._samples import all_identical, as_features, as_tokens, as_weights
-
-DUAL_BYTES = 8 * 2**30  # the largest Gram matrix that the dual form builds
-EVALUATIONS = 400  # of the velocity in a typical solve: what building the Gram matrix is weighed against
+from ._pairs import DUAL_BYTES, Form, PairFeatures, Reward
+from ._samples import all_identical
 
 
 class MarginState(eqx.Module):
@@ -44,15 +42,17 @@ class MarginFlow(Flow):
 
     Args:
         features: g, ``(N, d)``, finite; float32 is kept and accumulated in float64. ``(B, N, d)`` makes B flows of one call.
+            Or a ``PairFeatures``, which brings tokens and weights with it and may weigh responses and scale beta by pair;
+            then objective is passed by name.
         chosen: token ids y_w, ``(N,)`` ints ≥ 0 (``(B, N)`` allowed with B flows).
         rejected: token ids y_l, likewise; y_l ≠ y_w.
-        objective: f and beta: ``DPO``, ``SquaredMargin``, ``SLiC`` or ``IPO``.
+        objective: f and beta: ``DPO``, ``SquaredMargin``, ``SLiC``, ``IPO`` or a ``MarginLoss`` of one's own.
         weights: w, ``(N,)``, ≥ 0, normalised to sum 1; 1/N unless given.
         form: "dual" steps with C, N² numbers; "primal" with the features, N·d; by default the cheaper.
         vocabulary: number of tokens, to refuse ids outside; unlimited unless given.
 
     Raises:
-        ValueError: a bad entry, named; a dual form beyond 8 GiB.
+        ValueError: a bad entry, named; a dual form beyond 8 GiB; a loss whose ``parabola`` or ``hinge`` is not its slope's.
 
     Source: [paper] ImLi25, Lemma 4.1; weights and both forms follow from it [derived].
     """
@@ -62,40 +62,45 @@ class MarginFlow(Flow):
     rejected: Int[Array, "*flows N"]
     tokens: Int[Array, " R"]
     weights: Float[Array, "*flows N"]
+    chosen_weight: Float[Array, "*flows N"] | None
+    rejected_weight: Float[Array, "*flows N"] | None
+    scale: Float[Array, "*flows N"] | None
     objective: MarginLoss
-    form: Literal["dual", "primal"] = eqx.field(static=True)
+    reward: Reward = eqx.field(static=True)
+    form: Form = eqx.field(static=True)
 
     def __init__(
         self,
-        features: Float[ArrayLike, "*flows N d"],
-        chosen: Int[ArrayLike, "*#flows N"],
-        rejected: Int[ArrayLike, "*#flows N"],
-        objective: MarginLoss,
+        features: Float[ArrayLike, "*flows N d"] | PairFeatures,
+        chosen: Int[ArrayLike, "*#flows N"] | None = None,
+        rejected: Int[ArrayLike, "*#flows N"] | None = None,
+        objective: MarginLoss | None = None,
         weights: Float[ArrayLike, "*#flows N"] | None = None,
-        form: Literal["dual", "primal"] | None = None,
+        form: Form | None = None,
         vocabulary: int | None = None,
     ):
+        if isinstance(features, PairFeatures):
+            extra = {"chosen": chosen, "rejected": rejected, "weights": weights, "vocabulary": vocabulary}
+            for name, value in extra.items():
+                if value is not None:
+                    raise ValueError(
+                        f"{name} is passed beside a PairFeatures, which holds it; pass objective= and form= only."
+                    )
         if not isinstance(objective, MarginLoss):
             raise ValueError(f"objective is {objective!r}; pass dyn.DPO(beta=...), SquaredMargin, SLiC or IPO.")
-        self.features = as_features(features)
-        shape = self.features.shape[:-1]
-        self.tokens, self.chosen, self.rejected = as_tokens(chosen, rejected, shape, vocabulary)
-        self.weights = as_weights(weights, shape)
+        pairs = features
+        if not isinstance(pairs, PairFeatures):
+            if chosen is None or rejected is None:
+                missing = "chosen" if chosen is None else "rejected"
+                raise ValueError(f"{missing} is None; pass token ids, or a PairFeatures in place of features.")
+            plain: Any = features
+            pairs = PairFeatures(plain, chosen, rejected, weights=weights, vocabulary=vocabulary)
+        for field in dataclasses.fields(PairFeatures):
+            setattr(self, field.name, getattr(pairs, field.name))
+        _losses.check(objective, self.scale)
         self.objective = objective
-        self.form = self._chosen_form(form)
+        self.form = _chosen_form(pairs, form)
         self._warn_identical()
-
-    def _chosen_form(self, form: str | None) -> Literal["dual", "primal"]:
-        N, d = self.features.shape[-2:]
-        size = 8 * N * N
-        if form == "dual" and size > DUAL_BYTES:
-            raise ValueError(f"form='dual' needs {size / 2**30:.0f} GiB for {N}² numbers; pass form='primal'.")
-        if form not in (None, "dual", "primal"):
-            raise ValueError(f"form = {form!r} is unknown; pass 'dual', 'primal' or None.")
-        if form is not None:
-            return form
-        dual = N * N * (d + EVALUATIONS)
-        return "dual" if size <= DUAL_BYTES and dual < 4 * EVALUATIONS * N * d else "primal"
 
     def _warn_identical(self) -> None:
         g = self.features
@@ -107,15 +112,20 @@ class MarginFlow(Flow):
             )
 
     @property
+    def pairs(self) -> PairFeatures:
+        """The examples: their features, tokens and weights."""
+        return PairFeatures.fields_of(self)
+
+    @property
     def is_batch(self) -> bool:
         """Whether this is B flows rather than one."""
         return self.features.ndim == 3
 
-    def parts(self) -> tuple[Any, Any, Any, Any]:
-        """What differs between the flows of a batch: features, chosen, rejected, weights."""
-        return self.features, self.chosen, self.rejected, self.weights
+    def parts(self) -> tuple[Any, ...]:
+        """What differs between the flows of a batch: see ``PairFeatures.parts``."""
+        return self.pairs.parts()
 
-    def with_parts(self, parts: tuple[Any, Any, Any, Any]) -> MarginFlow:
+    def with_parts(self, parts: tuple[Any, ...]) -> MarginFlow:
         """The same flow with other ``parts``."""
         return eqx.tree_at(lambda f: f.parts(), self, parts)
 
@@ -123,23 +133,26 @@ class MarginFlow(Flow):
         """f(flow, *arguments) for every flow of a batch at once, arguments batched along their first axis."""
         return jax.vmap(lambda parts, *rest: f(self.with_parts(parts), *rest))(self.parts(), *arguments)
 
+    @property
+    def follows_kinks(self) -> bool:
+        """Whether the exact solution goes from kink to kink, which the host does for one flow after the other."""
+        return _exact.goes_by_kinks(self.objective)
+
     def numbers(self) -> int:
         """Numbers that solving one flow of a batch keeps at hand."""
-        N, d = self.features.shape[-2:]
-        return 20 * N + (2 * N * N if self.form == "dual" else N * d)
+        return self.pairs.numbers(self.form)
 
     def apply(self, head: Float[Array, "R d"]) -> Float[Array, " N"]:
-        """X head: (head[w_i] - head[l_i])·g_i, ``(N,)``."""
-        return _tokens.apply(head, self.features, self.chosen, self.rejected)
+        """X head, ``(N,)``; see ``PairFeatures``."""
+        return self.pairs.apply(head)
 
     def combine(self, a: Float[Array, " N"]) -> Float[Array, "R d"]:
-        """Xᵀ a: Σ a_i (e_w,i - e_l,i) ⊗ g_i, one row per occurring token."""
-        return _tokens.combine(a, self.features, self.chosen, self.rejected, self.tokens.shape[0])
+        """Xᵀ a, one row per occurring token."""
+        return self.pairs.combine(a)
 
     def gram(self) -> Float[Array, "N N"]:
         """C, ``(N, N)``."""
-        own = (self.features, self.chosen, self.rejected)
-        return _tokens.gram(*own, *own)
+        return self.pairs.gram()
 
     def prepare(self) -> Array | None:
         return self.gram() if self.form == "dual" else None
@@ -161,27 +174,31 @@ class MarginFlow(Flow):
         return self.over_batch(_start, a) if self.is_batch else _start(self, a)
 
     def velocity(self, state: MarginState, prepared: Array | None = None) -> MarginState:
-        da = -self.weights * self.objective.slope(state.margin)
+        da = -self.weights * _losses.slope(self.objective, self.scale, state.margin)
         pushed = self.apply(self.combine(da)) if prepared is None else prepared @ da
         return MarginState(da, self.objective.beta**2 * pushed)
 
     def rows(self, state: MarginState) -> dict[str, Array]:
         # ||W(t)-W(0)||² is also r·a, but where labels conflict that cancels.
-        return self._row(state, self.trainable(state))
+        return self._row(state.coefficient, state.margin, self.trainable(state))
 
-    def _row(self, state: MarginState, head: Float[Array, "R d"]) -> dict[str, Array]:
-        r = state.margin
-        own = {"reward_margin": r, "coefficient": state.coefficient}
+    def _row(self, a: Float[Array, " N"], r: Float[Array, " N"], head: Float[Array, "R d"]) -> dict[str, Array]:
+        own = {"reward_margin": r, "coefficient": a}
         return own | self.summary(r) | {"head_change": jnp.linalg.norm(head)}
 
     def summary(self, margin: Float[Array, " N"]) -> dict[str, Array]:
         """Loss and accuracy of margins; a margin of 0 counts as half right."""
         right = 0.5 * (1.0 + jnp.sign(margin))
-        return {"loss": self.weights @ self.objective.loss(margin), "accuracy": self.weights @ right}
+        return {
+            "loss": self.weights @ _losses.loss(self.objective, self.scale, margin),
+            "accuracy": self.weights @ right,
+        }
 
     def variables(self) -> dict[str, Variable]:
+        weighted = "s beta (w_c h_c - w_r h_r)" if self.pairs.factors() else "beta (h_w - h_l)"
+        of_logits = " of logits" if self.reward == "logit" else ""
         return {
-            "reward_margin": Variable(("example",), "1", "reward margin r = beta (h_w - h_l)"),
+            "reward_margin": Variable(("example",), "1", f"reward margin{of_logits} r = {weighted}"),
             "coefficient": Variable(("example",), "tau", "coefficient a_i = w_i ∫ -f'(r_i) dt"),
             "loss": Variable((), "1", "mean loss f(r)"),
             "accuracy": Variable((), "1", "share of examples with a positive margin"),
@@ -189,16 +206,14 @@ class MarginFlow(Flow):
         }
 
     def solve_exactly(self, state: MarginState, times: Array, span: Array) -> tuple[dict[str, Array], Any] | None:
-        if self.objective.parabola() is not None:
-            return _linear_rows(self, state, times, span) if _linear.feasible(self) else None
-        return _hinge_rows(self, state, times, span) if isinstance(self.objective, SLiC) else None
+        start = state.coefficient, state.margin
+        solved = _exact.solve(self._row, self.pairs, self.form, self.objective, start, times, span)
+        return None if solved is None else (solved[0], MarginState(*solved[1]))
 
     def advice(self) -> str:
-        if isinstance(self.objective, SLiC):
-            return (
-                "margins slide along SLiC's kink at 1, where no solver takes long steps: up to "
-                f"{_hinge.LARGEST} examples leave out solver= and event= for the exact solution, or use dyn.descend"
-            )
+        sliding = _exact.advice(self.objective, self.scale)
+        if sliding is not None:
+            return sliding
         other = "dual" if self.form == "primal" else "primal"
         return (
             f"conflicting labels make long flows stiff: pass a smaller t1, solver=diffrax.Kvaerno5() or build the flow "
@@ -208,41 +223,42 @@ class MarginFlow(Flow):
     def predict(
         self,
         solution: Any,
-        features: Float[ArrayLike, "M d"],
-        chosen: Int[ArrayLike, " M"],
-        rejected: Int[ArrayLike, " M"],
+        features: Float[ArrayLike, "M d"] | PairFeatures,
+        chosen: Int[ArrayLike, " M"] | None = None,
+        rejected: Int[ArrayLike, " M"] | None = None,
     ) -> Float[Array, "T M"]:
         """r of unseen examples under the same training: beta² Σ_i a_i(t) C_ji, at every saved time, ``(T, M)``.
 
         Args:
             solution: of this flow, from ``gradient_flow`` or ``descend``, with its coefficients or heads saved.
-            features: ``(M, d)``.
+            features: ``(M, d)``; or a ``PairFeatures``, whose response weights and scale are theirs (plain arrays: all 1).
             chosen, rejected: token ids, ``(M,)``; tokens that training never saw do not move.
 
         Raises:
             ValueError: malformed examples, or a solution that lacks what this needs (a ``SaveAt`` with ``fn=``).
         """
-        return _unseen.predict(self, solution, features, chosen, rejected)
+        return _unseen.predict(self.pairs, self.objective.beta, solution, features, chosen, rejected)
 
     def response_rewards(
         self,
         solution: Any,
         head: Float[ArrayLike, "V d"],
-        features: Float[ArrayLike, "M d"] | None = None,
+        features: Float[ArrayLike, "M d"] | PairFeatures | None = None,
         chosen: Int[ArrayLike, " M"] | None = None,
         rejected: Int[ArrayLike, " M"] | None = None,
     ) -> _unseen.ResponseRewards:
-        """beta (log p_t(y) - log p_0(y)) of the chosen and of the rejected response, each ``(T, M)``; p = softmax(W g).
+        """s beta w_y (log p_t(y) - log p_0(y)) of the chosen and of the rejected response, each ``(T, M)``; p = softmax(W g).
 
-        Their difference is the reward margin; how far each falls by itself is likelihood displacement. Here W(0) and the
-        vocabulary do enter, W(t) is still not formed.
+        How far each falls by itself is likelihood displacement. Here W(0) and the vocabulary do enter, W(t) is still not
+        formed. Where a pair's two weights w_y are equal, as they are by default, the difference is the reward margin; else
+        the margin is one of logits, and the difference is not.
 
         Args:
             solution: as in ``predict``.
             head: W(0), ``(V, d)``.
             features, chosen, rejected: examples as in ``predict``; the training examples unless given.
         """
-        return _unseen.response_rewards(self, solution, head, features, chosen, rejected)
+        return _unseen.response_rewards(self.pairs, self.objective.beta, solution, head, features, chosen, rejected)
 
     def trainable(self, state: MarginState) -> Float[Array, "R d"]:
         return self.objective.beta * self.combine(state.coefficient)
@@ -250,14 +266,16 @@ class MarginFlow(Flow):
     def gradient(
         self, weights: Float[Array, "R d"], key: PRNGKeyArray | None, batch: int | None
     ) -> Float[Array, "R d"]:
-        beta, f = self.objective.beta, self.objective.slope
+        beta = self.objective.beta
+        f = lambda r, scale: _losses.slope(self.objective, scale, r)
         if batch is None:
-            return beta * self.combine(self.weights * f(beta * self.apply(weights)))
+            return beta * self.combine(self.weights * f(beta * self.apply(weights), self.scale))
         assert key is not None
         pick = jax.random.choice(key, self.weights.shape[0], (batch,), p=self.weights)
-        g, w, l = self.features[pick], self.chosen[pick], self.rejected[pick]
-        push = f(beta * _tokens.apply(weights, g, w, l)) / batch
-        return beta * _tokens.combine(push, g, w, l, self.tokens.shape[0])
+        g, w, l, *factors = (x[pick] for x in self.pairs.rows())
+        scale = None if self.scale is None else self.scale[pick]
+        push = f(beta * _tokens.apply(weights, g, w, l, *factors), scale) / batch
+        return beta * _tokens.combine(push, g, w, l, self.tokens.shape[0], *factors)
 
     def trained_rows(self, weights: Float[Array, "R d"]) -> dict[str, Array]:
         r = self.objective.beta * self.apply(weights)
@@ -270,27 +288,10 @@ def _start(flow: MarginFlow, a: Float[Array, " N"]) -> MarginState:
     return MarginState(a, flow.objective.beta**2 * flow.apply(flow.combine(a)))
 
 
-@eqx.filter_jit
-def _linear_rows(
-    flow: MarginFlow, state: MarginState, times: Array, span: Array
-) -> tuple[dict[str, Array], MarginState]:
-    at = _linear.solution(flow, state)
-    return jax.lax.map(lambda s: flow._row(*at(s)), times), at(span)[0]
-
-
-def _hinge_rows(
-    flow: MarginFlow, state: MarginState, times: Array, span: Array
-) -> tuple[dict[str, Array], MarginState] | None:
-    if not concrete(flow, state, times):
-        return None
-    kinks = _hinge.solution(flow, np.asarray(state.coefficient), np.asarray(state.margin), float(span))
-    if kinks is None:
-        return None
-    ts, a, r = kinks
-    states = MarginState(jnp.asarray(_hinge.between(times, ts, a)), jnp.asarray(_hinge.between(times, ts, r)))
-    return _rows_of(flow, states), MarginState(jnp.asarray(a[-1]), jnp.asarray(r[-1]))
-
-
-@eqx.filter_jit
-def _rows_of(flow: MarginFlow, states: MarginState) -> dict[str, Array]:
-    return jax.lax.map(flow.rows, states)
+def _chosen_form(pairs: PairFeatures, form: str | None) -> Form:
+    size, N = pairs.dual_bytes, pairs.features.shape[-2]
+    if form == "dual" and size > DUAL_BYTES:
+        raise ValueError(f"form='dual' needs {size / 2**30:.0f} GiB for {N}² numbers; pass form='primal'.")
+    if form not in (None, "dual", "primal"):
+        raise ValueError(f"form = {form!r} is unknown; pass 'dual', 'primal' or None.")
+    return pairs.cheaper_form() if form is None else form

@@ -33,10 +33,10 @@ class PreferenceFlow(Flow):
     mu·h - ((P mu)_i - 1/2)/beta); DPO: 2 beta mu_i ((P mu)_i - Σ_j mu_j sigma(beta (h_i - h_j))). Σ z is conserved.
 
     Args:
-        policy: ``Tabular(K)`` or ``LogLinear(phi)``.
+        policy: ``Tabular(K)``, ``LogLinear(phi)`` or your own.
         preference: P, ``(K, K)``, or ``(X, K, K)`` for X contexts.
-        objective: f and beta: ``IPO``, ``DPO`` or ``SquaredMargin`` (``SLiC`` with ``descend`` only).
-        sampler: ``samplers.Fixed(log_mu)``, ``OnPolicy()`` or ``Mixture(lam, log_offline)``.
+        objective: f and beta: ``IPO``, ``DPO``, ``SquaredMargin`` or your own (``SLiC`` with ``descend`` only).
+        sampler: ``samplers.Fixed(log_mu)``, ``OnPolicy()``, ``Mixture(lam, log_offline)`` or your own.
         log_reference: log ref, ``(K,)`` or ``(X, K)``, finite; uniform unless given.
         weights: rho, ``(X,)``, ≥ 0, the contexts' shares, normalised; equal unless given.
 
@@ -69,9 +69,14 @@ class PreferenceFlow(Flow):
         ):
             if not isinstance(value, kind):
                 raise ValueError(f"{name} is a {type(value).__name__}; pass {remedy}.")
+        if policy.candidates() is not None:
+            raise ValueError(
+                f"policy is a {type(policy).__name__}, a list of policies along which nothing flows; pass dyn.Tabular(K) or "
+                f"dyn.LogLinear(phi), or choose from the list by rounds with dyn.learners.Optimum()."
+            )
         self.policy, self.objective, self.sampler = policy, objective, sampler
         self.preference = _preferences(preference)
-        own = jax.eval_shape(policy.logits, policy.start()).shape
+        own = policy.shape
         shape = self.preference.shape[:-1] if len(own) == 1 else own
         if self.preference.shape[-1] != own[-1] or self.preference.shape[:-1] not in (shape, shape[-1:]):
             raise ValueError(
@@ -101,27 +106,25 @@ class PreferenceFlow(Flow):
         return PreferenceState(theta)
 
     def _blank(self) -> Array:
-        """Zero parameters; a tabular policy has its own logits in every context."""
-        start = self.policy.start()
-        return jnp.zeros(self.shape) if start.shape == self.shape[-1:] and self._tabular() else start
+        """The parameters that training starts from unless the reference is elsewhere."""
+        return self.policy.blank(self.shape)
 
-    def _tabular(self) -> bool:
-        return not hasattr(self.policy, "phi")
+    def _logits(self, parameters: Array) -> Float[Array, "*contexts K"]:
+        return jnp.broadcast_to(self.policy.logits(parameters), self.shape)
 
     def _reference_parameters(self, zero: Array) -> Array:
-        ref = self.log_reference
-        if self._tabular():
-            return centre(ref)
-        if concrete(ref) and np.ptp(np.asarray(ref), axis=-1).max() == 0:
-            return zero
-        if ref.ndim == 1:
-            return self.policy.theta(ref)  # pyright: ignore[reportAttributeAccessIssue]
-        raise ValueError("log_reference is not uniform; pass initial=, the parameters to start from.")
+        z = centre(self.log_reference)
+        if concrete(z, self.policy):
+            off = np.abs(np.asarray(centre(self._logits(zero)) - z)).max()
+            if off <= 8 * jnp.finfo(z.dtype).eps * (1 + np.abs(np.asarray(z)).max()):
+                return zero
+        parameters = self.policy.parameters(z)
+        self.policy.check_member(z, "log_reference")
+        return parameters
 
     def log_policy(self, parameters: Array) -> Float[Array, "*contexts K"]:
         """log pi of parameters, ``(K,)`` or ``(X, K)``."""
-        z = parameters if self._tabular() else self.policy.logits(parameters)
-        return log_softmax(jnp.broadcast_to(z, self.shape))
+        return log_softmax(self._logits(parameters))
 
     def _margin(self, log_policy: Array) -> Float[Array, "*contexts K K"]:
         h = self.objective.beta * (log_policy - self.log_reference)
@@ -146,14 +149,7 @@ class PreferenceFlow(Flow):
         return self.objective.beta * self.weights[..., None] * jnp.sum(net, axis=-1)
 
     def velocity(self, state: PreferenceState, prepared: Any = None) -> PreferenceState:
-        return PreferenceState(self._pulled(state.parameters, self._force(state.parameters)))
-
-    def _pulled(self, parameters: Array, force: Array) -> Array:
-        """A force on the logits as one on the parameters."""
-        if self._tabular():
-            return force
-        _, pull = jax.vjp(lambda theta: jnp.broadcast_to(self.policy.logits(theta), self.shape), parameters)
-        return pull(force)[0]
+        return PreferenceState(self.policy.pull(state.parameters, self._force(state.parameters)))
 
     def rows(self, state: PreferenceState) -> dict[str, Array]:
         theta = state.parameters
@@ -161,10 +157,10 @@ class PreferenceFlow(Flow):
 
     def variables(self) -> dict[str, Variable]:
         contexts = ("context",) if len(self.shape) == 2 else ()
-        parameter = (*contexts, "response") if self._tabular() else ("parameter",)
+        dims = self.policy.dims(self.shape)
         return {
             "log_policy": Variable((*contexts, "response"), "nats", "log pi"),
-            "parameters": Variable(parameter, "nats", "logits" if self._tabular() else "theta"),
+            "parameters": Variable(dims, "nats", "logits" if "response" in dims else "theta"),
             "loss": Variable((), "1", "mean loss over sampled pairs"),
         }
 
@@ -196,7 +192,7 @@ class PreferenceFlow(Flow):
         h = (log_policy - self.log_reference).reshape(-1, K)
         push = self.objective.beta * self.objective.slope(self.objective.beta * (h[x, w] - h[x, l])) / batch
         force = jnp.zeros_like(log_p).at[x, w].add(-push).at[x, l].add(push)
-        return -self._pulled(weights, force.reshape(self.shape))
+        return -self.policy.pull(weights, force.reshape(self.shape))
 
 
 def _preferences(value: Any) -> Float[Array, "*contexts K K"]:

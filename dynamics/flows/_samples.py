@@ -14,6 +14,10 @@ from jaxtyping import Array, Float, Int
 from .._checks import as_numbers, token_numbers
 from .._numerics import as_array, concrete
 
+SEVERAL = (
+    "responses of several tokens do not close on margins, because each position's softmax enters: pass one token and one "
+    "row of features per example, or ask dyn.margins.multi_token_rate for the rate of dyn.margins.Responses"
+)
 ROWS = 512  # looked at together: a mask of 10^5 x 4096 entries, let alone a copy, would cost more than is promised
 
 
@@ -45,10 +49,14 @@ def all_identical(g: Float[Array, "*flows N d"]) -> Array:
 
 def as_features(value: Any, width: int | None = None) -> Float[Array, "*flows N d"]:
     """Features as they are stored: float32 and float64 keep their width, anything else becomes the default float."""
+    if isinstance(value, eqx.Module):
+        raise ValueError(f"features is a {type(value).__name__}; {SEVERAL}.")
     if getattr(value, "dtype", None) != np.float32:
         g = as_numbers(value, "features")
     else:  # jnp.asarray would hold two copies of a NumPy array for a while
         g = jax.device_put(value, may_alias=False) if isinstance(value, np.ndarray) else jnp.asarray(value)
+    if g.ndim > 3:
+        raise ValueError(f"features have shape {g.shape}; {SEVERAL}.")
     if g.ndim not in (2, 3) or 0 in g.shape:
         raise ValueError(f"features have shape {g.shape}; pass one row of features per example, shape (N, d).")
     if width is not None and g.shape[-1] != width:
@@ -64,6 +72,8 @@ def as_features(value: Any, width: int | None = None) -> Float[Array, "*flows N 
 def token_ids(value: Any, name: str, shape: tuple[int, ...], vocabulary: int | None = None) -> np.ndarray:
     """Token ids on the host, ``shape``; one row of ids may serve all flows of a batch."""
     ids = token_numbers(value, name)
+    if ids.ndim > 1 and (ids.ndim > len(shape) or (ids == -1).any()):
+        raise ValueError(f"{name} has shape {ids.shape}{' and -1 for padding' * bool((ids == -1).any())}; {SEVERAL}.")
     if ids.shape not in (shape, shape[-1:]):
         raise ValueError(f"{name} has shape {ids.shape}; pass one token id per example, shape {shape}.")
     outside = (ids < 0) | (ids >= (np.iinfo(np.int32).max if vocabulary is None else vocabulary))
@@ -109,3 +119,20 @@ def as_weights(value: Any, shape: tuple[int, ...]) -> Float[Array, "*flows N"]:
         if not np.isfinite(host).all() or (host < 0).any() or (host.sum(axis=-1) <= 0).any():
             raise ValueError("weights hold a negative or non-finite number, or sum to 0; pass numbers ≥ 0, some > 0.")
     return w / jnp.sum(w, axis=-1, keepdims=True)
+
+
+def as_positive(value: Any, name: str, shape: tuple[int, ...]) -> Float[Array, "*flows N"] | None:
+    """One number > 0 per example, or None where none are given."""
+    if value is None:
+        return None
+    x = as_numbers(value, name)
+    if x.shape not in (shape, shape[-1:]):
+        raise ValueError(f"{name} has shape {x.shape}; pass one number per example, shape {shape}.")
+    x = jnp.broadcast_to(x, shape)
+    if concrete(x):
+        host = np.asarray(x)
+        bad = np.argwhere(~(np.isfinite(host) & (host > 0)))
+        if len(bad):
+            at = tuple(int(i) for i in bad[0])
+            raise ValueError(f"{name}[{', '.join(map(str, at))}] = {host[at]:g}; pass finite numbers above 0.")
+    return x

@@ -1,7 +1,8 @@
 """Features times token differences: the linear algebra of last-layer training, without the last layer.
 
-Example i moves the logits of two tokens only, so its direction in weight space is x_i = (e_w,i - e_l,i) ⊗ g_i. Here X has
-these as rows and is never formed: ``apply`` is X H and ``combine`` is Xᵀ a, with H one row per occurring token.
+Example i moves the logits of two tokens only, so its direction in weight space is x_i = (p_i e_w,i - m_i e_l,i) ⊗ g_i,
+p = m = 1 unless given. Here X has these as rows and is never formed: ``apply`` is X H and ``combine`` is Xᵀ a, with H one
+row per occurring token.
 """
 
 from __future__ import annotations
@@ -16,23 +17,45 @@ BLOCK = 2**19  # numbers of a block of features: it and what is made of it stay 
 FEW_TOKENS = 8  # up to here a matrix product over all tokens is faster than picking rows (measured)
 
 
-def _part_apply(head: Float[Array, "R d"], g: Array, chosen: Array, rejected: Array) -> Float[Array, " n"]:
+def _part_apply(
+    head: Float[Array, "R d"],
+    g: Array,
+    chosen: Array,
+    rejected: Array,
+    plus: Array | None = None,
+    minus: Array | None = None,
+) -> Float[Array, " n"]:
     g = g.astype(head.dtype)
     if head.shape[0] > FEW_TOKENS:
-        return jnp.sum((head[chosen] - head[rejected]) * g, axis=-1)
+        return jnp.sum((_times(plus, head[chosen]) - _times(minus, head[rejected])) * g, axis=-1)
     logits = g @ head.T
     pick = lambda tokens: jnp.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
-    return pick(chosen) - pick(rejected)
+    return _times(plus, pick(chosen)) - _times(minus, pick(rejected))
 
 
-def _part_combine(a: Float[Array, " n"], g: Array, chosen: Array, rejected: Array, size: int) -> Float[Array, "R d"]:
+def _part_combine(
+    a: Float[Array, " n"],
+    g: Array,
+    chosen: Array,
+    rejected: Array,
+    plus: Array | None = None,
+    minus: Array | None = None,
+    *,
+    size: int,
+) -> Float[Array, "R d"]:
     g = g.astype(a.dtype)
     if size > FEW_TOKENS:
         pushed = a[:, None] * g
-        return jnp.zeros((size, g.shape[1]), a.dtype).at[chosen].add(pushed).at[rejected].add(-pushed)
+        head = jnp.zeros((size, g.shape[1]), a.dtype).at[chosen].add(_times(plus, pushed))
+        return head.at[rejected].add(-_times(minus, pushed))
     tokens = jnp.arange(size)
-    sign = (chosen[:, None] == tokens).astype(a.dtype) - (rejected[:, None] == tokens)
+    sign = _times(plus, (chosen[:, None] == tokens).astype(a.dtype)) - _times(minus, rejected[:, None] == tokens)
     return (sign * a[:, None]).T @ g
+
+
+def _times(factor: Float[Array, " n"] | None, rows: Array) -> Array:
+    """Rows times their factors, 1 where none are given."""
+    return rows if factor is None else factor.reshape(-1, *(1,) * (rows.ndim - 1)) * rows
 
 
 def _in_blocks(count: int, width: int) -> tuple[int, int]:
@@ -46,14 +69,18 @@ def _slice(values: tuple[Array, ...], start: Array | int, size: int) -> tuple[Ar
 
 
 def apply(
-    head: Float[Array, "R d"], features: Float[Array, "N d"], chosen: Int[Array, " N"], rejected: Int[Array, " N"]
+    head: Float[Array, "R d"],
+    features: Float[Array, "N d"],
+    chosen: Int[Array, " N"],
+    rejected: Int[Array, " N"],
+    *factors: Float[Array, " N"],
 ) -> Float[Array, " N"]:
-    """X H: (H[w_i] - H[l_i])·g_i."""
+    """X H: (p_i H[w_i] - m_i H[l_i])·g_i; ``factors`` are p and m, or nothing."""
     blocks, size = _in_blocks(*features.shape)
     part: Callable[..., Array] = lambda *slices: _part_apply(head, *slices)
+    every = (features, chosen, rejected, *factors)
     if blocks == 0:
-        return part(features, chosen, rejected)
-    every = (features, chosen, rejected)
+        return part(*every)
     done = jax.lax.map(lambda k: part(*_slice(every, k * size, size)), jnp.arange(blocks)).reshape(-1)
     rest = part(*_slice(every, blocks * size, features.shape[0] - blocks * size))
     return jnp.concatenate([done, rest])
@@ -65,11 +92,12 @@ def combine(
     chosen: Int[Array, " N"],
     rejected: Int[Array, " N"],
     size: int,
+    *factors: Float[Array, " N"],
 ) -> Float[Array, "R d"]:
-    """Xᵀ a: Σ a_i (e_w,i - e_l,i) ⊗ g_i, one row per token."""
+    """Xᵀ a: Σ a_i (p_i e_w,i - m_i e_l,i) ⊗ g_i, one row per token."""
     blocks, length = _in_blocks(*features.shape)
-    every = (a, features, chosen, rejected)
-    part: Callable[..., Array] = lambda a, g, w, l: _part_combine(a, g, w, l, size)
+    every = (a, features, chosen, rejected, *factors)
+    part: Callable[..., Array] = lambda *slices: _part_combine(*slices, size=size)
     if blocks == 0:
         return part(*every)
 
@@ -80,21 +108,14 @@ def combine(
     return total + part(*_slice(every, blocks * length, features.shape[0] - blocks * length))
 
 
-def overlap(chosen: Array, rejected: Array, other_chosen: Array, other_rejected: Array) -> Float[Array, "M N"]:
-    """(y_w - y_l)·(y_w' - y_l') of every pair of examples: -2 … 2."""
+def gram(rows: tuple[Array, ...], others: tuple[Array, ...]) -> Float[Array, "M N"]:
+    """<x_i, x_j> of every two examples, each side given as features, chosen, rejected and perhaps p, m."""
+    (g, w, l, *own), (g2, w2, l2, *their) = rows, others
+    inner = g.astype(float) @ g2.astype(float).T
     same = lambda a, b: (a[:, None] == b[None, :]).astype(float)
-    agree = same(chosen, other_chosen) + same(rejected, other_rejected)
-    return agree - same(chosen, other_rejected) - same(rejected, other_chosen)
-
-
-def gram(
-    features: Float[Array, "M d"],
-    chosen: Int[Array, " M"],
-    rejected: Int[Array, " M"],
-    others: Float[Array, "N d"],
-    other_chosen: Int[Array, " N"],
-    other_rejected: Int[Array, " N"],
-) -> Float[Array, "M N"]:
-    """C_ij = (y_w,i - y_l,i)·(y_w,j - y_l,j) <g_i, g_j>."""
-    inner = features.astype(float) @ others.astype(float).T
-    return overlap(chosen, rejected, other_chosen, other_rejected) * inner
+    if not own and not their:
+        return (same(w, w2) + same(l, l2) - same(w, l2) - same(l, w2)) * inner
+    plus, minus = own or (jnp.ones(w.shape),) * 2
+    plus2, minus2 = their or (jnp.ones(w2.shape),) * 2
+    agree = plus[:, None] * plus2 * same(w, w2) + minus[:, None] * minus2 * same(l, l2)
+    return (agree - plus[:, None] * minus2 * same(w, l2) - minus[:, None] * plus2 * same(l, w2)) * inner

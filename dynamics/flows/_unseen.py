@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,10 +13,8 @@ from jaxtyping import Array, Float
 
 from .._checks import as_numbers
 from . import _tokens
+from ._pairs import PairFeatures
 from ._samples import as_features, different, token_ids
-
-if TYPE_CHECKING:
-    from ._margin import MarginFlow
 
 
 class ResponseRewards(NamedTuple):
@@ -26,14 +24,14 @@ class ResponseRewards(NamedTuple):
     rejected: Float[Array, "T M"]
 
 
-def _saved(flow: MarginFlow, solution: Any) -> tuple[Array, bool]:
+def _saved(pairs: PairFeatures, solution: Any) -> tuple[Array, bool]:
     """The saved coefficients, or heads where descent saved those, and which."""
     values = getattr(solution, "values", {})
-    if flow.is_batch:
+    if pairs.is_batch:
         raise ValueError("this flow is a batch; predict for one flow at a time.")
     for name, is_head in (("head", True), ("coefficient", False)):
         if name in values:
-            wanted = (flow.tokens.shape[0], flow.features.shape[-1]) if is_head else flow.weights.shape
+            wanted = pairs.head_shape if is_head else pairs.weights.shape
             if values[name].shape[1:] != wanted:
                 raise ValueError(f"the solution's {name} has shape {values[name].shape[1:]}, the flow's {wanted}.")
             return values[name], is_head
@@ -42,37 +40,54 @@ def _saved(flow: MarginFlow, solution: Any) -> tuple[Array, bool]:
     )
 
 
-def _positions(flow: MarginFlow, ids: np.ndarray) -> Array:
-    """Positions among the flow's tokens; one past the end for a token that never moves."""
-    tokens = np.asarray(flow.tokens)
+def _positions(pairs: PairFeatures, ids: np.ndarray) -> Array:
+    """Positions among the trained tokens; one past the end for a token that never moves."""
+    tokens = np.asarray(pairs.tokens)
     at = np.minimum(np.searchsorted(tokens, ids), len(tokens) - 1)
     return jnp.asarray(np.where(tokens[at] == ids, at, len(tokens)))
 
 
-def _examples(flow: MarginFlow, features: Any, chosen: Any, rejected: Any) -> tuple[Array, Array, Array]:
-    g = as_features(features, flow.features.shape[-1])
+def _examples(pairs: PairFeatures, features: Any, chosen: Any, rejected: Any) -> tuple[Array, ...]:
+    if isinstance(features, PairFeatures):
+        return _given(pairs, features, chosen, rejected)
+    if chosen is None or rejected is None:
+        raise ValueError("features, chosen and rejected belong together; pass all three, or one PairFeatures.")
+    g = as_features(features, pairs.features.shape[-1])
     if g.ndim != 2:
         raise ValueError(f"features have shape {g.shape}; pass one row per unseen example, shape (M, d).")
     w, l = token_ids(chosen, "chosen", g.shape[:1]), token_ids(rejected, "rejected", g.shape[:1])
     different(w, l)
-    return g, _positions(flow, w), _positions(flow, l)
+    return g, _positions(pairs, w), _positions(pairs, l)
 
 
-def _extended(flow: MarginFlow, saved: Array, is_head: bool) -> Float[Array, "rows d"]:
-    head = saved if is_head else flow.objective.beta * flow.combine(saved)
+def _given(pairs: PairFeatures, other: PairFeatures, chosen: Any, rejected: Any) -> tuple[Array, ...]:
+    if chosen is not None or rejected is not None:
+        raise ValueError("chosen and rejected come with the PairFeatures already; pass either, not both.")
+    d = pairs.features.shape[-1]
+    if other.is_batch or other.features.shape[-1] != d:
+        raise ValueError(f"the PairFeatures hold features of shape {other.features.shape}; pass shape (M, {d}).")
+    g, w, l, *factors = other.rows()
+    ids = np.asarray(other.tokens)
+    return (g, _positions(pairs, ids[np.asarray(w)]), _positions(pairs, ids[np.asarray(l)]), *factors)
+
+
+def _extended(pairs: PairFeatures, beta: Array, saved: Array, is_head: bool) -> Float[Array, "rows d"]:
+    head = saved if is_head else beta * pairs.combine(saved)
     return jnp.concatenate([head, jnp.zeros((1, head.shape[1]))])
 
 
 @eqx.filter_jit
-def _margins(flow: MarginFlow, saved: Array, is_head: bool, examples: tuple[Array, Array, Array]) -> Array:
-    one = lambda row: flow.objective.beta * _tokens.apply(_extended(flow, row, is_head), *examples)
+def _margins(pairs: PairFeatures, beta: Array, saved: Array, is_head: bool, examples: tuple[Array, ...]) -> Array:
+    one = lambda row: beta * _tokens.apply(_extended(pairs, beta, row, is_head), *examples)
     return jax.lax.map(one, saved)
 
 
-def predict(flow: MarginFlow, solution: Any, features: Any, chosen: Any, rejected: Any) -> Float[Array, "T M"]:
+def predict(
+    pairs: PairFeatures, beta: Array, solution: Any, features: Any, chosen: Any, rejected: Any
+) -> Float[Array, "T M"]:
     """See ``MarginFlow.predict``."""
-    saved, is_head = _saved(flow, solution)
-    return _margins(flow, saved, is_head, _examples(flow, features, chosen, rejected))
+    saved, is_head = _saved(pairs, solution)
+    return _margins(pairs, beta, saved, is_head, _examples(pairs, features, chosen, rejected))
 
 
 @eqx.filter_jit
@@ -90,38 +105,45 @@ def _log_base(head: Array, tokens: Array, features: Array) -> tuple[Array, Array
 
 @eqx.filter_jit
 def _rewards(
-    flow: MarginFlow, saved: Array, is_head: bool, examples: tuple[Array, Array, Array], base: tuple[Array, Array]
+    pairs: PairFeatures,
+    beta: Array,
+    saved: Array,
+    is_head: bool,
+    examples: tuple[Array, ...],
+    base: tuple[Array, Array],
 ) -> ResponseRewards:
-    features, *pair = examples
+    features, chosen, rejected, *factors = examples
     log_p, log_rest = base
 
     def one(row: Array) -> ResponseRewards:
-        shift = features.astype(row.dtype) @ _extended(flow, row, is_head).T
+        shift = features.astype(row.dtype) @ _extended(pairs, beta, row, is_head).T
         log_total = jnp.logaddexp(log_rest, logsumexp(log_p + shift[:, :-1], axis=-1))
         pick = lambda token: jnp.take_along_axis(shift, token[:, None], axis=1)[:, 0]
-        return ResponseRewards(*(flow.objective.beta * (pick(token) - log_total) for token in pair))
+        own = [beta * (pick(token) - log_total) for token in (chosen, rejected)]
+        return ResponseRewards(*([factor * r for factor, r in zip(factors, own, strict=True)] if factors else own))
 
     return jax.lax.map(one, saved)
 
 
 def response_rewards(
-    flow: MarginFlow, solution: Any, head: Any, features: Any, chosen: Any, rejected: Any
+    pairs: PairFeatures, beta: Array, solution: Any, head: Any, features: Any, chosen: Any, rejected: Any
 ) -> ResponseRewards:
     """See ``MarginFlow.response_rewards``."""
-    saved, is_head = _saved(flow, solution)
+    saved, is_head = _saved(pairs, solution)
     W = as_numbers(head, "head")
-    width, largest = flow.features.shape[-1], int(flow.tokens[-1])
+    width, largest = pairs.features.shape[-1], int(pairs.tokens[-1])
     if W.ndim != 2 or W.shape[1] != width or W.shape[0] <= largest:
         raise ValueError(f"head has shape {W.shape}; pass W(0), shape (V, {width}) with V > {largest}, the largest id.")
     if not bool(jnp.all(jnp.isfinite(W))):
         raise ValueError("head has an entry that is not finite; pass the reference's last layer.")
     given = [x is not None for x in (features, chosen, rejected)]
-    if any(given) and not all(given):
+    if any(given) and not all(given) and not isinstance(features, PairFeatures):
         raise ValueError("features, chosen and rejected belong together; pass all three or none.")
-    if all(given):
-        examples = _examples(flow, features, chosen, rejected)
-        for name, ids in (("chosen", chosen), ("rejected", rejected)):
-            token_ids(ids, name, examples[0].shape[:1], W.shape[0])
-    else:
-        examples = (flow.features, flow.chosen, flow.rejected)
-    return _rewards(flow, saved, is_head, examples, _log_base(W, flow.tokens, examples[0]))
+    if not any(given):
+        return _rewards(pairs, beta, saved, is_head, pairs.rows(), _log_base(W, pairs.tokens, pairs.features))
+    examples = _examples(pairs, features, chosen, rejected)
+    if isinstance(features, PairFeatures):
+        chosen, rejected = (np.asarray(features.tokens)[np.asarray(at)] for at in (features.chosen, features.rejected))
+    for name, ids in (("chosen", chosen), ("rejected", rejected)):
+        token_ids(ids, name, examples[0].shape[:1], W.shape[0])
+    return _rewards(pairs, beta, saved, is_head, examples, _log_base(W, pairs.tokens, examples[0]))

@@ -76,5 +76,9 @@ class Learner(Noun):
     ) -> tuple[Float[Array, " K"], Any, Bool[Array, ""]]:
         """The logits of the next policy, the memory of the next round, and whether it succeeded."""
 
+    def note(self, objective: Objective, policy: Policy) -> str | None:
+        """What a Solution says of how rounds were solved, where that may matter: the start of a search for a minimum."""
+        return None
+
     def check(self, objective: Objective, policy: Policy) -> None:
         """Raises ``ValueError`` for an objective or a policy that this learner cannot take."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
@@ -121,13 +120,3 @@ class Descend(Learner):
     def in_range(self) -> Bool[Array, ""]:
         good = self.steps >= 1
         return good if self.batch is None else good & (self.batch >= 1)
-
-    def description(self) -> dict[str, Any]:
-        """What cannot be read off numeric parameters, as JSON: a digest of what the optimizer computes, and ``reset_state``."""
-        blank = jnp.zeros(3)
-        state = self.optimizer.init(blank)
-        traced = jax.make_jaxpr(self.optimizer.update)(blank, state, blank)
-        digest = hashlib.sha256(str(traced).encode())
-        for value in [*traced.consts, *jax.tree.leaves(state)]:
-            digest.update(np.asarray(value).tobytes())
-        return {"optimizer": digest.hexdigest()[:16], "reset_state": self.reset_state}

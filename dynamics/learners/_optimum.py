@@ -10,7 +10,10 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from ..objectives import Objective, exact_for, kl_coefficient, solve
 from ..policies import Policy
+from ..preferences import Pairs
 from ._base import Fit, Learner
+
+STARTS = ("the round's reference", "the last policy", "the policy's start")
 
 
 class Optimum(Learner):
@@ -45,6 +48,15 @@ class Optimum(Learner):
             return out, None, found
         f, found = _reward(fit, memory)
         return fit.log_reference + f / kl_coefficient(fit.objective), f if _warm(fit) else None, found
+
+    def note(self, objective: Objective, policy: Policy) -> str | None:
+        if policy.candidates() is not None:
+            return None
+        if policy.basis() is None:
+            return "optimum: the least minimum that Newton's method reaches from " + ", ".join(STARTS)
+        if exact_for(objective, Pairs, free=_basis(policy) is None) is None:
+            return "optimum: the minimum that Newton's method reaches from the round's reference"
+        return None
 
     def check(self, objective: Objective, policy: Policy) -> None:
         if not objective.smooth and policy.candidates() is None:

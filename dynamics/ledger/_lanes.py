@@ -87,7 +87,8 @@ def _rounds(loop: SelfSampling, lanes: tuple[dict[str, Array], Array, Int[Array,
     def one(values: dict[str, Array], logits: Array, rounds: Array) -> dict[str, Array]:
         process = replace(loop, values)
         # A warm start of zeros: the optimum does not depend on it, and the solve for a better one would compile twice.
-        state = State(centre(logits), jnp.zeros_like(logits) if process.objective.warm else None, jnp.array(0))
+        memory = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(process.start_memory, logits))
+        state = State(centre(logits), memory, jnp.array(0))
         begun = _engine.begin(process, (), state, 0)
         run = jax.lax.fori_loop(0, rounds, lambda _, r: _engine.one_round(process, (), r, None), begun)
         log_pi = jnp.where(run.failed_round < 0, log_softmax(run.state.logits), jnp.nan)

@@ -3,18 +3,25 @@
 from ._base import MarginLoss, Objective, kl_coefficient
 from ._exact import exact_for, register, solve
 from ._margin import SLiC, SquaredMargin
+from ._newton import minimise
 from .dpo import DPO
 from .ipo import IPO
+from .links import LINKS, Link, check_slope, kappa
 
 __all__ = [
     "DPO",
     "IPO",
+    "LINKS",
+    "Link",
     "MarginLoss",
     "Objective",
     "SLiC",
     "SquaredMargin",
+    "check_slope",
     "exact_for",
+    "kappa",
     "kl_coefficient",
+    "minimise",
     "register",
     "solve",
 ]

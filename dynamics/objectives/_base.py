@@ -145,22 +145,34 @@ class MarginLoss(Objective):
         """f(r), entrywise."""
 
     def slope(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-        """f'(r), entrywise."""
-        return jax.grad(lambda r: jnp.sum(self.loss(r)))(margin)
+        """f'(r), entrywise; the derivative of ``loss`` unless overridden."""
+        return jax.jvp(self.loss, (margin,), (jnp.ones_like(margin),))[1]
+
+    def __check_init__(self) -> None:
+        kind = type(self)
+        if kind.slope is not MarginLoss.slope and not kind.__module__.startswith("dynamics.") and concrete(self):
+            from .links import check_slope  # loads on use
+
+            check_slope(self)
 
     def parabola(self) -> tuple[Float[Array, ""], Float[Array, ""]] | None:
         """(s, r0) where f(r) = s (r - r0)² + const, whose flows are linear and solved exactly; None for other losses."""
         return None
 
-    def hinge(self) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]] | None:
-        """(kink, slope below, slope above) of a loss of two straight pieces, whose flows are solved exactly; or None."""
+    def hinge(self) -> tuple[ArrayLike, ArrayLike, ArrayLike] | None:
+        """(kink, f' below it, f' above it) where f is convex and linear on either side of one kink; None for other losses.
+
+        Flows of such a loss are piecewise linear in time and solved exactly.
+        """
         return None
 
     def value(self, log_policy: Float[Array, " K"], log_reference: Float[Array, " K"], seen: Seen) -> Float[Array, ""]:
         """E[f(beta (h_w - h_l))] over what was seen; a pair of equal responses counts f(0)."""
         rates = seen.rates()
         zero = jnp.zeros((), rates.dtype)
-        return jnp.sum(rates * self.loss(self.margins(log_policy, log_reference))) + (1 - jnp.sum(rates)) * self.loss(zero)
+        return jnp.sum(rates * self.loss(self.margins(log_policy, log_reference))) + (1 - jnp.sum(rates)) * self.loss(
+            zero
+        )
 
     def margins(self, logits: Float[Array, "*contexts K"], log_reference: Float[Array, "*contexts K"]) -> Array:
         """r_ij = beta (h_i - h_j) of every pair, ``(..., K, K)``."""
@@ -179,5 +191,3 @@ class MarginLoss(Objective):
 
     def in_range(self) -> Bool[Array, ""]:
         return self.beta > 0
-
-

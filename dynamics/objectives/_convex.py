@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._numerics import gauge_basis
 from ..preferences import Masses, Pairs, Seen
-from ._projected import APART, weighted_fit
+from ._projected import APART, vanishing, weighted_fit
 
 if TYPE_CHECKING:
     from ._base import MarginLoss
@@ -59,7 +59,8 @@ def _rows(basis: Float[Array, "K m"], seen: Seen) -> _Rows:
     i, j = np.triu_indices(basis.shape[0], 1)
     X = basis[i] - basis[j]
     if isinstance(seen, Pairs):
-        log_pair = seen.log_mu[i] + seen.log_mu[j]
+        log_mu = vanishing(seen.log_mu)  # at the edge of the simplex the optimum is continued, as that of IPO and DPO
+        log_pair = log_mu[i] + log_mu[j]
         return _Rows(X, log_pair + _log(seen.preference[i, j]), log_pair + _log(seen.preference[j, i]))
     assert isinstance(seen, Masses)
     return _Rows(X, _log(seen.wins[i, j]), _log(seen.wins[j, i]))
@@ -144,8 +145,10 @@ def _minimise(objective: MarginLoss, rows: _Rows) -> tuple[Float[Array, " m"], B
     begun = (zero, jnp.asarray(jnp.inf, rows.X.dtype), zero, large, jnp.array(0))
     u, _, _, _, _ = jax.lax.while_loop(going, step, begun)
     left = jnp.max(jnp.abs(newton(u)))
-    found = left <= FOUND * eps * (1.0 + jnp.max(jnp.abs(u)))
-    return jnp.where(found, u, jnp.where(jnp.isfinite(u), u, 0.0)), found
+    # A pair with mass and no curvature has left the floats on its way to infinity, or lies where the loss is flat.
+    flat = jnp.any((rows.log_mass > -jnp.inf) & ~(_asked(objective, rows, rows.X @ u).curve > 0))
+    found = (left <= FOUND * eps * (1.0 + jnp.max(jnp.abs(u)))) & ~flat
+    return jnp.where(jnp.isfinite(u), u, 0.0), found
 
 
 @_minimise.def_jvp

@@ -9,8 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from .._numerics import gauge_basis, log_softmax
 from ..preferences import Seen
 from ._base import MarginLoss, Objective, kl_coefficient
 
@@ -25,11 +28,10 @@ class Exact(NamedTuple):
     warm: bool = False
 
 
-_TABLE: dict[tuple[type, type, bool], Exact] = {}
-
-
 def register(objective: type[Objective], seen: type[Seen], *, free: bool, warm: bool = False) -> Callable[[Solve], Solve]:
     """Adds a solver for this class of objective on this kind of what was seen.
+
+    It is kept on the class, so that its code belongs to what a process is: kept results of another solver are refused.
 
     Args:
         objective: the exact class, e.g. ``dyn.IPO``.
@@ -42,18 +44,22 @@ def register(objective: type[Objective], seen: type[Seen], *, free: bool, warm: 
     """
 
     def add(solve: Solve) -> Solve:
-        key = (objective, seen, free)
-        if key in _TABLE:
+        name = _entry(seen, free)
+        if name in vars(objective):
             raise ValueError(f"{objective.__name__} on {seen.__name__} has an exact solver already.")
-        _TABLE[key] = Exact(solve, warm)
+        setattr(objective, name, Exact(solve, warm))
         return solve
 
     return add
 
 
+def _entry(seen: type[Seen], free: bool) -> str:
+    return f"exact_on_{seen.__name__.lower()}{'' if free else '_within'}"
+
+
 def exact_for(objective: Objective, seen: type[Seen], *, free: bool) -> Exact | None:
     """The exact solver of an objective, or None where it is solved by Newton's method on its value."""
-    return _TABLE.get((type(objective), seen, free))
+    return vars(type(objective)).get(_entry(seen, free))
 
 
 def solve(
@@ -79,8 +85,21 @@ def solve(
         from ._convex import solve_convex  # loads on use
 
         return solve_convex(objective, seen, basis)
-    from ._newton import minimise_within  # loads on use
+    return _by_value(objective, seen, log_reference, basis)
 
-    logits, found = minimise_within(objective, seen, log_reference, basis)
-    return kl_coefficient(objective) * (logits - log_reference), found
 
+def _by_value(
+    objective: Objective, seen: Seen, log_reference: Float[Array, " K"], basis: Float[Array, "K m"] | None
+) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+    """Newton's method on the value itself, from the reference."""
+    from ._newton import minimise  # loads on use
+
+    columns = jnp.asarray(gauge_basis(log_reference.shape[0])) if basis is None else basis
+    arrays, rest = eqx.partition((objective, seen, log_reference, columns), eqx.is_array)
+
+    def value(x: Array, arrays: Any) -> Array:
+        objective, seen, log_reference, columns = eqx.combine(arrays, rest)
+        return objective.value(log_softmax(log_reference + columns @ x), log_reference, seen)
+
+    x, found = minimise(value, jnp.zeros(columns.shape[1], columns.dtype), arrays)
+    return kl_coefficient(objective) * (columns @ x), found

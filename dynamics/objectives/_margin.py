@@ -76,9 +76,8 @@ class SLiC(MarginLoss):
     def slope(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         return -(margin < 1.0).astype(margin.dtype)
 
-    def hinge(self) -> tuple[Float[Array, ""], Float[Array, ""], Float[Array, ""]]:
-        one = jnp.ones_like(self.beta)
-        return one, -one, 0.0 * one
+    def hinge(self) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
+        return 1.0, -1.0, 0.0
 
     def check_optimum(self, seen: Seen, support: Bool[np.ndarray, " K"], basis: np.ndarray | None) -> None:
         raise ValueError(

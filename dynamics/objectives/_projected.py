@@ -24,7 +24,7 @@ LONGEST = 30.0  # change of a log-odds that one pair may ask of one step
 MAX_STEPS = 1000
 
 
-def _vanishing(log_mu: Float[Array, " K"]) -> Float[Array, " K"]:
+def vanishing(log_mu: Float[Array, " K"]) -> Float[Array, " K"]:
     """log mu with zero masses as in the limit of masses that vanish together: so light that every sampled pair outweighs."""
     low = jnp.min(jnp.where(log_mu == -jnp.inf, jnp.inf, log_mu))
     floor = jax.lax.stop_gradient(2.0 * low - jnp.max(log_mu) - APART)
@@ -104,7 +104,7 @@ weighted_fit.defjvp(_weighted_fit_jvp, symbolic_zeros=True)
 def project(basis: Float[Array, "K m"], log_mu: Float[Array, " K"], f: Float[Array, " K"]) -> Float[Array, " K"]:
     """The member of the class nearest to f, up to constants, in the mu-weighted sense: argmin Var_mu(h - f), centred."""
     ones = jnp.ones((basis.shape[0], 1))
-    return basis @ weighted_fit(jnp.concatenate([ones, basis], axis=1), _vanishing(log_mu), f)[1:]
+    return basis @ weighted_fit(jnp.concatenate([ones, basis], axis=1), vanishing(log_mu), f)[1:]
 
 
 class _Pairs(NamedTuple):
@@ -118,7 +118,7 @@ class _Pairs(NamedTuple):
 
 def _pairs(basis: Array, P: Array, log_mu: Array) -> _Pairs:
     i, j = np.triu_indices(basis.shape[0], 1)
-    log_mu = _vanishing(log_mu)
+    log_mu = vanishing(log_mu)
     return _Pairs(basis[i] - basis[j], P[i, j], P[j, i], log_mu[i] + log_mu[j])
 
 

@@ -51,6 +51,11 @@ class Policy(Noun):
         """Parameters to start from where logits of ``shape`` are asked for."""
         return self.start()
 
+    def dims(self, shape: tuple[int, ...]) -> tuple[str, ...]:
+        """Names for the dimensions of the parameters, of a policy with logits of ``shape``."""
+        rank = len(jnp.shape(self.blank(shape)))
+        return (*(f"parameter_{n}" for n in range(rank - 1)), "parameter")
+
     def pull(self, parameters: Float[Array, ...], force: Float[Array, "*contexts K"]) -> Float[Array, ...]:
         """A force on the logits as one on the parameters: (∂z/∂theta)ᵀ force."""
         _, back = jax.vjp(lambda theta: jnp.broadcast_to(self.logits(theta), force.shape), parameters)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Int
+from jaxtyping import Array, Float, Int
 
-from .._checks import as_numbers, check_log_distribution
+from .._checks import Numbers, as_numbers, check_log_distribution
 from .._numerics import centre, concrete
 from ._base import OFF_CLASS, Policy
 
@@ -29,7 +29,7 @@ class Finite(Policy):
 
     log_policies: Float[Array, "M K"]
 
-    def __init__(self, log_policies: Float[ArrayLike, "M K"]):
+    def __init__(self, log_policies: Numbers):
         rows = as_numbers(log_policies, "log_policies")
         if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[1] < 2:
             raise ValueError(f"log_policies has shape {rows.shape}; pass one log-policy per row, (M, K) with K ≥ 2.")
@@ -52,7 +52,9 @@ class Finite(Policy):
         return jnp.argmin(jnp.sum((centre(self.log_policies) - centre(logits)) ** 2, axis=1))
 
     def pull(self, parameters: Int[Array, ""], force: Float[Array, " K"]) -> Array:
-        raise ValueError("Finite has an index for its parameter, which no step moves; use learner=dyn.learners.Optimum().")
+        raise ValueError(
+            "Finite has an index for its parameter, which no step moves; use learner=dyn.learners.Optimum()."
+        )
 
     def check_member(self, logits: Float[Array, " K"], name: str) -> None:
         if not concrete(logits, self):

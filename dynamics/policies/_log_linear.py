@@ -79,7 +79,9 @@ class LogLinear(Policy):
     def parameters(self, logits: Float[Array, " K"]) -> Float[Array, " d"]:
         """The theta of least norm whose logits are nearest."""
         if self.phi.ndim != 2:
-            raise ValueError("phi has several contexts; pass initial=, the parameters to start from.")
+            raise ValueError(
+                "phi has several contexts: parameters are not looked for; pass initial=, to start from them."
+            )
         return jnp.linalg.pinv(centre(self.phi.T).T) @ logits
 
     def theta(self, log_policy: Float[ArrayLike, " K"]) -> Float[Array, " d"]:

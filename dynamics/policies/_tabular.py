@@ -37,6 +37,9 @@ class Tabular(Policy):
     def blank(self, shape: tuple[int, ...]) -> Float[Array, "*contexts K"]:
         return jnp.zeros(shape)
 
+    def dims(self, shape: tuple[int, ...]) -> tuple[str, ...]:
+        return ("response",) if len(shape) == 1 else ("context", "response")
+
     def pull(self, parameters: Float[Array, "*contexts K"], force: Float[Array, "*contexts K"]) -> Array:
         return force
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
-import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._noun import Noun
 from ._draws import win_rates
 
 
-class Seen(eqx.Module):
+class Seen(Noun):
     """What an objective is fitted to. ``Pairs`` and ``Masses`` are the two kinds there are."""
 
     @abstractmethod

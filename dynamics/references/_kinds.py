@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from .._checks import check_scalar
+from .._checks import Numbers, check_scalar
 from .._noun import Noun, assemble
 from .._numerics import centre, log_softmax
 from .._parts import check_fits, check_rows, distributions, is_share, other_size, share_of, uniform
@@ -66,7 +66,7 @@ class Fixed(Reference):
 
     log_reference: Float[Array, "*contexts K"]
 
-    def __init__(self, log_reference: Float[ArrayLike, "*contexts K"]):
+    def __init__(self, log_reference: Numbers):
         self.log_reference = distributions(log_reference, "log_reference")
 
     def log_at(self, logits: Float[Array, " K"], memory: Any = None) -> Float[Array, " K"]:
@@ -101,7 +101,7 @@ class Geometric(Reference):
     alpha: Float[Array, ""]
     log_reference: Float[Array, "*contexts K"]
 
-    def __init__(self, alpha: ArrayLike, log_reference: Float[ArrayLike, "*contexts K"]):
+    def __init__(self, alpha: ArrayLike, log_reference: Numbers):
         self.alpha = share_of(alpha, "alpha")
         self.log_reference = distributions(log_reference, "log_reference")
 
@@ -118,7 +118,9 @@ class Geometric(Reference):
         check_fits(self.log_reference, shape, "log_reference")
 
     def resized(self, size: int) -> Geometric:
-        return assemble(Geometric, alpha=self.alpha, log_reference=other_size(self.log_reference, size, "log_reference"))
+        return assemble(
+            Geometric, alpha=self.alpha, log_reference=other_size(self.log_reference, size, "log_reference")
+        )
 
     def check_parameter(self, path: str, values: np.ndarray) -> None:
         if path.endswith("alpha"):
@@ -145,7 +147,7 @@ class Ema(Reference):
     rate: Float[Array, ""]
     log_start: Float[Array, " K"] | None
 
-    def __init__(self, rate: ArrayLike, log_start: Float[ArrayLike, " K"] | None = None):
+    def __init__(self, rate: ArrayLike, log_start: Numbers | None = None):
         self.rate = share_of(rate, "rate")
         self.log_start = None if log_start is None else distributions(log_start, "log_start")
 
@@ -188,4 +190,3 @@ class Ema(Reference):
 
     def in_range(self) -> Bool[Array, ""]:
         return is_share(self.rate)
-

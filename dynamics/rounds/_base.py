@@ -71,12 +71,21 @@ class RoundMap(Noun):
 
     def check_smooth(self) -> None:
         """Raises ``ValueError`` where the map of policies has no fixed points or derivatives to analyse."""
+        if self.keeps_state:
+            raise ValueError(
+                f"{type(self).__name__} carries a state from round to round, so the policy alone has no fixed points; "
+                f"look at the verdict of dyn.iterate."
+            )
 
     def kl_coefficient(self) -> Float[Array, ""] | None:
         """beta, for reward margins, or None where the map has no such thing."""
         holder = getattr(self, "objective", self)
         beta = getattr(holder, "beta", None)
         return None if beta is None else jnp.asarray(beta, dtype=float)
+
+    def note(self) -> str | None:
+        """What a Solution says of how these rounds were solved, or None."""
+        return None
 
     def start_memory(self, logits: Float[Array, " K"]) -> Any:
         """What a round may carry to the next besides the logits, such as a warm start."""

@@ -78,7 +78,11 @@ class Rounds(RoundMap):
         for name, kind, remedy in (
             ("objective", Objective, "dyn.IPO(beta=...) or dyn.DPO(beta=...)"),
             ("sampler", Sampler, "dyn.samplers.OnPolicy(), Mixture(lam, log_offline) or Fixed(log_mu)"),
-            ("reference", Reference, "dyn.references.Geometric(alpha, log_reference), Fixed(log_reference) or Ema(rate)"),
+            (
+                "reference",
+                Reference,
+                "dyn.references.Geometric(alpha, log_reference), Fixed(log_reference) or Ema(rate)",
+            ),
             ("feedback", Feedback, "dyn.feedback.Population(), Samples(n), Noisy(rate) or BestOfN(n)"),
             ("learner", Learner, "dyn.learners.Optimum() or dyn.Descend(optimizer, steps)"),
             ("policy", Policy, "dyn.Tabular(K) or dyn.LogLinear(phi)"),
@@ -138,6 +142,9 @@ class Rounds(RoundMap):
                 f"{type(self.reference).__name__} carries a reference from round to round, so the policy alone has no fixed "
                 f"points; look at the verdict of dyn.iterate."
             )
+
+    def note(self) -> str | None:
+        return self.learner.note(self.objective, self.policy)
 
     def pairs(self, logits: Float[Array, " K"]) -> Pairs:
         """The law of pairs and labels at a policy given by its logits."""
@@ -221,9 +228,18 @@ def check_of_parts(loop: Rounds, where: str, path: str, values: np.ndarray) -> N
     elif part in PARTS:
         holder = getattr(loop, part)
         holder.check_parameter(path, values)
-        if part == "reference" and where.rsplit(".", 1)[-1] in ("log_reference", "log_start"):
+        if part == "reference" and where.rsplit(".", 1)[-1] in loop.reference.anchors():
             for row in values:
-                loop.policy.check_member(centre(jnp.asarray(row)), path)
+                check_anchors(loop, {path: jnp.asarray(row)})
+
+
+def check_anchors(loop: Rounds, anchors: dict[str, Float[Array, " K"]]) -> None:
+    """Raises ``ValueError`` for a reference off a linear class: its policies are the reference tilted within the class."""
+    if loop.policy.basis() is None:
+        return
+    for name, anchor in anchors.items():
+        if concrete(loop.policy, anchor):
+            loop.policy.check_member(centre(anchor), name)
 
 
 def check_parts(loop: Rounds) -> None:
@@ -238,9 +254,7 @@ def check_parts(loop: Rounds) -> None:
     loop.reference.check(shape)
     loop.feedback.check(size)
     loop.learner.check(loop.objective, loop.policy)
-    for name, anchor in loop.reference.anchors().items():
-        if concrete(loop.policy, anchor):
-            loop.policy.check_member(centre(anchor), name)
+    check_anchors(loop, loop.reference.anchors())
     if not concrete(loop):
         return
     if not type(loop.feedback).__module__.startswith("dynamics."):

@@ -138,6 +138,9 @@ class SelfSampling(RoundMap):
     def check_smooth(self) -> None:
         self.parts().check_smooth()
 
+    def note(self) -> str | None:
+        return self.parts().note()
+
     def log_start(self) -> Float[Array, " K"]:
         return self.parts().log_start()
 

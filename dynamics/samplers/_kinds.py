@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from .._checks import check_scalar
+from .._checks import Numbers, check_scalar
 from .._noun import Noun, assemble
 from .._numerics import concrete, log_mixture, log_softmax, softmax
 from .._parts import check_fits, check_rows, distributions, is_share, other_size, share_of
@@ -69,7 +69,7 @@ class Fixed(Sampler):
 
     log_mu: Float[Array, "*contexts K"]
 
-    def __init__(self, log_mu: Float[ArrayLike, "*contexts K"]):
+    def __init__(self, log_mu: Numbers):
         self.log_mu = distributions(log_mu, "log_mu", zero_mass=True)
 
     def log_sampler(self, log_policy: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
@@ -105,7 +105,7 @@ class Mixture(Sampler):
     lam: Float[Array, ""]
     log_offline: Float[Array, "*contexts K"]
 
-    def __init__(self, lam: ArrayLike, log_offline: Float[ArrayLike, "*contexts K"]):
+    def __init__(self, lam: ArrayLike, log_offline: Numbers):
         self.lam = share_of(lam, "lam")
         self.log_offline = distributions(log_offline, "log_offline", zero_mass=True)
 
@@ -142,4 +142,3 @@ def _full(log_p: Array, name: str, shape: tuple[int, ...]) -> Array:
     if concrete(log_p) and not np.isfinite(np.asarray(log_p)).all():
         raise ValueError(f"{name} has zero mass somewhere and cannot be the start; pass initial=, full support.")
     return jnp.broadcast_to(log_p, shape)
-

@@ -15,7 +15,6 @@ from .._numerics import concrete
 from .._progress import progress
 from ..engine import RESULTS, result_code
 from ..flows import Flow, MarginFlow
-from ..objectives import SLiC
 from ..schema import RESULT_NAMES
 from ._flow_inputs import check_saveat, check_times, check_tools, is_plain, own_initial
 from ._meter import Meter, metered
@@ -198,7 +197,7 @@ def _batch(
     count = flow.features.shape[0]
     side = max(1, min(count, BATCH_NUMBERS // flow.numbers()))
     # Kinks are followed on the host, one flow after the other.
-    alone = isinstance(flow.objective, SLiC) and solver is None
+    alone = flow.follows_kinks and solver is None
     parts = []
     with progress("flows", count) as advance:
         for start in range(0, count, side):

@@ -13,6 +13,7 @@ from .._parameters import describe
 from .._provenance import provenance
 from ..diagnostics import Measure, Series, variables_of
 from ..engine import RESULTS, State, result_name
+from ..rounds import RoundMap
 from ..schema import LAST, VARIABLES, Variable, dataset, pair_labels
 
 if TYPE_CHECKING:
@@ -56,6 +57,11 @@ class Solution(eqx.Module):
             f"statistics: {sorted(self.__dict__.get('statistics', ()))}."
         )
 
+    @property
+    def note(self) -> str | None:
+        """Which start the search for each round's optimum had, where there may be several minima; None elsewhere."""
+        return self.process.note() if isinstance(self.process, RoundMap) else None
+
     def to_dataset(self) -> xr.Dataset:
         """The rows and statistics as an ``xarray.Dataset``; a statistic that shares a row's name ends in ``_final``."""
         if self.coordinate.ndim != 1:
@@ -65,6 +71,7 @@ class Solution(eqx.Module):
         else:
             arrays, variables, coords = self._of_flow()
         attrs = {"config": json.dumps(describe(self.process)), "result": result_name(self.result), **provenance()}
+        attrs |= {} if self.note is None else {"note": self.note}
         coords = {self.dim: np.asarray(self.coordinate), **coords}
         return dataset(arrays, variables, coords=coords, attrs=attrs)
 

@@ -11,14 +11,15 @@ import numpy as np
 from scipy.optimize import brentq
 
 from .._numerics import centre, log_softmax
-from .._parameters import parameters, replace, resolve
-from ..objectives import DPO, IPO
-from ..rounds import RoundMap
+from .._parameters import is_whole, parameters, replace, resolve
+from ..rounds import RoundMap, canonical
 from ._branch import Branch, Point
 from ._fixed_points import interior, polish, settled
-from ._local import check_deterministic, is_exact
+from ._known import onset
+from ._local import check_deterministic
 from ._normal_form import first_lyapunov_coefficient
 
+SHARES = ("alpha", "lam", "rate")
 UNIT_SHARE = (0.0, 1.0 - 1e-6)  # alpha = 1 has no branch of interior fixed points in general
 
 
@@ -48,11 +49,16 @@ class Crossing:
     log_policy: np.ndarray
 
 
+def is_share(path: str) -> bool:
+    """Whether a parameter is a share by its name, in [0, 1]."""
+    return path.rsplit(".", 1)[-1] in SHARES
+
+
 def default_bounds(process: RoundMap, path: str) -> tuple[float, float]:
     """The range searched unless one is given: shares over [0, 1), beta over eight decades around its value."""
     value = float(parameters(process)[path])
-    if path in ("alpha", "lam"):
-        return UNIT_SHARE if path == "alpha" else (0.0, 1.0)
+    if is_share(path):
+        return UNIT_SHARE if path.endswith("alpha") else (0.0, 1.0)
     if value <= 0:
         raise ValueError(f"{path} = {value:g} has no default range; pass bounds=(low, high).")
     return value / 1e4, value * 1e4
@@ -106,13 +112,15 @@ def _branch(process: RoundMap, parameter: str, bounds: tuple[float, float] | Non
     path = resolve(process, parameter)
     if np.ndim(parameters(process)[path]) != 0:
         raise ValueError(f"{parameter!r} is not a single number; follow alpha, lam or beta.")
+    if is_whole(parameters(process)[path]):
+        raise ValueError(f"{parameter!r} takes whole numbers, along which no branch runs; sweep it instead.")
     if bounds is not None and np.shape(bounds) != (2,):
         raise ValueError(f"bounds = {bounds!r}; pass (low, high).")
     low, high = default_bounds(process, path) if bounds is None else (float(bounds[0]), float(bounds[1]))
     if not low < high:
         raise ValueError(f"bounds = ({low:g}, {high:g}); pass (low, high) with low < high.")
     process.check_parameter(path, np.array([low, high]))
-    return Branch(process, path, log=path not in ("alpha", "lam") and low > 0), low, high
+    return Branch(process, path, log=not is_share(path) and low > 0), low, high
 
 
 def _crossings(
@@ -142,13 +150,14 @@ def fixed_point_near_start(process: RoundMap) -> np.ndarray | None:
 
 def _through_sampling(process: RoundMap) -> np.ndarray | None:
     """The fixed point on the branch that starts at lam = 0, where it is explicit."""
-    if not is_exact(process) or float(process.alpha) >= 1:
+    loop = canonical(process)
+    if loop is None or float(loop.alpha) >= 1:
         return None
-    offline = replace(process, {"lam": jnp.asarray(0.0)})
-    z = np.asarray(settled(offline, process.log_reference[None])[0])
-    branch = Branch(offline, "lam", log=False)
+    offline = loop._replace(lam=jnp.asarray(0.0)).rounds()
+    z = np.asarray(settled(loop._replace(lam=jnp.asarray(0.0)), loop.log_reference[None])[0])
+    branch = Branch(offline, "sampler.lam", log=False)
     point = branch.at(z, 0.0)
-    target = float(process.lam)
+    target = float(loop.lam)
     if point is None or target == 0.0:
         return z if target == 0.0 else None
     with warnings.catch_warnings():
@@ -212,7 +221,7 @@ def _kind(lead: complex, turned: bool) -> str:
 
 def criticality_of(process: RoundMap, z: np.ndarray) -> tuple[str | None, str | None]:
     """Super- or subcritical, from the closed form on the uniform 3-cycle, else from the first Lyapunov coefficient."""
-    closed = _closed_form(process)
+    closed = onset(process)
     if closed is not None:
         return closed, "statement 7.5 [derived]"
     coefficient = first_lyapunov_coefficient(process, z)
@@ -221,20 +230,3 @@ def criticality_of(process: RoundMap, z: np.ndarray) -> tuple[str | None, str | 
     return (
         "supercritical" if coefficient < 0 else "subcritical"
     ), f"first Lyapunov coefficient {coefficient:.3g}, computed"
-
-
-def _closed_form(process: RoundMap) -> str | None:
-    if not is_exact(process) or process.num_responses != 3 or not process.is_tabular:
-        return None
-    if not 0 < float(process.alpha) < 1:
-        return None
-    uniform = all(np.ptp(np.asarray(p)) < 1e-12 for p in (process.log_reference, process.log_offline))
-    A = np.asarray(process.preference) - 0.5
-    if not uniform or np.abs(A.sum(axis=1)).max() > 1e-12:
-        return None
-    if isinstance(process.objective, IPO):
-        return "supercritical"
-    pull = abs(A[0, 1]) * float(process.lam)
-    if not isinstance(process.objective, DPO) or abs(pull - np.sqrt(3) / 4) < 1e-9:
-        return None
-    return "subcritical" if pull > np.sqrt(3) / 4 else "supercritical"

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._numerics import centre, log_softmax, low_discrepancy_policies
-from ..rounds import RoundMap, SelfSampling
-from ._local import is_exact, step
+from ..rounds import Canonical, RoundMap, canonical
+from ._local import step
 
 NEWTON_STEPS = 80
 SHORTENINGS = 0.5 ** np.arange(12)
@@ -47,7 +47,7 @@ class FixedPoint:
 def starts(process: RoundMap, count: int) -> Float[Array, "starts K"]:
     """Logits to start from: spread policies, near-vertex ones, the process's own, and where each would settle.
 
-    For SelfSampling every fixed point with alpha < 1 is log ref + f(mu)/(beta(1-alpha)) at its own mu; that image of the
+    Of iterated alignment every fixed point with alpha < 1 is log ref + f(mu)/(beta(1-alpha)) at its own mu; that image of the
     spread policies covers the region where fixed points can be, however large 1/(beta(1-alpha)) is.
     """
     size = process.num_responses
@@ -56,9 +56,10 @@ def starts(process: RoundMap, count: int) -> Float[Array, "starts K"]:
     edges = 20.0 * (np.eye(size)[:, None] + np.eye(size)[None, :])[np.triu_indices(size, 1)][: 2 * size]
     own = _own_start(process)
     plain = jnp.concatenate([own, jnp.asarray(spread), jnp.asarray(corners), jnp.asarray(edges)])
-    if not is_exact(process) or float(process.alpha) >= 1:
+    loop = canonical(process)
+    if loop is None or float(loop.alpha) >= 1:
         return centre(plain)
-    return jnp.concatenate([centre(plain), settled(process, plain)])
+    return jnp.concatenate([centre(plain), settled(loop, plain)])
 
 
 def _own_start(process: RoundMap) -> Float[Array, "starts K"]:
@@ -70,14 +71,9 @@ def _own_start(process: RoundMap) -> Float[Array, "starts K"]:
 
 
 @eqx.filter_jit
-def settled(process: SelfSampling, logits: Float[Array, "starts K"]) -> Float[Array, "starts K"]:
-    """log ref + f(mu)/(beta (1-alpha)) at each policy's mu: the fixed point, if that mu is its own (at lam = 0 it is)."""
-
-    def one(z: Float[Array, " K"]) -> Float[Array, " K"]:
-        f, _ = process.reward(process.log_sampler(log_softmax(z)))
-        return centre(process.log_reference + f / (process.objective.beta * (1 - process.alpha)))
-
-    return jax.vmap(one)(logits)
+def settled(loop: Canonical, logits: Float[Array, "starts K"]) -> Float[Array, "starts K"]:
+    """Where each policy would settle if its sampler stayed as it is."""
+    return jax.vmap(lambda z: centre(loop.settled(z)))(logits)
 
 
 @eqx.filter_jit

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TypeGuard
-
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -12,8 +10,7 @@ from jaxtyping import Array, ArrayLike, Complex, Float
 from .._checks import check_log_distribution
 from .._numerics import as_array, centre, concrete
 from ..engine import check_process
-from ..policies import LogLinear
-from ..rounds import RoundMap, SelfSampling
+from ..rounds import RoundMap
 
 
 def boundary() -> float:
@@ -22,23 +19,16 @@ def boundary() -> float:
 
 
 def check_deterministic(process: RoundMap) -> None:
-    """Stability is of a map, not of a random process: refuses the latter with the remedy."""
+    """Stability is of a map of policies, not of a random process: refuses the latter with the remedy."""
     check_process(process)
-    if process.keeps_state:
-        raise ValueError(
-            f"{type(process).__name__} carries an optimizer's state from round to round, so the policy alone has no fixed "
-            f"points; pass reset_state=True, or look at the verdict of dyn.iterate."
-        )
+    if not concrete(process):
+        raise ValueError(f"{type(process).__name__} is traced; call this outside jit, vmap and grad.")
+    process.check_smooth()
     if process.stochastic:
         raise ValueError(
             f"{type(process).__name__} is random (it takes a key), so it has no fixed points to analyse; analyse its mean, "
             f"e.g. the same SelfSampling without samples, or look at the spread of dyn.iterate over many keys."
         )
-
-
-def is_exact(process: RoundMap) -> TypeGuard[SelfSampling]:
-    """Whether these are the rounds that statements and closed forms are about."""
-    return isinstance(process, SelfSampling) and process.is_exact
 
 
 def step(process: RoundMap, z: Float[Array, " K"]) -> Float[Array, " K"]:
@@ -69,10 +59,9 @@ def jacobian(process: RoundMap, log_policy: Float[ArrayLike, " K"]) -> Float[Arr
     """
     check_deterministic(process)
     raw = _jacobian(process, _logits(process, log_policy))
-    policy = getattr(process, "policy", None)
-    if not isinstance(policy, LogLinear):
+    features = process.coordinates()
+    if features is None:
         return raw
-    features = centre(policy.phi.T).T
     return jnp.linalg.pinv(features) @ raw @ features
 
 

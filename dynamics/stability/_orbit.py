@@ -19,7 +19,9 @@ from ..schema import RESULT_MESSAGES, RESULT_NAMES
 
 
 @eqx.filter_jit
-def _run(process: RoundMap, states: State, judge: Measure, rounds: Int[Array, ""]) -> tuple[_engine.Run, dict[str, Array]]:
+def _run(
+    process: RoundMap, states: State, judge: Measure, rounds: Int[Array, ""]
+) -> tuple[_engine.Run, dict[str, Array]]:
     """A batch of runs and what the verdict measure says of each."""
 
     def one(state: State) -> tuple[_engine.Run, dict[str, Array]]:

@@ -10,10 +10,10 @@ import numpy as np
 from .._numerics import log_softmax
 from .._parameters import parameters, replace
 from ..rounds import RoundMap
-from ._critical import critical, fixed_point_near_start
+from ._critical import critical, fixed_point_near_start, is_share
 from ._local import boundary, check_deterministic, spectral_radius
 
-CANDIDATES = ("alpha", "lam", "objective.beta")
+CANDIDATES = ("alpha", "lam", "beta")
 MARGIN = 0.01  # of the change, past the threshold, where the radius is 1 and nothing is decided
 
 
@@ -58,7 +58,8 @@ def suggest(process: RoundMap) -> tuple[Suggestion, ...]:
     z = fixed_point_near_start(process)
     if z is not None and float(spectral_radius(process, _log_policy(z))) < 1 - boundary():
         return ()
-    found = (_nearest(process, path) for path in CANDIDATES if path in parameters(process))
+    paths = [path for path in parameters(process) if path.rsplit(".", 1)[-1] in CANDIDATES]
+    found = (_nearest(process, path) for path in paths)
     return tuple(sorted((s for s in found if s is not None), key=lambda s: s.change))
 
 
@@ -68,7 +69,7 @@ def _log_policy(z: np.ndarray) -> np.ndarray:
 
 def _nearest(process: RoundMap, path: str) -> Suggestion | None:
     now = float(parameters(process)[path])
-    share = path in ("alpha", "lam")
+    share = is_share(path)
     distance = lambda v: abs(v - now) if share else abs(np.log(v / now))
     try:
         crossings = critical(process, path)

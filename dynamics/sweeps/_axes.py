@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from .._checks import check_log_distribution
-from .._parameters import parameters, resolve
+from .._parameters import is_whole, parameters, resolve, whole_values
 from ..preferences import PreferenceSet, check
 from ..rounds import RoundMap
 
@@ -85,12 +85,13 @@ def _column(process: RoundMap, name: str, path: str, values: Any) -> Sequence[An
         if array.ndim != 2:
             raise ValueError(f"over['initial'] has shape {array.shape}; pass log-policies stacked as (M, K).")
         return [np.asarray(check_log_distribution(p, "initial", process.num_responses)) for p in array]
-    leaf = np.shape(parameters(process)[path])
-    if array.shape[1:] != leaf or array.ndim == 0:
-        want = "a 1-d sequence of numbers" if not leaf else f"values stacked as {('M', *leaf)}".replace("'", "")
+    leaf = parameters(process)[path]
+    shape = np.shape(leaf)
+    if array.shape[1:] != shape or array.ndim == 0:
+        want = "a 1-d sequence of numbers" if not shape else f"values stacked as {('M', *shape)}".replace("'", "")
         raise ValueError(f"over[{name!r}] has shape {array.shape}; pass {want}.")
     process.check_parameter(path, array)
-    return array
+    return np.asarray(whole_values(values, leaf, name)) if is_whole(leaf) else array
 
 
 def _matrices(name: str, values: Any) -> Sequence[Any] | np.ndarray:

@@ -15,7 +15,6 @@ from jaxtyping import Array
 from .._numerics import as_array
 from ..diagnostics import variables_of
 from ..engine import measures_for
-from ..rounds import SelfSampling
 from ..schema import VARIABLES, Variable
 from ._axes import Axis
 from ._grid import Part, Work, power_of_two, run_chosen, run_part
@@ -98,9 +97,10 @@ def _part(plan: Plan, index: list[np.ndarray]) -> tuple[Work, Part]:
     work, shape = plan.work, tuple(len(i) for i in index)
     # Blocks at the edge are filled up with their last rows: one shape, one compilation.
     full = [np.concatenate([i, np.full(c - len(i), i[-1])]) for i, c in zip(index, plan.chunk, strict=True)]
-    tables = [jax.tree.map(as_array, axis.take(i)) for axis, i in zip(plan.axes, full, strict=True)]
+    number = lambda x: jnp.asarray(x) if np.issubdtype(x.dtype, np.integer) else as_array(x)
+    tables = [jax.tree.map(number, axis.take(i)) for axis, i in zip(plan.axes, full, strict=True)]
     matrices = next((table["preference"] for table in tables if "preference" in table), None)
-    if matrices is not None and isinstance(work.process, SelfSampling):
+    if matrices is not None:
         work = work._replace(process=work.process.with_preference(np.asarray(matrices[0])))
     return work, Part(tables, full, shape, plan.shape)
 

@@ -5,9 +5,7 @@ A block counts once its flag is written, and the flag comes last: whatever a cra
 
 from __future__ import annotations
 
-import functools
 import hashlib
-import inspect
 import json
 import os
 import platform
@@ -21,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from .._parameters import describe
+from .._identity import Identity, code_of, identify
 from .._provenance import provenance
 from ..schema import attrs_of
 from ._plan import Plan, layout
@@ -35,35 +33,51 @@ class OtherSweep(ValueError):
 
 
 DONE, STILL = "progress/done", "progress/still"
-FORMAT = 1
+FORMAT = 2
+ENGINE = ("dynamics.sweeps._plan",)
+"""What computes a block, given its plan."""
+CONFIGURED = ("default_matmul_precision", "numpy_dtype_promotion", "threefry_partitionable")
+"""Settings of JAX that enter numbers."""
 
 
 def identity(plan: Plan) -> dict[str, Any]:
     """What makes two sweeps the same, as JSON: a store of another one is refused, and the entry that differs is named."""
+    return _identity(plan, _identities(plan))
+
+
+def _identities(plan: Plan) -> list[Identity]:
+    return [identify(plan.work.process), *(identify(m, "measure") for m in plan.work.measures)]
+
+
+def _identity(plan: Plan, known: list[Identity]) -> dict[str, Any]:
     work = plan.work
-    own = {type(work.process), *map(type, work.measures)}
     return {
-        "process": describe(work.process),
+        "process": known[0].described,
         "over": {"×".join(axis.names): _digest(axis.values) for axis in plan.axes},
         "shape": list(plan.shape),
-        "measures": [_described(m) for m in work.measures],
+        "measures": [found.described for found in known[1:]],
         "rounds": work.rounds,
         "initial": None if work.initial is None else _digest([work.initial]),
         "key": None if work.key is None else np.asarray(jax.random.key_data(work.key)).tolist(),
+        "generator": None if work.key is None else _generator(work.key),
         "precision": "float64" if jax.config.read("jax_enable_x64") else "float32",
         "platform": jax.default_backend(),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
+        "jax": {name: str(getattr(jax.config, f"jax_{name}")) for name in CONFIGURED},
         "lanes": plan.lanes,
         "chunk": list(plan.chunk),
         "versions": {k: v for k, v in provenance().items() if k.startswith("version")},
-        "code": _code_digest(own),
+        "source of": {name: digest for found in known for name, digest in found.sources.items()},
+        "code of": code_of(*known, start=ENGINE),
+        "content of": known[0].exact
+        | {f"measure {i} {k}": v for i, m in enumerate(known[1:]) for k, v in m.exact.items()},
         "format": FORMAT,
     }
 
 
-def _described(measure: Any) -> dict[str, Any]:
-    fields = {k: v for k, v in vars(measure).items() if isinstance(v, str | int | float | bool | type(None))}
-    return fields | {"values": describe(measure)}
+def _generator(key: Any) -> str:
+    typed = jax.numpy.issubdtype(key.dtype, jax.dtypes.prng_key)
+    return str(jax.random.key_impl(key)) if typed else str(getattr(jax.config, "jax_default_prng_impl"))  # noqa: B009
 
 
 def _digest(values: Any) -> str:
@@ -75,31 +89,11 @@ def _digest(values: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def _code_digest(classes: set[type]) -> str:
-    """Of the library's source, and of classes from elsewhere as far as their source can be read."""
-    digest = hashlib.sha256(_library_digest())
-    for kind in sorted(classes, key=lambda c: c.__qualname__):
-        if not kind.__module__.startswith("dynamics."):
-            try:
-                digest.update(inspect.getsource(kind).encode())
-            except (OSError, TypeError):
-                digest.update(kind.__qualname__.encode())
-    return digest.hexdigest()[:16]
-
-
-@functools.cache
-def _library_digest() -> bytes:
-    """Read once: what a process has imported does not change with the files."""
-    digest = hashlib.sha256()
-    root = Path(__file__).resolve().parents[1]
-    for path in sorted(root.rglob("*.py")):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.digest()
-
-
 def opened(path: str | os.PathLike[str], plan: Plan, coords: dict[str, Any], attrs: dict[str, Any]) -> Any:
     """The store at ``path``, made where there is none; ``OtherSweep`` where it holds another."""
     place = Path(path)
+    for found in _identities(plan):
+        found.check()
     if not place.exists():
         _create(place, plan, coords, attrs)
     return own(place, plan)

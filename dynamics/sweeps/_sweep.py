@@ -138,4 +138,6 @@ def _coords(plan: Plan, num_responses: int) -> dict[str, Any]:
 def _attrs(process: RoundMap, axes: tuple[Axis, ...], rounds: int, key: PRNGKeyArray | None) -> dict[str, str]:
     config = describe(process) | {"rounds": rounds, "over": [list(axis.names) for axis in axes]}
     seed = {} if key is None else {"seed": str(np.asarray(jax.random.key_data(key)).tolist())}
-    return {"config": json.dumps(config), **provenance(), **seed}
+    note = process.note()
+    told = {} if note is None else {"note": note}
+    return {"config": json.dumps(config), **provenance(), **seed, **told}

@@ -1,0 +1,195 @@
+"""Losses as links: which function of the win rates a margin loss inverts, and the one number that decides its stability."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import ndtr
+from jaxtyping import Array, ArrayLike, Float
+
+from .._checks import check_number
+from .._numerics import concrete
+from ._base import MarginLoss
+
+TAIL, FRACTIONS = 3.0, 60  # margin from which Mills' ratio is a continued fraction, and its levels
+SQRT_2PI = float(np.sqrt(2.0 * np.pi))
+GRID = np.concatenate([-np.geomspace(20.0, 1e-2, 12), [0.0], np.geomspace(1e-2, 20.0, 12)])  # margins, without a unit
+AGREEMENT = 1e-6  # in float64: a derivative of a function that itself rounds
+FLATTEST = 1e-12  # f'' below which a loss does not curve at 0
+
+
+def _logistic_loss(r: Array) -> Array:
+    return jax.nn.softplus(-r)  # log 2 cosh(r/2) - r/2
+
+
+def _logistic_slope(r: Array) -> Array:
+    return -jax.nn.sigmoid(-r)  # tanh(r/2)/2 - 1/2
+
+
+def _linear_loss(r: Array) -> Array:
+    return 0.5 * r * (r - 1.0)
+
+
+def _linear_slope(r: Array) -> Array:
+    return r - 0.5
+
+
+def _probit_loss(r: Array) -> Array:
+    """phi(r) - r Phi(-r), whose two terms cancel in the tail: phi(r) t/(r + t) there, all of it positive."""
+    far = r > TAIL
+    s = jnp.where(far, r, TAIL)
+    near = jnp.where(far, 0.0, r)
+    t = _mills_rest(s)
+    return jnp.where(far, _density(s) * t / (s + t), _density(near) - near * ndtr(-near))
+
+
+def _probit_slope(r: Array) -> Array:
+    """-Phi(-r), phi(r)/(r + t) in the tail."""
+    far = r > TAIL
+    s = jnp.where(far, r, TAIL)
+    return -jnp.where(far, _density(s) / (s + _mills_rest(s)), ndtr(-jnp.where(far, 0.0, r)))
+
+
+def _mills_rest(s: Array) -> Array:
+    """t in Phi(-s)/phi(s) = 1/(s + t): the continued fraction t = 1/(s + 2/(s + 3/(s + …)))."""
+    t = jnp.zeros_like(s)
+    for k in range(FRACTIONS, 0, -1):
+        t = k / (s + t)
+    return t
+
+
+def _density(r: Array) -> Array:
+    return jnp.exp(-0.5 * r**2) / SQRT_2PI
+
+
+def _cauchit_loss(r: Array) -> Array:
+    """∫_r^∞ would diverge: r atan(r)/π - log(1 + r²)/(2π) - r/2."""
+    far = jnp.where(jnp.abs(r) > 1.0, jnp.abs(r), 1.0)
+    # log(1 + r²) without squaring a large r; r (atan r - π/2) = -r atan(1/r) for r > 0.
+    log_part = jnp.where(jnp.abs(r) > 1.0, 2.0 * jnp.log(far) + jnp.log1p(far**-2), jnp.log1p(r**2))
+    return r * _cauchit_slope(r) - log_part / (2.0 * np.pi)
+
+
+def _cauchit_slope(r: Array) -> Array:
+    """atan(r)/π - 1/2 = -atan2(1, r)/π."""
+    return -jnp.arctan2(jnp.ones_like(r), r) / np.pi
+
+
+LINKS: dict[str, tuple[Callable[[Array], Array], Callable[[Array], Array]]] = {
+    "logistic": (_logistic_loss, _logistic_slope),
+    "linear": (_linear_loss, _linear_slope),
+    "probit": (_probit_loss, _probit_slope),
+    "cauchit": (_cauchit_loss, _cauchit_slope),
+}
+
+
+class Link(MarginLoss):
+    """f'(r) = L(r) - (1 - 2 eps)/2, L odd and increasing: the minimiser solves Σ_j mu_j L(f_i - f_j) = (1 - 2 eps)(A mu)_i.
+
+    L and f, each up to the label smoothing eps, which adds eps r to f:
+
+    ========== ==================== ==========================================
+    logistic   tanh(r/2)/2          log(1 + e^-r): DPO
+    linear     r                    r²/2 - r/2: the optimum of IPO
+    probit     Phi(r) - 1/2         phi(r) - r Phi(-r); not -log Phi(r)
+    cauchit    atan(r)/π            r atan(r)/π - log(1 + r²)/2π - r/2
+    ========== ==================== ==========================================
+
+    Args:
+        beta: beta, scalar in (0, ∞): the KL coefficient, r = beta (h_w - h_l).
+        link: "logistic", "linear", "probit" or "cauchit".
+        label_smoothing: eps, scalar in [0, 1/2): the rate at which labels are taken to be wrong,
+            f(r) → (1 - eps) f(r) + eps f(-r).
+
+    Raises:
+        ValueError: beta or label_smoothing outside its range, or an unknown link.
+
+    Source: [derived] statement 7.17.
+
+    >>> round(float(kappa(Link(0.1, link="probit", label_smoothing=0.1))), 6)  # 0.8 √(2π)
+    2.005303
+    """
+
+    link: str = eqx.field(static=True)
+    label_smoothing: Float[Array, ""]
+
+    def __init__(self, beta: ArrayLike, link: str = "logistic", *, label_smoothing: ArrayLike = 0.0):
+        super().__init__(beta)
+        if link not in LINKS:
+            raise ValueError(f"link = {link!r} is unknown; pass one of {', '.join(LINKS)}.")
+        self.link = link
+        self.label_smoothing = check_number(label_smoothing, "label_smoothing", 0.0, float(np.nextafter(0.5, 0.0)))
+
+    def loss(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+        """f(r), entrywise, right in relative terms for |r| ≤ 40 but where f itself passes through 0."""
+        # f(-r) = f(r) + r.
+        return LINKS[self.link][0](margin) + self.label_smoothing * margin
+
+    def slope(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
+        return LINKS[self.link][1](margin) + self.label_smoothing
+
+
+def slope_of(loss: Callable[[Array], Array]) -> Callable[[Array], Array]:
+    """f' of an entrywise f, by differentiation: ``slope_of(loss)(r)`` for r of any shape."""
+    return lambda margin: jax.jvp(loss, (margin,), (jnp.ones_like(margin),))[1]
+
+
+def kappa(objective: MarginLoss) -> Float[Array, ""]:
+    """kappa = 2|f'(0)|/f''(0): with A1 = 0 rounds at uniform are unstable iff alpha² + (kappa lam w/(K beta))² > 1.
+
+    IPO 1, SquaredMargin 2, probit √(2π), DPO 4; label smoothing eps multiplies it by 1 - 2 eps.
+
+    Args:
+        objective: any smooth margin loss with f''(0) > 0.
+
+    Returns:
+        kappa, scalar, dimensionless, in the margin's unit r = beta (h_w - h_l); traceable.
+
+    Raises:
+        ValueError: a loss that is not smooth or does not curve upward at 0, such as SLiC (concrete inputs).
+
+    Source: [derived] statement 7.17.
+    """
+    name = type(objective).__name__
+    if not objective.smooth:
+        raise ValueError(
+            f"{name} is not smooth, so it has no kappa; use a loss with a continuous slope and f''(0) > 0."
+        )
+    zero = jnp.zeros_like(objective.beta)
+    slope = slope_of(objective.loss)
+    first, second = slope(zero), slope_of(slope)(zero)
+    if concrete(first, second) and not float(second) > FLATTEST * abs(float(first)):
+        raise ValueError(f"{name} does not curve upward at r = 0 (f'' = {float(second):g}), so it has no kappa.")
+    return 2.0 * jnp.abs(first) / second
+
+
+def check_slope(objective: MarginLoss) -> None:
+    """A ``ValueError`` where the ``slope`` of a loss is not the derivative of its ``loss``; call it on concrete values.
+
+    Both are compared at 25 margins r with |r| ≤ 20, at kinks left out.
+    """
+    r = jnp.asarray(GRID, objective.beta.dtype)
+    name = type(objective).__name__
+    value, own, derived = (np.asarray(f(r)) for f in (objective.loss, objective.slope, slope_of(objective.loss)))
+    for what, array in (("loss", value), ("slope", own)):
+        if array.shape != r.shape:
+            raise ValueError(f"{name}.{what} makes shape {array.shape} of margins {r.shape}; work entrywise.")
+        if not np.isfinite(array).all():
+            bad = float(GRID[int(np.argmin(np.isfinite(array)))])
+            raise ValueError(f"{name}.{what} is not finite at r = {bad:.4g}; return a finite number at every margin.")
+    off = np.abs(own - derived) > _agreement(r.dtype) * (1.0 + np.abs(derived))
+    if off.any():
+        n = int(np.argmax(off))
+        raise ValueError(
+            f"{name}.slope is {own[n]:.6g} at r = {GRID[n]:.4g}, where the derivative of {name}.loss is "
+            f"{derived[n]:.6g}; make the slope that derivative, or leave it out."
+        )
+
+
+def _agreement(dtype: Any) -> float:
+    return max(AGREEMENT, 1e3 * float(jnp.finfo(dtype).eps))

@@ -45,9 +45,11 @@ class DPO(MarginLoss):
     def check_optimum(self, seen: Seen, support: Bool[np.ndarray, " K"], basis: np.ndarray | None) -> None:
         if isinstance(seen, Masses):
             _check_wins(np.asarray(seen.compared()), float(seen.smoothing), basis)
-        elif isinstance(seen, Pairs) and basis is None:
+        elif not isinstance(seen, Pairs):
+            return
+        elif basis is None:
             _check_ford(np.asarray(seen.preference), support)
-        elif isinstance(seen, Pairs):
+        else:
             from . import _projected  # loads on use
 
             _projected.check_separation(basis, np.asarray(seen.preference), support)

@@ -13,7 +13,7 @@ from jaxtyping import ArrayLike, Float
 from .._checks import Numbers, check_log_distribution, check_number, host_array, host_numbers, in_short
 from .._numerics import as_array
 from .._progress import progress as progress_bar
-from ..objectives import Objective
+from ..objectives import Objective, kl_coefficient
 from ..preferences import check_shape, host_matrix
 from ._equations import EQUATIONS, Line
 from ._follow import Curve, follow
@@ -89,7 +89,7 @@ def spectral_radii(
     alpha = check_alphas(alpha, scalar=True)[0]
     lam = check_lams(lam, scalar=True)[0]
     lines = make_lines(preferences, log_reference, log_offline)
-    end = -np.log(float(check_number(objective.beta, "beta", 0.0, np.inf, open_low=True)) * (1 - alpha))
+    end = -np.log(float(kl_coefficient(objective)) * (1 - alpha))
     with progress_bar("fixed points", len(lines.P), enabled=progress) as advance:
         curve = _run(kind, lines, np.array([lam]), np.array([alpha]), np.array([end]), True, advance)
     status = _status(curve)[:, 0]

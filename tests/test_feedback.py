@@ -19,8 +19,8 @@ def rounds_of(objective, feedback, preference=P, **options):
     return dyn.Rounds(preference, objective, sampler=SAMPLER, reference=GEOMETRIC, feedback=feedback, **options)
 
 
-def trajectory(loop, rounds=5, key=None):
-    return np.asarray(dyn.iterate(loop, rounds, initial=START, key=key).log_policy)
+def trajectory(loop, rounds=5, initial=START):
+    return np.asarray(dyn.iterate(loop, rounds, initial=initial).log_policy)
 
 
 @pytest.mark.parametrize("kind", [dyn.IPO, dyn.DPO])
@@ -132,7 +132,8 @@ def test_given_comparisons_are_a_fit_to_data(kind, policy):
     found = optimize.minimize(loss, np.zeros(features.shape[1]), jac=lambda t: np.asarray(slope(t)), tol=1e-12)
     want = features @ found.x
     np.testing.assert_allclose(got, want - want.mean(), atol=1e-6)  # as far as BFGS goes
-    np.testing.assert_allclose(trajectory(loop)[-1], jax.nn.log_softmax(got), atol=1e-12)  # the same in every round
+    # The same in every round.
+    np.testing.assert_allclose(trajectory(loop, initial=reference)[-1], jax.nn.log_softmax(got), atol=1e-12)
 
 
 def test_a_feedback_of_ones_own_in_five_lines():

@@ -140,6 +140,8 @@ def covering(choices: list[list[str]], allowed) -> list[tuple[str, ...]]:
 
 def test_every_combination_is_accepted_or_refused_by_name():
     for combination in ALL:
+        if "own" in combination[:5]:
+            continue  # parts of one's own are combined below
         reason = refused(combination)
         if reason is None:
             loop = loop_of(combination)

@@ -16,7 +16,7 @@ from ..feedback import Feedback, Population, check_seen
 from ..learners import Fit, Learner, Optimum
 from ..objectives import Objective
 from ..policies import Policy, Tabular
-from ..preferences import Pairs, Seen, check
+from ..preferences import Pairs, check
 from ..references import Reference
 from ..samplers import Sampler
 from ._base import RoundMap
@@ -267,7 +267,7 @@ def check_parts(loop: Rounds) -> None:
         loop.objective.check_optimum(_seen_at_start(loop), support, None if free else np.asarray(basis))
 
 
-def _seen_at_start(loop: Rounds) -> Seen:
+def _seen_at_start(loop: Rounds) -> Any:
     log_mu = uniform(loop.num_responses)
     key = jax.random.key(0) if loop.feedback.stochastic else None
     return loop.feedback.observe(Pairs(loop.preference, log_mu, jnp.exp(log_mu)), key)

@@ -194,9 +194,11 @@ def test_rounds_of_a_sweep(compiled, kind):
 
 
 def test_samples_smoothing_and_steps_of_a_sweep(compiled):
+    optimizer = optax.sgd(0.1)  # its functions are a part of what is compiled
+
     def run(samples, smoothing, steps, rounds):
         options = {"samples": samples, "smoothing": smoothing}
-        options |= {} if steps is None else {"inner": dyn.Descend(optax.sgd(0.1), steps=steps)}
+        options |= {} if steps is None else {"inner": dyn.Descend(optimizer, steps=steps)}
         loop, key = loop_of(**options), jax.random.key(0)
         return dyn.sweep(loop, {"alpha": [0.2, 0.7]}, measure="final_entropy", rounds=rounds, key=key, initial=START)
 

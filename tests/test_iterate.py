@@ -172,9 +172,9 @@ def test_new_values_do_not_recompile():
     from dynamics import engine
 
     dyn.iterate(loop_of("ipo", beta=0.2), 33, measure=["entropy"])
-    traces = engine.jit_go_saving._cached._cache_size()
+    traces = engine.jit_go_filling._cached._cache_size()
     dyn.iterate(loop_of("ipo", beta=0.9, alpha=0.1, lam=0.2, seed=5), 33, measure=["entropy"])
-    assert engine.jit_go_saving._cached._cache_size() == traces
+    assert engine.jit_go_filling._cached._cache_size() == traces
 
 
 def test_dataset_names_dims_units_and_provenance():

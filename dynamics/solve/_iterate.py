@@ -76,7 +76,7 @@ def iterate(
     stats = {"rounds": jnp.asarray(rounds), "failed_round": run.failed_round}
     statistics = _engine.jit_finish(process, carried, run)
     own_start = initial is None and rounds > 0 and not (traced or process.stochastic)
-    if own_start and stands_still(values["log_policy"][0], values["log_policy"][1]):
+    if own_start and stands_still(*jax.device_put([*values["log_policy"][:2]])):
         warn_still()
     # Put, not converted: a conversion is compiled for every length.
     coordinate, values = jax.device_put((coordinate, values))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 import dynamics as dyn
 from dynamics import stability
-from dynamics.objectives import _projected, exact_for, solve
+from dynamics.objectives import _projected, exact_for
 from dynamics.preferences import Pairs
 
 OBJECTIVES = {"ipo": dyn.IPO, "dpo": dyn.DPO}
@@ -82,7 +82,7 @@ def test_the_restricted_solver_agrees_with_the_tabular_one_where_nothing_is_rest
         log_mu = jax.nn.log_softmax(scale * jnp.array([0.3, -1.0, 0.2, 0.9, -0.2]))
         pairs = Pairs(jnp.asarray(P), log_mu, jnp.exp(log_mu))
         f, found = exact_for(objective, Pairs, free=False).solve(objective, pairs, basis, None)
-        expected, _ = solve(objective, pairs, jnp.zeros(5))
+        expected, _ = objective.solve(pairs, jnp.zeros(5))
         assert bool(found)
         np.testing.assert_allclose(f, expected - expected.mean(), atol=1e-9)
 
@@ -99,7 +99,7 @@ def test_the_fit_is_stationary_at_every_level_of_weight(seed, scale, kind):
     log_mu -= np.logaddexp.reduce(log_mu)
     basis = np.asarray(dyn.LogLinear(rng.normal(size=(4, 2))).basis())
     pairs = Pairs(jnp.asarray(P), jnp.asarray(log_mu), jnp.exp(jnp.asarray(log_mu)))
-    f, found = solve(OBJECTIVES[kind](1.0), pairs, jnp.zeros(4), jnp.asarray(basis))
+    f, found = OBJECTIVES[kind](1.0).solve(pairs, jnp.zeros(4), jnp.asarray(basis))
     assert bool(found)
     with mpmath.workdps(60 + int(np.ptp(log_mu))):
         mu = [mpmath.exp(mpmath.mpf(x)) for x in log_mu]

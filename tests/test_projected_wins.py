@@ -8,14 +8,14 @@ from scipy.optimize import minimize
 
 from dynamics import DPO, IPO
 from dynamics._numerics import gauge_basis
-from dynamics.objectives import _empirical, solve
+from dynamics.objectives import _empirical
 from dynamics.preferences import Masses
 from dynamics.sweeps._vectorise import spread, vectorise
 
 
 def within(objective, basis, wins, smoothing=0.0):
     wins = jnp.asarray(wins)
-    return solve(objective, Masses(wins, jnp.sum(wins), smoothing), jnp.zeros(len(wins)), jnp.asarray(basis))
+    return objective.solve(Masses(wins, jnp.sum(wins), smoothing), jnp.zeros(len(wins)), jnp.asarray(basis))
 
 
 def check_separation_wins(basis, wins):

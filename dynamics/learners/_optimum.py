@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..objectives import Objective, exact_for, kl_coefficient, solve
+from ..objectives import Objective, exact_for, kl_coefficient
 from ..policies import Policy
 from ..preferences import Pairs
 from ._base import Fit, Learner
@@ -81,4 +81,4 @@ def _warm(fit: Fit) -> bool:
 
 
 def _reward(fit: Fit, guess: Float[Array, " K"] | None) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-    return solve(fit.objective, fit.seen, fit.log_reference, _basis(fit.policy), guess)
+    return fit.objective.solve(fit.seen, fit.log_reference, _basis(fit.policy), guess)

@@ -1,12 +1,13 @@
 """Objectives: scalars of a policy, a reference and what was seen of the preferences; most are losses of a reward margin."""
 
 from ._base import MarginLoss, Objective, kl_coefficient
-from ._exact import exact_for, register, solve
+from ._exact import exact_for, register
 from ._margin import SLiC, SquaredMargin
 from ._newton import minimise
+from ._slope import check_slope
 from .dpo import DPO
 from .ipo import IPO
-from .links import LINKS, Link, check_slope, kappa
+from .links import LINKS, Link, kappa
 
 __all__ = [
     "DPO",
@@ -23,5 +24,4 @@ __all__ = [
     "kl_coefficient",
     "minimise",
     "register",
-    "solve",
 ]

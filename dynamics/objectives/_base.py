@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax
@@ -15,6 +15,8 @@ from .._checks import check_log_distribution, check_scalar
 from .._noun import Noun
 from .._numerics import as_array, centre, concrete, log_softmax
 from ..preferences import Pairs, Seen, check
+from ._exact import exact_for
+from ._slope import check_slope, slope_of
 
 
 class Objective(Noun):
@@ -33,6 +35,43 @@ class Objective(Noun):
     def gradient(self, logits: Float[Array, " K"], log_reference: Float[Array, " K"], seen: Seen) -> Float[Array, " K"]:
         """∂ value/∂ logits, ``(K,)``."""
         return jax.grad(lambda z: self.value(log_softmax(z), log_reference, seen))(logits)
+
+    def solve(
+        self,
+        seen: Seen,
+        log_reference: Float[Array, " K"],
+        basis: Float[Array, "K m"] | None = None,
+        guess: Float[Array, " K"] | None = None,
+    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+        """f, up to a constant, such that the optimum is ∝ ref · exp(f/beta), and whether it was found.
+
+        By the exact solver of this class where there is one (``register``), else by ``search``.
+
+        Args:
+            seen: what was seen.
+            log_reference: log ref up to a constant; the optimum of a loss of margins does not depend on it.
+            basis: orthonormal centred columns, ``(K, m)``, that f has to be in the span of; None: all logits.
+            guess: f of a round nearby, for solvers that it helps.
+        """
+        exact = exact_for(self, type(seen), free=basis is None)
+        return self.search(seen, log_reference, basis) if exact is None else exact.solve(self, seen, basis, guess)
+
+    def search(
+        self, seen: Seen, log_reference: Float[Array, " K"], basis: Float[Array, "K m"] | None
+    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+        """As ``solve``, by Newton's method on the value itself, from the reference."""
+        from ._newton import minimise  # loads on use
+
+        # All logits are their own unknowns: of a rotated basis light masses would be lost beside heavy ones.
+        columns = jnp.eye(log_reference.shape[0]) if basis is None else basis
+        arrays, rest = eqx.partition((self, seen, log_reference, columns), eqx.is_array)
+
+        def value(x: Array, arrays: Any) -> Array:
+            objective, seen, log_reference, columns = eqx.combine(arrays, rest)
+            return objective.value(log_softmax(log_reference + columns @ x), log_reference, seen)
+
+        x, found = minimise(value, jnp.zeros(columns.shape[1], columns.dtype), arrays)
+        return kl_coefficient(self) * (columns @ x), found
 
     def check_optimum(self, seen: Seen, support: Bool[np.ndarray, " K"], basis: np.ndarray | None) -> None:
         """Raises ``ValueError`` where the value has no finite or no unique minimiser for what was seen, which is concrete.
@@ -112,10 +151,7 @@ def _reward(
     objective: Objective, pairs: Pairs, guess: Float[Array, " K"] | None
 ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
     # Compiled once for each size; called eagerly, the solver's loop would be compiled anew every time.
-    from ._exact import solve
-
-    uniform = jnp.zeros_like(pairs.log_mu)
-    f, found = solve(objective, pairs, uniform, None, guess)
+    f, found = objective.solve(pairs, jnp.zeros_like(pairs.log_mu), None, guess)
     return centre(f), found
 
 
@@ -146,13 +182,11 @@ class MarginLoss(Objective):
 
     def slope(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         """f'(r), entrywise; the derivative of ``loss`` unless overridden."""
-        return jax.jvp(self.loss, (margin,), (jnp.ones_like(margin),))[1]
+        return slope_of(self.loss)(margin)
 
     def __check_init__(self) -> None:
         kind = type(self)
         if kind.slope is not MarginLoss.slope and not kind.__module__.startswith("dynamics.") and concrete(self):
-            from .links import check_slope  # loads on use
-
             check_slope(self)
 
     def parabola(self) -> tuple[Float[Array, ""], Float[Array, ""]] | None:
@@ -165,6 +199,13 @@ class MarginLoss(Objective):
         Flows of such a loss are piecewise linear in time and solved exactly.
         """
         return None
+
+    def search(
+        self, seen: Seen, log_reference: Float[Array, " K"], basis: Float[Array, "K m"] | None
+    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+        from ._convex import solve_convex  # loads on use
+
+        return solve_convex(self, seen, basis)
 
     def value(self, log_policy: Float[Array, " K"], log_reference: Float[Array, " K"], seen: Seen) -> Float[Array, ""]:
         """E[f(beta (h_w - h_l))] over what was seen; a pair of equal responses counts f(0)."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,11 +14,10 @@ from jaxtyping import Array, ArrayLike, Float
 from .._checks import check_number
 from .._numerics import concrete
 from ._base import MarginLoss
+from ._slope import slope_of
 
 TAIL, FRACTIONS = 3.0, 60  # margin from which Mills' ratio is a continued fraction, and its levels
 SQRT_2PI = float(np.sqrt(2.0 * np.pi))
-GRID = np.concatenate([-np.geomspace(20.0, 1e-2, 12), [0.0], np.geomspace(1e-2, 20.0, 12)])  # margins, without a unit
-AGREEMENT = 1e-6  # in float64: a derivative of a function that itself rounds
 FLATTEST = 1e-12  # f'' below which a loss does not curve at 0
 
 
@@ -134,11 +132,6 @@ class Link(MarginLoss):
         return LINKS[self.link][1](margin) + self.label_smoothing
 
 
-def slope_of(loss: Callable[[Array], Array]) -> Callable[[Array], Array]:
-    """f' of an entrywise f, by differentiation: ``slope_of(loss)(r)`` for r of any shape."""
-    return lambda margin: jax.jvp(loss, (margin,), (jnp.ones_like(margin),))[1]
-
-
 def kappa(objective: MarginLoss) -> Float[Array, ""]:
     """kappa = 2|f'(0)|/f''(0): with A1 = 0 rounds at uniform are unstable iff alpha² + (kappa lam w/(K beta))² > 1.
 
@@ -166,30 +159,3 @@ def kappa(objective: MarginLoss) -> Float[Array, ""]:
     if concrete(first, second) and not float(second) > FLATTEST * abs(float(first)):
         raise ValueError(f"{name} does not curve upward at r = 0 (f'' = {float(second):g}), so it has no kappa.")
     return 2.0 * jnp.abs(first) / second
-
-
-def check_slope(objective: MarginLoss) -> None:
-    """A ``ValueError`` where the ``slope`` of a loss is not the derivative of its ``loss``; call it on concrete values.
-
-    Both are compared at 25 margins r with |r| ≤ 20, at kinks left out.
-    """
-    r = jnp.asarray(GRID, objective.beta.dtype)
-    name = type(objective).__name__
-    value, own, derived = (np.asarray(f(r)) for f in (objective.loss, objective.slope, slope_of(objective.loss)))
-    for what, array in (("loss", value), ("slope", own)):
-        if array.shape != r.shape:
-            raise ValueError(f"{name}.{what} makes shape {array.shape} of margins {r.shape}; work entrywise.")
-        if not np.isfinite(array).all():
-            bad = float(GRID[int(np.argmin(np.isfinite(array)))])
-            raise ValueError(f"{name}.{what} is not finite at r = {bad:.4g}; return a finite number at every margin.")
-    off = np.abs(own - derived) > _agreement(r.dtype) * (1.0 + np.abs(derived))
-    if off.any():
-        n = int(np.argmax(off))
-        raise ValueError(
-            f"{name}.slope is {own[n]:.6g} at r = {GRID[n]:.4g}, where the derivative of {name}.loss is "
-            f"{derived[n]:.6g}; make the slope that derivative, or leave it out."
-        )
-
-
-def _agreement(dtype: Any) -> float:
-    return max(AGREEMENT, 1e3 * float(jnp.finfo(dtype).eps))

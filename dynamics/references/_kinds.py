@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+import equinox as eqx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
@@ -57,7 +58,22 @@ class Reference(Noun):
         return self
 
 
-class Fixed(Reference):
+class _Given(Reference):
+    """A reference that rests on a given log ref."""
+
+    log_reference: eqx.AbstractVar[Float[Array, "*contexts K"]]
+
+    def log_baseline(self, size: int, memory: Any = None) -> Float[Array, " K"]:
+        return self.log_reference
+
+    def anchors(self) -> dict[str, Float[Array, " K"]]:
+        return {"log_reference": self.log_reference}
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        check_fits(self.log_reference, shape, "log_reference")
+
+
+class Fixed(_Given):
     """ref_t = ref, whatever the policy is.
 
     Args:
@@ -72,15 +88,6 @@ class Fixed(Reference):
     def log_at(self, logits: Float[Array, " K"], memory: Any = None) -> Float[Array, " K"]:
         return self.log_reference
 
-    def log_baseline(self, size: int, memory: Any = None) -> Float[Array, " K"]:
-        return self.log_reference
-
-    def anchors(self) -> dict[str, Float[Array, " K"]]:
-        return {"log_reference": self.log_reference}
-
-    def check(self, shape: tuple[int, ...]) -> None:
-        check_fits(self.log_reference, shape, "log_reference")
-
     def resized(self, size: int) -> Fixed:
         return assemble(Fixed, log_reference=other_size(self.log_reference, size, "log_reference"))
 
@@ -88,7 +95,7 @@ class Fixed(Reference):
         check_rows(values, path)
 
 
-class Geometric(Reference):
+class Geometric(_Given):
     """ref_t ∝ pi_t^alpha · ref^(1-alpha).
 
     Args:
@@ -107,15 +114,6 @@ class Geometric(Reference):
 
     def log_at(self, logits: Float[Array, " K"], memory: Any = None) -> Float[Array, " K"]:
         return self.alpha * logits + (1 - self.alpha) * self.log_reference
-
-    def log_baseline(self, size: int, memory: Any = None) -> Float[Array, " K"]:
-        return self.log_reference
-
-    def anchors(self) -> dict[str, Float[Array, " K"]]:
-        return {"log_reference": self.log_reference}
-
-    def check(self, shape: tuple[int, ...]) -> None:
-        check_fits(self.log_reference, shape, "log_reference")
 
     def resized(self, size: int) -> Geometric:
         return assemble(

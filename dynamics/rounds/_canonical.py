@@ -13,7 +13,7 @@ from .._numerics import log_mixture, log_softmax
 from .._parts import uniform
 from ..feedback import BestOfN, Noisy, Population
 from ..learners import Optimum
-from ..objectives import MarginLoss, kl_coefficient, solve
+from ..objectives import MarginLoss, kl_coefficient
 from ..policies import LogLinear, Policy, Tabular
 from ..preferences import Pairs
 from ..references import Fixed as FixedReference
@@ -67,7 +67,7 @@ class Canonical(NamedTuple):
     def reward(self, log_mu: Float[Array, " K"]) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
         """f at a sampler, within the class and up to a constant, and whether it was found."""
         pairs = Pairs(self.preference, log_mu, jnp.exp(log_mu))
-        return solve(self.objective, pairs, self.log_reference, self.basis)
+        return self.objective.solve(pairs, self.log_reference, self.basis)
 
     def settled(self, logits: Float[Array, " K"]) -> Float[Array, " K"]:
         """log ref + f(mu)/(beta (1-alpha)) at a policy's mu: the fixed point, if that mu is its own (at lam = 0 it is)."""

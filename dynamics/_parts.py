@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from ._checks import Numbers, as_numbers, check_log_distribution, check_scalar
 from ._numerics import as_array, concrete
+
+Part = TypeVar("Part")
 
 
 def uniform(size: int) -> Float[Array, " K"]:
@@ -76,3 +79,13 @@ def check_whole(values: Any, name: str, least: int, most: int | float) -> None:
     for value in np.ravel(values):
         if not least <= value <= most or value != np.floor(value):
             raise ValueError(f"{name} = {value:g}; pass a whole number from {least} to {most:g}{more}.")
+
+
+def of_any_size(part: Part) -> Part:
+    """``part`` itself where it holds no arrays along responses; ``ValueError`` elsewhere."""
+    if any(np.ndim(leaf) > 0 for leaf in jax.tree.leaves(part)):
+        name = type(part).__name__
+        raise ValueError(
+            f"{name} holds arrays of one size; define {name}.resized(size), or sweep matrices of one size."
+        )
+    return part

@@ -76,7 +76,7 @@ def recurrence(rows: Float[Array, "N K"], n: Int[Array, ""], rest_below: float, 
 
 def valid(rows: Float[Array, "N K"], n: Int[Array, ""]) -> Bool[Array, "N 1"]:
     """Which rows count: the first ``n``."""
-    return jnp.asarray(np.arange(rows.shape[0]) < n)[:, None]
+    return (jnp.arange(rows.shape[0]) < n)[:, None]
 
 
 def half_range(rows: Float[Array, "N K"], n: Int[Array, ""]) -> Float[Array, ""]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from .._checks import check_log_distribution
@@ -88,8 +89,11 @@ def as_state(process: RoundMap, initial: Float[ArrayLike, " K"] | State | None) 
             raise ValueError(
                 f"initial has {initial.logits.shape[-1]} responses, the process {size}; pass a matching state."
             )
+        if concrete(initial.logits):
+            process.check_start(initial.log_policy)
         expected = jax.eval_shape(process.start_memory, initial.logits)  # the structure is asked for, not a solve
-        if jax.tree.structure(initial.memory) == jax.tree.structure(expected):
+        shapes = lambda tree: (jax.tree.structure(tree), [np.shape(leaf) for leaf in jax.tree.leaves(tree)])
+        if shapes(initial.memory) == shapes(expected):
             return initial
         return State(initial.logits, process.start_memory(initial.logits), initial.round)  # of another kind of process
     log_policy = process.log_start() if initial is None else check_log_distribution(initial, "initial", size)

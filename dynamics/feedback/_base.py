@@ -10,6 +10,7 @@ from jaxtyping import PRNGKeyArray
 
 from .._noun import Noun
 from .._numerics import concrete
+from .._parts import of_any_size
 from ..preferences import Masses, Pairs, Seen
 
 
@@ -47,7 +48,7 @@ class Feedback(Noun):
 
     def resized(self, size: int) -> Feedback:
         """The same feedback for another number of responses; ``ValueError`` where it fits one number only."""
-        return self
+        return of_any_size(self)
 
 
 def check_seen(seen: Seen, size: int, name: str) -> None:

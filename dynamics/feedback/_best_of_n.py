@@ -59,7 +59,7 @@ class BestOfN(Feedback):
 
     @property
     def constant(self) -> bool:
-        return self.enumerated == 2
+        return True
 
     def observe(self, pairs: Pairs, key: PRNGKeyArray | None = None) -> Masses | Pairs:
         if self.enumerated == 2:

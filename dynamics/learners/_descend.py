@@ -91,7 +91,7 @@ class Descend(Learner):
 
         def gradient(theta: Array, key: PRNGKeyArray | None) -> Array:
             if key is None or self.batch is None:
-                return fit.gradient(theta, Masses(rates))
+                return fit.gradient(theta)
             return fit.gradient(theta, Masses(draw_wins(key, self.batch, rates), self.batch))
 
         def step(number: Array, carry: tuple[Array, Any]) -> tuple[Array, Any]:

@@ -13,7 +13,8 @@ from ..policies import Policy
 from ..preferences import Pairs
 from ._base import Fit, Learner
 
-STARTS = ("the round's reference", "the last policy", "the policy's start")
+TIE = 64.0  # units of rounding
+STARTS = ("the round's reference", "the last policy", "the policy's start and a place beside it")
 
 
 class Optimum(Learner):
@@ -40,7 +41,10 @@ class Optimum(Learner):
         listed = fit.policy.candidates()
         if listed is not None:
             values = jax.vmap(fit.value)(listed)
-            return listed[jnp.argmin(values)], None, jnp.all(jnp.isfinite(values))
+            least = jnp.min(values)
+            # What differs by rounding only is equal, and the first of equal ones is taken.
+            equal = values <= least + TIE * jnp.finfo(values.dtype).eps * (1.0 + jnp.abs(least))
+            return listed[jnp.argmax(equal)], None, jnp.isfinite(least) & ~jnp.any(jnp.isnan(values))
         if fit.policy.basis() is None:
             from ._search import search  # loads on use
 

@@ -28,6 +28,19 @@ class Objective(Noun):
     smooth: ClassVar[bool] = True
     """Whether the value has a continuous gradient."""
 
+    sealed: ClassVar[frozenset[str]] = frozenset({"implicit_reward", "tilt", "optimum"})
+    """What an own class cannot override, because it would be asked in one place and not in another."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        parent = cls.__mro__[1]
+        ignored = sorted(getattr(parent, "sealed", frozenset()) & set(vars(cls)))
+        if ignored and not cls.__module__.startswith("dynamics."):
+            raise TypeError(
+                f"{cls.__name__} overrides {ignored[0]}, which solvers do not ask of a {parent.__name__}; say it all in "
+                f"value(log_policy, log_reference, seen) of a subclass of dyn.objectives.Objective."
+            )
+
     @abstractmethod
     def value(self, log_policy: Float[Array, " K"], log_reference: Float[Array, " K"], seen: Seen) -> Float[Array, ""]:
         """The mean loss of a policy on what was seen; ``log_reference`` is defined up to a constant."""
@@ -168,6 +181,8 @@ class MarginLoss(Objective):
     Attributes:
         beta: beta, scalar in (0, ∞), the KL coefficient; it turns log-ratios into rewards.
     """
+
+    sealed: ClassVar[frozenset[str]] = Objective.sealed | {"value", "gradient", "margins", "solve", "search"}
 
     beta: Float[Array, ""]
 

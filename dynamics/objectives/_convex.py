@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
 LONGEST = 30.0  # change of a margin that one pair may ask of one step
 MAX_STEPS = 500
-CLOSE, FOUND = 500.0, 5e6  # units of rounding: where steps end, and below which the last one counts as an optimum
+CLOSE = 500.0  # units of rounding: where steps end
+FOUND = 0.575  # power of eps below which the last step counts as an optimum: 1e-9 in float64, 1e-4 in float32
 
 
 class _Rows(NamedTuple):
@@ -137,7 +138,7 @@ def _minimise(objective: MarginLoss, rows: _Rows) -> tuple[Float[Array, " m"], B
         trust = jnp.where(turned, 0.5 * jnp.minimum(trust, jnp.max(jnp.abs(moved))), 2.0 * trust)
         share = jnp.minimum(length, trust) / jnp.where(size > 0, size, 1.0)
         # Once steps are rounding they stop shrinking; the last one is then as good as the next.
-        last = jnp.where((size < FOUND * eps) & (size >= 0.5 * before), 0.0, size)
+        last = jnp.where((size < eps**FOUND) & (size >= 0.5 * before), 0.0, size)
         change = jnp.where(jnp.isfinite(delta), jnp.minimum(share, 1.0) * delta, 0.0)
         return u + change, jnp.where(jnp.isfinite(size), last, 0.0), change, trust, count + 1
 
@@ -147,7 +148,7 @@ def _minimise(objective: MarginLoss, rows: _Rows) -> tuple[Float[Array, " m"], B
     left = jnp.max(jnp.abs(newton(u)))
     # A pair with mass and no curvature has left the floats on its way to infinity, or lies where the loss is flat.
     flat = jnp.any((rows.log_mass > -jnp.inf) & ~(_asked(objective, rows, rows.X @ u).curve > 0))
-    found = (left <= FOUND * eps * (1.0 + jnp.max(jnp.abs(u)))) & ~flat
+    found = (left <= eps**FOUND * (1.0 + jnp.max(jnp.abs(u)))) & ~flat
     return jnp.where(jnp.isfinite(u), u, 0.0), found
 
 

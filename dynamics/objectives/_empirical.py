@@ -31,12 +31,14 @@ def reachable(edges: Bool[Array, "K K"]) -> Bool[Array, "K K"]:
 def least_squares(wins: Float[Array, "K K"]) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
     """argmin_f Σ_ij W_ij (f_i - f_j - 1/2)² of least norm: L f = Σ_j (W_ij - W_ji)/2, L the Laplacian of W + Wᵀ."""
     met = wins + wins.T
-    total = jnp.sum(met)
-    scale = 1.0 / jnp.where(total > 0, total, 1.0)
+    heaviest = jnp.max(met, axis=1)
+    # Each row in units of its heaviest mass: beside 1 a row of light masses would be lost.
+    scale = 1.0 / jnp.where(heaviest > 0, heaviest, 1.0)
     linked = reachable(met > 0)
     laplacian = jnp.diag(jnp.sum(met, axis=1)) - met
-    # The right-hand side sums to 0 over each component, so what is added there changes nothing but makes f unique.
-    f = solve(laplacian * scale + linked, 0.5 * scale * jnp.sum(wins - wins.T, axis=1))
+    # Over each component the right-hand side sums to 0, as do the unscaled rows: what is added changes nothing but makes f
+    # unique.
+    f = solve(laplacian * scale[:, None] + linked, 0.5 * scale * jnp.sum(wins - wins.T, axis=1))
     f = win_odds.centre_within(f, linked)
     return f, jnp.all(jnp.isfinite(f))
 

@@ -143,10 +143,12 @@ def logistic(
 @jax.custom_jvp
 def _logistic(basis: Array, P: Array, log_mu: Array, guess: Array) -> tuple[Array, Array]:
     pairs = _pairs(basis, P, log_mu)
+    eps = float(jnp.finfo(basis.dtype).eps)
+    close, good = max(1e-13, 450.0 * eps), max(1e-9, eps**0.575)
 
     def going(carry: tuple[Array, Array, Array]) -> Array:
         w, last, count = carry
-        return (last > 1e-13 * (1.0 + jnp.max(jnp.abs(pairs.X @ w)))) & (count < MAX_STEPS)
+        return (last > close * (1.0 + jnp.max(jnp.abs(pairs.X @ w)))) & (count < MAX_STEPS)
 
     def step(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         w, before, count = carry
@@ -155,12 +157,12 @@ def _logistic(basis: Array, P: Array, log_mu: Array, guess: Array) -> tuple[Arra
         # The logistic loss has |f'''| ≤ f'' along rows of length 1, so a step of log(1 + D)/D descends from anywhere.
         share = jnp.where(size > 1e-3, jnp.log1p(size) / jnp.where(size > 1e-3, size, 1.0), 1.0)
         # Once steps are rounding they stop shrinking; the last one is then as good as the next.
-        last = jnp.where((size < 1e-9) & (size >= 0.5 * before), 0.0, size)
+        last = jnp.where((size < good) & (size >= 0.5 * before), 0.0, size)
         return w + share * delta, last, count + 1
 
     start = (basis.T @ guess, jnp.asarray(jnp.inf), jnp.array(0))
     w, last, _ = jax.lax.while_loop(going, step, start)
-    found = (last <= 1e-9 * (1.0 + jnp.max(jnp.abs(pairs.X @ w)))) & jnp.all(jnp.isfinite(w))
+    found = (last <= good * (1.0 + jnp.max(jnp.abs(pairs.X @ w)))) & jnp.all(jnp.isfinite(w))
     return basis @ jnp.where(jnp.isfinite(w), w, 0.0), found
 
 

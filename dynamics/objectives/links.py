@@ -9,14 +9,17 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.scipy.special import ndtr
-from jaxtyping import Array, ArrayLike, Float
+from jaxtyping import Array, ArrayLike, Bool, Float
 
-from .._checks import check_number
+from .._checks import check_number, check_scalar
 from .._numerics import concrete
+from ..preferences import Seen
 from ._base import MarginLoss
 from ._slope import slope_of
+from .dpo import DPO
 
 TAIL, FRACTIONS = 3.0, 60  # margin from which Mills' ratio is a continued fraction, and its levels
+MOST_SMOOTHING = float(np.nextafter(0.5, 0.0))
 SQRT_2PI = float(np.sqrt(2.0 * np.pi))
 FLATTEST = 1e-12  # f'' below which a loss does not curve at 0
 
@@ -121,7 +124,24 @@ class Link(MarginLoss):
         if link not in LINKS:
             raise ValueError(f"link = {link!r} is unknown; pass one of {', '.join(LINKS)}.")
         self.link = link
-        self.label_smoothing = check_number(label_smoothing, "label_smoothing", 0.0, float(np.nextafter(0.5, 0.0)))
+        self.label_smoothing = check_number(label_smoothing, "label_smoothing", 0.0, MOST_SMOOTHING)
+
+    def check_parameter(self, path: str, values: np.ndarray) -> None:
+        if path.rsplit(".", 1)[-1] == "label_smoothing":
+            check_scalar(values, path, 0.0, MOST_SMOOTHING)
+        else:
+            super().check_parameter(path, values)
+
+    def in_range(self) -> Bool[Array, ""]:
+        return super().in_range() & (self.label_smoothing >= 0) & (self.label_smoothing <= MOST_SMOOTHING)
+
+    def check_optimum(self, seen: Seen, support: Bool[np.ndarray, " K"], basis: np.ndarray | None) -> None:
+        if self.link == "linear" or float(self.label_smoothing) > 0:
+            return
+        try:
+            DPO(1.0).check_optimum(seen, support, basis)  # a bounded link: Ford's condition is that of DPO
+        except ValueError as error:
+            raise ValueError(str(error).replace("DPO", f"Link({self.link!r})")) from None
 
     def loss(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         """f(r), entrywise, right in relative terms for |r| ≤ 40 but where f itself passes through 0."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
@@ -100,12 +101,11 @@ class Policy(Noun):
         )
 
 
+@eqx.filter_custom_jvp
 def _nearest(policy: Policy, logits: Array) -> Any:
     """argmin over theta of |C (z(theta) - logits)|², by damped Gauss-Newton steps."""
     flat, unravel = ravel_pytree(policy.start())
-
-    def miss(x: Array) -> Array:
-        return (centre(jnp.broadcast_to(policy.logits(unravel(x)), logits.shape)) - logits).ravel()
+    miss = lambda x: _miss(policy, unravel(x), logits)
 
     def step(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         x, damping, _, count = carry
@@ -123,3 +123,23 @@ def _nearest(policy: Policy, logits: Array) -> Any:
     going = lambda carry: ~carry[2] & (carry[3] < STEPS)
     begun = (flat, jnp.asarray(1e-3, flat.dtype), jnp.asarray(False), jnp.asarray(0))
     return unravel(jax.lax.while_loop(going, step, begun)[0])
+
+
+def _miss(policy: Policy, parameters: Any, logits: Array) -> Array:
+    return (centre(jnp.broadcast_to(policy.logits(parameters), logits.shape)) - logits).ravel()
+
+
+@_nearest.def_jvp
+def _nearest_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
+    """dtheta = J⁺ (C dlogits - C ∂z/∂(the policy's own numbers)), J = C ∂z/∂theta at the solution."""
+    policy, logits = primals
+    d_policy, d_logits = tangents
+    parameters = _nearest(policy, logits)
+    flat, unravel = ravel_pytree(parameters)
+    J = jax.jacfwd(lambda x: _miss(policy, unravel(x), logits))(flat)
+    arrays, rest = eqx.partition(policy, eqx.is_inexact_array)
+    zero = lambda tangent, x: jnp.zeros_like(x) if tangent is None else tangent
+    d_arrays = jax.tree.map(lambda x, t: zero(t, x), arrays, d_policy, is_leaf=lambda x: x is None)
+    missed = lambda arrays, logits: _miss(eqx.combine(arrays, rest), parameters, logits)
+    _, off = jax.jvp(missed, (arrays, logits), (d_arrays, zero(d_logits, logits)))
+    return parameters, unravel(-jnp.linalg.pinv(J) @ off)

@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 from .._checks import Numbers, check_scalar
 from .._noun import Noun, assemble
 from .._numerics import centre, log_softmax
-from .._parts import check_fits, check_rows, distributions, is_share, other_size, share_of, uniform
+from .._parts import check_fits, check_rows, distributions, is_share, of_any_size, other_size, share_of, uniform
 
 
 class Reference(Noun):
@@ -55,7 +55,7 @@ class Reference(Noun):
 
     def resized(self, size: int) -> Reference:
         """The same reference for another number of responses; ``ValueError`` where it fits one number only."""
-        return self
+        return of_any_size(self)
 
 
 class _Given(Reference):

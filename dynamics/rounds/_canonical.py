@@ -109,7 +109,8 @@ def canonical(process: Any) -> Canonical | None:
     references = _reference(loop)
     if shares is None or references is None or type(loop.policy) not in (Tabular, LogLinear):
         return None
-    if type(loop.feedback) not in (Population, Noisy, BestOfN) or not loop.feedback.constant:
+    exact = type(loop.feedback) in (Population, Noisy)
+    if not exact and not (type(loop.feedback) is BestOfN and loop.feedback.enumerated == 2):
         return None
     even = uniform(loop.num_responses)
     seen = loop.feedback.observe(Pairs(loop.preference, even, jnp.exp(even)))

@@ -11,8 +11,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from .._noun import assemble
 from .._numerics import centre, concrete, log_softmax
-from .._parts import uniform
-from ..feedback import Feedback, Population, check_seen
+from ..feedback import Feedback, Population
 from ..learners import Fit, Learner, Optimum
 from ..objectives import Objective
 from ..policies import Policy, Tabular
@@ -20,6 +19,7 @@ from ..preferences import Pairs, check
 from ..references import Reference
 from ..samplers import Sampler
 from ._base import RoundMap
+from ._own import check_own_parts, seen_at_start
 
 PARTS = ("objective", "sampler", "reference", "feedback", "learner", "policy")
 
@@ -257,17 +257,10 @@ def check_parts(loop: Rounds) -> None:
     check_anchors(loop, loop.reference.anchors())
     if not concrete(loop):
         return
-    if not type(loop.feedback).__module__.startswith("dynamics."):
-        check_seen(_seen_at_start(loop), size, type(loop.feedback).__name__)
+    check_own_parts(loop)
     # A sample is smoothed, and steps of an optimizer need no optimum.
     if loop.learner.seeks_optimum and loop.feedback.constant and loop.policy.candidates() is None:
         basis = loop.policy.basis()
         free = basis is None or basis.shape[1] == size - 1
         support = loop.sampler.support(shape)
-        loop.objective.check_optimum(_seen_at_start(loop), support, None if free else np.asarray(basis))
-
-
-def _seen_at_start(loop: Rounds) -> Any:
-    log_mu = uniform(loop.num_responses)
-    key = jax.random.key(0) if loop.feedback.stochastic else None
-    return loop.feedback.observe(Pairs(loop.preference, log_mu, jnp.exp(log_mu)), key)
+        loop.objective.check_optimum(seen_at_start(loop), support, None if free else np.asarray(basis))

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 from .._checks import Numbers, check_scalar
 from .._noun import Noun, assemble
 from .._numerics import concrete, log_mixture, log_softmax, softmax
-from .._parts import check_fits, check_rows, distributions, is_share, other_size, share_of
+from .._parts import check_fits, check_rows, distributions, is_share, of_any_size, other_size, share_of
 
 
 class Sampler(Noun):
@@ -47,7 +47,7 @@ class Sampler(Noun):
 
     def resized(self, size: int) -> Sampler:
         """The same sampler for another number of responses; ``ValueError`` where it fits one number only."""
-        return self
+        return of_any_size(self)
 
 
 class OnPolicy(Sampler):

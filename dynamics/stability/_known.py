@@ -165,14 +165,16 @@ def vertex_multipliers(process: object, w: int) -> np.ndarray | None:
         with np.errstate(divide="ignore"):
             gap = np.delete(np.log(P[:, w]) - np.log(P[w]), w)
     else:
-        f = np.asarray(_reward(loop, log_mu))
-        gap = np.delete(f - f[w], w)
+        f, found = _reward(loop, log_mu)
+        if not bool(found):
+            return None
+        gap = np.delete(np.asarray(f - f[w]), w)
     with np.errstate(over="ignore"):
         return np.exp(gap / float(loop.beta))
 
 
-def _reward(loop: Canonical, log_mu: Array) -> Array:
-    return _compiled_reward(loop, log_mu)[0]
+def _reward(loop: Canonical, log_mu: Array) -> tuple[Array, Array]:
+    return _compiled_reward(loop, log_mu)
 
 
 # The solver's loop is compiled once, not for each vertex.

@@ -84,7 +84,10 @@ def _column(process: RoundMap, name: str, path: str, values: Any) -> Sequence[An
     if path == START:
         if array.ndim != 2:
             raise ValueError(f"over['initial'] has shape {array.shape}; pass log-policies stacked as (M, K).")
-        return [np.asarray(check_log_distribution(p, "initial", process.num_responses)) for p in array]
+        starts = [check_log_distribution(p, "initial", process.num_responses) for p in array]
+        for log_policy in starts:
+            process.check_start(log_policy)
+        return [np.asarray(log_policy) for log_policy in starts]
     leaf = parameters(process)[path]
     shape = np.shape(leaf)
     if array.shape[1:] != shape or array.ndim == 0:

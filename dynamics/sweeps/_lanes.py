@@ -66,7 +66,7 @@ def run_lanes(
     (run, still), (marks, stood) = vectorise(begin, _all(given), lanes)(*given)
     # Common to all lanes are the clocks, and what measures know from the start and pass on from round to round.
     single = jax.tree.map(_one, (chosen, keys, run), (_all(chosen), _all(keys), marks))
-    same = passed_on(lambda run, chosen, key: step(chosen, key, run), single[2], *single[:2])
+    same = passed_on(lambda run, chosen, keys: step(chosen, keys, run), single[2], *single[:2])
     held = jax.tree.map(lambda has, same: has or not same, marks, same)._replace(begun=False)
     held = eqx.tree_at(lambda r: r.state.round, held, False)
     fill = lambda values, marks: jax.tree.map(

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
+OFFLINE = ("log_offline", "log_mu")  # parameters that a process's own start may be
+
+
 def sweep(
     process: RoundMap,
     over: Mapping[str | tuple[str, ...], Any],
@@ -81,6 +84,7 @@ def sweep(
         raise ValueError("measure is empty; name what to record, e.g. measure=['cycle_strength', 'final_entropy'].")
     if initial is not None:
         initial = check_log_distribution(initial, "initial", process.num_responses)
+        process.check_start(initial)
     axes = axes_of(process, over)
     if initial is None and not any(START in axis.paths for axis in axes):
         _check_starts(process, axes)
@@ -111,9 +115,12 @@ def sweep(
 
 def _check_starts(process: RoundMap, axes: tuple[Axis, ...]) -> None:
     """Every run's own start must have full support; under the trace of a block nobody could look."""
-    offline = [axis.column("log_offline") for axis in axes if "log_offline" in axis.paths]
-    for log_offline in offline[0] if offline else [None]:
-        (process if log_offline is None else replace(process, {"log_offline": jnp.asarray(log_offline)})).log_start()
+    swept = [(path, axis.column(path)) for axis in axes for path in axis.paths if path.rsplit(".", 1)[-1] in OFFLINE]
+    if not swept:
+        process.log_start()
+    for path, column in swept:
+        for log_offline in column:
+            replace(process, {path: jnp.asarray(log_offline)}).log_start()
 
 
 def _refuse_ragged(measures: tuple[Measure, ...], found: list[int]) -> None:

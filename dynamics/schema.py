@@ -23,8 +23,8 @@ RESULT_MESSAGES = {
         "a round produced a value that is not finite; use a larger beta or smaller alpha, or check the round map"
     ),
     "unsolved": (
-        "the round is not defined there: the objective has no finite optimum on what is seen (P has entries 0 or 1, or feedback "
-        "lets a response win always; smooth it, or use IPO), or alpha, lam, beta or P is out of range"
+        "the round is not defined there: the objective has no finite optimum on what is seen (P has entries 0 or 1, or "
+        "feedback lets a response win always; smooth it, or use IPO), or alpha, lam, beta or P is out of range"
     ),
     "step_limit": "the solver used up its steps before t1; pass another solver, looser tolerances or a smaller t1",
 }

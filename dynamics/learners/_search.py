@@ -35,7 +35,7 @@ def search(fit: Fit, logits: Float[Array, " K"]) -> tuple[Float[Array, " K"], Bo
     # The value ignores a constant added to all logits; a class that contains such constants is held where they sum to 0.
     ones = jnp.ones(logits.shape)
     left = jax.vmap(lambda J: jnp.max(jnp.abs(ones - J @ (jnp.linalg.pinv(J) @ ones))))(slopes)
-    hold = jnp.max(left) < 1e-6
+    hold = jnp.min(left) < 1e-6
 
     def value(x: Array, given: Any) -> Array:
         arrays, hold = given

@@ -218,7 +218,7 @@ def test_an_own_part_of_one_size_is_refused_for_another():
             return 0.5 * logits + self.shift
 
     loop = rounds_of(dyn.IPO(0.5), reference=Shifted(jnp.zeros(3)))
-    with pytest.raises(ValueError, match="Shifted holds arrays of one size; define Shifted.resized"):
+    with pytest.raises(ValueError, match=r"define Shifted\.resized"):
         loop.with_preference(dyn.preferences.cyclic(5, 0.2))
 
 

@@ -1,5 +1,8 @@
 """Parts that a user wrote: what they may be, what is looked at once, and classes of policies that are no linear space."""
 
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -92,16 +95,28 @@ def test_light_masses_are_not_lost_beside_heavy_ones(objective):
     np.testing.assert_allclose(rounds_of(objective, feedback=Same())(z), rounds_of(objective)(z), atol=1e-12)
 
 
-@pytest.mark.parametrize("logits", [[0.0, 0.0, 0.0], [-6.0, 0.0, 6.0]])
-def test_single_precision_is_as_right_as_it_says(logits):
-    certain = np.array([[0.5, 0.999, 0.99], [0.001, 0.5, 0.9999], [0.01, 0.0001, 0.5]])
-    loss = dyn.objectives.Link
-    want = loss(1.0, "probit").implicit_reward(certain, jax.nn.log_softmax(jnp.array(logits)))
-    with jax.enable_x64(False):
-        log_mu = jax.nn.log_softmax(jnp.array(logits, dtype=jnp.float32))
-        got = loss(1.0, "probit").implicit_reward(np.float32(certain), log_mu)
-    assert got.dtype == jnp.float32
-    np.testing.assert_allclose(got, want, atol=5e-3)  # P itself is rounded to 1e-7, a thousandth of its least entry
+def test_single_precision_is_as_right_as_it_says():
+    """Before, steps of half a nat counted as an optimum there."""
+    code = """
+import sys, warnings, jax, jax.numpy as jnp, numpy as np, dynamics as dyn
+warnings.simplefilter("ignore")
+jax.config.update("jax_enable_x64", sys.argv[1] == "64")
+P = np.array([[0.5, 0.999, 0.99], [0.001, 0.5, 0.9999], [0.01, 0.0001, 0.5]])
+for logits in ([0.0, 0.0, 0.0], [-6.0, 0.0, 6.0]):
+    log_mu = jax.nn.log_softmax(jnp.array(logits))
+    f = dyn.objectives.Link(1.0, "probit").implicit_reward(P.astype(f"float{sys.argv[1]}"), log_mu)
+    print(f.dtype, *np.asarray(f))
+"""
+    told = [
+        subprocess.run(
+            [sys.executable, "-c", code, bits], capture_output=True, text=True, check=True
+        ).stdout.splitlines()
+        for bits in ("32", "64")
+    ]
+    for single, double in zip(*told, strict=True):
+        assert (single.split()[0], double.split()[0]) == ("float32", "float64")
+        got, want = (np.array(line.split()[1:], float) for line in (single, double))
+        np.testing.assert_allclose(got, want, atol=5e-3)  # P is rounded to 1e-7, a thousandth of its least entry
 
 
 def test_equal_policies_of_a_list_are_equal_to_rounding():

@@ -228,9 +228,14 @@ def rewards(P: np.ndarray, log_mu: np.ndarray, exists: np.ndarray) -> np.ndarray
 @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 def _block(P: jax.Array, safe: jax.Array, log_mu: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     ipo, dpo = dyn.IPO(1.0), dyn.DPO(1.0)
-    over = lambda solve: jax.vmap(jax.vmap(solve, (None, 0)))
-    f, _ = over(ipo.solve)(P, jnp.asarray(log_mu))
-    g, found = over(dpo.solve)(safe, jnp.asarray(log_mu))
+
+    def solve(objective: dyn.objectives.Objective, P: jax.Array, log_mu: jax.Array) -> tuple[jax.Array, jax.Array]:
+        f, found = objective.solve(dyn.preferences.Pairs(P, log_mu, jnp.exp(log_mu)), jnp.zeros_like(log_mu))
+        return f - jnp.mean(f), found
+
+    over = lambda objective: jax.vmap(jax.vmap(functools.partial(solve, objective), (None, 0)))
+    f, _ = over(ipo)(P, jnp.asarray(log_mu))
+    g, found = over(dpo)(safe, jnp.asarray(log_mu))
     return f, g, found
 
 

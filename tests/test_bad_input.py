@@ -263,7 +263,7 @@ CASES = {
     "dyn.LogLinear(ragged)": "phi is .*; pass rows of numbers",
     "dyn.LogLinear(g + 1j)": "phi has complex entries",
     "dyn.Tabular(2.5)": "K = 2.5",
-    "dyn.SelfSampling(P, dyn.SLiC(1.0), 0.5, 1.0)": "objective is SLiC",
+    "dyn.SelfSampling(P, dyn.SLiC(1.0), 0.5, 1.0)": "SLiC has a kink.*dyn.Descend",
     "dyn.SelfSampling(P, dyn.IPO(1.0), 0.5, 1.0, policy='tabular')": "policy is 'tabular'",
     "dyn.margins.multi_token_rate(np.ones((4, 3)), np.ones((4, 3)), responses, np.ones(2), 0, 1.0)": "shapes do not fit",
     "rate(beta=[0.1, 0.2])": r"beta has shape \(2,\); pass one number",

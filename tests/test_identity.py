@@ -542,7 +542,7 @@ def test_code_is_followed_by_name(tmp_path):
     """Through packages that pass names on; into functions that import when they run; past what only type checkers read."""
     found = imported(["dynamics.sweeps._plan"])
     rooms = {name.split(".")[1] for name in found}
-    assert {"rounds", "solve", "diagnostics", "sweeps", "_numerics"} <= rooms
+    assert {"rounds", "engine", "diagnostics", "sweeps", "_numerics"} <= rooms
     assert not {"plot", "theorems", "ledger", "stability", "cli", "testing", "data"} & rooms
     assert "dynamics" not in found
     assert "dynamics.preferences._hub" not in found

@@ -97,13 +97,14 @@ def test_a_user_map_a_random_map_and_a_map_that_blows_up():
         z = 0.9 * z + (np.asarray(P) - 0.5) @ np.exp(oracles.log_softmax(z)) / 2.0
     np.testing.assert_allclose(sol.log_policy[-1], oracles.log_softmax(z), atol=1e-12)
 
-    class Noisy(Momentum):
+    class Noisy(dyn.RoundMap):
+        preference: jax.Array
         stochastic = True
 
         def __call__(self, logits, key=None):
-            return super().__call__(logits) + 0.1 * jax.random.normal(key, (3,))
+            return Momentum(self.preference, 2.0)(logits) + 0.1 * jax.random.normal(key, (3,))
 
-    noisy = Noisy(P, 2.0)
+    noisy = Noisy(P)
     with pytest.raises(ValueError, match=r"pass key=jax.random.key"):
         dyn.iterate(noisy, 5)
     key = jax.random.key(3)
@@ -112,13 +113,15 @@ def test_a_user_map_a_random_map_and_a_map_that_blows_up():
     np.testing.assert_array_equal(rest.log_policy[-1], whole.log_policy[-1])
     assert not np.array_equal(whole.log_policy[-1], dyn.iterate(noisy, 30, key=jax.random.key(4)).log_policy[-1])
 
-    class Explodes(Momentum):
+    class Explodes(dyn.RoundMap):
+        preference: jax.Array
+
         def __call__(self, logits, key=None):
             return 1e200 * (logits + jnp.arange(3.0))
 
     with pytest.raises(RuntimeError, match=r"stopped at round 2: .*not finite.*throw=False"):
-        dyn.iterate(Explodes(P, 1.0), 5)
-    kept = dyn.iterate(Explodes(P, 1.0), 5, throw=False)
+        dyn.iterate(Explodes(P), 5)
+    kept = dyn.iterate(Explodes(P), 5, throw=False)
     assert np.isfinite(kept.log_policy).all()
     assert kept.result == RESULTS.nonfinite
     assert int(kept.stats["failed_round"]) == 2

@@ -336,9 +336,12 @@ def test_a_declared_shape_that_is_not_the_slopes_is_refused(objective, words):
 
 @pytest.mark.parametrize("wrong", [{"kink": 2.001}, {"below": -3.01}, {"above": 0.1}])
 def test_a_declared_hinge_that_is_not_the_slopes_is_refused(wrong):
-    class Misdeclared(Kinked):
+    class Misdeclared(dyn.objectives.MarginLoss):
+        def loss(self, margin):
+            return Kinked(1.0).loss(margin)
+
         def hinge(self):
-            return tuple(wrong.get(name, getattr(self, name)) for name in ("kink", "below", "above"))
+            return tuple(wrong.get(name, getattr(Kinked(1.0), name)) for name in ("kink", "below", "above"))
 
     with pytest.raises(
         ValueError, match=r"Misdeclared.hinge\(\) says .* but its slope at r = .* correct one of the two"

@@ -374,7 +374,7 @@ for name, value in wrong.items():
     lines = done.stdout.splitlines()
     assert len(lines) == 6
     for line, name in zip(lines, ("objective", "sampler", "reference", "learner", "feedback", "policy"), strict=True):
-        assert line.startswith(f"{name} is a ")
+        assert line.startswith(f"{name} is ")
         assert "; pass dyn." in line
 
 

@@ -202,7 +202,6 @@ def test_a_restart_draws_what_an_uninterrupted_run_would():
         ({"samples": np.array([1, 2])}, "samples has shape"),
         ({"samples": 5, "smoothing": -1.0}, "smoothing = -1 is outside"),
         ({"smoothing": 0.5}, "smoothing = 0.5 is of samples; pass samples="),
-        ({"samples": 5, "policy": dyn.LogLinear(np.eye(3)[:, :1])}, "samples with features needs inner=dyn.Descend"),
     ],
 )
 def test_bad_arguments(arguments, message):

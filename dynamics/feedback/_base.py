@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -51,7 +52,7 @@ class Feedback(Noun):
         return of_any_size(self)
 
 
-def check_seen(seen: Seen, size: int, name: str) -> None:
+def check_seen(seen: Any, size: int, name: str) -> None:
     """Raises ``ValueError`` unless what a feedback returned is ``Pairs``, or masses ≥ 0 that add up to their total.
 
     Args:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
+from .._checks import in_short
 from .._noun import assemble
 from .._numerics import centre, concrete, log_softmax
 from ..feedback import Feedback, Population
@@ -89,7 +90,7 @@ class Rounds(RoundMap):
         ):
             value = getattr(self, name)
             if not isinstance(value, kind):
-                raise ValueError(f"{name} is a {type(value).__name__}; pass {remedy}.")
+                raise ValueError(f"{name} is {in_short(value)}; pass {remedy}.")
         check_parts(self)
 
     @property

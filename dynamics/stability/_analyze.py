@@ -15,7 +15,7 @@ from ..rounds import RoundMap
 from ._certificate import PROVEN_STABLE, certify, contraction_rates
 from ._find import find_fixed_points
 from ._fixed_points import FixedPoint
-from ._local import boundary, check_deterministic
+from ._local import boundary, check_analysable
 from ._orbit import Judged, judge_orbit, lyapunov_exponent
 from ._report import Report
 
@@ -51,7 +51,7 @@ def analyze(
 
     Source: fixed points and spectra [derived]; certificates name their statement.
     """
-    check_deterministic(process)
+    check_analysable(process)
     rounds, starts = check_count(rounds, "rounds", 10), check_count(starts, "starts", 1)
     max_rounds = check_count(max_rounds, "max_rounds", rounds)
     judge = Verdict() if verdict is None else verdict

@@ -16,7 +16,7 @@ from ..rounds import RoundMap, canonical
 from ._branch import Branch, Point
 from ._fixed_points import interior, polish, settled
 from ._known import onset
-from ._local import check_deterministic
+from ._local import check_analysable
 from ._normal_form import first_lyapunov_coefficient
 
 SHARES = ("alpha", "lam", "rate")
@@ -108,7 +108,7 @@ def first_crossing(
 
 
 def _branch(process: RoundMap, parameter: str, bounds: tuple[float, float] | None) -> tuple[Branch, float, float]:
-    check_deterministic(process)
+    check_analysable(process)
     path = resolve(process, parameter)
     if np.ndim(parameters(process)[path]) != 0:
         raise ValueError(f"{parameter!r} is not a single number; follow alpha, lam or beta.")

@@ -21,14 +21,19 @@ def boundary() -> float:
 def check_deterministic(process: RoundMap) -> None:
     """Stability is of a map of policies, not of a random process: refuses the latter with the remedy."""
     check_process(process)
-    if not concrete(process):
-        raise ValueError(f"{type(process).__name__} is traced; call this outside jit, vmap and grad.")
     process.check_smooth()
     if process.stochastic:
         raise ValueError(
             f"{type(process).__name__} is random (it takes a key), so it has no fixed points to analyse; analyse its mean, "
             f"e.g. the same SelfSampling without samples, or look at the spread of dyn.iterate over many keys."
         )
+
+
+def check_analysable(process: RoundMap) -> None:
+    """As ``check_deterministic``, for what looks at numbers and so cannot be traced."""
+    check_deterministic(process)
+    if not concrete(process):
+        raise ValueError(f"{type(process).__name__} is traced; call this outside jit, vmap and grad.")
 
 
 def step(process: RoundMap, z: Float[Array, " K"]) -> Float[Array, " K"]:

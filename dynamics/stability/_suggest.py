@@ -11,7 +11,7 @@ from .._numerics import log_softmax
 from .._parameters import parameters, replace
 from ..rounds import RoundMap
 from ._critical import critical, fixed_point_near_start, is_share
-from ._local import boundary, check_deterministic, spectral_radius
+from ._local import boundary, check_analysable, spectral_radius
 
 CANDIDATES = ("alpha", "lam", "beta")
 MARGIN = 0.01  # of the change, past the threshold, where the radius is 1 and nothing is decided
@@ -54,7 +54,7 @@ def suggest(process: RoundMap) -> tuple[Suggestion, ...]:
 
     Source: [derived], from the crossings of ``critical``.
     """
-    check_deterministic(process)
+    check_analysable(process)
     z = fixed_point_near_start(process)
     if z is not None and float(spectral_radius(process, _log_policy(z))) < 1 - boundary():
         return ()

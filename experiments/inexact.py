@@ -155,7 +155,7 @@ def beta_of(config: Config, objective: str) -> float:
 
 def _radius(loop: dyn.SelfSampling, steps: int) -> float:
     uniform = jnp.full(3, -jnp.log(3.0))
-    assert loop.inner is not None
+    assert isinstance(loop.inner, dyn.Descend)
     inner = dyn.Descend(loop.inner.optimizer, steps)
     there = dyn.SelfSampling(loop.preference, loop.objective, loop.alpha, loop.lam, inner=inner)
     return float(dyn.stability.spectral_radius(there, uniform))

@@ -49,7 +49,8 @@ def is_abstract(kind: type) -> bool:
 
 
 def _refusal(cls: type, base: type) -> str:
-    parent = next((k for k in base.__mro__ if issubclass(k, Noun) and k is not Noun and is_abstract(k)), None)
+    public = (k for k in base.__mro__ if issubclass(k, Noun) and k is not Noun and not k.__name__.startswith("_"))
+    parent = next((k for k in public if is_abstract(k)), None)
     if parent is None:
         return f"{base.__name__} is final, so {cls.__name__} cannot subclass it; hold one in a field of a class of your own."
     asked = ", ".join(sorted(parent.__abstractmethods__))  # pyright: ignore[reportAttributeAccessIssue]

@@ -23,7 +23,7 @@ class Optimum(Learner):
     A list of policies is compared one by one. Where the class has a linear space of logits, the optimum is exact for IPO, DPO
     and SquaredMargin, and Newton's method for every other smooth loss, from the round's reference: along directions that no
     comparison determines, the reference's log-ratio stays. Other classes are searched in their parameters, by Newton's method
-    from the round's reference, the last policy and the policy's ``start``; the least value counts.
+    from the round's reference, the last policy, the policy's ``start`` and a place beside it; the least value counts.
     """
 
     takes_key: ClassVar[bool] = False

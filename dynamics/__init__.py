@@ -41,6 +41,7 @@ _NAMES = {
     "MarginFlow": "flows",
     "PreferenceFlow": "flows",
     "Descend": "rounds",
+    "Process": "rounds",
     "RoundMap": "rounds",
     "Rounds": "rounds",
     "SelfSampling": "rounds",
@@ -58,6 +59,7 @@ __all__ = [
     "LogLinear",
     "MarginFlow",
     "PreferenceFlow",
+    "Process",
     "RoundMap",
     "Rounds",
     "SLiC",
@@ -116,7 +118,7 @@ if TYPE_CHECKING:
     from .flows import MarginFlow, PreferenceFlow
     from .objectives import DPO, IPO, SLiC, SquaredMargin
     from .policies import LogLinear, Tabular
-    from .rounds import Descend, RoundMap, Rounds, SelfSampling
+    from .rounds import Descend, Process, RoundMap, Rounds, SelfSampling
     from .solve import Solution, descend, gradient_flow, iterate
     from .sweeps import sweep
 

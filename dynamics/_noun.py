@@ -43,6 +43,11 @@ def check_finite(name: str, values: np.ndarray) -> None:
         raise ValueError(f"{name} has a value that is not finite; pass finite numbers.")
 
 
+def is_own(thing: Any) -> bool:
+    """Whether a thing is of a class from outside the library."""
+    return not type(thing).__module__.startswith("dynamics.")
+
+
 def is_abstract(kind: type) -> bool:
     """Whether a class leaves something to be written."""
     return inspect.isabstract(kind) or bool(getattr(kind, "__abstractvars__", ()))

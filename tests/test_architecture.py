@@ -9,15 +9,16 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # Root modules that every room may use in private: their names start with an underscore for users, not for rooms.
-SHARED = {"_numerics", "_checks", "_parameters", "_progress", "_provenance", "_identity", "_noun", "_parts"}
+SHARED = {"_numerics", "_checks", "_parameters", "_progress", "_provenance", "_identity", "_noun", "_parts", "_vectors"}
 SHARED |= {"_identity_code", "_identity_values", "_source_digest"}
 FIRST = {"_numerics", "_checks", "_noun", "schema"}
-SEEN = FIRST | {"preferences", "_parts"}
+SEEN = FIRST | {"preferences", "_parts", "_vectors"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_numerics": set(),
     "_checks": {"_numerics"},
     "_noun": set(),
     "_parts": {"_numerics", "_checks"},
+    "_vectors": set(),
     "_source_digest": set(),
     "_identity_code": {"_source_digest"},
     "_identity_values": {"_source_digest", "_identity_code"},
@@ -43,7 +44,15 @@ MAY_IMPORT["learners"] = FEEDBACK | {"feedback", "objectives", "_parameters"}
 FITS = MAY_IMPORT["learners"] | {"learners", "diagnostics"}
 MAY_IMPORT["rounds"] = MAY_IMPORT["flows"] = MAY_IMPORT["games"] = FITS
 MAY_IMPORT["engine"] = FITS | {"rounds", "flows", "games"}
-MAY_IMPORT["solve"] = MAY_IMPORT["engine"] | {"engine", "_progress", "_provenance", "_identity", "_noun", "_parts"}
+MAY_IMPORT["solve"] = MAY_IMPORT["engine"] | {
+    "engine",
+    "_progress",
+    "_provenance",
+    "_identity",
+    "_noun",
+    "_parts",
+    "_vectors",
+}
 SHARED |= {"_identity_code", "_identity_values", "_source_digest"}
 MAY_IMPORT["sweeps"] = MAY_IMPORT["solve"] | {"solve"}
 MAY_IMPORT["stability"] = MAY_IMPORT["sweeps"] | {"sweeps", "theorems"}

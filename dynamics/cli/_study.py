@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from ..rounds import RoundMap
+from ..rounds import Process
 from ..stability import Crossing, Report, Suggestion, VerdictProbability, analyze, critical, suggest
 
 MAX_ROUNDS = 100_000  # where an undecided orbit is given up, unless more rounds are asked for to begin with
@@ -42,7 +42,7 @@ class Study:
 
 
 def study(
-    index: int, size: int, make: Callable[[], RoundMap], *, rounds: int, advance: Callable[[int], None], throw: bool
+    index: int, size: int, make: Callable[[], Process], *, rounds: int, advance: Callable[[int], None], throw: bool
 ) -> Study:
     """The study of one matrix of a file.
 
@@ -71,7 +71,7 @@ def study(
     return Study(index, size, report, crossings, critical_error, suggestions)
 
 
-def _critical_beta(process: RoundMap) -> tuple[tuple[Crossing, ...], str | None]:
+def _critical_beta(process: Process) -> tuple[tuple[Crossing, ...], str | None]:
     try:
         return critical(process, "beta"), None
     except RuntimeError as error:

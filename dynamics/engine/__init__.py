@@ -17,6 +17,7 @@ from ._loop import (
     jit_go_saving,
     jit_row,
     jit_start,
+    jit_state_of,
     look,
     measures_for,
     move,
@@ -24,6 +25,7 @@ from ._loop import (
     row,
     snapshot_of,
     start,
+    state_of,
 )
 from ._process import (
     as_measures,
@@ -55,6 +57,7 @@ __all__ = [
     "jit_go_saving",
     "jit_row",
     "jit_start",
+    "jit_state_of",
     "look",
     "measures_for",
     "move",
@@ -66,5 +69,6 @@ __all__ = [
     "snapshot_of",
     "stands_still",
     "start",
+    "state_of",
     "warn_still",
 ]

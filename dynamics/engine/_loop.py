@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
-from .._numerics import centre, log_softmax
+from .._numerics import log_softmax
 from ..diagnostics import Measure, Series, Snapshot, statistics_of
-from ..rounds import RoundMap
+from ..rounds import Process
 from ._state import RESULTS, State
 
 Count = int | Int[Array, ""]
@@ -19,26 +19,31 @@ Count = int | Int[Array, ""]
 
 
 class Run(NamedTuple):
-    """A run under way."""
+    """A run under way: what the process carries, the round it is at and the one it began at, and what was measured."""
 
-    state: State
+    carried: Any
+    round: Int[Array, ""]
+    begun: Int[Array, ""]
     measured: tuple[Any, ...]
     result: RESULTS
     failed_round: Int[Array, ""]
-    begun: Int[Array, ""]
 
 
-def snapshot_of(process: RoundMap, state: State, begun: Int[Array, ""]) -> Snapshot:
-    """What measures see: their rounds count from where this run began, whatever round of the process that was."""
-    beta = process.kl_coefficient()
-    baseline = process.log_baseline(state.memory) if process.keeps_state else process.log_baseline()
-    return Snapshot(state.round - begun, state.logits, log_softmax(state.logits), baseline, beta)
+def snapshot_of(process: Process[Any], carried: Any, round: Int[Array, ""]) -> Snapshot:
+    """What measures see, ``round`` rounds after the run began."""
+    logits = process.logits(carried)
+    return Snapshot(round, logits, log_softmax(logits), process.log_baseline(carried), process.kl_coefficient())
 
 
-def start(process: RoundMap, logits: Array) -> State:
-    """The state at round 0 of a policy given by its logits."""
-    logits = centre(logits)
-    return State(logits, process.start_memory(logits), jnp.array(0))
+def start(process: Process[Any], log_policy: Array) -> State:
+    """The state at round 0 of a policy, given by its logits."""
+    carried = process.start(log_policy)
+    return State(process.logits(carried), carried, jnp.array(0))
+
+
+def state_of(process: Process[Any], run: Run) -> State:
+    """Where a run stands, to go on from."""
+    return State(process.logits(run.carried), run.carried, run.round)
 
 
 def measures_for(measures: tuple[Measure, ...], rounds: int) -> tuple[Measure, ...]:
@@ -46,55 +51,60 @@ def measures_for(measures: tuple[Measure, ...], rounds: int) -> tuple[Measure, .
     return tuple(measure.for_rounds(rounds) for measure in measures)
 
 
-def begin(process: RoundMap, measures: tuple[Measure, ...], state: State, rounds: Count) -> Run:
+def begin(process: Process[Any], measures: tuple[Measure, ...], state: State, rounds: Count) -> Run:
     """A run before its first round; measures that size themselves are those of ``measures_for``."""
-    snapshot = snapshot_of(process, state, state.round)
+    snapshot = snapshot_of(process, state.carried, jnp.array(0))
     measured = tuple(None if measure.last_only else measure.init(snapshot, jnp.asarray(rounds)) for measure in measures)
-    return Run(state, measured, RESULTS.successful, jnp.array(-1), state.round)
+    return Run(state.carried, state.round, state.round, measured, RESULTS.successful, jnp.array(-1))
 
 
-def one_round(process: RoundMap, measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None) -> Run:
+def one_round(process: Process[Any], measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None) -> Run:
     """The run one round on, looked at by the measures."""
     return look(process, measures, move(process, run, key))
 
 
-def move(process: RoundMap, run: Run, key: PRNGKeyArray | None) -> Run:
-    """The run one round on; after a failure the state stands still, so nothing that is not finite gets out."""
-    old = run.state
+def move(process: Process[Any], run: Run, key: PRNGKeyArray | None) -> Run:
+    """The run one round on; after a failure the state stays as it is, so nothing that is not finite gets out."""
     # The key of a round depends on its number alone: a restarted run draws what an uninterrupted one would have.
-    round_key = None if key is None else jax.random.fold_in(key, old.round)
-    logits, memory, succeeded = process.advance(old.logits, old.memory, round_key)
+    round_key = None if key is None else jax.random.fold_in(key, run.round)
+    carried, succeeded = process.advance(run.carried, round_key)
     alive = run.result == RESULTS.successful
+    succeeded = jnp.asarray(succeeded)
     good = alive & succeeded
     keep = lambda new, stay: jnp.where(good, new, stay)
-    state = State(keep(logits, old.logits), jax.tree.map(keep, memory, old.memory), old.round + 1)
-    failure = RESULTS.where(jnp.all(jnp.isfinite(logits)), RESULTS.unsolved, RESULTS.nonfinite)
-    result = RESULTS.where(alive & ~succeeded, failure, run.result)
-    failed_round = jnp.where(alive & ~succeeded, state.round, run.failed_round)
-    return Run(state, run.measured, result, failed_round, run.begun)
+    finite = jnp.all(jnp.isfinite(process.logits(carried)))
+    result = RESULTS.where(alive & ~succeeded, RESULTS.where(finite, RESULTS.unsolved, RESULTS.nonfinite), run.result)
+    failed_round = jnp.where(alive & ~succeeded, run.round + 1, run.failed_round)
+    return run._replace(
+        carried=jax.tree.map(keep, carried, run.carried), round=run.round + 1, result=result, failed_round=failed_round
+    )
 
 
-def look(process: RoundMap, measures: tuple[Measure, ...], run: Run) -> Run:
+def look(process: Process[Any], measures: tuple[Measure, ...], run: Run) -> Run:
     """The run with its round seen by the measures that need to see every one."""
-    snapshot = snapshot_of(process, run.state, run.begun)
+    snapshot = _seen(process, run)
     seen = (s if m.last_only else m.update(s, snapshot) for m, s in zip(measures, run.measured, strict=True))
     return run._replace(measured=tuple(seen))
 
 
-def go(process: RoundMap, measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None, rounds: Count) -> Run:
+def go(process: Process[Any], measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None, rounds: Count) -> Run:
     """The run ``rounds`` rounds on, nothing saved. Only an int can be differentiated in reverse, only an array is traced."""
     return jax.lax.fori_loop(0, rounds, lambda _, r: one_round(process, measures, r, key), run)
 
 
-def row(process: RoundMap, measures: tuple[Measure, ...], run: Run) -> dict[str, Array]:
+def _seen(process: Process[Any], run: Run) -> Snapshot:
+    return snapshot_of(process, run.carried, run.round - run.begun)
+
+
+def row(process: Process[Any], measures: tuple[Measure, ...], run: Run) -> dict[str, Array]:
     """What a saved row holds."""
-    snapshot = snapshot_of(process, run.state, run.begun)
+    snapshot = _seen(process, run)
     seen = {m.name: m.observe(snapshot) for m in measures if isinstance(m, Series)}
     return {"log_policy": snapshot.log_policy, **seen}
 
 
 def go_saving(
-    process: RoundMap, measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None, saves: int, every: int
+    process: Process[Any], measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None, saves: int, every: int
 ) -> tuple[Run, dict[str, Array]]:
     """``saves`` times ``every`` rounds, with a row after each. May be differentiated; other numbers compile anew."""
 
@@ -106,7 +116,7 @@ def go_saving(
 
 
 def go_filling(
-    process: RoundMap,
+    process: Process[Any],
     measures: tuple[Measure, ...],
     run: Run,
     key: PRNGKeyArray | None,
@@ -130,10 +140,10 @@ def go_filling(
     return jax.lax.fori_loop(0, (rounds + every - 1) // every, step, (run, blank))
 
 
-def finish(process: RoundMap, measures: tuple[Measure, ...], run: Run) -> dict[str, Array]:
-    """The statistics of a run; of one that failed they would describe a state that stands still, so they are blank."""
+def finish(process: Process[Any], measures: tuple[Measure, ...], run: Run) -> dict[str, Array]:
+    """The statistics of a run; blank (NaN, or -1 for integers) where it failed and the state no longer moves."""
     out: dict[str, Array] = {}
-    last = snapshot_of(process, run.state, run.begun)
+    last = _seen(process, run)
     for measure, state in zip(measures, run.measured, strict=True):
         out |= statistics_of(measure, measure.init(last, jnp.asarray(0)) if measure.last_only else state)
     failed = run.failed_round >= 0
@@ -150,3 +160,4 @@ jit_go_filling = eqx.filter_jit(go_filling)
 jit_finish = eqx.filter_jit(finish)
 jit_row = eqx.filter_jit(row)
 jit_start = eqx.filter_jit(start)
+jit_state_of = eqx.filter_jit(state_of)

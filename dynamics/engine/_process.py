@@ -7,15 +7,17 @@ import warnings
 from collections.abc import Sequence
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from .._checks import check_log_distribution
+from .._noun import is_own
 from .._numerics import concrete
 from ..diagnostics import Measure, resolve
-from ..rounds import RoundMap
+from ..rounds import Process, RoundMap
 from ..schema import RESULT_MESSAGES
 from ._loop import jit_start
 from ._state import RESULTS, State, result_code, result_name
@@ -47,19 +49,48 @@ def _refuse_two_windows(measures: tuple[Measure, ...]) -> None:
                 )
 
 
-def check_process(process: RoundMap) -> None:
+def check_process(process: Process[Any]) -> None:
     """Refuses what is not a round map, with the remedy."""
-    if not isinstance(process, RoundMap):
-        raise ValueError(f"process is a {type(process).__name__}; pass dyn.SelfSampling(...) or your own dyn.RoundMap.")
+    if not isinstance(process, Process):
+        raise ValueError(
+            f"process is a {type(process).__name__}; pass dyn.SelfSampling(...), or your own dyn.RoundMap or dyn.Process."
+        )
     if process.num_responses < 2:
         raise ValueError(f"process has {process.num_responses} response; preferences need at least 2.")
-    if type(process).advance is RoundMap.advance:
+    if isinstance(process, RoundMap):
         _check_says_random(process)
         size = process.num_responses
         key = jax.random.key(0) if process.stochastic else None
         shape = jax.eval_shape(lambda z: process(z, key) if process.stochastic else process(z), jnp.zeros(size)).shape
         if shape != (size,):
             raise ValueError(f"{type(process).__name__} maps ({size},) logits to shape {shape}; return one logit each.")
+    elif is_own(process):
+        _check_state(process)
+
+
+def _check_state(process: Process[Any]) -> None:
+    """A state keeps its structure, shapes and dtypes from round to round, and holds one policy of K responses."""
+    name, size = type(process).__name__, process.num_responses
+    key = jax.random.key(0) if process.stochastic else None
+    first = eqx.filter_eval_shape(process.start, jnp.zeros(size))
+    shapes = lambda tree: (jax.tree.structure(tree), [(x.shape, x.dtype) for x in jax.tree.leaves(tree)])
+    for what, state in (("start", first), ("centre", eqx.filter_eval_shape(process.centre, first))):
+        try:
+            returned = eqx.filter_eval_shape(process.advance, state, key)
+            after, _ = returned
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{name}.advance does not take a state of {name}.{what} and return the next state and whether the round "
+                f"succeeded ({error})."
+            ) from error
+        if what == "start" and shapes(after) != shapes(first):
+            raise ValueError(
+                f"{name}.advance returns a state of another structure, shape or dtype than {name}.start: "
+                f"{shapes(after)} instead of {shapes(first)}; let them agree."
+            )
+    shape = eqx.filter_eval_shape(process.log_policy, first).shape
+    if shape != (size,):
+        raise ValueError(f"{name}.log_policy gave shape {shape}; return one log-probability each, ({size},).")
 
 
 def _check_says_random(process: RoundMap) -> None:
@@ -73,7 +104,7 @@ def _check_says_random(process: RoundMap) -> None:
         )
 
 
-def check_process_key(process: RoundMap, key: PRNGKeyArray | None) -> None:
+def check_process_key(process: Process[Any], key: PRNGKeyArray | None) -> None:
     """A stochastic process needs a key; a deterministic one would ignore it."""
     if process.stochastic and key is None:
         raise ValueError(f"{type(process).__name__} is random; pass key=jax.random.key(seed).")
@@ -81,7 +112,7 @@ def check_process_key(process: RoundMap, key: PRNGKeyArray | None) -> None:
         raise ValueError(f"key = {key!r}; pass jax.random.key(seed).")
 
 
-def as_state(process: RoundMap, initial: Float[ArrayLike, " K"] | State | None) -> State:
+def as_state(process: Process[Any], initial: Float[ArrayLike, " K"] | State | None) -> State:
     """The state to start from: a log-policy, the ``final`` of an earlier run, or the process's own start."""
     size = process.num_responses
     if isinstance(initial, State):
@@ -91,11 +122,12 @@ def as_state(process: RoundMap, initial: Float[ArrayLike, " K"] | State | None) 
             )
         if concrete(initial.logits):
             process.check_start(initial.log_policy)
-        expected = jax.eval_shape(process.start_memory, initial.logits)  # the structure is asked for, not a solve
+        expected = eqx.filter_eval_shape(process.start, initial.logits)  # the structure is asked for, not a solve
         shapes = lambda tree: (jax.tree.structure(tree), [np.shape(leaf) for leaf in jax.tree.leaves(tree)])
-        if shapes(initial.memory) == shapes(expected):
+        if shapes(initial.carried) == shapes(expected):
             return initial
-        return State(initial.logits, process.start_memory(initial.logits), initial.round)  # of another kind of process
+        # Of another kind of process, whose policy is gone on from.
+        return eqx.tree_at(lambda s: s.round, jit_start(process, initial.logits), initial.round)
     log_policy = process.log_start() if initial is None else check_log_distribution(initial, "initial", size)
     if initial is not None and concrete(log_policy):
         process.check_start(log_policy)

@@ -22,10 +22,16 @@ class RESULTS(eqx.Enumeration):
 
 
 class State(eqx.Module):
-    """Where a run stands: enough to go on as if it had never stopped. Measures start anew when a run goes on."""
+    """Where a run stands: enough to go on as if it had never stopped. Measures start anew when a run goes on.
+
+    Attributes:
+        logits: centred logits of the policy, ``(K,)``, in nats.
+        carried: what the process carries from round to round, the policy included.
+        round: rounds since the process started.
+    """
 
     logits: Float[Array, "*batch K"]
-    memory: Any
+    carried: Any
     round: Int[Array, "*batch"]
 
     @property

@@ -6,10 +6,12 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from .._noun import Noun
 from .._numerics import log_softmax
+from .._vectors import ravel
 from ..objectives import Objective
 from ..policies import Policy
 from ..preferences import Seen
@@ -75,6 +77,17 @@ class Learner(Noun):
         self, fit: Fit, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None
     ) -> tuple[Float[Array, " K"], Any, Bool[Array, ""]]:
         """The logits of the next policy, the memory of the next round, and whether it succeeded."""
+
+    def centre(self, memory: Any, policy: Policy) -> Any:
+        """What of the memory matters to later rounds, without what moves no policy, a linear function of it."""
+        return memory if self.keeps_state else None
+
+    def memory_basis(self, memory: Any, policy: Policy) -> Float[Array, "n m"]:
+        """Orthonormal columns that span the centred memories, raveled."""
+        return jnp.eye(len(ravel(memory)[0]))
+
+    def check_smooth(self) -> None:
+        """Raises ``ValueError`` where rounds by this learner have no fixed points or derivatives to analyse."""
 
     def note(self, objective: Objective, policy: Policy) -> str | None:
         """What a Solution says of how rounds were solved, where that may matter: the start of a search for a minimum."""

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from .._parts import check_whole, whole
+from .._vectors import ravel
 from ..objectives import Objective
 from ..policies import Policy
 from ..preferences import Masses, draw_wins, most_comparisons
@@ -18,6 +19,9 @@ from ._base import Fit, Learner
 
 if TYPE_CHECKING:
     import optax
+
+# States of optimizers that act in every round alike, or do so in the limit of a large count.
+AUTONOMOUS = ("EmptyState", "TraceState", "EmaState")
 
 
 class Descend(Learner):
@@ -84,6 +88,34 @@ class Descend(Learner):
         assert fit is not None
         return self.optimizer.init(fit.policy.parameters(logits))
 
+    def centre(self, memory: Any, policy: Policy) -> Any:
+        return _settled(memory, policy.parameter_basis()) if self.keeps_state else None
+
+    def memory_basis(self, memory: Any, policy: Policy) -> Float[Array, "n m"]:
+        basis = policy.parameter_basis()
+        moments = len(ravel(memory)[0]) // basis.shape[0]
+        return jnp.kron(jnp.eye(moments), basis)
+
+    def check_smooth(self) -> None:
+        """Refuses what has no fixed point or no slope there: schedules, and updates that do not shrink with the gradient."""
+        theta = jnp.zeros(2)
+        state = self.optimizer.init(theta)
+        small, smaller = (
+            jnp.asarray(self.optimizer.update(size * jnp.array([1.0, -0.7]), state, theta)[0]) for size in (1e-2, 1e-4)
+        )
+        if not bool(jnp.all(jnp.abs(small - 100 * smaller) <= 0.05 * jnp.abs(small))):
+            raise ValueError(
+                f"the optimizer ({_kinds(state)}) does not step in proportion to small gradients, as Adam does not, so the "
+                f"slope of a round at a fixed point does not say what rounds do around it; look at the verdict of dyn.iterate."
+            )
+        unknown = [] if not self.keeps_state else [s for s in _states(state) if type(s).__name__ not in AUTONOMOUS]
+        if unknown:
+            raise ValueError(
+                f"the optimizer keeps {_kinds(unknown)} from round to round (a schedule's count, a normalisation, or a state "
+                f"that is not known), with which rounds have no fixed points to analyse; pass reset_state=True, or "
+                f"optax.sgd(rate, momentum), or look at the verdict of dyn.iterate."
+            )
+
     def learn(
         self, fit: Fit, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None
     ) -> tuple[Float[Array, " K"], Any, Bool[Array, ""]]:
@@ -120,3 +152,26 @@ class Descend(Learner):
     def in_range(self) -> Bool[Array, ""]:
         good = self.steps >= 1
         return good if self.batch is None else good & (self.batch >= 1)
+
+
+def _states(state: Any) -> list[Any]:
+    """The states of an optimizer's parts, chains and wrappers without a state of their own undone."""
+    if type(state) is tuple:
+        return [inner for part in state for inner in _states(part)]
+    return [state]
+
+
+def _kinds(state: Any) -> str:
+    names = dict.fromkeys(type(part).__name__ for part in (state if isinstance(state, list) else _states(state)))
+    return ", ".join(name for name in names if len(names) == 1 or name != "EmptyState")
+
+
+def _settled(state: Any, basis: Float[Array, "n m"]) -> Any:
+    """An optimizer's state with its counts at their largest, and of its moments what moves the policy."""
+
+    def settle(leaf: Array) -> Array:
+        if jnp.issubdtype(leaf.dtype, jnp.integer):
+            return jnp.full_like(leaf, jnp.iinfo(leaf.dtype).max)
+        return (basis @ (basis.T @ leaf.ravel())).reshape(leaf.shape) if leaf.size == basis.shape[0] else leaf
+
+    return jax.tree.map(settle, state)

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,14 +88,15 @@ def _rounds(loop: SelfSampling, lanes: tuple[dict[str, Array], Array, Int[Array,
     def one(values: dict[str, Array], logits: Array, rounds: Array) -> dict[str, Array]:
         process = replace(loop, values)
         # A warm start of zeros: the optimum does not depend on it, and the solve for a better one would compile twice.
-        memory = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(process.start_memory, logits))
-        state = State(centre(logits), memory, jnp.array(0))
+        blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), eqx.filter_eval_shape(process.start, logits))
+        carried = eqx.tree_at(lambda s: s.logits, blank, centre(logits))
+        state = State(carried.logits, carried, jnp.array(0))
         begun = _engine.begin(process, (), state, 0)
         run = jax.lax.fori_loop(0, rounds, lambda _, r: _engine.one_round(process, (), r, None), begun)
-        log_pi = jnp.where(run.failed_round < 0, log_softmax(run.state.logits), jnp.nan)
+        log_pi = jnp.where(run.failed_round < 0, log_softmax(run.carried.logits), jnp.nan)
         before = log_softmax(logits)
         return {
-            "logits": jnp.where(run.failed_round < 0, run.state.logits, jnp.nan),
+            "logits": jnp.where(run.failed_round < 0, run.carried.logits, jnp.nan),
             "log_policy": log_pi,
             "entropy": jnp.exp(log_entropy(log_pi)),
             "entropy_before": jnp.exp(log_entropy(before)),

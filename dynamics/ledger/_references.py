@@ -12,12 +12,14 @@ from jaxtyping import Array, Float
 
 from .._numerics import gauge_basis, softmax
 from .._parameters import replace
+from .._parts import uniform
 from ..learners import Optimum
 from ..objectives import IPO, LINKS, Link
 from ..preferences import win_rates
 from ..references import Ema
 from ..rounds import Rounds
 from ..samplers import Mixture
+from ..stability import jacobian
 from ..theorems import Bound
 from ._iteration import BETAS, DEFECTIVE, _any_matrix
 from ._lanes import QUICKLY, Instance, blocked, grouped
@@ -63,15 +65,7 @@ def _ema_jacobian(loop: Rounds, lanes: dict[str, Array]) -> Float[Array, "lanes 
 
     def one(x: dict[str, Array]) -> Array:
         point = replace(loop, {where: x[name] for name, where in _LEAVES.items()})
-        zero = jnp.zeros(len(x["P"]))
-        (_, started), learned = point.start_memory(zero)
-
-        def advance(both: Array) -> Array:
-            z, log_reference = jnp.split(both, 2)
-            z, ((log_reference, _), _), _ = point.advance(z, ((log_reference, started), learned), None)
-            return jnp.concatenate([z, log_reference])
-
-        return jax.jacfwd(advance)(jnp.zeros(2 * len(zero)))
+        return jacobian(point, uniform(len(x["P"])))
 
     return jax.vmap(one)(lanes)
 

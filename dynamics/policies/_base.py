@@ -66,6 +66,10 @@ class Policy(Noun):
         """Orthonormal columns that span the centred logits this policy may have, or None where these are no linear space."""
         return None
 
+    def parameter_basis(self) -> Float[Array, "n m"]:
+        """Orthonormal columns that span the raveled parameters which move the policy; all of them unless overridden."""
+        return jnp.eye(ravel_pytree(self.start())[0].size)
+
     def coordinates(self) -> Float[Array, "K d"] | None:
         """Features in whose coordinates Jacobians are given, centred; None: in the logits themselves."""
         return None

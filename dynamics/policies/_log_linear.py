@@ -69,6 +69,10 @@ class LogLinear(Policy):
             raise ValueError("phi has several contexts; a basis is for one, phi of shape (K, d).")
         return self.columns
 
+    def parameter_basis(self) -> Float[Array, "d rank"]:
+        flat = jnp.swapaxes(centre(jnp.swapaxes(self.phi, -1, -2)), -1, -2).reshape(-1, self.phi.shape[-1])
+        return jnp.linalg.svd(flat, full_matrices=False)[2][: self.rank].T
+
     def coordinates(self) -> Float[Array, "K d"]:
         return centre(self.phi.T).T
 

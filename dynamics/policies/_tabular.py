@@ -46,6 +46,9 @@ class Tabular(Policy):
     def basis(self) -> Float[Array, "K m"]:
         return jnp.asarray(gauge_basis(self.size))
 
+    def parameter_basis(self) -> Float[Array, "K m"]:
+        return self.basis()
+
     def parameters(self, logits: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
         return logits
 

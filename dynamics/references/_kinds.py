@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import Any
 
 import equinox as eqx
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
@@ -13,12 +14,14 @@ from .._checks import Numbers, check_scalar
 from .._noun import Noun, assemble
 from .._numerics import centre, log_softmax
 from .._parts import check_fits, check_rows, distributions, is_share, of_any_size, other_size, share_of, uniform
+from .._vectors import ravel
 
 
 class Reference(Noun):
     """log ref_t from the policies so far. What a round may use of the past beyond the last policy is its ``memory``.
 
-    An own reference writes ``log_at``; one with a memory also ``start`` and ``follow``, and says ``keeps_state``:
+    An own reference writes ``log_at``; one with a memory also ``start`` and ``follow``, says ``keeps_state``, and in ``centre``
+    removes the constants that logits are defined up to:
 
         class Half(dyn.references.Reference):
             def log_at(self, logits, memory):
@@ -41,6 +44,14 @@ class Reference(Noun):
     def follow(self, logits: Float[Array, " K"], memory: Any) -> Any:
         """The memory of the next round, from the logits of pi_{t+1}."""
         return memory
+
+    def centre(self, memory: Any) -> Any:
+        """What of the memory matters to later rounds, without constants added to logits, a linear function of it."""
+        return memory if self.keeps_state else None
+
+    def memory_basis(self, memory: Any, basis: Float[Array, "K m"]) -> Float[Array, "n l"]:
+        """Orthonormal columns that span the centred memories, raveled, where ``basis`` spans the policies' logits."""
+        return jnp.eye(len(ravel(memory)[0]))
 
     def log_baseline(self, size: int, memory: Any = None) -> Float[Array, " K"]:
         """log ref that rewards and divergences of a run are measured from, ``(K,)``; uniform unless overridden."""
@@ -162,7 +173,15 @@ class Ema(Reference):
         return first, log_softmax(first)
 
     def follow(self, logits: Float[Array, " K"], memory: Any) -> Any:
-        return centre(self.rate * logits + (1 - self.rate) * memory[0]), memory[1]
+        log_reference, first = memory
+        first = log_softmax(log_reference) if first is None else first
+        return centre(self.rate * logits + (1 - self.rate) * log_reference), first
+
+    def centre(self, memory: Any) -> Any:
+        return centre(memory[0]), None
+
+    def memory_basis(self, memory: Any, basis: Float[Array, "K m"]) -> Float[Array, "K m"]:
+        return basis
 
     def log_baseline(self, size: int, memory: Any = None) -> Float[Array, " K"]:
         if memory is None:

@@ -1,11 +1,21 @@
-"""Rounds: maps from logits to logits, which ``iterate``, ``sweep`` and ``stability`` run, scan and analyse."""
+"""Rounds: maps from states to states, which ``iterate``, ``sweep`` and ``stability`` run, scan and analyse."""
 
 from __future__ import annotations
 
 from ..learners import Descend
-from ._base import RoundMap
+from ._base import Process, RoundMap
 from ._canonical import Canonical, canonical, parts_of
-from ._rounds import Rounds
+from ._rounds import Rounds, RoundsState
 from ._self_sampling import SelfSampling
 
-__all__ = ["Canonical", "Descend", "RoundMap", "Rounds", "SelfSampling", "canonical", "parts_of"]
+__all__ = [
+    "Canonical",
+    "Descend",
+    "Process",
+    "RoundMap",
+    "Rounds",
+    "RoundsState",
+    "SelfSampling",
+    "canonical",
+    "parts_of",
+]

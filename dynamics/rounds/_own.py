@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._noun import is_own
 from .._numerics import centre, log_softmax
 from .._parts import uniform
 from ..feedback import check_seen
@@ -18,11 +19,6 @@ if TYPE_CHECKING:
     from ._rounds import Rounds
 
 MASS = 1e-6  # by which a sampler's total mass may miss 1
-
-
-def is_own(part: Any) -> bool:
-    """Whether a part is of a class from outside the library."""
-    return not type(part).__module__.startswith("dynamics.")
 
 
 def seen_at_start(loop: Rounds) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,6 +13,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 from .._checks import in_short
 from .._noun import assemble
 from .._numerics import centre, concrete, log_softmax
+from .._vectors import block_diagonal, ravel
 from ..feedback import Feedback, Population
 from ..learners import Fit, Learner, Optimum
 from ..objectives import Objective
@@ -19,13 +21,26 @@ from ..policies import Policy, Tabular
 from ..preferences import Pairs, check
 from ..references import Reference
 from ..samplers import Sampler
-from ._base import RoundMap
+from ._base import Process
 from ._own import check_own_parts, seen_at_start
 
 PARTS = ("objective", "sampler", "reference", "feedback", "learner", "policy")
 
 
-class Rounds(RoundMap):
+class RoundsState(eqx.Module):
+    """What rounds carry to the next one.
+
+    Attributes:
+        logits: centred logits of the policy, ``(K,)``, in nats.
+        reference, learner: the memories of these parts, None where they keep none.
+    """
+
+    logits: Float[Array, " K"]
+    reference: Any
+    learner: Any
+
+
+class Rounds(Process[RoundsState]):
     """pi_{t+1} = learner(objective, policy class, log ref_t, what feedback shows of pairs from mu_t).
 
     log ref_t = reference(pi_t, …), mu_t = sampler(pi_t). Parameters are addressed by their parts: "reference.alpha",
@@ -100,6 +115,7 @@ class Rounds(RoundMap):
 
     @property
     def keeps_state(self) -> bool:
+        """Whether a round depends on more of the past than the policy; a warm start does not count."""
         return self.reference.keeps_state or self.learner.keeps_state
 
     def log_start(self) -> Float[Array, " K"]:
@@ -114,15 +130,35 @@ class Rounds(RoundMap):
             return log_start
         return log_softmax(basis @ (basis.T @ log_start))  # the member of the class with the nearest logits
 
-    def log_baseline(self, memory: Any = None) -> Float[Array, " K"]:
-        return self.reference.log_baseline(self.num_responses, None if memory is None else memory[0])
+    def log_baseline(self, state: RoundsState) -> Float[Array, " K"]:
+        return self.reference.log_baseline(self.num_responses, state.reference)
 
     def basis(self) -> Float[Array, "K m"]:
         basis = self.policy.basis()
         return super().basis() if basis is None or basis.shape[1] == self.num_responses - 1 else basis
 
-    def coordinates(self) -> Float[Array, "K d"] | None:
-        return self.policy.coordinates()
+    def state_basis(self) -> Float[Array, "n m"]:
+        basis = self.basis()
+        if not self.keeps_state:
+            return basis
+        at, blocks = self.centred_start(), [basis]
+        if at.reference is not None:
+            blocks.append(self.reference.memory_basis(at.reference, basis))
+        if at.learner is not None:
+            blocks.append(self.learner.memory_basis(at.learner, self.policy))
+        return block_diagonal(blocks)
+
+    def coordinates(self) -> Float[Array, "n d"] | None:
+        features = self.policy.coordinates()
+        if features is None or not self.keeps_state:
+            return features
+        at, blocks = self.centred_start(), [features]
+        if at.reference is not None:
+            # A memory of policies has the coordinates of the policy, any other those that it is kept in.
+            blocks.append(self.reference.memory_basis(at.reference, features))
+        if at.learner is not None:
+            blocks.append(jnp.eye(len(ravel(at.learner)[0])))
+        return block_diagonal(blocks)
 
     def check_start(self, log_policy: Float[Array, " K"]) -> None:
         self.policy.check_member(centre(log_policy), "initial")
@@ -133,16 +169,7 @@ class Rounds(RoundMap):
                 f"{type(self.policy).__name__} is a list of policies, along which a round has no derivative; look at the "
                 f"verdict of dyn.iterate."
             )
-        if self.learner.keeps_state:
-            raise ValueError(
-                f"{type(self.learner).__name__} carries an optimizer's state from round to round, so the policy alone has no "
-                f"fixed points; pass reset_state=True, or look at the verdict of dyn.iterate."
-            )
-        if self.reference.keeps_state:
-            raise ValueError(
-                f"{type(self.reference).__name__} carries a reference from round to round, so the policy alone has no fixed "
-                f"points; look at the verdict of dyn.iterate."
-            )
+        self.learner.check_smooth()
 
     def note(self) -> str | None:
         return self.learner.note(self.objective, self.policy)
@@ -158,33 +185,51 @@ class Rounds(RoundMap):
         return Fit(self.objective, self.policy, self.reference.log_at(logits, memory), seen)
 
     def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
-        return self.advance(logits, self._begun(logits), key)[0]
+        """The logits of the next policy after a first round from this one."""
+        begun = RoundsState(logits, self.reference.start(logits), None)
+        return self.advance(begun, key)[0].logits
 
-    def _begun(self, logits: Float[Array, " K"]) -> Any:
-        """The memory of a round that is looked at by itself."""
-        return (self.reference.start(logits), None)
-
-    def start_memory(self, logits: Float[Array, " K"]) -> Any:
+    def start(self, log_policy: Float[Array, " K"]) -> RoundsState:
+        logits = centre(log_policy)
         begun = self.reference.start(logits)
         if self.feedback.stochastic:
             # What a round sees needs a key; the policy alone has to do.
             fit = Fit(self.objective, self.policy, self.reference.log_at(logits, begun), self.pairs(logits))
-            return begun, self.learner.start(fit if self.learner.keeps_state else None, logits)
-        return begun, self.learner.start(self.fit(logits, begun, None), logits)
+            return RoundsState(logits, begun, self.learner.start(fit if self.learner.keeps_state else None, logits))
+        return RoundsState(logits, begun, self.learner.start(self.fit(logits, begun, None), logits))
 
-    def advance(
-        self, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None
-    ) -> tuple[Float[Array, " K"], Any, Bool[Array, ""]]:
+    def log_policy(self, state: RoundsState) -> Float[Array, " K"]:
+        return log_softmax(state.logits)
+
+    def logits(self, state: RoundsState) -> Float[Array, " K"]:
+        return state.logits
+
+    def centre(self, state: RoundsState) -> RoundsState:
+        """Within the policies' class; of the memories what their parts say matters."""
+        basis, logits = self.basis(), centre(state.logits)
+        if basis.shape[1] < self.num_responses - 1:
+            logits = basis @ (basis.T @ logits)
+        return RoundsState(
+            logits, self.reference.centre(state.reference), self.learner.centre(state.learner, self.policy)
+        )
+
+    def centred_start(self, log_policy: Float[Array, " K"] | None = None) -> RoundsState:
+        logits = jnp.zeros(self.num_responses) if log_policy is None else centre(log_policy)
+        learned = self.start(logits).learner if self.learner.keeps_state else None
+        return self.centre(RoundsState(logits, self.reference.start(logits), learned))
+
+    def advance(self, state: RoundsState, key: PRNGKeyArray | None) -> tuple[RoundsState, Bool[Array, ""]]:
         if self.stochastic and key is None:
             raise ValueError("rounds that draw comparisons or batches are random; pass key=jax.random.key(seed).")
-        before, learned = self._begun(logits) if memory is None else memory
+        before = self.reference.start(state.logits) if state.reference is None else state.reference
         seeing = key
         if key is not None and self.feedback.stochastic and self.learner.takes_key:
             key, seeing = jax.random.split(key)
-        out, learned, found = self.learner.learn(self.fit(logits, before, seeing), logits, learned, key)
+        fit = self.fit(state.logits, before, seeing)
+        out, learned, found = self.learner.learn(fit, state.logits, state.learner, key)
         out = out - jnp.mean(out)
         good = found & self._in_range() & jnp.all(jnp.isfinite(out))
-        return out, (self.reference.follow(out, before), learned), good
+        return RoundsState(out, self.reference.follow(out, before), learned), good
 
     def _in_range(self) -> Bool[Array, ""]:
         """What construction refuses of concrete values, for traced ones: they end as a ``result``."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
@@ -17,8 +16,8 @@ from ..policies import Policy
 from ..preferences import check
 from ..references import Geometric
 from ..samplers import Mixture
-from ._base import RoundMap
-from ._rounds import Rounds, check_of_parts
+from ._base import Process
+from ._rounds import Rounds, RoundsState, check_of_parts
 
 WHERE = {
     "alpha": "reference.alpha",
@@ -32,7 +31,7 @@ WHERE = {
 """Where the parameters of ``SelfSampling`` are among the parts of ``Rounds``."""
 
 
-class SelfSampling(RoundMap):
+class SelfSampling(Process[RoundsState]):
     """Iterated alignment in which the policy becomes the next sampler and the next reference (MRS).
 
     ref_t ∝ pi_t^alpha · ref^(1-alpha),  mu_t = lam pi_t + (1-lam) pi_0,  pi_{t+1} ∝ ref_t · exp(f(P, mu_t)/beta);
@@ -124,12 +123,16 @@ class SelfSampling(RoundMap):
 
     @property
     def keeps_state(self) -> bool:
+        """Whether a round depends on more of the past than the policy; a warm start does not count."""
         return self.parts().keeps_state
 
     def basis(self) -> Float[Array, "K m"]:
         return self.parts().basis()
 
-    def coordinates(self) -> Float[Array, "K d"] | None:
+    def state_basis(self) -> Float[Array, "n m"]:
+        return self.parts().state_basis()
+
+    def coordinates(self) -> Float[Array, "n d"] | None:
         return self.parts().coordinates()
 
     def check_start(self, log_policy: Float[Array, " K"]) -> None:
@@ -145,15 +148,26 @@ class SelfSampling(RoundMap):
         return self.parts().log_start()
 
     def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
+        """The logits of the next policy after a first round from this one."""
         return self.parts()(logits, key)
 
-    def start_memory(self, logits: Float[Array, " K"]) -> Any:
-        return self.parts().start_memory(logits)
+    def start(self, log_policy: Float[Array, " K"]) -> RoundsState:
+        return self.parts().start(log_policy)
 
-    def advance(
-        self, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None
-    ) -> tuple[Float[Array, " K"], Any, Bool[Array, ""]]:
-        return self.parts().advance(logits, memory, key)
+    def advance(self, state: RoundsState, key: PRNGKeyArray | None) -> tuple[RoundsState, Bool[Array, ""]]:
+        return self.parts().advance(state, key)
+
+    def log_policy(self, state: RoundsState) -> Float[Array, " K"]:
+        return self.parts().log_policy(state)
+
+    def logits(self, state: RoundsState) -> Float[Array, " K"]:
+        return state.logits
+
+    def centre(self, state: RoundsState) -> RoundsState:
+        return self.parts().centre(state)
+
+    def centred_start(self, log_policy: Float[Array, " K"] | None = None) -> RoundsState:
+        return self.parts().centred_start(log_policy)
 
     def check_parameter(self, path: str, values: np.ndarray) -> None:
         first, *rest = path.split(".")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -24,7 +25,7 @@ from ..engine import (
     stands_still,
     warn_still,
 )
-from ..rounds import RoundMap
+from ..rounds import Process
 from ._solution import Solution
 
 CHUNK = 8192  # rounds per call of the compiled loop: the grain of the progress bar
@@ -32,7 +33,7 @@ ROWS, BYTES = 4096, 1 << 22  # that one such call saves at most
 
 
 def iterate(
-    process: RoundMap,
+    process: Process[Any],
     rounds: int,
     *,
     initial: Float[ArrayLike, " K"] | State | None = None,
@@ -44,7 +45,7 @@ def iterate(
     """z_{t+1} = F(z_t) for t = 0 … rounds-1, from z_0 = log initial.
 
     Args:
-        process: F, a ``RoundMap`` with K responses.
+        process: F, a ``RoundMap`` or another ``Process`` with K responses.
         rounds: T, int ≥ 0.
         initial: log pi of round 0, ``(K,)``, finite, in nats, or the ``final`` of an earlier Solution, which is gone on
             from (its round count too); by default the process's own start (``log_offline``).
@@ -80,14 +81,16 @@ def iterate(
         warn_still()
     # Put, not converted: a conversion is compiled for every length.
     coordinate, values = jax.device_put((coordinate, values))
-    solution = Solution(coordinate, values, statistics, run.state, run.result, stats, process, measures)
+    solution = Solution(
+        coordinate, values, statistics, _engine.jit_state_of(process, run), run.result, stats, process, measures
+    )
     if throw and concrete(run.result):
         raise_on_failure(run.result, run.failed_round)
     return solution
 
 
 def _go_concrete(
-    process: RoundMap,
+    process: Process[Any],
     measures: tuple[Measure, ...],
     run: _engine.Run,
     key: PRNGKeyArray | None,
@@ -116,7 +119,7 @@ def _room(row: int) -> int:
 
 
 def _go_traced(
-    process: RoundMap,
+    process: Process[Any],
     measures: tuple[Measure, ...],
     run: _engine.Run,
     key: PRNGKeyArray | None,

@@ -13,7 +13,7 @@ from .._parameters import describe
 from .._provenance import provenance
 from ..diagnostics import Measure, Series, variables_of
 from ..engine import RESULTS, State, result_name
-from ..rounds import RoundMap
+from ..rounds import Process
 from ..schema import LAST, VARIABLES, Variable, dataset, pair_labels
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Solution(eqx.Module):
     @property
     def note(self) -> str | None:
         """Which start the search for each round's optimum had, where there may be several minima; None elsewhere."""
-        return self.process.note() if isinstance(self.process, RoundMap) else None
+        return self.process.note() if isinstance(self.process, Process) else None
 
     def to_dataset(self) -> xr.Dataset:
         """The rows and statistics as an ``xarray.Dataset``; a statistic that shares a row's name ends in ``_final``."""

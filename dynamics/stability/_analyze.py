@@ -11,7 +11,7 @@ from .. import engine as _engine
 from .._checks import check_count
 from ..diagnostics import Verdict
 from ..engine import State, as_state
-from ..rounds import RoundMap
+from ..rounds import Process
 from ._certificate import PROVEN_STABLE, certify, contraction_rates
 from ._find import find_fixed_points
 from ._fixed_points import FixedPoint
@@ -24,7 +24,7 @@ CHAOS = 0.01  # per round: a Lyapunov exponent above it rules a period out; over
 
 
 def analyze(
-    process: RoundMap,
+    process: Process[Any],
     initial: Float[ArrayLike, " K"] | None = None,
     *,
     rounds: int = 3000,
@@ -32,10 +32,10 @@ def analyze(
     starts: int = 64,
     verdict: Verdict | None = None,
 ) -> Report:
-    """Fixed points z* = F(z*), their spectra, and the fate of z_{t+1} = F(z_t) from log initial.
+    """Fixed points s* = F(s*), their spectra, and the fate of s_{t+1} = F(s_t) from log initial.
 
     Args:
-        process: a deterministic ``RoundMap``.
+        process: a deterministic ``Process``.
         initial: log pi of round 0, ``(K,)``, in nats; by default the process's own start, and if that is an unstable
             fixed point, 1e-3 nats off it (an exact start would show rounding only).
         rounds: rounds before a verdict is tried; four times as many while it is undecided, up to ``max_rounds``.
@@ -86,7 +86,7 @@ def analyze(
     )
 
 
-def _start(process: RoundMap, initial: Any, points: list[FixedPoint]) -> tuple[State, bool]:
+def _start(process: Process[Any], initial: Any, points: list[FixedPoint]) -> tuple[State, bool]:
     state = as_state(process, initial)
     if initial is not None:
         return state, False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -13,8 +14,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._parameters import replace
-from ..rounds import RoundMap
-from ._local import step
+from ..rounds import Process
+from ._space import Space, space_of, step
 
 CORRECTIONS = 12
 
@@ -34,7 +35,7 @@ class Scale:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A point on a branch: reduced logits and parameter, the tangent there, and the eigenvalues of the round."""
+    """A point on a branch: the state's point and the parameter, the tangent there, and the eigenvalues of the round."""
 
     x: np.ndarray
     tangent: np.ndarray
@@ -50,13 +51,14 @@ class Point:
 
 
 @eqx.filter_jit
-def _system(process: RoundMap, path: str, log: bool, x: Float[Array, " K"]) -> tuple[Array, Array, Array]:
-    """F(z) - z in reduced coordinates, its derivative by (reduced logits, parameter), and the Jacobian of the round."""
-    basis = process.basis()
+def _system(
+    process: Process[Any], space: Space, path: str, log: bool, x: Float[Array, " n"]
+) -> tuple[Array, Array, Array]:
+    """F(y) - y, its derivative by (point, parameter), and the Jacobian of the round."""
 
     def advance(x: Array) -> Array:
         value = jnp.exp(x[-1]) if log else x[-1]
-        return basis.T @ step(replace(process, {path: value}), basis @ x[:-1])
+        return step(replace(process, {path: value}), space, x[:-1])
 
     moved, slope = advance(x), jax.jacfwd(advance)(x)
     return moved - x[:-1], slope.at[:, :-1].add(-jnp.eye(x.shape[0] - 1)), slope[:, :-1]
@@ -71,12 +73,12 @@ class Branch:
         log: whether the parameter is followed by its logarithm.
     """
 
-    def __init__(self, process: RoundMap, path: str, log: bool):
-        self.process, self.path, self.scale = process, path, Scale(log)
+    def __init__(self, process: Process[Any], path: str, log: bool):
+        self.process, self.path, self.scale, self.space = process, path, Scale(log), space_of(process)
         self.eps = float(jnp.finfo(jnp.zeros(()).dtype).eps)
 
     def system(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        return jax.tree.map(np.asarray, _system(self.process, self.path, self.scale.log, jnp.asarray(x)))
+        return jax.tree.map(np.asarray, _system(self.process, self.space, self.path, self.scale.log, jnp.asarray(x)))
 
     def correct(self, x: np.ndarray, normal: np.ndarray) -> Point | None:
         """The fixed point nearest to ``x`` in the plane through it with this normal; None where Newton does not get there."""
@@ -105,9 +107,9 @@ class Branch:
             return None
         return tangent / np.linalg.norm(tangent) * np.sign(tangent @ normal)
 
-    def at(self, z: np.ndarray, value: float) -> Point | None:
-        """The fixed point near logits ``z`` at a value of the parameter, its tangent pointing to larger values."""
-        x = np.append(np.asarray(self.process.basis()).T @ z, self.scale.inward(value))
+    def at(self, point: np.ndarray, value: float) -> Point | None:
+        """The fixed point near a point at a value of the parameter, its tangent pointing to larger values."""
+        x = np.append(point, self.scale.inward(value))
         return self.correct(x, np.eye(len(x))[-1])
 
     def walk(self, start: Point, direction: int, low: float, high: float, limit: int = 4000) -> Iterator[Point]:
@@ -117,7 +119,7 @@ class Branch:
         early, with a warning.
         """
         here = dataclasses.replace(start, tangent=start.tangent * direction * np.sign(start.tangent[-1] or 1.0))
-        # Steps are measured with logits in units of their own size: 1/(beta (1-alpha)) spans many decades.
+        # Steps are measured with states in units of their own size: 1/(beta (1-alpha)) spans many decades.
         length = 0.02
         for _ in range(limit):
             while True:

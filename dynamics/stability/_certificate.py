@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
-from ..rounds import RoundMap
+from ..rounds import Process
 from ._fixed_points import FixedPoint
 from ._known import ContractionRate, contraction_rates, link_residual, matches_link, only_fixed_point
 from ._local import boundary
@@ -17,7 +18,9 @@ NO_CERTIFICATE = "none"
 __all__ = ["ContractionRate", "certify", "contraction_rates"]
 
 
-def certify(process: RoundMap, fixed_points: Sequence[FixedPoint], rates: Sequence[ContractionRate]) -> tuple[str, str]:
+def certify(
+    process: Process[Any], fixed_points: Sequence[FixedPoint], rates: Sequence[ContractionRate]
+) -> tuple[str, str]:
     """The certificate and the sentence that says what it rests on."""
     certificate, reason = _claimed(process, fixed_points, rates)
     worst = max((p.spectral_radius for p in fixed_points if p.log_policy is not None), default=0.0)
@@ -31,7 +34,7 @@ def certify(process: RoundMap, fixed_points: Sequence[FixedPoint], rates: Sequen
 
 
 def _claimed(
-    process: RoundMap, fixed_points: Sequence[FixedPoint], rates: Sequence[ContractionRate]
+    process: Process[Any], fixed_points: Sequence[FixedPoint], rates: Sequence[ContractionRate]
 ) -> tuple[str, str]:
     if rates:
         best = rates[0]

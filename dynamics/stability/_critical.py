@@ -5,22 +5,24 @@ from __future__ import annotations
 import dataclasses
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from scipy.optimize import brentq
 
-from .._numerics import centre, log_softmax
 from .._parameters import is_whole, parameters, replace, resolve
-from ..rounds import RoundMap, canonical
+from ..rounds import Process, canonical
 from ._branch import Branch, Point
-from ._fixed_points import interior, polish, settled
+from ._fixed_points import interior, points_of, polish, settled
 from ._known import onset
 from ._local import check_analysable
 from ._normal_form import first_lyapunov_coefficient
+from ._space import Space, log_policy_at, space_of
 
 SHARES = ("alpha", "lam", "rate")
-UNIT_SHARE = (0.0, 1.0 - 1e-6)  # alpha = 1 has no branch of interior fixed points in general
+# At alpha = 1 and at rate = 0 (a reference that never moves) there is no branch of isolated fixed points in general.
+BOUNDS = {"alpha": (0.0, 1.0 - 1e-6), "rate": (1e-6, 1.0)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,21 +56,23 @@ def is_share(path: str) -> bool:
     return path.rsplit(".", 1)[-1] in SHARES
 
 
-def default_bounds(process: RoundMap, path: str) -> tuple[float, float]:
-    """The range searched unless one is given: shares over [0, 1), beta over eight decades around its value."""
+def default_bounds(process: Process[Any], path: str) -> tuple[float, float]:
+    """The range searched unless one is given: shares over [0, 1] without ends where fixed points are not isolated, beta over
+    eight decades around its value.
+    """
     value = float(parameters(process)[path])
     if is_share(path):
-        return UNIT_SHARE if path.endswith("alpha") else (0.0, 1.0)
+        return BOUNDS.get(path.rsplit(".", 1)[-1], (0.0, 1.0))
     if value <= 0:
         raise ValueError(f"{path} = {value:g} has no default range; pass bounds=(low, high).")
     return value / 1e4, value * 1e4
 
 
-def critical(process: RoundMap, parameter: str, bounds: tuple[float, float] | None = None) -> tuple[Crossing, ...]:
+def critical(process: Process[Any], parameter: str, bounds: tuple[float, float] | None = None) -> tuple[Crossing, ...]:
     """All s with rho(J(z*(s), s)) = 1 along the branch of fixed points z*(s) through the process's own, ascending.
 
     Args:
-        process: a deterministic ``RoundMap``; its fixed point at the parameter's present value is followed.
+        process: a deterministic ``Process``; its fixed point at the parameter's present value is followed.
         parameter: name or dotted path of a scalar parameter: "alpha", "lam", "beta".
         bounds: (low, high) to follow it over; default [0, 1) for shares and beta·[1e-4, 1e4].
 
@@ -91,7 +95,7 @@ def critical(process: RoundMap, parameter: str, bounds: tuple[float, float] | No
 
 
 def first_crossing(
-    process: RoundMap, parameter: str, bounds: tuple[float, float], *, downward: bool = False
+    process: Process[Any], parameter: str, bounds: tuple[float, float], *, downward: bool = False
 ) -> Crossing | None:
     """The first s with rho = 1 on the branch that starts at ``bounds[0]`` (``bounds[1]`` when ``downward``), or None.
 
@@ -100,14 +104,14 @@ def first_crossing(
     """
     branch, low, high = _branch(process, parameter, bounds)
     end = high if downward else low
-    z = fixed_point_near_start(replace(process, {branch.path: jnp.asarray(end)}))
-    start = None if z is None else branch.at(z, end)
+    y = fixed_point_near_start(replace(process, {branch.path: jnp.asarray(end)}))
+    start = None if y is None else branch.at(y, end)
     if start is None:
         raise RuntimeError(f"no fixed point was found at {parameter} = {end:g}; pass other bounds.")
     return next(_crossings(branch, start, -1 if downward else 1, low, high, normal_form=False), None)
 
 
-def _branch(process: RoundMap, parameter: str, bounds: tuple[float, float] | None) -> tuple[Branch, float, float]:
+def _branch(process: Process[Any], parameter: str, bounds: tuple[float, float] | None) -> tuple[Branch, float, float]:
     check_analysable(process)
     path = resolve(process, parameter)
     if np.ndim(parameters(process)[path]) != 0:
@@ -133,22 +137,24 @@ def _crossings(
         previous = point
 
 
-def fixed_point_near_start(process: RoundMap) -> np.ndarray | None:
-    """Logits of the fixed point that Newton's method reaches from the process's start, else of one found otherwise."""
+def fixed_point_near_start(process: Process[Any]) -> np.ndarray | None:
+    """The fixed point that Newton's method reaches from the process's start, else one found otherwise, as a point."""
+    space = space_of(process)
     try:
-        z, converged = polish(process, np.asarray(centre(process.log_start())))
+        start = np.asarray(points_of(process, space, process.log_start()[None])[0])
+        y, converged = polish(process, space, start)
     except ValueError:  # an offline sampler with zeros is no start
-        converged, z = False, np.empty(0)
+        converged, y = False, np.empty(0)
     if converged:
-        return z
+        return y
     followed = _through_sampling(process)  # a walk of some hundred rounds; the search tries as many starts to the end
     if followed is not None:
         return followed
-    found = interior(process, 32)
+    found = interior(process, space, 32)
     return found[0] if found else None
 
 
-def _through_sampling(process: RoundMap) -> np.ndarray | None:
+def _through_sampling(process: Process[Any]) -> np.ndarray | None:
     """The fixed point on the branch that starts at lam = 0, where it is explicit."""
     loop = canonical(process)
     if loop is None or float(loop.alpha) >= 1:
@@ -156,14 +162,17 @@ def _through_sampling(process: RoundMap) -> np.ndarray | None:
     offline = loop._replace(lam=jnp.asarray(0.0)).rounds()
     z = np.asarray(settled(loop._replace(lam=jnp.asarray(0.0)), loop.log_reference[None])[0])
     branch = Branch(offline, "sampler.lam", log=False)
-    point = branch.at(z, 0.0)
+    y = np.asarray(branch.space.basis).T @ z
+    point = branch.at(y, 0.0)
     target = float(loop.lam)
     if point is None or target == 0.0:
-        return z if target == 0.0 else None
+        return y if target == 0.0 else None
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a walk that ends early is no answer here, and nobody asked for its crossings
+        warnings.simplefilter(
+            "ignore"
+        )  # a walk that ends early is not an answer here, and nobody asked for its crossings
         *_, last = [point, *branch.walk(point, 1, 0.0, target)]
-    return np.asarray(process.basis()) @ last.x[:-1] if last.s == target else None
+    return last.x[:-1] if last.s == target else None
 
 
 def _start(branch: Branch, low: float, high: float) -> Point:
@@ -171,8 +180,8 @@ def _start(branch: Branch, low: float, high: float) -> Point:
     now = float(np.clip(float(parameters(process)[path]), low, high))
     # Where the present value has no fixed point, an end of the range may: rounds contract at large beta and small shares.
     for value in (now, high if branch.scale.log else low, (low + high) / 2):
-        z = fixed_point_near_start(replace(process, {path: jnp.asarray(value)}))
-        point = None if z is None else branch.at(z, value)
+        y = fixed_point_near_start(replace(process, {path: jnp.asarray(value)}))
+        point = None if y is None else branch.at(y, value)
         if point is not None:
             return point
     raise RuntimeError(f"no fixed point was found for {path} in [{low:g}, {high:g}]; pass narrower bounds.")
@@ -196,9 +205,11 @@ def _crossing(branch: Branch, a: Point, b: Point, normal_form: bool) -> Crossing
     kind = _kind(lead, turned)
     # At a fold one attracting point is born or dies: along the walk the parameter turns back there from its extreme.
     loses = a.tangent[-1] > 0 if kind == "fold" else (b.radius > a.radius) == (b.s > a.s)
-    z = np.asarray(process.basis()) @ point.x[:-1]
+    y = point.x[:-1]
     there = replace(process, {path: jnp.asarray(value)})
-    criticality, source = criticality_of(there, z) if normal_form and kind == "Neimark–Sacker" else (None, None)
+    criticality, source = (
+        criticality_of(there, branch.space, y) if normal_form and kind == "Neimark–Sacker" else (None, None)
+    )
     return Crossing(
         parameter=path,
         value=value,
@@ -207,7 +218,7 @@ def _crossing(branch: Branch, a: Point, b: Point, normal_form: bool) -> Crossing
         rotation_number=float(abs(np.angle(lead)) / (2 * np.pi)),
         criticality=criticality,
         criticality_source=source,
-        log_policy=np.asarray(log_softmax(jnp.asarray(z))),
+        log_policy=np.asarray(log_policy_at(there, branch.space, jnp.asarray(y))),
     )
 
 
@@ -219,12 +230,12 @@ def _kind(lead: complex, turned: bool) -> str:
     return "fold" if turned else "branch point"
 
 
-def criticality_of(process: RoundMap, z: np.ndarray) -> tuple[str | None, str | None]:
+def criticality_of(process: Process[Any], space: Space, point: np.ndarray) -> tuple[str | None, str | None]:
     """Super- or subcritical, from the closed form on the uniform 3-cycle, else from the first Lyapunov coefficient."""
     closed = onset(process)
     if closed is not None:
         return closed, "statement 7.5 [derived]"
-    coefficient = first_lyapunov_coefficient(process, z)
+    coefficient = first_lyapunov_coefficient(process, space, point)
     if coefficient is None:
         return None, "strong resonance: the normal form does not decide"
     return (

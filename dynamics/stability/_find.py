@@ -2,41 +2,55 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array
 
-from .._numerics import log_softmax
-from ..rounds import RoundMap
+from ..engine import State
+from ..rounds import Process
 from ._critical import fixed_point_near_start
 from ._fixed_points import FixedPoint, interior
 from ._known import vertex_multipliers
-from ._local import eigenvalues, step
+from ._space import Space, space_of, step
 
 
-def find_fixed_points(process: RoundMap, starts: int = 64) -> list[FixedPoint]:
+def find_fixed_points(process: Process[Any], starts: int = 64) -> list[FixedPoint]:
     """Every fixed point that Newton's method reaches from fixed starts, most stable first; at alpha = 1 also vertices."""
-    found = interior(process, starts)
+    space = space_of(process)
+    found = interior(process, space, starts)
     followed = None if found else fixed_point_near_start(process)
     if followed is not None:
         found = [followed]
-    points = sorted((_fixed_point(process, z) for z in found), key=lambda p: p.spectral_radius)
+    points = sorted((_fixed_point(process, space, y) for y in found), key=lambda p: p.spectral_radius)
     corners = (_vertex(process, w) for w in range(process.num_responses))
     return points + [point for point in corners if point is not None]
 
 
-def _fixed_point(process: RoundMap, z: np.ndarray) -> FixedPoint:
-    log_policy = log_softmax(jnp.asarray(z))
-    values = np.asarray(eigenvalues(process, log_policy))
-    residual = float(jnp.max(jnp.abs(_step(process, jnp.asarray(z)) - z)))
+def _fixed_point(process: Process[Any], space: Space, y: np.ndarray) -> FixedPoint:
+    moved, J, log_policy, state = _look(process, space, jnp.asarray(y))
+    values = np.linalg.eigvals(np.asarray(J))
+    values = values[np.argsort(-np.abs(values))]
+    residual = float(np.max(np.abs(np.asarray(space.basis) @ (np.asarray(moved) - y))))
     turn = float(abs(np.angle(values[0])) / (2 * np.pi))
-    return FixedPoint(np.asarray(log_policy), residual, values, float(abs(values[0])), turn)
+    return FixedPoint(np.asarray(log_policy), residual, values, float(abs(values[0])), turn, state=state)
 
 
-_step = eqx.filter_jit(step)
+@eqx.filter_jit
+def _look(process: Process[Any], space: Space, y: Array) -> tuple[Array, Array, Array, State]:
+    """Where a round takes a point, its derivative there, log pi there, and the point as a state to start from."""
+    moved = step(process, space, y)
+    slope = jax.jacfwd(lambda x: step(process, space, x))(y)
+    # One round on, at a fixed point, the state has all that a run carries.
+    carried, _ = process.advance(space.state(y), None)
+    log_policy = process.log_policy(space.state(y))
+    return moved, slope, log_policy, State(process.logits(carried), carried, jnp.array(0))
 
 
-def _vertex(process: RoundMap, w: int) -> FixedPoint | None:
+def _vertex(process: Process[Any], w: int) -> FixedPoint | None:
     """The vertex of response w as a fixed point, with the multipliers of statement 2.2 [derived]; None where none is known."""
     multipliers = vertex_multipliers(process, w)
     if multipliers is None:

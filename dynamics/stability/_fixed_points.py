@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -10,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._numerics import centre, log_softmax, low_discrepancy_policies
-from ..rounds import Canonical, RoundMap, canonical
-from ._local import step
+from .._numerics import centre, low_discrepancy_policies
+from ..engine import State
+from ..rounds import Canonical, Process, canonical
+from ._space import Space, step
 
 NEWTON_STEPS = 80
 SHORTENINGS = 0.5 ** np.arange(12)
@@ -20,15 +22,17 @@ SHORTENINGS = 0.5 ** np.arange(12)
 
 @dataclasses.dataclass(frozen=True)
 class FixedPoint:
-    """A policy that a round maps to itself, and the spectrum of the round there.
+    """A state that a round maps to itself, and the spectrum of the round there.
 
     Attributes:
         log_policy: log pi, ``(K,)``, in nats; None at a vertex (alpha = 1), where ``vertex`` names the response.
-        residual: largest |F(z) - z|, in nats of centred logits.
-        eigenvalues: of the Jacobian in centred logits, ``(K-1,)``; at a vertex the transversal multipliers.
+        residual: largest |F(s) - s| over the centred state, in nats for logits.
+        eigenvalues: of the Jacobian in centred states, ``(m,)``, K-1 of them where the state is a tabular policy alone; at a
+            vertex the transversal multipliers.
         spectral_radius: rho, their largest modulus.
         rotation_number: |arg|/2pi of the leading eigenvalue, turns per round in [0, 1/2].
         vertex: index of the response, or None for an interior point.
+        state: where a run that starts here stands; pass it as ``initial=`` or to ``jacobian``. None at a vertex.
     """
 
     log_policy: np.ndarray | None
@@ -37,6 +41,7 @@ class FixedPoint:
     spectral_radius: float
     rotation_number: float
     vertex: int | None = None
+    state: State | None = None
 
     @property
     def multipliers(self) -> np.ndarray:
@@ -44,8 +49,8 @@ class FixedPoint:
         return self.eigenvalues
 
 
-def starts(process: RoundMap, count: int) -> Float[Array, "starts K"]:
-    """Logits to start from: spread policies, near-vertex ones, the process's own, and where each would settle.
+def starts(process: Process[Any], space: Space, count: int) -> Float[Array, "starts m"]:
+    """Points to start from: spread policies, near-vertex ones, the process's own, and where each would settle.
 
     Of iterated alignment every fixed point with alpha < 1 is log ref + f(mu)/(beta(1-alpha)) at its own mu; that image of the
     spread policies covers the region where fixed points can be, however large 1/(beta(1-alpha)) is.
@@ -57,17 +62,23 @@ def starts(process: RoundMap, count: int) -> Float[Array, "starts K"]:
     own = _own_start(process)
     plain = jnp.concatenate([own, jnp.asarray(spread), jnp.asarray(corners), jnp.asarray(edges)])
     loop = canonical(process)
-    if loop is None or float(loop.alpha) >= 1:
-        return centre(plain)
-    return jnp.concatenate([centre(plain), settled(loop, plain)])
+    if loop is not None and float(loop.alpha) < 1:
+        plain = jnp.concatenate([plain, settled(loop, plain)])
+    return points_of(process, space, plain)
 
 
-def _own_start(process: RoundMap) -> Float[Array, "starts K"]:
+def _own_start(process: Process[Any]) -> Float[Array, "starts K"]:
     """The process's own start, or nothing where an offline sampler with zeros is none."""
     try:
         return process.log_start()[None]
     except ValueError:
         return jnp.empty((0, process.num_responses))
+
+
+@eqx.filter_jit
+def points_of(process: Process[Any], space: Space, log_policies: Float[Array, "n K"]) -> Float[Array, "n m"]:
+    """The points at which runs start with some policies, given by their logits."""
+    return jax.vmap(lambda z: space.point(process.centred_start(z)))(log_policies)
 
 
 @eqx.filter_jit
@@ -78,10 +89,9 @@ def settled(loop: Canonical, logits: Float[Array, "starts K"]) -> Float[Array, "
 
 @eqx.filter_jit
 def _newton(
-    process: RoundMap, logits: Float[Array, "starts K"]
-) -> tuple[Float[Array, "starts K"], Bool[Array, " starts"]]:
-    basis = process.basis()
-    move = lambda y: basis.T @ (step(process, basis @ y) - basis @ y)
+    process: Process[Any], space: Space, points: Float[Array, "starts m"]
+) -> tuple[Float[Array, "starts m"], Bool[Array, " starts"]]:
+    move = lambda y: step(process, space, y) - y
 
     def improve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         y, _, count = carry
@@ -96,33 +106,36 @@ def _newton(
         ended = ~(size[best] < (1 - 1e-4) * now)
         return jnp.where(size[best] < now, tried[best], y), ended, count + 1
 
-    def one(z: Array) -> tuple[Array, Array]:
+    def one(y: Array) -> tuple[Array, Array]:
         going = lambda carry: ~carry[1] & (carry[2] < NEWTON_STEPS)
-        y, _, _ = jax.lax.while_loop(going, improve, (basis.T @ z, jnp.array(False), jnp.array(0)))
+        y, _, _ = jax.lax.while_loop(going, improve, (y, jnp.array(False), jnp.array(0)))
         scale = 1.0 + jnp.max(jnp.abs(y))
         g = move(y)
         # A small residual is not enough: at alpha = 1 it is small against logits that run off to a vertex, where the
         # next step still wants to go far.
         left = jnp.max(jnp.abs(jnp.linalg.solve(jax.jacfwd(move)(y), g)))
         eps = jnp.finfo(y.dtype).eps
-        return basis @ y, (jnp.max(jnp.abs(g)) <= 1e5 * eps * scale) & (left <= jnp.sqrt(eps) * scale)
+        return y, (jnp.max(jnp.abs(g)) <= 1e5 * eps * scale) & (left <= jnp.sqrt(eps) * scale)
 
-    return jax.vmap(one)(logits)
+    return jax.vmap(one)(points)
 
 
-def interior(process: RoundMap, count: int) -> list[np.ndarray]:
-    """Distinct fixed points' logits, ``(K,)`` each, in the order of the starts that reached them."""
-    z, converged = _newton(process, starts(process, count))
+def interior(process: Process[Any], space: Space, count: int) -> list[np.ndarray]:
+    """Distinct fixed points, ``(m,)`` each, in the order of the starts that reached them."""
+    y, converged = _newton(process, space, starts(process, space, count))
     found: list[np.ndarray] = []
-    for candidate in np.asarray(z)[np.asarray(converged)]:
-        log_policy = np.asarray(log_softmax(jnp.asarray(candidate)))
-        near = (np.abs(log_policy - np.asarray(log_softmax(jnp.asarray(other)))) for other in found)
-        if not any((gap <= 1e-6 * (1 + np.abs(log_policy))).all() for gap in near):
+    for candidate in np.asarray(y)[np.asarray(converged)]:
+        near = (np.abs(_entries(space, candidate) - _entries(space, other)) for other in found)
+        if not any((gap <= 1e-6 * (1 + np.abs(_entries(space, candidate)))).all() for gap in near):
             found.append(candidate)
     return found
 
 
-def polish(process: RoundMap, logits: np.ndarray) -> tuple[np.ndarray, bool]:
+def _entries(space: Space, y: np.ndarray) -> np.ndarray:
+    return np.asarray(space.basis) @ y
+
+
+def polish(process: Process[Any], space: Space, point: np.ndarray) -> tuple[np.ndarray, bool]:
     """Newton's method from one start."""
-    z, converged = _newton(process, jnp.asarray(logits)[None])
-    return np.asarray(z[0]), bool(converged[0])
+    y, converged = _newton(process, space, jnp.asarray(point)[None])
+    return np.asarray(y[0]), bool(converged[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -9,8 +11,9 @@ from jaxtyping import Array, ArrayLike, Complex, Float
 
 from .._checks import check_log_distribution
 from .._numerics import as_array, centre, concrete
-from ..engine import check_process
-from ..rounds import RoundMap
+from ..engine import State, as_state, check_process
+from ..rounds import Process
+from ._space import Space, space_of, step
 
 
 def boundary() -> float:
@@ -18,8 +21,8 @@ def boundary() -> float:
     return max(1e-9, 64 * float(jnp.finfo(jnp.zeros(()).dtype).eps))
 
 
-def check_deterministic(process: RoundMap) -> None:
-    """Stability is of a map of policies, not of a random process: refuses the latter with the remedy."""
+def check_deterministic(process: Process[Any]) -> None:
+    """Stability is of a map of states, not of a random process: refuses the latter with the remedy."""
     check_process(process)
     process.check_smooth()
     if process.stochastic:
@@ -29,65 +32,76 @@ def check_deterministic(process: RoundMap) -> None:
         )
 
 
-def check_analysable(process: RoundMap) -> None:
+def check_analysable(process: Process[Any]) -> None:
     """As ``check_deterministic``, for what looks at numbers and so cannot be traced."""
     check_deterministic(process)
     if not concrete(process):
         raise ValueError(f"{type(process).__name__} is traced; call this outside jit, vmap and grad.")
 
 
-def step(process: RoundMap, z: Float[Array, " K"]) -> Float[Array, " K"]:
-    """One round in centred logits, without memory."""
-    return centre(process.advance(z, None, None)[0])
-
-
 @eqx.filter_jit
-def _jacobian(process: RoundMap, z: Float[Array, " K"]) -> Float[Array, "K K"]:
-    raw = jax.jacfwd(lambda x: step(process, x))(z)
-    return centre(raw)
+def slope_at(process: Process[Any], space: Space, y: Float[Array, " m"]) -> Float[Array, "m m"]:
+    """∂y'/∂y of one round at a point."""
+    return jax.jacfwd(lambda x: step(process, space, x))(y)
 
 
-def jacobian(process: RoundMap, log_policy: Float[ArrayLike, " K"]) -> Float[Array, "n n"]:
-    """J = T (∂F/∂z) C phi, T = (C phi)⁺, the derivative of one round in theta; of tabular policies C (∂F/∂z) C.
+def jacobian(process: Process[Any], at: Float[ArrayLike, " K"] | State) -> Float[Array, "n n"]:
+    """J = T⁺ (∂F/∂s) T, the derivative of one round in the coordinates T of centred states.
 
-    For ``SelfSampling`` it equals C(alpha I + (lam/beta) M Sigma)C with M = P for IPO and, for DPO, M = ∂f/∂mu at mu,
-    Sigma = diag(pi) - pi piᵀ; row and column sums are 0.
+    Of tabular policies J = C (∂F/∂z) C; of log-linear ones T = C phi, so that J is the derivative in theta. For
+    ``SelfSampling`` it equals C(alpha I + (lam/beta) M Sigma)C with M = P for IPO and, for DPO, M = ∂f/∂mu at mu,
+    Sigma = diag(pi) - pi piᵀ; row and column sums are 0. Where rounds carry more than the policy, such as a moving reference or
+    an optimizer's momentum, J is that of the whole state: the policy first, then the reference, then the learner.
 
     Args:
-        process: F, a deterministic ``RoundMap``.
-        log_policy: log pi, ``(K,)``, finite, in nats: where to differentiate.
+        process: F, a deterministic ``Process``.
+        at: log pi, ``(K,)``, finite, in nats, for the state that a run starts in with this policy; or a state, such as the
+            ``final`` of a Solution or the ``state`` of a fixed point.
 
     Returns:
-        J, ``(K, K)``, or ``(d, d)`` for a log-linear policy; dimensionless.
+        J, ``(K, K)``, ``(d, d)`` for a log-linear policy, ``(n, n)`` for states of n numbers; dimensionless.
+
+    Raises:
+        ValueError: a random process, or one without derivatives, such as rounds by Adam.
 
     Source: [derived], theory of iterated alignment at any P.
+
+    >>> import dynamics as dyn, jax.numpy as jnp
+    >>> loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.2), dyn.IPO(0.1), 0.5, 1.0)
+    >>> J = dyn.stability.jacobian(loop, jnp.log(jnp.ones(3) / 3))
+    >>> bool(jnp.allclose(J.sum(axis=0), 0.0))
+    True
     """
     check_deterministic(process)
-    raw = _jacobian(process, _logits(process, log_policy))
-    features = process.coordinates()
-    if features is None:
+    space = space_of(process)
+    inner = slope_at(process, space, space.point(_centred(process, at)))
+    raw = space.basis @ inner @ space.basis.T
+    columns = process.coordinates()
+    if columns is None:
         return raw
-    return jnp.linalg.pinv(features) @ raw @ features
+    return jnp.linalg.pinv(columns) @ raw @ columns
 
 
-def eigenvalues(process: RoundMap, log_policy: Float[ArrayLike, " K"]) -> Complex[Array, " rank"]:
-    """The eigenvalues of ``jacobian`` within the logits that policies may have, largest modulus first.
+def eigenvalues(process: Process[Any], at: Float[ArrayLike, " K"] | State) -> Complex[Array, " rank"]:
+    """The eigenvalues of ``jacobian`` within the states that rounds may reach, largest modulus first.
 
-    K-1 of them, or as many as the rank of a log-linear policy's features: directions of theta that change no policy, like a
-    constant added to all logits, have none.
+    K-1 of them, or as many as the rank of a log-linear policy's features, and as many again for each policy that the state
+    holds besides: directions that change no policy, like a constant added to all logits, have none.
     """
     check_deterministic(process)
-    basis = process.basis()
-    values = jnp.linalg.eigvals(basis.T @ _jacobian(process, _logits(process, log_policy)) @ basis)
+    space = space_of(process)
+    values = jnp.linalg.eigvals(slope_at(process, space, space.point(_centred(process, at))))
     return values[jnp.argsort(-jnp.abs(values))]
 
 
-def spectral_radius(process: RoundMap, log_policy: Float[ArrayLike, " K"]) -> Float[Array, ""]:
-    """rho = max |eigenvalue of J| at a policy; below 1 a fixed point attracts, above 1 it does not, at 1 undecided."""
-    return jnp.abs(eigenvalues(process, log_policy))[0]
+def spectral_radius(process: Process[Any], at: Float[ArrayLike, " K"] | State) -> Float[Array, ""]:
+    """rho = max |eigenvalue of J| at a policy or state; below 1 a fixed point attracts, above 1 it does not, at 1 undecided."""
+    return jnp.abs(eigenvalues(process, at))[0]
 
 
-def _logits(process: RoundMap, log_policy: Float[ArrayLike, " K"]) -> Float[Array, " K"]:
-    if concrete(log_policy):
-        return centre(check_log_distribution(log_policy, "log_policy", process.num_responses))
-    return centre(as_array(log_policy))
+def _centred(process: Process[Any], at: Float[ArrayLike, " K"] | State) -> Any:
+    if isinstance(at, State):
+        return process.centre(as_state(process, at).carried)
+    if concrete(at):
+        return process.centred_start(check_log_distribution(at, "log_policy", process.num_responses))
+    return process.centred_start(centre(as_array(at)))

@@ -11,22 +11,23 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .. import engine as _engine
-from .._numerics import centre, low_discrepancy_policies
+from .._numerics import low_discrepancy_policies
 from ..diagnostics import Measure, Verdict
 from ..engine import State, result_code
-from ..rounds import RoundMap
+from ..rounds import Process
 from ..schema import RESULT_MESSAGES, RESULT_NAMES
+from ._space import Space, space_of, step
 
 
 @eqx.filter_jit
 def _run(
-    process: RoundMap, states: State, judge: Measure, rounds: Int[Array, ""]
-) -> tuple[_engine.Run, dict[str, Array]]:
-    """A batch of runs and what the verdict measure says of each."""
+    process: Process[Any], states: State, judge: Measure, rounds: Int[Array, ""]
+) -> tuple[_engine.Run, State, dict[str, Array]]:
+    """A batch of runs, the states they end in, and what the verdict measure says of each."""
 
-    def one(state: State) -> tuple[_engine.Run, dict[str, Array]]:
+    def one(state: State) -> tuple[_engine.Run, State, dict[str, Array]]:
         run = _engine.go(process, (judge,), _engine.begin(process, (judge,), state, rounds), None, rounds)
-        return run, _engine.finish(process, (judge,), run)
+        return run, _engine.state_of(process, run), _engine.finish(process, (judge,), run)
 
     return jax.vmap(one)(states)
 
@@ -42,7 +43,13 @@ class Judged(NamedTuple):
 
 
 def judge_orbit(
-    process: RoundMap, state: State, judge: Verdict, rounds: int, max_rounds: int, others: int, slowest: float | None
+    process: Process[Any],
+    state: State,
+    judge: Verdict,
+    rounds: int,
+    max_rounds: int,
+    others: int,
+    slowest: float | None,
 ) -> Judged:
     """The orbit's verdict, and the shares of verdicts of ``others`` spread starts, all run in one batch.
 
@@ -57,7 +64,7 @@ def judge_orbit(
     ran, stretch, amplitude = 0, rounds, None
     basins: dict[str, float] = {}
     while True:
-        run, statistics = _run(process, states, judge.for_rounds(stretch), jnp.asarray(stretch))
+        run, ends, statistics = _run(process, states, judge.for_rounds(stretch), jnp.asarray(stretch))
         ran += stretch
         results, failed_rounds = np.asarray(result_code(run.result)), np.asarray(run.failed_round)
         if results[0]:
@@ -76,40 +83,36 @@ def judge_orbit(
             label = label if kept and decayed < 0.98 else "undecided"
         if label != "undecided" or ran >= max_rounds:
             return Judged(numbers, label, ran, stretch, basins)
-        states = jax.tree.map(lambda x: x[:1], run.state)
+        states = jax.tree.map(lambda x: x[:1], ends)
         stretch = min(3 * ran, max_rounds - ran)
 
 
 @eqx.filter_jit
-def _start_all(process: RoundMap, policies: Float[Array, "starts K"]) -> State:
+def _start_all(process: Process[Any], policies: Float[Array, "starts K"]) -> State:
     basis = process.basis()  # spread policies off a log-linear class start from the nearest in it
     return jax.vmap(lambda log_policy: _engine.start(process, basis @ (basis.T @ log_policy)))(policies)
 
 
 @eqx.filter_jit
-def _growth(process: RoundMap, state: State, rounds: Int[Array, ""]) -> Array:
-    basis = process.basis()
-    direction = basis @ (basis.T @ jnp.cos(1.0 + jnp.arange(state.logits.shape[0])))
+def _growth(process: Process[Any], space: Space, state: State, rounds: Int[Array, ""]) -> Array:
+    move = lambda y: step(process, space, y)
 
-    def one(t: Array, carry: tuple[State, Array, Array]) -> tuple[State, Array, Array]:
-        state, v, total = carry
-
-        def advance(z: Array) -> tuple[Array, Any]:
-            out, memory, _ = process.advance(z, state.memory, None)
-            return centre(out), memory
-
-        z, dz, memory = jax.jvp(advance, (state.logits,), (v,), has_aux=True)
-        size = jnp.linalg.norm(dz)
+    def one(t: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        y, v, total = carry
+        y, dy = jax.jvp(move, (y,), (v,))
+        size = jnp.linalg.norm(dy)
         # A round that forgets its start altogether (alpha = lam = 0) has no direction left to follow.
-        v = jnp.where(size > 0, dz / jnp.where(size > 0, size, 1.0), v)
-        growth = jnp.log(jnp.maximum(size, jnp.finfo(z.dtype).tiny))
-        return State(z, memory, state.round + 1), v, total + jnp.where(t >= skipped, growth, 0.0)
+        v = jnp.where(size > 0, dy / jnp.where(size > 0, size, 1.0), v)
+        growth = jnp.log(jnp.maximum(size, jnp.finfo(y.dtype).tiny))
+        return y, v, total + jnp.where(t >= skipped, growth, 0.0)
 
+    direction = space.basis.T @ jnp.cos(1.0 + jnp.arange(space.basis.shape[0]))
     skipped, unit = rounds // 3, direction / jnp.linalg.norm(direction)
-    *_, total = jax.lax.fori_loop(0, rounds, one, (state, unit, jnp.zeros((), unit.dtype)))
+    start = space.point(process.centre(state.carried))
+    *_, total = jax.lax.fori_loop(0, rounds, one, (start, unit, jnp.zeros((), unit.dtype)))
     return total / (rounds - skipped).astype(total.dtype)
 
 
-def lyapunov_exponent(process: RoundMap, state: State, rounds: int) -> float:
-    """lim (1/T) Σ log ‖J(z_t) v_t‖, v renormalised each round, over the last two thirds of ``rounds`` from a state."""
-    return float(_growth(process, state, jnp.asarray(rounds)))
+def lyapunov_exponent(process: Process[Any], state: State, rounds: int) -> float:
+    """lim (1/T) Σ log ‖J(s_t) v_t‖, v renormalised each round, over the last two thirds of ``rounds`` from a state."""
+    return float(_growth(process, space_of(process), state, jnp.asarray(rounds)))

@@ -52,7 +52,11 @@ class Report:
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-ready values; numbers that do not exist are null."""
-        return _plain(dataclasses.asdict(self))
+        points = [
+            {f.name: getattr(p, f.name) for f in dataclasses.fields(p) if f.name != "state"} for p in self.fixed_points
+        ]
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        return _plain(fields | {"fixed_points": points})
 
     def __str__(self) -> str:
         rate = self.contraction_rate
@@ -79,6 +83,8 @@ def _describe(point: FixedPoint) -> str:
 
 
 def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        value = dataclasses.asdict(value)
     if isinstance(value, dict):
         return {str(k): _plain(v) for k, v in value.items()}
     if isinstance(value, list | tuple):

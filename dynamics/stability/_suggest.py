@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
-from .._numerics import log_softmax
 from .._parameters import parameters, replace
-from ..rounds import RoundMap
+from ..rounds import Process
 from ._critical import critical, fixed_point_near_start, is_share
-from ._local import boundary, check_analysable, spectral_radius
+from ._local import boundary, check_analysable, slope_at
+from ._space import space_of
 
 CANDIDATES = ("alpha", "lam", "beta")
 MARGIN = 0.01  # of the change, past the threshold, where the radius is 1 and nothing is decided
@@ -43,11 +44,11 @@ class Suggestion:
         )
 
 
-def suggest(process: RoundMap) -> tuple[Suggestion, ...]:
+def suggest(process: Process[Any]) -> tuple[Suggestion, ...]:
     """For each of alpha, lam and beta the nearest value with rho < 1, the smallest change first.
 
     Args:
-        process: a deterministic ``RoundMap``; whichever of the three parameters it has are tried, one at a time.
+        process: a deterministic ``Process``; whichever of the three parameters it has are tried, one at a time.
 
     Returns:
         Suggestions ordered by size of change; empty when the process is stable already or no single one of them helps.
@@ -55,19 +56,22 @@ def suggest(process: RoundMap) -> tuple[Suggestion, ...]:
     Source: [derived], from the crossings of ``critical``.
     """
     check_analysable(process)
-    z = fixed_point_near_start(process)
-    if z is not None and float(spectral_radius(process, _log_policy(z))) < 1 - boundary():
+    if _radius(process) < 1 - boundary():
         return ()
     paths = [path for path in parameters(process) if path.rsplit(".", 1)[-1] in CANDIDATES]
     found = (_nearest(process, path) for path in paths)
     return tuple(sorted((s for s in found if s is not None), key=lambda s: s.change))
 
 
-def _log_policy(z: np.ndarray) -> np.ndarray:
-    return np.asarray(log_softmax(jnp.asarray(z)))
+def _radius(process: Process[Any]) -> float:
+    """The spectral radius at the fixed point near the start; infinite where there is none."""
+    y = fixed_point_near_start(process)
+    if y is None:
+        return np.inf
+    return float(np.abs(np.linalg.eigvals(np.asarray(slope_at(process, space_of(process), jnp.asarray(y))))).max())
 
 
-def _nearest(process: RoundMap, path: str) -> Suggestion | None:
+def _nearest(process: Process[Any], path: str) -> Suggestion | None:
     now = float(parameters(process)[path])
     share = is_share(path)
     distance = lambda v: abs(v - now) if share else abs(np.log(v / now))
@@ -76,14 +80,13 @@ def _nearest(process: RoundMap, path: str) -> Suggestion | None:
     except RuntimeError:
         return None
     for crossing in sorted(crossings, key=lambda c: distance(c.value)):
-        # Stable lies beyond the threshold, as seen from here, where stability is lost on the way back.
+        # Only where moving from the present value past the threshold gains stability.
         if (crossing.value < now) != (crossing.direction == "loses stability"):
             continue
         beyond = crossing.value + MARGIN * (crossing.value - now)
         beyond = float(np.clip(beyond, 0.0, 1.0)) if share else float(beyond)
         there = replace(process, {path: jnp.asarray(beyond)})
-        z = fixed_point_near_start(there)
-        radius = np.inf if z is None else float(spectral_radius(there, _log_policy(z)))
+        radius = _radius(there)
         if radius < 1 - boundary():
             return Suggestion(path, now, crossing.value, beyond, radius, float(distance(beyond)))
     return None

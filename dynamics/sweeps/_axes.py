@@ -10,7 +10,7 @@ import numpy as np
 from .._checks import check_log_distribution
 from .._parameters import is_whole, parameters, resolve, whole_values
 from ..preferences import PreferenceSet, check
-from ..rounds import RoundMap
+from ..rounds import Process
 
 START = "initial"  # the one axis that is no parameter of the process: the log-policy of round 0
 
@@ -38,7 +38,7 @@ class Axis(NamedTuple):
         return self.values[self.paths.index(path)]
 
 
-def axes_of(process: RoundMap, over: Mapping[str | tuple[str, ...], Any]) -> tuple[Axis, ...]:
+def axes_of(process: Process[Any], over: Mapping[str | tuple[str, ...], Any]) -> tuple[Axis, ...]:
     """The axes in the order given; ``ValueError`` names what is unknown, empty, repeated or out of range."""
     if not isinstance(over, Mapping) or not over:
         what = "empty" if isinstance(over, Mapping) else f"a {type(over).__name__}"
@@ -51,7 +51,7 @@ def axes_of(process: RoundMap, over: Mapping[str | tuple[str, ...], Any]) -> tup
     return axes
 
 
-def _axis(process: RoundMap, key: str | tuple[str, ...], values: Any) -> Axis:
+def _axis(process: Process[Any], key: str | tuple[str, ...], values: Any) -> Axis:
     if not isinstance(key, str | tuple) or not all(isinstance(name, str) for name in key):
         raise ValueError(f"over has the key {key!r}; pass a parameter's name, or a tuple of names to zip.")
     names = (key,) if isinstance(key, str) else key
@@ -74,7 +74,7 @@ def _axis(process: RoundMap, key: str | tuple[str, ...], values: Any) -> Axis:
     return Axis("_".join(names), names, paths, columns, lengths.pop())
 
 
-def _column(process: RoundMap, name: str, path: str, values: Any) -> Sequence[Any] | np.ndarray:
+def _column(process: Process[Any], name: str, path: str, values: Any) -> Sequence[Any] | np.ndarray:
     if path == "preference":
         return [np.asarray(check(P)) for P in _matrices(name, values)]
     try:

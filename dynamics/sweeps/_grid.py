@@ -16,7 +16,7 @@ from jaxtyping import Array, PRNGKeyArray
 
 from ..diagnostics import Measure
 from ..engine import measures_for
-from ..rounds import RoundMap
+from ..rounds import Process
 from ._axes import START
 from ._lanes import run_lanes
 from ._machine import loops_are_whole
@@ -35,7 +35,7 @@ _OPTIONS = {"cpu": {"xla_cpu_prefer_vector_width": 512}}
 class Work(NamedTuple):
     """What all runs of a sweep share; ``rounds`` are an int but where they are traced."""
 
-    process: RoundMap
+    process: Process[Any]
     measures: tuple[Measure, ...]
     rounds: int | Array
     key: PRNGKeyArray | None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
@@ -13,12 +12,12 @@ from .. import engine as _engine
 from .._parameters import replace
 from ..diagnostics import Measure
 from ..engine import result_code, stands_still
-from ..rounds import RoundMap
+from ..rounds import Process
 from ._vectorise import passed_on, spread, vectorise
 
 
 def run_lanes(
-    process: RoundMap,
+    process: Process[Any],
     chosen: dict[str, Array],
     initial: Array | None,
     number: Array,
@@ -49,9 +48,9 @@ def run_lanes(
         run = _engine.move(point, run, key)
         # Seen on the first round only: where an unstable fixed point is the start, later rounds amplify rounding.
         # A random round that happens not to move is no fixed point.
-        return run, stands_still(state.logits, run.state.logits) & (first is None and not process.stochastic)
+        return run, stands_still(state.logits, process.logits(run.carried)) & (first is None and not process.stochastic)
 
-    # A round looks, then moves: what measures and the map both compute of a policy stands in one body and is done once.
+    # Measure before stepping, in one loop body, so that XLA computes their common softmax once.
     def step(chosen: dict[str, Array], key: PRNGKeyArray | None, run: _engine.Run) -> _engine.Run:
         point = replace(process, chosen)
         return _engine.move(point, _engine.look(point, measures, run), key)
@@ -67,8 +66,7 @@ def run_lanes(
     # Common to all lanes are the clocks, and what measures know from the start and pass on from round to round.
     single = jax.tree.map(_one, (chosen, keys, run), (_all(chosen), _all(keys), marks))
     same = passed_on(lambda run, chosen, keys: step(chosen, keys, run), single[2], *single[:2])
-    held = jax.tree.map(lambda has, same: has or not same, marks, same)._replace(begun=False)
-    held = eqx.tree_at(lambda r: r.state.round, held, False)
+    held = jax.tree.map(lambda has, same: has or not same, marks, same)._replace(begun=False, round=False)
     fill = lambda values, marks: jax.tree.map(
         lambda x, has, wants: spread(x, has or not wants, lanes), values, marks, held
     )

@@ -18,7 +18,7 @@ from .._progress import progress as progress_bar
 from .._provenance import provenance
 from ..diagnostics import Measure, variables_of
 from ..engine import as_measures, check_process, check_process_key, warn_still
-from ..rounds import RoundMap
+from ..rounds import Process
 from ..schema import VARIABLES, dataset, pair_labels
 from ._axes import START, Axis, axes_of
 from ._grid import Work, lanes_of
@@ -33,7 +33,7 @@ OFFLINE = ("log_offline", "log_mu")  # parameters that a process's own start may
 
 
 def sweep(
-    process: RoundMap,
+    process: Process[Any],
     over: Mapping[str | tuple[str, ...], Any],
     *,
     measure: str | Measure | Sequence[str | Measure],
@@ -50,7 +50,7 @@ def sweep(
     Runs on every local device of JAX (on CPU, ``sweeps.use_machine()`` first makes a device of each core).
 
     Args:
-        process: a ``RoundMap`` whose parameters are replaced.
+        process: a ``RoundMap`` or another ``Process`` whose parameters are replaced.
         over: values by parameter name or dotted path (``"objective.beta"``); each entry is one dimension. A tuple of
             names zips its sequences along one dimension. ``"preference"`` takes a stack ``(M, K, K)``, a list of matrices
             or a ``PreferenceSet`` (sizes may differ); ``"initial"`` log-policies ``(M, K)`` to start from.
@@ -113,7 +113,7 @@ def sweep(
     return ds
 
 
-def _check_starts(process: RoundMap, axes: tuple[Axis, ...]) -> None:
+def _check_starts(process: Process[Any], axes: tuple[Axis, ...]) -> None:
     """Every run's own start must have full support; under the trace of a block nobody could look."""
     swept = [(path, axis.column(path)) for axis in axes for path in axis.paths if path.rsplit(".", 1)[-1] in OFFLINE]
     if not swept:
@@ -142,7 +142,7 @@ def _coords(plan: Plan, num_responses: int) -> dict[str, Any]:
     return coords | pair_labels(variables_of(plan.work.measures, num_responses).values(), num_responses)
 
 
-def _attrs(process: RoundMap, axes: tuple[Axis, ...], rounds: int, key: PRNGKeyArray | None) -> dict[str, str]:
+def _attrs(process: Process[Any], axes: tuple[Axis, ...], rounds: int, key: PRNGKeyArray | None) -> dict[str, str]:
     config = describe(process) | {"rounds": rounds, "over": [list(axis.names) for axis in axes]}
     seed = {} if key is None else {"seed": str(np.asarray(jax.random.key_data(key)).tolist())}
     note = process.note()

@@ -1,11 +1,18 @@
 """Tests run in float64 and under jaxtyping's run-time checks; real data is used where it is present."""
 
+import contextlib
+import ctypes
 import gc
 import itertools
 import os
 from pathlib import Path
 
-# Most of the time goes into compiling: workers, subprocesses and notebook kernels share what one of them has compiled.
+# Most of the time goes into compiling: workers, subprocesses and notebook kernels share what one of them has compiled, and
+# compile quickly rather than well. The last bits differ from those of the optimised compiler; see ``optimised``.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+QUICK = "--xla_cpu_use_fusion_emitters=false"
+if QUICK not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 
@@ -31,16 +38,39 @@ def shared_data() -> Path:
     return folder
 
 
-# Every compiled function holds memory maps, of which a Linux process may have 65,530; a worker that compiles a thousand
-# functions comes close and would be killed.
-MAPS = Path("/proc/self/maps")
-MANY_MAPS, LOOK_EVERY = 30_000, 10
+@pytest.fixture(scope="module")
+def optimised():
+    """XLA as users have it: for tests of speed, of bits that must agree, and of numbers at their last digits."""
+    before = jax.config.read("jax_disable_most_optimizations")
+    jax.config.update("jax_disable_most_optimizations", False)
+    jax.clear_caches()
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+    jax.clear_caches()
+
+
+# Every compiled function holds memory, and memory maps, of which a Linux process may have 65,530; a worker that compiles a
+# thousand functions comes close to both limits and would be killed.
+MAPS, STATM = Path("/proc/self/maps"), Path("/proc/self/statm")
+MAX_MAPS, MAX_BYTES, LOOK_EVERY = 30_000, 2 << 30, 10
 _seen = itertools.count(1)
 
 
+def _holds_too_much() -> bool:
+    resident = int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return resident > MAX_BYTES or MAPS.read_bytes().count(b"\n") > MAX_MAPS
+
+
 @pytest.fixture(autouse=True)
-def _few_enough_memory_maps():
+def _little_memory():
     yield
-    if next(_seen) % LOOK_EVERY == 0 and MAPS.exists() and MAPS.read_bytes().count(b"\n") > MANY_MAPS:
+    if next(_seen) % LOOK_EVERY == 0 and STATM.exists() and _holds_too_much():
         jax.clear_caches()
         gc.collect()
+        _trim()
+
+
+def _trim() -> None:
+    """Gives freed memory back to the system, where the C library can."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -109,7 +109,24 @@ VARIABLES = {
     "head_change": Variable((), "1", "Frobenius norm of W(t) - W(0)"),
 }
 """The known variables by name, without the dims along which a run is saved or swept."""
+AVERAGED = ("entropy", "effective_responses", "kl_to_reference", "reward_margin", "cycle_strength", "final_entropy")
+"""Variables whose weighted mean over prompts is a quantity of its own, under the name that ``MEAN`` begins."""
+MEAN, OF_ALL = "mean_", "_of_all"
+SEVERITY = (1, 0, 3, 2)
+"""How bad each of ``VERDICTS`` is: of several prompts the worst is the verdict of all."""
+
+
+def mean_of(variable: Variable) -> Variable:
+    """The weighted mean of a variable over prompts."""
+    return variable._replace(long_name=f"mean over prompts: {variable.long_name}")
+
+
 BEST_MARGIN = Variable((), "nats", "reward margin of the best response over the second")
+VARIABLES |= {f"{MEAN}{name}": mean_of(VARIABLES[name]) for name in AVERAGED if not VARIABLES[name].dims}
+VARIABLES |= {
+    f"{MEAN}reward_margin": mean_of(BEST_MARGIN),
+    f"verdict{OF_ALL}": VARIABLES["verdict"]._replace(long_name="what the worst of all prompts does in the end"),
+}
 OTHER_FORMS = {
     "reward_margin": (BEST_MARGIN, Variable(("example",), "1", "reward margin r = beta (h_w - h_l)")),
     "parameters": (Variable(("parameter",), "nats", "theta"),),
@@ -132,6 +149,13 @@ def pair_labels(variables: Iterable[Variable], num_responses: int) -> dict[str, 
         return {}
     first, second = np.triu_indices(num_responses, 1)
     return {"pair": [f"{i}>{j}" for i, j in zip(first, second, strict=True)]}
+
+
+def prompt_labels(weights: Any) -> dict[str, Any]:
+    """The coords of prompts: their numbers and their ``weight``; none where ``weights`` is None, of one prompt."""
+    if weights is None:
+        return {}
+    return {"context": np.arange(len(weights)), "weight": ("context", np.asarray(weights))}
 
 
 def dataset(

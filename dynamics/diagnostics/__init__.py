@@ -49,6 +49,7 @@ from ._features import (
 )
 from ._measure import Measure, Series, Snapshot, replay, statistics_of, variables_of
 from ._period import Amplitude, OrbitPeriod, Period, RotationNumber, amplitude, period, rotation_number
+from ._prompts import of_prompts, worst_verdict
 from ._series import (
     EffectiveResponses,
     Entropy,
@@ -111,6 +112,7 @@ __all__ = [
     "entropy",
     "final_entropy",
     "kl_to_reference",
+    "of_prompts",
     "pair_indices",
     "period",
     "priority_matrix",
@@ -123,6 +125,7 @@ __all__ = [
     "trace",
     "variables_of",
     "verdict",
+    "worst_verdict",
 ]
 
 MEASURES: dict[str, type[Measure]] = {

@@ -30,6 +30,7 @@ from ._loop import (
 from ._process import (
     as_measures,
     as_state,
+    check_initial,
     check_process,
     check_process_key,
     raise_on_failure,
@@ -45,6 +46,7 @@ __all__ = [
     "as_measures",
     "as_state",
     "begin",
+    "check_initial",
     "check_process",
     "check_process_key",
     "finish",

@@ -16,6 +16,7 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 from .._checks import check_log_distribution
 from .._noun import is_own
 from .._numerics import concrete
+from .._parts import distributions
 from ..diagnostics import Measure, resolve
 from ..rounds import Process, RoundMap
 from ..schema import RESULT_MESSAGES
@@ -112,13 +113,12 @@ def check_process_key(process: Process[Any], key: PRNGKeyArray | None) -> None:
         raise ValueError(f"key = {key!r}; pass jax.random.key(seed).")
 
 
-def as_state(process: Process[Any], initial: Float[ArrayLike, " K"] | State | None) -> State:
+def as_state(process: Process[Any], initial: Float[ArrayLike, "*contexts K"] | State | None) -> State:
     """The state to start from: a log-policy, the ``final`` of an earlier run, or the process's own start."""
-    size = process.num_responses
     if isinstance(initial, State):
-        if initial.logits.shape != (size,):
+        if initial.logits.shape != process.shape:
             raise ValueError(
-                f"initial has {initial.logits.shape[-1]} responses, the process {size}; pass a matching state."
+                f"initial has logits of shape {initial.logits.shape}, the process of {process.shape}; pass a matching state."
             )
         if concrete(initial.logits):
             process.check_start(initial.log_policy)
@@ -128,16 +128,30 @@ def as_state(process: Process[Any], initial: Float[ArrayLike, " K"] | State | No
             return initial
         # Of another kind of process, whose policy is gone on from.
         return eqx.tree_at(lambda s: s.round, jit_start(process, initial.logits), initial.round)
-    log_policy = process.log_start() if initial is None else check_log_distribution(initial, "initial", size)
-    if initial is not None and concrete(log_policy):
+    return jit_start(process, process.log_start() if initial is None else check_initial(process, initial))
+
+
+def check_initial(process: Process[Any], initial: Any, name: str = "initial") -> Float[Array, "*contexts K"]:
+    """log pi to start from, checked; of several prompts one for each, ``(X, K)``, or one for all, ``(K,)``."""
+    size = process.num_responses
+    if len(process.shape) == 1:
+        log_policy = check_log_distribution(initial, name, size)
+    else:
+        log_policy = distributions(initial, name)
+        if log_policy.shape not in (process.shape, (size,)):
+            raise ValueError(
+                f"{name} has shape {log_policy.shape}; pass shape {process.shape}, or {(size,)} for all prompts."
+            )
+        log_policy = jnp.broadcast_to(log_policy, process.shape)
+    if concrete(log_policy) and name == "initial":
         process.check_start(log_policy)
-    return jit_start(process, log_policy)
+    return log_policy
 
 
 def stands_still(before: Array, after: Array) -> Array:
     """Whether two log-policies or logits are the same to rounding."""
-    scale = 1 + jnp.max(jnp.abs(before), axis=-1)
-    return jnp.max(jnp.abs(after - before), axis=-1) <= 64 * jnp.finfo(before.dtype).eps * scale
+    scale = 1 + jnp.max(jnp.abs(before))
+    return jnp.max(jnp.abs(after - before)) <= 64 * jnp.finfo(before.dtype).eps * scale
 
 
 def warn_still(share: str = "") -> None:

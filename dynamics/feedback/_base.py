@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray
@@ -44,8 +45,12 @@ class Feedback(Noun):
     def observe(self, pairs: Pairs, key: PRNGKeyArray | None = None) -> Seen:
         """What a round sees."""
 
-    def check(self, size: int) -> None:
-        """Raises ``ValueError`` unless this feedback fits ``size`` responses."""
+    def observe_prompts(self, pairs: Pairs, keys: PRNGKeyArray | None) -> Seen:
+        """What a round sees of several prompts, each by itself; arrays of ``pairs`` and ``keys`` have a leading axis X."""
+        return jax.vmap(self.observe)(pairs, keys)
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raises ``ValueError`` unless this feedback fits logits of ``shape``, ``(K,)`` or ``(X, K)``."""
 
     def resized(self, size: int) -> Feedback:
         """The same feedback for another number of responses; ``ValueError`` where it fits one number only."""

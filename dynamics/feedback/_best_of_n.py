@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
@@ -26,7 +27,8 @@ class BestOfN(Feedback):
 
     Args:
         n: responses a pair is taken from, int in [2, 1e6]; in [2, 4] without scores.
-        scores: ``(K,)``, finite, a score for each response, higher is better; equal scores are ranked at random.
+        scores: ``(K,)``, or ``(X, K)`` for X prompts, finite, a score for each response, higher is better; equal scores are
+            ranked at random.
 
     Raises:
         ValueError: n out of range (above 4 without scores), or scores of another shape or not finite.
@@ -35,7 +37,7 @@ class BestOfN(Feedback):
     """
 
     n: Float[Array, ""] | None
-    scores: Float[Array, " K"] | None
+    scores: Float[Array, "*contexts K"] | None
     enumerated: int | None = eqx.field(static=True)
 
     def __init__(self, n: ArrayLike, scores: Numbers | None = None):
@@ -51,8 +53,10 @@ class BestOfN(Feedback):
             self.n, self.scores, self.enumerated = None, None, int(number)
             return
         self.scores = as_numbers(scores, "scores")
-        if self.scores.ndim != 1 or self.scores.shape[0] < 2:
-            raise ValueError(f"scores has shape {self.scores.shape}; pass one score per response, shape (K,).")
+        if self.scores.ndim not in (1, 2) or 0 in self.scores.shape or self.scores.shape[-1] < 2:
+            raise ValueError(
+                f"scores has shape {self.scores.shape}; pass one score per response, shape (K,) or (X, K)."
+            )
         if concrete(self.scores) and not np.isfinite(np.asarray(self.scores)).all():
             raise ValueError("scores has an entry that is not finite; pass finite scores.")
         self.n, self.enumerated = number, None
@@ -70,13 +74,20 @@ class BestOfN(Feedback):
         assert self.scores is not None
         return Masses(best_of_scores(self.scores, pairs.mu, self.n))
 
-    def check(self, size: int) -> None:
-        if self.scores is not None and len(self.scores) != size:
-            raise ValueError(f"scores is of {len(self.scores)} responses, preference of {size}; let them match.")
+    def check(self, shape: tuple[int, ...]) -> None:
+        if self.scores is not None and self.scores.shape != shape:
+            raise ValueError(f"scores has shape {self.scores.shape}, the responses {shape}; let them match.")
+
+    def observe_prompts(self, pairs: Pairs, keys: PRNGKeyArray | None) -> Masses | Pairs:
+        if self.scores is None:
+            return jax.vmap(self.observe)(pairs, keys)
+        assert self.n is not None
+        wins = jax.vmap(best_of_scores, in_axes=(0, 0, None))(self.scores, pairs.mu, self.n)
+        return Masses(wins, jnp.ones(len(wins)), jnp.zeros(len(wins)))
 
     def resized(self, size: int) -> BestOfN:
         if self.scores is not None:
-            raise ValueError(f"scores is of {len(self.scores)} responses, not of {size}; build a new loop.")
+            raise ValueError(f"scores is of {self.scores.shape[-1]} responses, not of {size}; build a new loop.")
         return self
 
     def check_parameter(self, path: str, values: np.ndarray) -> None:

@@ -97,7 +97,7 @@ class Observed(Feedback):
     """Given comparisons, the same in every round, whatever is sampled: one round with a fixed reference is a fit to data.
 
     Args:
-        wins: ``(K, K)``, ≥ 0, finite, ``wins[i, j]`` how often i beat j; zero diagonal.
+        wins: ``(K, K)``, or ``(X, K, K)`` of X prompts, ≥ 0, finite, ``wins[i, j]`` how often i beat j; zero diagonal.
         smoothing: pseudo-wins, scalar in [0, ∞), that DPO adds both ways to each pair that was compared; 0 unless given.
 
     Raises:
@@ -109,16 +109,18 @@ class Observed(Feedback):
     4.0
     """
 
-    wins: Float[Array, "K K"]
+    wins: Float[Array, "*contexts K K"]
     smoothing: Float[Array, ""]
 
     def __init__(self, wins: Numbers, smoothing: ArrayLike = 0.0):
         self.wins = as_numbers(wins, "wins")
         self.smoothing = check_number(smoothing, "smoothing", 0.0, np.inf)
-        if self.wins.ndim != 2 or self.wins.shape[0] != self.wins.shape[1] or self.wins.shape[0] < 2:
-            raise ValueError(f"wins has shape {self.wins.shape}; pass counts of shape (K, K), K ≥ 2.")
+        shape = self.wins.shape
+        if self.wins.ndim not in (2, 3) or 0 in shape or shape[-1] != shape[-2] or shape[-1] < 2:
+            raise ValueError(f"wins has shape {shape}; pass counts of shape (K, K), or (X, K, K) of X prompts, K ≥ 2.")
         if concrete(self.wins):
-            _check_wins(np.asarray(self.wins), "wins")
+            for x, counts in enumerate(np.asarray(self.wins).reshape(-1, *shape[-2:])):
+                _check_wins(counts, "wins" if len(shape) == 2 else f"wins[{x}]")
 
     @property
     def constant(self) -> bool:
@@ -127,12 +129,18 @@ class Observed(Feedback):
     def observe(self, pairs: Pairs | None = None, key: PRNGKeyArray | None = None) -> Masses:
         return assemble_masses(self.wins, jnp.sum(self.wins), self.smoothing)
 
-    def check(self, size: int) -> None:
-        if len(self.wins) != size:
-            raise ValueError(f"wins is of {len(self.wins)} responses, preference of {size}; let them match.")
+    def observe_prompts(self, pairs: Pairs | None, keys: PRNGKeyArray | None) -> Masses:
+        total = jnp.sum(self.wins, axis=(-2, -1))
+        return assemble_masses(self.wins, total, jnp.full_like(total, self.smoothing))
+
+    def check(self, shape: tuple[int, ...]) -> None:
+        if self.wins.shape[:-1] != shape:
+            raise ValueError(f"wins has shape {self.wins.shape}, preference {(*shape, shape[-1])}; let them match.")
 
     def resized(self, size: int) -> Observed:
-        raise ValueError(f"the comparisons in wins are of {len(self.wins)} responses, not of {size}; build a new loop.")
+        raise ValueError(
+            f"the comparisons in wins are of {self.wins.shape[-1]} responses, not of {size}; build a new loop."
+        )
 
     def check_parameter(self, path: str, values: np.ndarray) -> None:
         if path.endswith("smoothing"):

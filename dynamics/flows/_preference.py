@@ -15,7 +15,7 @@ from .._numerics import as_array, centre, concrete, log_softmax
 from ..diagnostics import Variable
 from ..objectives import MarginLoss
 from ..policies import Policy
-from ..preferences import check
+from ..preferences import check_prompts, check_weights
 from ..samplers import Sampler
 from ._base import Flow
 
@@ -75,7 +75,7 @@ class PreferenceFlow(Flow):
                 f"dyn.LogLinear(phi), or choose from the list by rounds with dyn.learners.Optimum()."
             )
         self.policy, self.objective, self.sampler = policy, objective, sampler
-        self.preference = _preferences(preference)
+        self.preference = check_prompts(preference)
         own = policy.shape
         shape = self.preference.shape[:-1] if len(own) == 1 else own
         if self.preference.shape[-1] != own[-1] or self.preference.shape[:-1] not in (shape, shape[-1:]):
@@ -85,7 +85,7 @@ class PreferenceFlow(Flow):
         self.preference = jnp.broadcast_to(self.preference, (*shape, shape[-1]))
         sampler.check(shape)
         self.log_reference = _reference(log_reference, shape)
-        self.weights = _shares(weights, shape[:-1])
+        self.weights = check_weights(weights, shape[:-1])
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -195,22 +195,6 @@ class PreferenceFlow(Flow):
         return -self.policy.pull(weights, force.reshape(self.shape))
 
 
-def _preferences(value: Any) -> Float[Array, "*contexts K K"]:
-    shape = as_numbers(value, "preference").shape
-    if len(shape) != 3:
-        return check(value)
-    if shape[0] == 0:
-        raise ValueError(f"preference has shape {shape}; pass a matrix for each context, (X, K, K) with X ≥ 1.")
-    return jnp.stack([_of_context(x, matrix) for x, matrix in enumerate(value)])
-
-
-def _of_context(x: int, matrix: Any) -> Float[Array, "K K"]:
-    try:
-        return check(matrix)
-    except ValueError as error:
-        raise ValueError(f"preference[{x}] as P: {error}") from None
-
-
 def _reference(value: Any, shape: tuple[int, ...]) -> Float[Array, "*contexts K"]:
     K = shape[-1]
     if value is None:
@@ -223,14 +207,3 @@ def _reference(value: Any, shape: tuple[int, ...]) -> Float[Array, "*contexts K"
     rows = ref.reshape(-1, K)
     checked = [check_log_distribution(row, f"log_reference[{x}]", K) for x, row in enumerate(rows)]
     return jnp.stack(checked).reshape(shape)
-
-
-def _shares(value: Any, shape: tuple[int, ...]) -> Float[Array, "*contexts"]:
-    if value is None:
-        return jnp.full(shape, as_array(1.0 / (shape[0] if shape else 1)))
-    w = as_numbers(value, "weights")
-    if w.shape != shape:
-        raise ValueError(f"weights have shape {w.shape}; pass one share per context, shape {shape}.")
-    if concrete(w) and (not bool(jnp.all(jnp.isfinite(w) & (w >= 0))) or float(jnp.sum(w)) <= 0):
-        raise ValueError("weights hold a negative or non-finite number, or sum to 0; pass shares ≥ 0, some > 0.")
-    return w / jnp.sum(w)

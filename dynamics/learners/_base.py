@@ -6,6 +6,7 @@ from abc import abstractmethod
 from typing import Any, ClassVar
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
@@ -18,29 +19,39 @@ from ..preferences import Seen
 
 
 class Fit(eqx.Module):
-    """One round's problem: minimise ``objective.value`` over the policies of a class.
+    """One round's problem: minimise ``objective.value`` over the policies of a class, or its mean over prompts.
 
     Attributes:
         objective: what is minimised.
         policy: the class.
-        log_reference: log ref_t up to a constant, ``(K,)``.
-        seen: what was seen of the preferences.
+        log_reference: log ref_t up to a constant, ``(K,)``, or ``(X, K)`` for X prompts.
+        seen: what was seen of the preferences; of X prompts every array has a leading axis X.
+        weights: the prompts' shares, ``(X,)``; None for one prompt.
     """
 
     objective: Objective
     policy: Policy
-    log_reference: Float[Array, " K"]
+    log_reference: Float[Array, "*contexts K"]
     seen: Seen
+    weights: Float[Array, " X"] | None = None
 
-    def value(self, logits: Float[Array, " K"]) -> Float[Array, ""]:
+    def value(self, logits: Float[Array, "*contexts K"]) -> Float[Array, ""]:
         """The objective at a policy given by its logits."""
-        return self.objective.value(log_softmax(logits), self.log_reference, self.seen)
+        if self.weights is None:
+            return self.objective.value(log_softmax(logits), self.log_reference, self.seen)
+        return self.weights @ jax.vmap(self.objective.value)(log_softmax(logits), self.log_reference, self.seen)
 
-    def gradient(self, parameters: Float[Array, ...], seen: Seen | None = None) -> Float[Array, ...]:
-        """∂ value/∂ theta, on what was seen or on something else."""
-        logits = self.policy.logits(parameters)
-        force = self.objective.gradient(logits, self.log_reference, self.seen if seen is None else seen)
-        return self.policy.pull(parameters, force)
+    def gradient(self, parameters: Float[Array, ...]) -> Float[Array, ...]:
+        """∂ value/∂ theta."""
+        return self.pull(parameters, self.seen, self.weights)
+
+    def pull(self, parameters: Float[Array, ...], seen: Seen, weights: Float[Array, " X"] | None) -> Float[Array, ...]:
+        """The same on something else that was seen."""
+        logits = jnp.broadcast_to(self.policy.logits(parameters), self.log_reference.shape)
+        if weights is None:
+            return self.policy.pull(parameters, self.objective.gradient(logits, self.log_reference, seen))
+        force = jax.vmap(self.objective.gradient)(logits, self.log_reference, seen)
+        return self.policy.pull(parameters, weights[:, None] * force)
 
 
 class Learner(Noun):
@@ -68,14 +79,14 @@ class Learner(Noun):
         """Whether ``memory`` matters to the next round; a warm start does not."""
         return False
 
-    def start(self, fit: Fit | None, logits: Float[Array, " K"]) -> Any:
+    def start(self, fit: Fit | None, logits: Float[Array, "*contexts K"]) -> Any:
         """The memory at round 0; ``fit`` is the first round's problem, or None where seeing it needs a key."""
         return None
 
     @abstractmethod
     def learn(
-        self, fit: Fit, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None
-    ) -> tuple[Float[Array, " K"], Any, Bool[Array, ""]]:
+        self, fit: Fit, logits: Float[Array, "*contexts K"], memory: Any, key: PRNGKeyArray | None
+    ) -> tuple[Float[Array, "*contexts K"], Any, Bool[Array, ""]]:
         """The logits of the next policy, the memory of the next round, and whether it succeeded."""
 
     def centre(self, memory: Any, policy: Policy) -> Any:

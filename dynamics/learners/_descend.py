@@ -14,7 +14,7 @@ from .._parts import check_whole, whole
 from .._vectors import ravel
 from ..objectives import Objective
 from ..policies import Policy
-from ..preferences import Masses, draw_wins, most_comparisons
+from ..preferences import Masses, draw_wins, draw_wins_of_prompts, most_comparisons
 from ._base import Fit, Learner
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Descend(Learner):
         optimizer: an optax transformation that steps on gradients alone, such as ``optax.sgd(0.1)`` or ``optax.adam(1e-2)``.
         steps: steps a round, int ≥ 1; a numeric parameter, so that sweeps may vary it.
         batch: comparisons a step, int in [1, 1e8], drawn with replacement from the round's sample, or afresh from mu_t and
-            P where rounds have no ``samples``; None: the exact gradient.
+            P where rounds have no ``samples``, each of a prompt drawn by its weight; None: the exact gradient.
         reset_state: True: each round starts the optimizer anew, as a new training run does; False: moments and schedules
             go on from round to round.
 
@@ -82,7 +82,7 @@ class Descend(Learner):
     def stochastic(self) -> bool:
         return self.batch is not None
 
-    def start(self, fit: Fit | None, logits: Float[Array, " K"]) -> Any:
+    def start(self, fit: Fit | None, logits: Float[Array, "*contexts K"]) -> Any:
         if not self.keeps_state:
             return None
         assert fit is not None
@@ -117,14 +117,18 @@ class Descend(Learner):
             )
 
     def learn(
-        self, fit: Fit, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None
-    ) -> tuple[Float[Array, " K"], Any, Bool[Array, ""]]:
+        self, fit: Fit, logits: Float[Array, "*contexts K"], memory: Any, key: PRNGKeyArray | None
+    ) -> tuple[Float[Array, "*contexts K"], Any, Bool[Array, ""]]:
         rates = fit.seen.rates()
 
         def gradient(theta: Array, key: PRNGKeyArray | None) -> Array:
             if key is None or self.batch is None:
                 return fit.gradient(theta)
-            return fit.gradient(theta, Masses(draw_wins(key, self.batch, rates), self.batch))
+            if fit.weights is None:
+                return fit.pull(theta, Masses(draw_wins(key, self.batch, rates), self.batch), None)
+            wins = draw_wins_of_prompts(key, self.batch, fit.weights, rates)
+            every = jnp.full_like(fit.weights, self.batch)
+            return fit.pull(theta, Masses(wins, every, jnp.zeros_like(every)), jnp.ones_like(every))
 
         def step(number: Array, carry: tuple[Array, Any]) -> tuple[Array, Any]:
             theta, state = carry
@@ -135,7 +139,8 @@ class Descend(Learner):
         theta = fit.policy.parameters(logits)
         begun = self.optimizer.init(theta) if self.reset_state or memory is None else memory
         theta, state = jax.lax.fori_loop(0, self.steps.astype(int), step, (theta, begun))
-        return fit.policy.logits(theta), None if self.reset_state else state, jnp.asarray(True)
+        out = jnp.broadcast_to(fit.policy.logits(theta), logits.shape)
+        return out, None if self.reset_state else state, jnp.asarray(True)
 
     def check(self, objective: Objective, policy: Policy) -> None:
         if policy.candidates() is not None:

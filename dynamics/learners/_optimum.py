@@ -29,15 +29,15 @@ class Optimum(Learner):
     takes_key: ClassVar[bool] = False
     seeks_optimum: ClassVar[bool] = True
 
-    def start(self, fit: Fit | None, logits: Float[Array, " K"]) -> Any:
+    def start(self, fit: Fit | None, logits: Float[Array, "*contexts K"]) -> Any:
         # DPO's f without a guess starts from log-odds; the same f at the first sampler is a better one.
         if fit is None or not _warm(fit):
             return None
         return _reward(fit, None)[0]
 
     def learn(
-        self, fit: Fit, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None = None
-    ) -> tuple[Float[Array, " K"], Any, Bool[Array, ""]]:
+        self, fit: Fit, logits: Float[Array, "*contexts K"], memory: Any, key: PRNGKeyArray | None = None
+    ) -> tuple[Float[Array, "*contexts K"], Any, Bool[Array, ""]]:
         listed = fit.policy.candidates()
         if listed is not None:
             values = jax.vmap(fit.value)(listed)
@@ -58,7 +58,7 @@ class Optimum(Learner):
             return None
         if policy.basis() is None:
             return "optimum: the least minimum that Newton's method reaches from " + ", ".join(STARTS)
-        if exact_for(objective, Pairs, free=_basis(policy) is None) is None:
+        if exact_for(objective, Pairs, free=policy.is_free) is None:
             return "optimum: the minimum that Newton's method reaches from the round's reference"
         return None
 
@@ -70,19 +70,23 @@ class Optimum(Learner):
             )
 
 
-def _basis(policy: Policy) -> Float[Array, "K m"] | None:
-    """Columns that restrict the logits, or None where all are allowed."""
-    basis = policy.basis()
-    assert basis is not None
-    return None if basis.shape[1] == basis.shape[0] - 1 else basis
-
-
 def _warm(fit: Fit) -> bool:
     if fit.policy.candidates() is not None or fit.policy.basis() is None:
         return False
-    exact = exact_for(fit.objective, type(fit.seen), free=_basis(fit.policy) is None)
+    exact = exact_for(fit.objective, type(fit.seen), free=fit.policy.is_free)
     return exact is not None and exact.warm
 
 
-def _reward(fit: Fit, guess: Float[Array, " K"] | None) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-    return fit.objective.solve(fit.seen, fit.log_reference, _basis(fit.policy), guess)
+def _reward(fit: Fit, guess: Float[Array, "*contexts K"] | None) -> tuple[Float[Array, "*contexts K"], Bool[Array, ""]]:
+    """f of the round's optimum: prompt by prompt where every policy is allowed, else of all prompts at once."""
+    solve, basis, shape = fit.objective.solve, fit.policy.basis(), fit.log_reference.shape
+    if not fit.policy.is_free:
+        assert basis is not None
+        columns = basis if len(shape) == 1 else basis.reshape(*shape, -1)
+        return solve(fit.seen, fit.log_reference, columns, guess, fit.weights)
+    if len(shape) == 1:
+        return solve(fit.seen, fit.log_reference, None, guess)
+    f, found = jax.vmap(lambda seen, log_ref, guess: solve(seen, log_ref, None, guess))(
+        fit.seen, fit.log_reference, guess
+    )
+    return f, jnp.all(found)

@@ -52,10 +52,11 @@ class Objective(Noun):
     def solve(
         self,
         seen: Seen,
-        log_reference: Float[Array, " K"],
-        basis: Float[Array, "K m"] | None = None,
-        guess: Float[Array, " K"] | None = None,
-    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+        log_reference: Float[Array, "*contexts K"],
+        basis: Float[Array, "*contexts K m"] | None = None,
+        guess: Float[Array, "*contexts K"] | None = None,
+        weights: Float[Array, " X"] | None = None,
+    ) -> tuple[Float[Array, "*contexts K"], Bool[Array, ""]]:
         """f, up to a constant, such that the optimum is ∝ ref · exp(f/beta), and whether it was found.
 
         By the exact solver of this class where there is one (``register``), else by ``search``.
@@ -63,27 +64,38 @@ class Objective(Noun):
         Args:
             seen: what was seen.
             log_reference: log ref up to a constant; the optimum of a loss of margins does not depend on it.
-            basis: orthonormal centred columns, ``(K, m)``, that f has to be in the span of; None: all logits.
+            basis: orthonormal centred columns, ``(K, m)``, that f has to be in the span of; None: all logits. ``(X, K, m)`` for
+                X prompts that share the unknowns: then every array of what was seen has a leading axis X.
             guess: f of a round nearby, for solvers that it helps.
+            weights: the prompts' shares, ``(X,)``, ≥ 0, of several prompts.
         """
         exact = exact_for(self, type(seen), free=basis is None)
-        return self.search(seen, log_reference, basis) if exact is None else exact.solve(self, seen, basis, guess)
+        if exact is None:
+            return self.search(seen, log_reference, basis, weights)
+        return exact.solve(self, seen if weights is None else seen.weighted(weights), basis, guess)
 
     def search(
-        self, seen: Seen, log_reference: Float[Array, " K"], basis: Float[Array, "K m"] | None
-    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+        self,
+        seen: Seen,
+        log_reference: Float[Array, "*contexts K"],
+        basis: Float[Array, "*contexts K m"] | None,
+        weights: Float[Array, " X"] | None = None,
+    ) -> tuple[Float[Array, "*contexts K"], Bool[Array, ""]]:
         """As ``solve``, by Newton's method on the value itself, from the reference."""
         from ._newton import minimise  # loads on use
 
         # All logits are their own unknowns: of a rotated basis light masses would be lost beside heavy ones.
         columns = jnp.eye(log_reference.shape[0]) if basis is None else basis
-        arrays, rest = eqx.partition((self, seen, log_reference, columns), eqx.is_array)
+        arrays, rest = eqx.partition((self, seen, log_reference, columns, weights), eqx.is_array)
 
         def value(x: Array, arrays: Any) -> Array:
-            objective, seen, log_reference, columns = eqx.combine(arrays, rest)
-            return objective.value(log_softmax(log_reference + columns @ x), log_reference, seen)
+            objective, seen, log_reference, columns, weights = eqx.combine(arrays, rest)
+            log_policy = log_softmax(log_reference + columns @ x)
+            if weights is None:
+                return objective.value(log_policy, log_reference, seen)
+            return weights * jax.vmap(objective.value)(log_policy, log_reference, seen)
 
-        x, found = minimise(value, jnp.zeros(columns.shape[1], columns.dtype), arrays)
+        x, found = minimise(value, jnp.zeros(columns.shape[-1], columns.dtype), arrays)
         return kl_coefficient(self) * (columns @ x), found
 
     def check_optimum(self, seen: Seen, support: Bool[np.ndarray, " K"], basis: np.ndarray | None) -> None:
@@ -216,11 +228,15 @@ class MarginLoss(Objective):
         return None
 
     def search(
-        self, seen: Seen, log_reference: Float[Array, " K"], basis: Float[Array, "K m"] | None
-    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+        self,
+        seen: Seen,
+        log_reference: Float[Array, "*contexts K"],
+        basis: Float[Array, "*contexts K m"] | None,
+        weights: Float[Array, " X"] | None = None,
+    ) -> tuple[Float[Array, "*contexts K"], Bool[Array, ""]]:
         from ._convex import solve_convex  # loads on use
 
-        return solve_convex(self, seen, basis)
+        return solve_convex(self, seen if weights is None else seen.weighted(weights), basis)
 
     def value(self, log_policy: Float[Array, " K"], log_reference: Float[Array, " K"], seen: Seen) -> Float[Array, ""]:
         """E[f(beta (h_w - h_l))] over what was seen; a pair of equal responses counts f(0)."""

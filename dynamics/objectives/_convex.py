@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._numerics import gauge_basis
 from ..preferences import Masses, Pairs, Seen
-from ._projected import APART, vanishing, weighted_fit
+from ._projected import APART, pair_rows, vanishing, weighted_fit
 
 if TYPE_CHECKING:
     from ._base import MarginLoss
@@ -41,8 +41,8 @@ class _Rows(NamedTuple):
 
 
 def solve_convex(
-    objective: MarginLoss, seen: Seen, basis: Float[Array, "K m"] | None
-) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+    objective: MarginLoss, seen: Seen, basis: Float[Array, "*contexts K m"] | None
+) -> tuple[Float[Array, "*contexts K"], Bool[Array, ""]]:
     """f of least norm that minimises Σ_ij W_ij f(f_i - f_j), in the span of ``basis`` where given, and whether it was found.
 
     A loss that is not convex ends at a stationary point that steps of descent reach from the reference, f = 0.
@@ -58,18 +58,19 @@ def solve_convex(
 
 
 def _size(seen: Seen) -> int:
-    return (seen.preference if isinstance(seen, Pairs) else seen.wins).shape[0]  # pyright: ignore
+    return (seen.preference if isinstance(seen, Pairs) else seen.wins).shape[-1]  # pyright: ignore
 
 
-def _rows(basis: Float[Array, "K m"], seen: Seen) -> _Rows:
-    i, j = np.triu_indices(basis.shape[0], 1)
-    X = basis[i] - basis[j]
+def _rows(basis: Float[Array, "*contexts K m"], seen: Seen) -> _Rows:
+    i, j = np.triu_indices(basis.shape[-2], 1)
+    X = pair_rows(basis)
     if isinstance(seen, Pairs):
         log_mu = vanishing(seen.log_mu)  # at the edge of the simplex the optimum is continued, as that of IPO and DPO
-        log_pair = log_mu[i] + log_mu[j]
-        return _Rows(X, log_pair + _log(seen.preference[i, j]), log_pair + _log(seen.preference[j, i]))
+        log_pair = (log_mu[..., i] + log_mu[..., j]).ravel()
+        wins = seen.preference
+        return _Rows(X, log_pair + _log(wins[..., i, j].ravel()), log_pair + _log(wins[..., j, i].ravel()))
     assert isinstance(seen, Masses)
-    return _Rows(X, _log(seen.wins[i, j]), _log(seen.wins[j, i]))
+    return _Rows(X, _log(seen.wins[..., i, j].ravel()), _log(seen.wins[..., j, i].ravel()))
 
 
 def _log(p: Array) -> Array:

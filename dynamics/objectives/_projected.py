@@ -22,9 +22,11 @@ LARGEST = 600.0  # nats, well inside the floats
 APART = 200.0  # nats: of a lighter weight nothing shows in float64 beside the heavier
 LONGEST = 30.0  # change of a log-odds that one pair may ask of one step
 MAX_STEPS = 1000
+MANY_ROWS, MANY = 512, 8  # rows, and rows for each unknown, from which normal equations are tried first
+WEAKEST = 1e-5  # pivot of scaled normal equations
 
 
-def vanishing(log_mu: Float[Array, " K"]) -> Float[Array, " K"]:
+def vanishing(log_mu: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
     """log mu with zero masses as in the limit of masses that vanish together: so light that every sampled pair outweighs."""
     low = jnp.min(jnp.where(log_mu == -jnp.inf, jnp.inf, log_mu))
     floor = jax.lax.stop_gradient(2.0 * low - jnp.max(log_mu) - APART)
@@ -41,6 +43,29 @@ def weighted_fit(
     fit misses the targets of S by u: (I + E) u = g, E_st = Σ_i W_i/W_s T_is T_it, g_s = Σ_i W_i/W_s T_is c_i over i in N.
     A row of N is no heavier than the rows of S that it needs, so every entry is of order 1 [derived].
     """
+    if X.shape[0] < max(MANY_ROWS, MANY * X.shape[1]):
+        return _fit_by_heaviest(X, log_weight, target)
+    w, good = _fit_by_squares(X, log_weight, target)
+    return jax.lax.cond(good, lambda: w, lambda: _fit_by_heaviest(X, log_weight, target))
+
+
+def _fit_by_squares(X: Array, log_weight: Array, target: Array) -> tuple[Float[Array, " m"], Bool[Array, ""]]:
+    """The same by normal equations, refined once, and whether these are good enough: scaled to a unit diagonal they have no
+    pivot below 1e-5, so that no direction rests on light rows.
+    """
+    root = jnp.exp(0.5 * (log_weight - jnp.max(log_weight)))[:, None]
+    rows, aim = root * X, root[:, 0] * target
+    gram = rows.T @ rows
+    scale = 1.0 / jnp.sqrt(jnp.diag(gram))
+    factor = jnp.linalg.cholesky(gram * scale[:, None] * scale[None, :])
+    solve = lambda b: scale * jax.scipy.linalg.cho_solve((factor, True), scale * b)
+    w = solve(rows.T @ aim)
+    for _ in range(2):
+        w = w + solve(rows.T @ (aim - rows @ w))
+    return w, jnp.all(jnp.isfinite(factor)) & (jnp.min(jnp.diag(factor)) ** 2 > WEAKEST)
+
+
+def _fit_by_heaviest(X: Array, log_weight: Array, target: Array) -> Float[Array, " m"]:
     order, T = _heaviest_rows(X, 0.5 * log_weight)
     m = X.shape[1]
     X, log_weight, target = X[order], log_weight[order], target[order]
@@ -117,9 +142,31 @@ class _Pairs(NamedTuple):
 
 
 def _pairs(basis: Array, P: Array, log_mu: Array) -> _Pairs:
-    i, j = np.triu_indices(basis.shape[0], 1)
+    i, j = np.triu_indices(basis.shape[-2], 1)
     log_mu = vanishing(log_mu)
-    return _Pairs(basis[i] - basis[j], P[i, j], P[j, i], log_mu[i] + log_mu[j])
+    log_mass = log_mu[..., i] + log_mu[..., j]
+    return _Pairs(pair_rows(basis), P[..., i, j].ravel(), P[..., j, i].ravel(), log_mass.ravel())
+
+
+def pair_rows(basis: Float[Array, "*contexts K m"]) -> Float[Array, "pairs m"]:
+    """Features of the gap of every pair i < j, prompt by prompt."""
+    i, j = np.triu_indices(basis.shape[-2], 1)
+    return (basis[..., i, :] - basis[..., j, :]).reshape(-1, basis.shape[-1])
+
+
+def within(basis: Float[Array, "*contexts K m"], h: Float[Array, "*contexts K"]) -> Float[Array, " m"]:
+    """basisᵀ h over the responses of all prompts."""
+    return basis.reshape(-1, basis.shape[-1]).T @ h.ravel()
+
+
+def fit_pairs(
+    basis: Float[Array, "X K m"], log_mu: Float[Array, "X K"], gaps: Float[Array, "X K K"]
+) -> Float[Array, "X K"]:
+    """argmin over h in the class of Σ_x Σ_ij mu_xi mu_xj (h_xi - h_xj - gaps_xij)²."""
+    i, j = np.triu_indices(basis.shape[-2], 1)
+    log_mu = vanishing(log_mu)
+    log_mass = (log_mu[..., i] + log_mu[..., j]).ravel()
+    return basis @ weighted_fit(pair_rows(basis), log_mass, gaps[..., i, j].ravel())
 
 
 def _newton_step(pairs: _Pairs, w: Float[Array, " m"]) -> Float[Array, " m"]:
@@ -134,9 +181,12 @@ def _newton_step(pairs: _Pairs, w: Float[Array, " m"]) -> Float[Array, " m"]:
 
 
 def logistic(
-    basis: Float[Array, "K m"], P: Float[Array, "K K"], log_mu: Float[Array, " K"], guess: Float[Array, " K"]
-) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-    """argmin over h in the class of Σ_ij mu_i mu_j P_ij (-log sigma(h_i - h_j)), and whether it was found."""
+    basis: Float[Array, "*contexts K m"],
+    P: Float[Array, "*contexts K K"],
+    log_mu: Float[Array, "*contexts K"],
+    guess: Float[Array, "*contexts K"],
+) -> tuple[Float[Array, "*contexts K"], Bool[Array, ""]]:
+    """argmin over h in the class of Σ_ij mu_i mu_j P_ij (-log sigma(h_i - h_j)), over all prompts, and whether it was found."""
     return _logistic(basis, P, log_mu, guess)
 
 
@@ -160,7 +210,7 @@ def _logistic(basis: Array, P: Array, log_mu: Array, guess: Array) -> tuple[Arra
         last = jnp.where((size < good) & (size >= 0.5 * before), 0.0, size)
         return w + share * delta, last, count + 1
 
-    start = (basis.T @ guess, jnp.asarray(jnp.inf), jnp.array(0))
+    start = (within(basis, guess), jnp.asarray(jnp.inf), jnp.array(0))
     w, last, _ = jax.lax.while_loop(going, step, start)
     found = (last <= good * (1.0 + jnp.max(jnp.abs(pairs.X @ w)))) & jnp.all(jnp.isfinite(w))
     return basis @ jnp.where(jnp.isfinite(w), w, 0.0), found
@@ -175,15 +225,15 @@ def _logistic_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
         )
     h, found = _logistic(basis, P, log_mu, guess)
     pairs = _pairs(basis, P, log_mu)
-    x = pairs.X @ (basis.T @ h)
-    i, j = np.triu_indices(basis.shape[0], 1)
+    x = pairs.X @ within(basis, h)
+    i, j = np.triu_indices(basis.shape[-2], 1)
     log_curve = jnp.maximum(log_sigmoid(x) + log_sigmoid(-x), -LARGEST)
     d_force = jnp.zeros_like(x)
     if not isinstance(d_log_mu, SymbolicZero):
-        force, d_mass = pairs.P * sigmoid(-x) - pairs.Q * sigmoid(x), d_log_mu[i] + d_log_mu[j]
+        force, d_mass = pairs.P * sigmoid(-x) - pairs.Q * sigmoid(x), (d_log_mu[..., i] + d_log_mu[..., j]).ravel()
         d_force += jnp.where(force == 0.0, 0.0, d_mass * force)
     if not isinstance(dP, SymbolicZero):
-        d_force += dP[i, j] * sigmoid(-x) - dP[j, i] * sigmoid(x)
+        d_force += dP[..., i, j].ravel() * sigmoid(-x) - dP[..., j, i].ravel() * sigmoid(x)
     dw = weighted_fit(pairs.X, pairs.log_mass + log_curve, d_force * jnp.exp(-log_curve))
     return (h, found), (basis @ dw, np.zeros(found.shape, dtype=jax.dtypes.float0))
 
@@ -223,16 +273,21 @@ def check_separation(basis: np.ndarray, P: np.ndarray, support: np.ndarray) -> N
     """
     import scipy.linalg
 
-    i, j = np.triu_indices(len(P), 1)
-    rows = basis[i] - basis[j]
-    within, some = support[i] & support[j], support[i] | support[j]
-    free = scipy.linalg.null_space(rows[within]) if within.any() else np.eye(basis.shape[1])
-    for pairs, directions in ((within, np.eye(basis.shape[1])), (some & ~within, free)):
-        w = separating_direction(rows[pairs] @ directions, P[i, j][pairs]) if directions.shape[1] else None
+    i, j = np.triu_indices(P.shape[-1], 1)
+    rows, size = np.asarray(pair_rows(jnp.asarray(basis))), basis.shape[-1]
+    first = P[..., i, j].ravel()
+    both = (support[..., i] & support[..., j]).ravel()
+    some = (support[..., i] | support[..., j]).ravel()
+    free = scipy.linalg.null_space(rows[both]) if both.any() else np.eye(size)
+    for pairs, directions in ((both, np.eye(size)), (some & ~both, free)):
+        w = separating_direction(rows[pairs] @ directions, first[pairs]) if directions.shape[1] else None
         if w is not None:
             h = basis @ directions @ w
-            top, bottom = int(np.argmax(h)), int(np.argmin(h))
+            gap = np.ptp(h, axis=-1)
+            x = int(np.argmax(gap)) if h.ndim == 2 else None
+            top, bottom = (int(at(h if x is None else h[x])) for at in (np.argmax, np.argmin))
             raise ValueError(
-                f"DPO has no finite optimum within these features: raising response {top} over {bottom} along phi "
-                f"contradicts no comparison; smooth P away from 0 and 1, or use IPO."
+                f"DPO has no finite optimum within these features: raising response {top} over {bottom}"
+                f"{'' if x is None else f' of prompt {x}'} along phi contradicts no comparison; smooth P away from 0 and 1, or "
+                f"use IPO."
             )

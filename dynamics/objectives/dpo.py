@@ -44,7 +44,7 @@ class DPO(MarginLoss):
 
     def check_optimum(self, seen: Seen, support: Bool[np.ndarray, " K"], basis: np.ndarray | None) -> None:
         if isinstance(seen, Masses):
-            _check_wins(np.asarray(seen.compared()), float(seen.smoothing), basis)
+            _check_wins(np.asarray(seen.compared()), float(np.min(seen.smoothing)), basis)
         elif not isinstance(seen, Pairs):
             return
         elif basis is None:
@@ -86,9 +86,10 @@ def _check_wins(wins: np.ndarray, smoothing: float, basis: np.ndarray | None) ->
     if basis is not None:
         from . import _projected  # loads on use
 
-        met = wins + wins.T
-        i, j = (x.ravel() for x in np.nonzero(np.triu(met, 1)))
-        if _projected.separating_direction(basis[i] - basis[j], wins[i, j] / met[i, j]) is not None:
+        met = wins + np.swapaxes(wins, -1, -2)
+        *x, i, j = np.nonzero(np.triu(met, 1))
+        rows = basis[(*x, i)] - basis[(*x, j)]
+        if _projected.separating_direction(rows, wins[(*x, i, j)] / met[(*x, i, j)]) is not None:
             raise ValueError(
                 "DPO has no finite optimum within these features: some direction of phi contradicts no comparison; add "
                 "smoothing=, more comparisons, or use IPO."
@@ -130,8 +131,8 @@ def smoothed_within(objective: Any, seen: Masses, basis: Array, guess: Any) -> t
     from ._convex import solve_convex  # loads on use
 
     wins = seen.compared()
-    wins = wins + seen.smoothing * ((wins + wins.T) > 0)
-    return solve_convex(objective, Masses(wins, jnp.sum(wins)), basis)
+    wins = wins + seen.smoothing[..., None, None] * ((wins + jnp.swapaxes(wins, -1, -2)) > 0)
+    return solve_convex(objective, Masses(wins, jnp.sum(wins, axis=(-2, -1))), basis)
 
 
 register(DPO, Pairs, free=True, warm=True)(win_odds)

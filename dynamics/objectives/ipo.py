@@ -47,9 +47,14 @@ def tilt(objective: Any, pairs: Pairs, basis: None, guess: Any) -> tuple[Array, 
 
 
 def projection(objective: Any, pairs: Pairs, basis: Array, guess: Any) -> tuple[Array, Array]:
-    """The loss is Var_mu(h - P mu/beta) plus a constant, so within a class its minimiser is a projection of P mu."""
+    """The loss is Var_mu(h - P mu/beta) plus a constant, so within a class its minimiser is a projection of P mu; of several
+    prompts it is a fit of all gaps h_i - h_j to (P_ij - 1/2)/beta.
+    """
     from . import _projected  # loads on use
 
+    if basis.ndim == 3:
+        f = _projected.fit_pairs(basis, pairs.log_mu, pairs.preference - 0.5)
+        return f, jnp.all(jnp.isfinite(f))
     f = centre(matvec(pairs.preference - 0.5, jnp.exp(pairs.log_mu)))
     f = _projected.project(basis, pairs.log_mu, f)
     return f, jnp.all(jnp.isfinite(f))

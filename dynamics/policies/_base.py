@@ -8,6 +8,7 @@ from typing import Any
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
@@ -62,9 +63,26 @@ class Policy(Noun):
         _, back = jax.vjp(lambda theta: jnp.broadcast_to(self.logits(theta), force.shape), parameters)
         return back(force)[0]
 
-    def basis(self) -> Float[Array, "K m"] | None:
-        """Orthonormal columns that span the centred logits this policy may have, or None where these are no linear space."""
+    def basis(self) -> Float[Array, "n m"] | None:
+        """Orthonormal columns that span the raveled centred logits which this policy may have, or None where these are not a
+        linear space.
+        """
         return None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether every policy with full support is of the class: then the prompts' policies are fitted one by one."""
+        basis = self.basis()
+        return basis is not None and basis.shape[1] == int(np.prod(self.shape)) // self.shape[-1] * (self.shape[-1] - 1)
+
+    def in_contexts(self, shape: tuple[int, ...]) -> Policy:
+        """The same class with logits of ``shape``, ``(K,)`` or ``(X, K)``; ``ValueError`` where it has others."""
+        if self.shape != shape:
+            raise ValueError(
+                f"policy {type(self).__name__} has logits of shape {self.shape}, preferences ask for {shape}; let them "
+                f"match (features of X prompts have shape (X, K, d))."
+            )
+        return self
 
     def parameter_basis(self) -> Float[Array, "n m"]:
         """Orthonormal columns that span the raveled parameters which move the policy; all of them unless overridden."""

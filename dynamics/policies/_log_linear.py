@@ -63,30 +63,27 @@ class LogLinear(Policy):
     def logits(self, parameters: Float[Array, " d"]) -> Float[Array, "*contexts K"]:
         return centre(self.phi @ parameters)
 
-    def basis(self) -> Float[Array, "K rank"]:
-        """Orthonormal columns that span the centred logits of the class (phi of one context)."""
-        if self.phi.ndim != 2:
-            raise ValueError("phi has several contexts; a basis is for one, phi of shape (K, d).")
+    def basis(self) -> Float[Array, "n rank"]:
+        """Orthonormal columns that span the centred logits of the class, those of all prompts one after the other."""
         return self.columns
 
-    def parameter_basis(self) -> Float[Array, "d rank"]:
-        flat = jnp.swapaxes(centre(jnp.swapaxes(self.phi, -1, -2)), -1, -2).reshape(-1, self.phi.shape[-1])
-        return jnp.linalg.svd(flat, full_matrices=False)[2][: self.rank].T
+    def _centred(self) -> Float[Array, "n d"]:
+        """Features without their mean over the responses, of all prompts one after the other."""
+        return jnp.swapaxes(centre(jnp.swapaxes(self.phi, -1, -2)), -1, -2).reshape(-1, self.phi.shape[-1])
 
-    def coordinates(self) -> Float[Array, "K d"]:
-        return centre(self.phi.T).T
+    def parameter_basis(self) -> Float[Array, "d rank"]:
+        return jnp.linalg.svd(self._centred(), full_matrices=False)[2][: self.rank].T
+
+    def coordinates(self) -> Float[Array, "n d"]:
+        return self._centred()
 
     def pull(self, parameters: Float[Array, " d"], force: Float[Array, "*contexts K"]) -> Float[Array, " d"]:
         """phiᵀ force; a force on the logits sums to 0 over the responses, so the gauge of phi does not matter."""
         return self.phi.T @ force if self.phi.ndim == 2 else jnp.einsum("xkd,xk->d", self.phi, force)
 
-    def parameters(self, logits: Float[Array, " K"]) -> Float[Array, " d"]:
+    def parameters(self, logits: Float[Array, "*contexts K"]) -> Float[Array, " d"]:
         """The theta of least norm whose logits are nearest."""
-        if self.phi.ndim != 2:
-            raise ValueError(
-                "phi has several contexts: parameters are not looked for; pass initial=, to start from them."
-            )
-        return jnp.linalg.pinv(centre(self.phi.T).T) @ logits
+        return jnp.linalg.pinv(self._centred()) @ logits.ravel()
 
     def theta(self, log_policy: Float[ArrayLike, " K"]) -> Float[Array, " d"]:
         """The theta of least norm with log pi = phi theta + const.
@@ -103,11 +100,12 @@ class LogLinear(Policy):
         r = self.rank
         return Vt[:r].T @ ((U[:, :r].T @ z) / values[:r])
 
-    def check_member(self, logits: Float[Array, " K"], name: str) -> None:
+    def check_member(self, logits: Float[Array, "*contexts K"], name: str) -> None:
         """Raises ``ValueError`` where centred logits are not phi theta for any theta."""
         B = self.basis()
         if not concrete(logits, B):
             return
+        logits = jnp.broadcast_to(logits, self.shape).ravel()
         off = float(jnp.max(jnp.abs(logits - B @ (B.T @ logits))))
         if off > OFF_CLASS * (1.0 + float(jnp.max(jnp.abs(logits)))):
             raise ValueError(

@@ -46,6 +46,11 @@ class Tabular(Policy):
     def basis(self) -> Float[Array, "K m"]:
         return jnp.asarray(gauge_basis(self.size))
 
+    def in_contexts(self, shape: tuple[int, ...]) -> Tabular:
+        if shape[-1] != self.size:
+            raise ValueError(f"policy has {self.size} responses, preference {shape[-1]}; let them match.")
+        return self
+
     def parameter_basis(self) -> Float[Array, "K m"]:
         return self.basis()
 

@@ -8,8 +8,9 @@ from ._bradley_terry import strong_components
 from ._check import check, check_shape, host_matrix
 from ._classify import Classification, classify
 from ._desiderata import TARGETS, Target, ordered_pairs
-from ._draws import draw_wins, most_comparisons, win_rates
+from ._draws import draw_wins, draw_wins_of_prompts, most_comparisons, win_rates
 from ._families import bradley_terry, cyclic, random, strongly_transitive, transitive
+from ._prompts import check_prompts, check_weights
 from ._ratings import from_ratings
 from ._readers import SUFFIXES, read
 from ._seen import Masses, Pairs, Seen
@@ -29,10 +30,13 @@ __all__ = [
     "best_of_tournament",
     "bradley_terry",
     "check",
+    "check_prompts",
     "check_shape",
+    "check_weights",
     "classify",
     "cyclic",
     "draw_wins",
+    "draw_wins_of_prompts",
     "from_ratings",
     "from_wins",
     "host_matrix",

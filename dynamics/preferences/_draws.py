@@ -25,10 +25,10 @@ def most_comparisons() -> int:
     return MOST_SINGLE if jnp.zeros(()).dtype == jnp.float32 else MOST
 
 
-def win_rates(P: Float[Array, "K K"], mu: Float[Array, " K"]) -> Float[Array, "K K"]:
+def win_rates(P: Float[Array, "*contexts K K"], mu: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K K"]:
     """W_ij = 2 mu_i mu_j P_ij, i ≠ j: how likely i beats j in one comparison of a pair from mu; 1 - Σ W: a pair of equals."""
-    W = 2.0 * mu[:, None] * mu[None, :] * P
-    return W * (1.0 - jnp.eye(len(mu)))
+    W = 2.0 * mu[..., :, None] * mu[..., None, :] * P
+    return W * (1.0 - jnp.eye(mu.shape[-1]))
 
 
 def draw_wins(key: PRNGKeyArray, count: Float[Array, ""], rates: Float[Array, "K K"]) -> Float[Array, "K K"]:
@@ -43,6 +43,15 @@ def draw_wins(key: PRNGKeyArray, count: Float[Array, ""], rates: Float[Array, "K
     drawn = _multinomial(key, count, off)[:-1].reshape(size - 1, size)
     padded = jnp.concatenate([drawn, jnp.zeros((size - 1, 1))], axis=1).ravel()
     return jnp.concatenate([jnp.zeros(1), padded]).reshape(size, size)
+
+
+def draw_wins_of_prompts(
+    key: PRNGKeyArray, count: Float[Array, ""], weights: Float[Array, " X"], rates: Float[Array, "X K K"]
+) -> Float[Array, "X K K"]:
+    """As ``draw_wins``, each comparison of a prompt that is drawn by its weight."""
+    prompts, within = jax.random.split(key)
+    counts = _multinomial(prompts, count, weights) if len(weights) > 1 else jnp.asarray(count, rates.dtype)[None]
+    return jax.vmap(draw_wins)(jax.random.split(within, len(weights)), counts, rates)
 
 
 def _multinomial(key: PRNGKeyArray, count: Float[Array, ""], mass: Float[Array, " n"]) -> Float[Array, " n"]:

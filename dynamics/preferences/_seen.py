@@ -11,13 +11,22 @@ from .._checks import Numbers
 from .._noun import Noun
 from ._draws import win_rates
 
+LIGHT = -1000.0  # log of the root of a weight of 0: a prompt that decides only what no other prompt says anything about
+
 
 class Seen(Noun):
-    """What an objective is fitted to. ``Pairs`` and ``Masses`` are the two kinds there are."""
+    """What an objective is fitted to, of one prompt or, with a leading axis X on every array, of several.
+
+    ``Pairs`` and ``Masses`` are the two kinds there are.
+    """
 
     @abstractmethod
-    def rates(self) -> Float[Array, "K K"]:
+    def rates(self) -> Float[Array, "*contexts K K"]:
         """Pr("i beat j") in one comparison, i ≠ j, ``(K, K)``; zero diagonal: what is left to 1 are pairs of equals."""
+
+    @abstractmethod
+    def weighted(self, weights: Float[Array, " X"]) -> Seen:
+        """What was seen of several prompts, every mass times the weight of its prompt, ``(X,)``, ≥ 0."""
 
 
 class Pairs(Seen):
@@ -31,12 +40,19 @@ class Pairs(Seen):
         mu: mu, ``(K,)``, as the sampler computes it without a logarithm.
     """
 
-    preference: Float[Array, "K K"]
-    log_mu: Float[Array, " K"]
-    mu: Float[Array, " K"]
+    preference: Float[Array, "*contexts K K"]
+    log_mu: Float[Array, "*contexts K"]
+    mu: Float[Array, "*contexts K"]
 
-    def rates(self) -> Float[Array, "K K"]:
+    def rates(self) -> Float[Array, "*contexts K K"]:
         return win_rates(self.preference, self.mu)
+
+    def weighted(self, weights: Float[Array, " X"]) -> Pairs:
+        root = jnp.sqrt(weights)[:, None]
+        some = root > 0
+        return Pairs(
+            self.preference, self.log_mu + jnp.where(some, jnp.log(jnp.where(some, root, 1.0)), LIGHT), self.mu * root
+        )
 
 
 class Masses(Seen):
@@ -50,18 +66,22 @@ class Masses(Seen):
         smoothing: pseudo-wins that DPO adds both ways to each pair that was compared, in units of ``wins``, ≥ 0.
     """
 
-    wins: Float[Array, "K K"]
-    total: Float[Array, ""]
-    smoothing: Float[Array, ""]
+    wins: Float[Array, "*contexts K K"]
+    total: Float[Array, "*contexts"]
+    smoothing: Float[Array, "*contexts"]
 
     def __init__(self, wins: Numbers, total: ArrayLike = 1.0, smoothing: ArrayLike = 0.0):
         self.wins = jnp.asarray(wins, dtype=float)
         self.total = jnp.asarray(total, dtype=float)
         self.smoothing = jnp.asarray(smoothing, dtype=float)
 
-    def compared(self) -> Float[Array, "K K"]:
+    def compared(self) -> Float[Array, "*contexts K K"]:
         """``wins`` without pairs of equals."""
-        return self.wins * (1.0 - jnp.eye(self.wins.shape[0]))
+        return self.wins * (1.0 - jnp.eye(self.wins.shape[-1]))
 
-    def rates(self) -> Float[Array, "K K"]:
-        return self.compared() / self.total
+    def rates(self) -> Float[Array, "*contexts K K"]:
+        return self.compared() / self.total[..., None, None]
+
+    def weighted(self, weights: Float[Array, " X"]) -> Masses:
+        share = weights / self.total
+        return Masses(self.wins * share[:, None, None], weights, self.smoothing * share)

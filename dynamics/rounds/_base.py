@@ -55,7 +55,7 @@ class Process(Noun, Generic[S]):
     stochastic: ClassVar[bool] = False
 
     @abstractmethod
-    def start(self, log_policy: Float[Array, " K"]) -> S:
+    def start(self, log_policy: Float[Array, "*contexts K"]) -> S:
         """The state of round 0 with a policy, given by its logits up to a constant, ``(K,)``."""
 
     @abstractmethod
@@ -63,7 +63,7 @@ class Process(Noun, Generic[S]):
         """The next state, and whether the round succeeded. It takes what ``centre`` returns as well."""
 
     @abstractmethod
-    def log_policy(self, state: S) -> Float[Array, " K"]:
+    def log_policy(self, state: S) -> Float[Array, "*contexts K"]:
         """log pi of a state, in nats, ``(K,)``."""
 
     @abstractmethod
@@ -72,7 +72,7 @@ class Process(Noun, Generic[S]):
         the starts of iterative solvers. Stability is of these.
         """
 
-    def logits(self, state: S) -> Float[Array, " K"]:
+    def logits(self, state: S) -> Float[Array, "*contexts K"]:
         """Centred logits of a state's policy, in nats, ``(K,)``."""
         return centre(self.log_policy(state))
 
@@ -84,17 +84,27 @@ class Process(Noun, Generic[S]):
             raise ValueError(f"{type(self).__name__} does not say how many responses it has; define num_responses.")
         return preference.shape[-1]
 
-    def log_start(self) -> Float[Array, " K"]:
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the logits: ``(K,)``, or ``(X, K)`` for X prompts."""
+        return (self.num_responses,)
+
+    @property
+    def prompt_weights(self) -> Float[Array, " X"] | None:
+        """Shares of the prompts in averages, ``(X,)``; None for one prompt."""
+        return None
+
+    def log_start(self) -> Float[Array, "*contexts K"]:
         """log pi of round 0 where the caller names none, ``(K,)``; uniform unless overridden."""
         return uniform(self.num_responses)
 
-    def log_baseline(self, state: S) -> Float[Array, " K"]:
+    def log_baseline(self, state: S) -> Float[Array, "*contexts K"]:
         """log ref that rewards and divergences of a run are measured from, ``(K,)``."""
         reference = getattr(self, "log_reference", None)
         return uniform(self.num_responses) if reference is None else reference
 
-    def basis(self) -> Float[Array, "K m"]:
-        """Orthonormal columns that span the centred logits which policies may have; all of them unless overridden."""
+    def basis(self) -> Float[Array, "n m"]:
+        """Orthonormal columns that span the raveled centred logits which policies may have; all of them unless overridden."""
         return jnp.asarray(gauge_basis(self.num_responses))
 
     def state_basis(self) -> Float[Array, "n m"]:
@@ -108,7 +118,7 @@ class Process(Noun, Generic[S]):
         U, sizes, _ = np.linalg.svd(matrix)
         return jnp.asarray(U[:, sizes > len(flat) * np.finfo(matrix.dtype).eps * sizes.max(initial=0.0)])
 
-    def centred_start(self, log_policy: Float[Array, " K"] | None = None) -> S:
+    def centred_start(self, log_policy: Float[Array, "*contexts K"] | None = None) -> S:
         """``centre`` of the state of round 0 with a policy, given by its logits; the uniform one unless given."""
         return _centred(self, uniform(self.num_responses) if log_policy is None else log_policy)
 
@@ -116,7 +126,7 @@ class Process(Noun, Generic[S]):
         """Columns in whose coordinates Jacobians are given, in raveled centred states, or None: in these themselves."""
         return None
 
-    def check_start(self, log_policy: Float[Array, " K"]) -> None:
+    def check_start(self, log_policy: Float[Array, "*contexts K"]) -> None:
         """Raises ``ValueError`` for a policy that these rounds cannot start from."""
 
     def check_smooth(self) -> None:
@@ -139,7 +149,7 @@ class Process(Noun, Generic[S]):
 
 # Compiled as one, so that what ``centre`` leaves out is not computed.
 @eqx.filter_jit
-def _centred(process: Process[S], log_policy: Float[Array, " K"]) -> S:
+def _centred(process: Process[S], log_policy: Float[Array, "*contexts K"]) -> S:
     return process.centre(process.start(log_policy))
 
 
@@ -157,29 +167,31 @@ class RoundMap(Process[Any]):
     """
 
     @abstractmethod
-    def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
+    def __call__(
+        self, logits: Float[Array, "*contexts K"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, "*contexts K"]:
         """The logits of the next policy from those of this one, ``(K,)``."""
 
-    def start(self, log_policy: Float[Array, " K"]) -> Float[Array, " K"]:
+    def start(self, log_policy: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
         return centre(log_policy)
 
     def advance(
-        self, state: Float[Array, " K"], key: PRNGKeyArray | None
-    ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
+        self, state: Float[Array, "*contexts K"], key: PRNGKeyArray | None
+    ) -> tuple[Float[Array, "*contexts K"], Bool[Array, ""]]:
         out = self(state, key) if self.stochastic else self(state)
         return centre(out), jnp.all(jnp.isfinite(out))
 
-    def log_policy(self, state: Float[Array, " K"]) -> Float[Array, " K"]:
+    def log_policy(self, state: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
         return log_softmax(state)
 
-    def logits(self, state: Float[Array, " K"]) -> Float[Array, " K"]:
+    def logits(self, state: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
         return state
 
-    def centre(self, state: Float[Array, " K"]) -> Float[Array, " K"]:
+    def centre(self, state: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
         return centre(state)
 
     def state_basis(self) -> Float[Array, "n m"]:
         return self.basis()
 
-    def centred_start(self, log_policy: Float[Array, " K"] | None = None) -> Float[Array, " K"]:
+    def centred_start(self, log_policy: Float[Array, "*contexts K"] | None = None) -> Float[Array, "*contexts K"]:
         return jnp.zeros(self.num_responses) if log_policy is None else centre(log_policy)

@@ -103,7 +103,9 @@ def parts_of(process: Any) -> Rounds | None:
 def canonical(process: Any) -> Canonical | None:
     """The rounds that theory speaks of, where a process is such; None for every other."""
     loop = parts_of(process)
-    if loop is None or type(loop.learner) is not Optimum or not isinstance(loop.objective, MarginLoss):
+    if loop is None or len(loop.shape) != 1:
+        return None
+    if type(loop.learner) is not Optimum or not isinstance(loop.objective, MarginLoss):
         return None
     shares = _sampler(loop)
     references = _reference(loop)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
-from .._checks import in_short
+from .._checks import Numbers, in_short
 from .._noun import assemble
 from .._numerics import centre, concrete, log_softmax
 from .._vectors import block_diagonal, ravel
@@ -18,7 +18,7 @@ from ..feedback import Feedback, Population
 from ..learners import Fit, Learner, Optimum
 from ..objectives import Objective
 from ..policies import Policy, Tabular
-from ..preferences import Pairs, check
+from ..preferences import Pairs, PreferenceSet, check_prompts, check_weights
 from ..references import Reference
 from ..samplers import Sampler
 from ._base import Process
@@ -35,7 +35,7 @@ class RoundsState(eqx.Module):
         reference, learner: the memories of these parts, None where they keep none.
     """
 
-    logits: Float[Array, " K"]
+    logits: Float[Array, "*contexts K"]
     reference: Any
     learner: Any
 
@@ -47,13 +47,16 @@ class Rounds(Process[RoundsState]):
     "sampler.lam", "objective.beta", or by the last name alone.
 
     Args:
-        preference: P, ``(K, K)``, P_ij = Pr(i preferred to j).
+        preference: P, ``(K, K)``, P_ij = Pr(i preferred to j); for X prompts ``(X, K, K)`` or a ``PreferenceSet`` of one
+            size.
         objective: what a fit minimises, e.g. ``dyn.IPO(0.1)``.
         sampler: who generates the pairs, ``dyn.samplers.Fixed``, ``OnPolicy``, ``Mixture`` or your own.
         reference: log ref_t, ``dyn.references.Fixed``, ``Geometric``, ``Ema`` or your own.
         feedback: what is seen, ``dyn.feedback.Population``, ``Noisy``, ``Samples``, ``Observed``, ``BestOfN`` or your own.
         learner: ``dyn.learners.Optimum``, ``dyn.Descend`` or your own.
-        policy: the class, ``dyn.Tabular(K)`` unless given.
+        policy: the class, ``dyn.Tabular(K)`` unless given: then prompts are independent of each other.
+            ``dyn.LogLinear(phi)`` with phi ``(X, K, d)`` shares theta among them.
+        weights: the prompts' shares in the loss and in averages, ``(X,)``, ≥ 0, normalised; equal unless given.
 
     Raises:
         ValueError: a part of another kind or size, an objective without a finite optimum on what is seen.
@@ -66,17 +69,18 @@ class Rounds(Process[RoundsState]):
     (3,)
     """
 
-    preference: Float[Array, "K K"]
+    preference: Float[Array, "*contexts K K"]
     objective: Objective
     sampler: Sampler
     reference: Reference
     feedback: Feedback
     learner: Learner
     policy: Policy
+    weights: Float[Array, " X"] | None
 
     def __init__(
         self,
-        preference: Float[ArrayLike, "K K"],
+        preference: Float[ArrayLike, "*contexts K K"] | PreferenceSet,
         objective: Objective,
         *,
         sampler: Sampler,
@@ -84,9 +88,13 @@ class Rounds(Process[RoundsState]):
         feedback: Feedback | None = None,
         learner: Learner | None = None,
         policy: Policy | None = None,
+        weights: Numbers | None = None,
     ):
-        self.preference = check(preference)
-        size = self.preference.shape[0]
+        self.preference = check_prompts(preference)
+        *contexts, size, _ = self.preference.shape
+        if weights is not None and not contexts:
+            raise ValueError("weights are of several prompts; pass preference of shape (X, K, K) with them.")
+        self.weights = check_weights(weights, tuple(contexts)) if contexts else None
         self.objective, self.sampler, self.reference = objective, sampler, reference
         self.feedback = Population() if feedback is None else feedback
         self.learner = Optimum() if learner is None else learner
@@ -106,7 +114,16 @@ class Rounds(Process[RoundsState]):
             value = getattr(self, name)
             if not isinstance(value, kind):
                 raise ValueError(f"{name} is {in_short(value)}; pass {remedy}.")
+        self.policy = self.policy.in_contexts(self.shape)
         check_parts(self)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.preference.shape[:-1]
+
+    @property
+    def prompt_weights(self) -> Float[Array, " X"] | None:
+        return self.weights
 
     @property
     def stochastic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -118,24 +135,26 @@ class Rounds(Process[RoundsState]):
         """Whether a round depends on more of the past than the policy; a warm start does not count."""
         return self.reference.keeps_state or self.learner.keeps_state
 
-    def log_start(self) -> Float[Array, " K"]:
-        shape = self.preference.shape[:1]
-        log_start = self.sampler.log_start(shape)
+    def log_start(self) -> Float[Array, "*contexts K"]:
+        log_start = self.sampler.log_start(self.shape)
         if log_start is None:
-            log_start = self.reference.log_baseline(shape[0])
+            log_start = jnp.broadcast_to(self.reference.log_baseline(self.num_responses), self.shape)
         basis = self.policy.basis()
         if basis is None:
             return log_softmax(self.policy.logits(self.policy.parameters(log_start)))
-        if basis.shape[1] == shape[0] - 1:
+        if self.policy.is_free:
             return log_start
-        return log_softmax(basis @ (basis.T @ log_start))  # the member of the class with the nearest logits
+        # The member of the class with the nearest logits.
+        return log_softmax((basis @ (basis.T @ log_start.ravel())).reshape(self.shape))
 
-    def log_baseline(self, state: RoundsState) -> Float[Array, " K"]:
-        return self.reference.log_baseline(self.num_responses, state.reference)
+    def log_baseline(self, state: RoundsState) -> Float[Array, "*contexts K"]:
+        return jnp.broadcast_to(self.reference.log_baseline(self.num_responses, state.reference), self.shape)
 
-    def basis(self) -> Float[Array, "K m"]:
+    def basis(self) -> Float[Array, "n m"]:
         basis = self.policy.basis()
-        return super().basis() if basis is None or basis.shape[1] == self.num_responses - 1 else basis
+        if basis is not None and not self.policy.is_free:
+            return basis
+        return jnp.kron(jnp.eye(self.shape[0]), super().basis()) if len(self.shape) == 2 else super().basis()
 
     def state_basis(self) -> Float[Array, "n m"]:
         basis = self.basis()
@@ -160,7 +179,7 @@ class Rounds(Process[RoundsState]):
             blocks.append(jnp.eye(len(ravel(at.learner)[0])))
         return block_diagonal(blocks)
 
-    def check_start(self, log_policy: Float[Array, " K"]) -> None:
+    def check_start(self, log_policy: Float[Array, "*contexts K"]) -> None:
         self.policy.check_member(centre(log_policy), "initial")
 
     def check_smooth(self) -> None:
@@ -174,47 +193,55 @@ class Rounds(Process[RoundsState]):
     def note(self) -> str | None:
         return self.learner.note(self.objective, self.policy)
 
-    def pairs(self, logits: Float[Array, " K"]) -> Pairs:
+    def pairs(self, logits: Float[Array, "*contexts K"]) -> Pairs:
         """The law of pairs and labels at a policy given by its logits."""
         log_mu = self.sampler.log_sampler(log_softmax(logits))
         return Pairs(self.preference, log_mu, self.sampler.sampler(logits))
 
-    def fit(self, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None) -> Fit:
+    def fit(self, logits: Float[Array, "*contexts K"], memory: Any, key: PRNGKeyArray | None) -> Fit:
         """What a round at this policy has to solve."""
-        seen = self.feedback.observe(self.pairs(logits), key)
-        return Fit(self.objective, self.policy, self.reference.log_at(logits, memory), seen)
+        log_reference = self.reference.log_at(logits, memory)
+        if self.weights is None:
+            seen = self.feedback.observe(self.pairs(logits), key)
+            return Fit(self.objective, self.policy, log_reference, seen)
+        keys = None if key is None else jax.random.split(key, self.shape[0])
+        seen = self.feedback.observe_prompts(self.pairs(logits), keys)
+        return Fit(self.objective, self.policy, jnp.broadcast_to(log_reference, self.shape), seen, self.weights)
 
-    def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
+    def __call__(
+        self, logits: Float[Array, "*contexts K"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, "*contexts K"]:
         """The logits of the next policy after a first round from this one."""
         begun = RoundsState(logits, self.reference.start(logits), None)
         return self.advance(begun, key)[0].logits
 
-    def start(self, log_policy: Float[Array, " K"]) -> RoundsState:
+    def start(self, log_policy: Float[Array, "*contexts K"]) -> RoundsState:
         logits = centre(log_policy)
         begun = self.reference.start(logits)
         if self.feedback.stochastic:
             # What a round sees needs a key; the policy alone has to do.
-            fit = Fit(self.objective, self.policy, self.reference.log_at(logits, begun), self.pairs(logits))
+            log_reference = jnp.broadcast_to(self.reference.log_at(logits, begun), self.shape)
+            fit = Fit(self.objective, self.policy, log_reference, self.pairs(logits), self.weights)
             return RoundsState(logits, begun, self.learner.start(fit if self.learner.keeps_state else None, logits))
         return RoundsState(logits, begun, self.learner.start(self.fit(logits, begun, None), logits))
 
-    def log_policy(self, state: RoundsState) -> Float[Array, " K"]:
+    def log_policy(self, state: RoundsState) -> Float[Array, "*contexts K"]:
         return log_softmax(state.logits)
 
-    def logits(self, state: RoundsState) -> Float[Array, " K"]:
+    def logits(self, state: RoundsState) -> Float[Array, "*contexts K"]:
         return state.logits
 
     def centre(self, state: RoundsState) -> RoundsState:
         """Within the policies' class; of the memories what their parts say matters."""
-        basis, logits = self.basis(), centre(state.logits)
-        if basis.shape[1] < self.num_responses - 1:
-            logits = basis @ (basis.T @ logits)
+        logits, basis = centre(state.logits), self.policy.basis()
+        if basis is not None and not self.policy.is_free:
+            logits = (basis @ (basis.T @ logits.ravel())).reshape(self.shape)
         return RoundsState(
             logits, self.reference.centre(state.reference), self.learner.centre(state.learner, self.policy)
         )
 
-    def centred_start(self, log_policy: Float[Array, " K"] | None = None) -> RoundsState:
-        logits = jnp.zeros(self.num_responses) if log_policy is None else centre(log_policy)
+    def centred_start(self, log_policy: Float[Array, "*contexts K"] | None = None) -> RoundsState:
+        logits = jnp.zeros(self.shape) if log_policy is None else centre(log_policy)
         learned = self.start(logits).learner if self.learner.keeps_state else None
         return self.centre(RoundsState(logits, self.reference.start(logits), learned))
 
@@ -227,7 +254,7 @@ class Rounds(Process[RoundsState]):
             key, seeing = jax.random.split(key)
         fit = self.fit(state.logits, before, seeing)
         out, learned, found = self.learner.learn(fit, state.logits, state.learner, key)
-        out = out - jnp.mean(out)
+        out = out - jnp.mean(out, axis=-1, keepdims=True)
         good = found & self._in_range() & jnp.all(jnp.isfinite(out))
         return RoundsState(out, self.reference.follow(out, before), learned), good
 
@@ -242,23 +269,27 @@ class Rounds(Process[RoundsState]):
     def check_parameter(self, path: str, values: np.ndarray) -> None:
         check_of_parts(self, path, path, values)
 
-    def with_preference(self, preference: Float[ArrayLike, "K K"]) -> Rounds:
+    def with_preference(self, preference: Float[ArrayLike, "*contexts K K"]) -> Rounds:
         """The same rounds on another matrix; one of another size needs parts that fit it, such as uniform references.
 
         Whether the optimum exists there is not looked at; a run without one says so in its ``result``.
         """
-        P = check(preference)
-        return resized(self, P)
+        return resized(self, check_prompts(preference))
 
 
-def resized(loop: Rounds, P: Float[Array, "K K"]) -> Rounds:
-    """The parts for a matrix of maybe another size."""
-    size = P.shape[0]
+def resized(loop: Rounds, P: Float[Array, "*contexts K K"]) -> Rounds:
+    """The parts for preferences of maybe another number of responses."""
+    size = P.shape[-1]
+    if P.shape[:-2] != loop.preference.shape[:-2]:
+        raise ValueError(
+            f"preference has shape {P.shape}, the process one of {loop.preference.shape}; pass as many prompts, or build a new "
+            f"loop."
+        )
     parts = {name: getattr(loop, name) for name in PARTS}
     if size != loop.num_responses:
         for name in ("policy", "reference", "sampler", "feedback"):
             parts[name] = parts[name].resized(size)
-    return assemble(Rounds, preference=P, **parts)
+    return assemble(Rounds, preference=P, weights=loop.weights, **parts)
 
 
 def check_of_parts(loop: Rounds, where: str, path: str, values: np.ndarray) -> None:
@@ -266,7 +297,7 @@ def check_of_parts(loop: Rounds, where: str, path: str, values: np.ndarray) -> N
     part = where.split(".", 1)[0]
     if where == "preference":
         for matrix in values:
-            check(matrix)
+            check_prompts(matrix)
     elif part == "policy":
         raise ValueError(
             f"{path} cannot be swept: features change what policies there are; build a loop for each of them."
@@ -279,7 +310,7 @@ def check_of_parts(loop: Rounds, where: str, path: str, values: np.ndarray) -> N
                 check_anchors(loop, {path: jnp.asarray(row)})
 
 
-def check_anchors(loop: Rounds, anchors: dict[str, Float[Array, " K"]]) -> None:
+def check_anchors(loop: Rounds, anchors: dict[str, Float[Array, "*contexts K"]]) -> None:
     """Raises ``ValueError`` for a reference off a linear class: its policies are the reference tilted within the class."""
     if loop.policy.basis() is None:
         return
@@ -290,23 +321,39 @@ def check_anchors(loop: Rounds, anchors: dict[str, Float[Array, " K"]]) -> None:
 
 def check_parts(loop: Rounds) -> None:
     """Raises ``ValueError`` where the parts do not fit each other."""
-    size = loop.num_responses
-    shape = loop.policy.shape
-    if len(shape) == 2:
-        raise ValueError(f"phi has {shape[0]} contexts; rounds are of one prompt, pass features of shape (K, d).")
-    if shape != (size,):
-        raise ValueError(f"policy has {shape[0]} responses, preference {size}; let them match.")
-    loop.sampler.check(shape)
-    loop.reference.check(shape)
-    loop.feedback.check(size)
+    loop.sampler.check(loop.shape)
+    loop.reference.check(loop.shape)
+    loop.feedback.check(loop.shape)
     loop.learner.check(loop.objective, loop.policy)
+    if loop.weights is not None and loop.learner.seeks_optimum and loop.policy.basis() is None:
+        raise ValueError(
+            f"{type(loop.policy).__name__} is not a linear space of logits, in which optima over several prompts are sought; "
+            f"pass learner=dyn.Descend(optimizer, steps), dyn.LogLinear(phi) or dyn.Tabular(K)."
+        )
     check_anchors(loop, loop.reference.anchors())
     if not concrete(loop):
         return
     check_own_parts(loop)
     # A sample is smoothed, and steps of an optimizer need no optimum.
     if loop.learner.seeks_optimum and loop.feedback.constant and loop.policy.candidates() is None:
-        basis = loop.policy.basis()
-        free = basis is None or basis.shape[1] == size - 1
-        support = loop.sampler.support(shape)
-        loop.objective.check_optimum(seen_at_start(loop), support, None if free else np.asarray(basis))
+        _check_optima(loop)
+
+
+def _check_optima(loop: Rounds) -> None:
+    """Raises ``ValueError`` where what is seen at the uniform policy leaves no finite optimum, of which prompt if of one."""
+    basis, support = loop.policy.basis(), loop.sampler.support(loop.shape)
+    seen = seen_at_start(loop)
+    columns = None if basis is None or loop.policy.is_free else np.asarray(basis)
+    if loop.weights is None:
+        loop.objective.check_optimum(seen, support, columns)
+    elif columns is not None:
+        loop.objective.check_optimum(seen.weighted(loop.weights), support, columns.reshape(*loop.shape, -1))
+    else:
+        arrays, rest = eqx.partition(seen, eqx.is_array)
+        arrays = jax.tree.map(np.asarray, arrays)
+        for x in range(loop.shape[0]):
+            one = eqx.combine(jax.tree.map(lambda a, x=x: a[x], arrays), rest)
+            try:
+                loop.objective.check_optimum(one, support[x], None)
+            except ValueError as error:
+                raise ValueError(f"prompt {x}: {error}") from None

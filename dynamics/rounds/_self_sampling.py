@@ -7,13 +7,14 @@ import dataclasses
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
+from .._checks import Numbers
 from .._noun import assemble
 from .._parts import uniform
 from ..feedback import Population, Samples
 from ..learners import Learner, Optimum
 from ..objectives import Objective
 from ..policies import Policy
-from ..preferences import check
+from ..preferences import PreferenceSet, check_prompts
 from ..references import Geometric
 from ..samplers import Mixture
 from ._base import Process
@@ -38,7 +39,8 @@ class SelfSampling(Process[RoundsState]):
     for IPO f = P mu_t: log pi_{t+1} = alpha log pi_t + (1-alpha) log ref + P mu_t/beta + const.
 
     Args:
-        preference: P, ``(K, K)``, P_ij = Pr(i preferred to j).
+        preference: P, ``(K, K)``, P_ij = Pr(i preferred to j); for X prompts ``(X, K, K)`` or a ``PreferenceSet`` of one
+            size.
         objective: ``IPO(beta)`` or ``DPO(beta)``; beta is the KL coefficient (Chen26 writes 1/beta).
         alpha: alpha, scalar in [0, 1], share of the policy in the next reference.
         lam: lambda, scalar in [0, 1], share of the policy in the next sampler.
@@ -54,6 +56,7 @@ class SelfSampling(Process[RoundsState]):
         smoothing: pseudo-wins, scalar in [0, ∞), default 1/2, that DPO adds both ways to each pair that was compared; at 0 an
             optimum at infinity ends the run with a ``result``. IPO and rounds with ``inner`` use none.
         inner: ``Descend(optimizer, steps, ...)``: steps of an optimizer from the current policy instead of the optimum.
+        weights: shares of X prompts in the loss and in averages, ``(X,)``, ≥ 0, normalised; equal unless given.
 
     Raises:
         ValueError: a bad entry, a DPO optimum that does not exist on the sampler's support, a reference off the class.
@@ -61,41 +64,44 @@ class SelfSampling(Process[RoundsState]):
     Source: [paper] Chen26, iterated alignment with mixed references and samplers, and with finite samples.
     """
 
-    preference: Float[Array, "K K"]
+    preference: Float[Array, "*contexts K K"]
     objective: Objective
     alpha: Float[Array, ""]
     lam: Float[Array, ""]
-    log_reference: Float[Array, " K"]
-    log_offline: Float[Array, " K"]
+    log_reference: Float[Array, "*references K"]
+    log_offline: Float[Array, "*samplers K"]
     policy: Policy
     samples: Float[Array, ""] | None
     smoothing: Float[Array, ""] | None
     inner: Learner | None
+    weights: Float[Array, " X"] | None
 
     def __init__(
         self,
-        preference: Float[ArrayLike, "K K"],
+        preference: Float[ArrayLike, "*contexts K K"] | PreferenceSet,
         objective: Objective,
         alpha: ArrayLike,
         lam: ArrayLike,
-        log_reference: Float[ArrayLike, " K"] | None = None,
-        log_offline: Float[ArrayLike, " K"] | None = None,
+        log_reference: Float[ArrayLike, "*references K"] | None = None,
+        log_offline: Float[ArrayLike, "*samplers K"] | None = None,
         policy: Policy | None = None,
         *,
         samples: ArrayLike | None = None,
         smoothing: ArrayLike | None = None,
         inner: Learner | None = None,
+        weights: Numbers | None = None,
     ):
         if samples is None and smoothing is not None:
             raise ValueError(f"smoothing = {smoothing} is of samples; pass samples= too, or leave it out.")
-        P = check(preference)
-        even = uniform(P.shape[0])
+        P = check_prompts(preference)
+        even = uniform(P.shape[-1])
         reference = Geometric(alpha, even if log_reference is None else log_reference)
         sampler = Mixture(lam, even if log_offline is None else log_offline)
         drawn = None if samples is None else Samples(samples, 0.5 if smoothing is None else smoothing)
         parts = {"sampler": sampler, "reference": reference, "feedback": drawn, "policy": policy, "learner": inner}
-        loop = Rounds(P, objective, **parts)
+        loop = Rounds(P, objective, weights=weights, **parts)
         self.preference, self.objective, self.policy = loop.preference, objective, loop.policy
+        self.weights = loop.weights
         self.alpha, self.log_reference = reference.alpha, reference.log_reference
         self.lam, self.log_offline = sampler.lam, sampler.log_offline
         self.samples, self.smoothing = (None, None) if drawn is None else (drawn.n, drawn.smoothing)
@@ -114,7 +120,16 @@ class SelfSampling(Process[RoundsState]):
             feedback=assemble(Samples, n=samples, smoothing=smoothing) if sampled else Population(),
             learner=Optimum() if self.inner is None else self.inner,
             policy=self.policy,
+            weights=self.weights,
         )
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.preference.shape[:-1]
+
+    @property
+    def prompt_weights(self) -> Float[Array, " X"] | None:
+        return self.weights
 
     @property
     def stochastic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -126,7 +141,7 @@ class SelfSampling(Process[RoundsState]):
         """Whether a round depends on more of the past than the policy; a warm start does not count."""
         return self.parts().keeps_state
 
-    def basis(self) -> Float[Array, "K m"]:
+    def basis(self) -> Float[Array, "n m"]:
         return self.parts().basis()
 
     def state_basis(self) -> Float[Array, "n m"]:
@@ -135,7 +150,7 @@ class SelfSampling(Process[RoundsState]):
     def coordinates(self) -> Float[Array, "n d"] | None:
         return self.parts().coordinates()
 
-    def check_start(self, log_policy: Float[Array, " K"]) -> None:
+    def check_start(self, log_policy: Float[Array, "*contexts K"]) -> None:
         self.parts().check_start(log_policy)
 
     def check_smooth(self) -> None:
@@ -144,36 +159,38 @@ class SelfSampling(Process[RoundsState]):
     def note(self) -> str | None:
         return self.parts().note()
 
-    def log_start(self) -> Float[Array, " K"]:
+    def log_start(self) -> Float[Array, "*contexts K"]:
         return self.parts().log_start()
 
-    def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
+    def __call__(
+        self, logits: Float[Array, "*contexts K"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, "*contexts K"]:
         """The logits of the next policy after a first round from this one."""
         return self.parts()(logits, key)
 
-    def start(self, log_policy: Float[Array, " K"]) -> RoundsState:
+    def start(self, log_policy: Float[Array, "*contexts K"]) -> RoundsState:
         return self.parts().start(log_policy)
 
     def advance(self, state: RoundsState, key: PRNGKeyArray | None) -> tuple[RoundsState, Bool[Array, ""]]:
         return self.parts().advance(state, key)
 
-    def log_policy(self, state: RoundsState) -> Float[Array, " K"]:
+    def log_policy(self, state: RoundsState) -> Float[Array, "*contexts K"]:
         return self.parts().log_policy(state)
 
-    def logits(self, state: RoundsState) -> Float[Array, " K"]:
+    def logits(self, state: RoundsState) -> Float[Array, "*contexts K"]:
         return state.logits
 
     def centre(self, state: RoundsState) -> RoundsState:
         return self.parts().centre(state)
 
-    def centred_start(self, log_policy: Float[Array, " K"] | None = None) -> RoundsState:
+    def centred_start(self, log_policy: Float[Array, "*contexts K"] | None = None) -> RoundsState:
         return self.parts().centred_start(log_policy)
 
     def check_parameter(self, path: str, values: np.ndarray) -> None:
         first, *rest = path.split(".")
         check_of_parts(self.parts(), ".".join([WHERE.get(first, first), *rest]), path, values)
 
-    def with_preference(self, preference: Float[ArrayLike, "K K"]) -> SelfSampling:
+    def with_preference(self, preference: Float[ArrayLike, "*contexts K K"]) -> SelfSampling:
         """The same rounds on another matrix; one of another size needs a uniform reference and offline sampler.
 
         Whether DPO's optimum exists there is not looked at; a run without one says so in its ``result``.

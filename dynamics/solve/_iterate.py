@@ -14,7 +14,7 @@ from .. import engine as _engine
 from .._checks import check_count
 from .._numerics import concrete
 from .._progress import progress
-from ..diagnostics import Measure
+from ..diagnostics import Measure, of_prompts
 from ..engine import (
     State,
     as_measures,
@@ -36,7 +36,7 @@ def iterate(
     process: Process[Any],
     rounds: int,
     *,
-    initial: Float[ArrayLike, " K"] | State | None = None,
+    initial: Float[ArrayLike, "*contexts K"] | State | None = None,
     every: int = 1,
     measure: str | Measure | Sequence[str | Measure] = (),
     key: PRNGKeyArray | None = None,
@@ -47,8 +47,8 @@ def iterate(
     Args:
         process: F, a ``RoundMap`` or another ``Process`` with K responses.
         rounds: T, int ≥ 0.
-        initial: log pi of round 0, ``(K,)``, finite, in nats, or the ``final`` of an earlier Solution, which is gone on
-            from (its round count too); by default the process's own start (``log_offline``).
+        initial: log pi of round 0, ``(K,)``, or ``(X, K)`` of X prompts, finite, in nats, or the ``final`` of an earlier
+            Solution, which is gone on from (its round count too); by default the process's own start (``log_offline``).
         every: rounds between saved rows, int ≥ 1; round 0 and the last are always saved.
         measure: names or ``Measure``s; they see every round, whatever ``every`` is.
         key: for random processes.
@@ -64,7 +64,7 @@ def iterate(
     check_process(process)
     rounds, every = check_count(rounds, "rounds", 0), check_count(every, "every", 1)
     check_process_key(process, key)
-    measures = as_measures(measure)
+    measures = of_prompts(as_measures(measure), process.prompt_weights)
     state = as_state(process, initial)
     key = key if process.stochastic else None
     carried = _engine.measures_for(measures, rounds)

@@ -14,7 +14,7 @@ from .._provenance import provenance
 from ..diagnostics import Measure, Series, variables_of
 from ..engine import RESULTS, State, result_name
 from ..rounds import Process
-from ..schema import LAST, VARIABLES, Variable, dataset, pair_labels
+from ..schema import LAST, VARIABLES, Variable, dataset, pair_labels, prompt_labels
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -76,15 +76,17 @@ class Solution(eqx.Module):
         return dataset(arrays, variables, coords=coords, attrs=attrs)
 
     def _of_rounds(self) -> tuple[dict[str, Any], dict[str, Variable], dict[str, Any]]:
-        size = self.final.logits.shape[-1]
+        *prompts, size = self.final.logits.shape
         known = variables_of(self.measures, size)
+        known["log_policy"] = VARIABLES["log_policy"].over("context") if prompts else VARIABLES["log_policy"]
         rows = ["log_policy", *(measure.name for measure in self.measures if isinstance(measure, Series))]
         arrays: dict[str, Any] = {name: self.values[name] for name in rows}
-        variables = {name: (known | {"log_policy": VARIABLES["log_policy"]})[name].over(self.dim) for name in rows}
+        variables = {name: known[name].over(self.dim) for name in rows}
         for name, value in self.statistics.items():
             label = f"{name}{LAST}" if name in arrays else name
             arrays[label], variables[label] = value, known[name]
-        return arrays, variables, {"response": np.arange(size)} | pair_labels(variables.values(), size)
+        labels = {"response": np.arange(size)} | pair_labels(variables.values(), size)
+        return arrays, variables, labels | prompt_labels(self.process.prompt_weights)  # pyright: ignore
 
     def _of_flow(self) -> tuple[dict[str, Any], dict[str, Variable], dict[str, Any]]:
         known = self.process.variables()  # pyright: ignore[reportAttributeAccessIssue]

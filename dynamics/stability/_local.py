@@ -9,9 +9,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Complex, Float
 
-from .._checks import check_log_distribution
 from .._numerics import as_array, centre, concrete
-from ..engine import State, as_state, check_process
+from ..engine import State, as_state, check_initial, check_process
 from ..rounds import Process
 from ._space import Space, space_of, step
 
@@ -45,7 +44,7 @@ def slope_at(process: Process[Any], space: Space, y: Float[Array, " m"]) -> Floa
     return jax.jacfwd(lambda x: step(process, space, x))(y)
 
 
-def jacobian(process: Process[Any], at: Float[ArrayLike, " K"] | State) -> Float[Array, "n n"]:
+def jacobian(process: Process[Any], at: Float[ArrayLike, "*contexts K"] | State) -> Float[Array, "n n"]:
     """J = T⁺ (∂F/∂s) T, the derivative of one round in the coordinates T of centred states.
 
     Of tabular policies J = C (∂F/∂z) C; of log-linear ones T = C phi, so that J is the derivative in theta. For
@@ -82,7 +81,7 @@ def jacobian(process: Process[Any], at: Float[ArrayLike, " K"] | State) -> Float
     return jnp.linalg.pinv(columns) @ raw @ columns
 
 
-def eigenvalues(process: Process[Any], at: Float[ArrayLike, " K"] | State) -> Complex[Array, " rank"]:
+def eigenvalues(process: Process[Any], at: Float[ArrayLike, "*contexts K"] | State) -> Complex[Array, " rank"]:
     """The eigenvalues of ``jacobian`` within the states that rounds may reach, largest modulus first.
 
     K-1 of them, or as many as the rank of a log-linear policy's features, and as many again for each policy that the state
@@ -94,14 +93,14 @@ def eigenvalues(process: Process[Any], at: Float[ArrayLike, " K"] | State) -> Co
     return values[jnp.argsort(-jnp.abs(values))]
 
 
-def spectral_radius(process: Process[Any], at: Float[ArrayLike, " K"] | State) -> Float[Array, ""]:
+def spectral_radius(process: Process[Any], at: Float[ArrayLike, "*contexts K"] | State) -> Float[Array, ""]:
     """rho = max |eigenvalue of J| at a policy or state; below 1 a fixed point attracts, above 1 it does not, at 1 undecided."""
     return jnp.abs(eigenvalues(process, at))[0]
 
 
-def _centred(process: Process[Any], at: Float[ArrayLike, " K"] | State) -> Any:
+def _centred(process: Process[Any], at: Float[ArrayLike, "*contexts K"] | State) -> Any:
     if isinstance(at, State):
         return process.centre(as_state(process, at).carried)
     if concrete(at):
-        return process.centred_start(check_log_distribution(at, "log_policy", process.num_responses))
+        return process.centred_start(check_initial(process, at, "log_policy"))
     return process.centred_start(centre(as_array(at)))

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from jaxtyping import Array
 
-from .._checks import check_log_distribution
 from .._parameters import is_whole, parameters, resolve, whole_values
-from ..preferences import PreferenceSet, check
+from ..engine import check_initial
+from ..preferences import PreferenceSet, check_prompts
 from ..rounds import Process
 
 START = "initial"  # the one axis that is no parameter of the process: the log-policy of round 0
@@ -76,18 +77,16 @@ def _axis(process: Process[Any], key: str | tuple[str, ...], values: Any) -> Axi
 
 def _column(process: Process[Any], name: str, path: str, values: Any) -> Sequence[Any] | np.ndarray:
     if path == "preference":
-        return [np.asarray(check(P)) for P in _matrices(name, values)]
+        return [np.asarray(_fitting(process, name, P)) for P in _matrices(process, name, values)]
     try:
         array = np.asarray(values, dtype=float)
     except (TypeError, ValueError):
         raise ValueError(f"over[{name!r}] is {values!r}; pass numbers, stacked along the first axis.") from None
     if path == START:
-        if array.ndim != 2:
-            raise ValueError(f"over['initial'] has shape {array.shape}; pass log-policies stacked as (M, K).")
-        starts = [check_log_distribution(p, "initial", process.num_responses) for p in array]
-        for log_policy in starts:
-            process.check_start(log_policy)
-        return [np.asarray(log_policy) for log_policy in starts]
+        if array.ndim != 1 + len(process.shape):
+            want = "(M, K)" if len(process.shape) == 1 else "(M, X, K)"
+            raise ValueError(f"over['initial'] has shape {array.shape}; pass log-policies stacked as {want}.")
+        return [np.asarray(check_initial(process, log_policy)) for log_policy in array]
     leaf = parameters(process)[path]
     shape = np.shape(leaf)
     if array.shape[1:] != shape or array.ndim == 0:
@@ -97,13 +96,25 @@ def _column(process: Process[Any], name: str, path: str, values: Any) -> Sequenc
     return np.asarray(whole_values(values, leaf, name)) if is_whole(leaf) else array
 
 
-def _matrices(name: str, values: Any) -> Sequence[Any] | np.ndarray:
+def _matrices(process: Process[Any], name: str, values: Any) -> Sequence[Any] | np.ndarray:
     if isinstance(values, PreferenceSet):
         return list(values)
     if isinstance(values, Sequence):
         return values
-    if np.ndim(values) != 3:
+    if np.ndim(values) != 2 + len(process.shape):
+        want = "(M, K, K)" if len(process.shape) == 1 else "(M, X, K, K)"
         raise ValueError(
-            f"over[{name!r}] has shape {np.shape(values)}; pass a stack (M, K, K), a list or a PreferenceSet."
+            f"over[{name!r}] has shape {np.shape(values)}; pass a stack {want}, a list or a PreferenceSet."
         )
     return values
+
+
+def _fitting(process: Process[Any], name: str, P: Any) -> Array:
+    """One value of the axis of preferences, of as many prompts as the process has."""
+    checked = check_prompts(P)
+    if checked.shape[:-2] != process.shape[:-1]:
+        raise ValueError(
+            f"over[{name!r}] holds preferences of shape {checked.shape}, the process has {process.shape[:-1] or 'one prompt'}; "
+            f"pass as many prompts in each."
+        )
+    return checked

@@ -102,7 +102,7 @@ def run_chosen(work: Work, chosen: dict[str, Array], number: Array) -> dict[str,
     """One block: runs with these values of parameters, along the last axis, and these places in the whole grid."""
     first = chosen.pop(START, None)
     if first is None and work.initial is not None:
-        first = jnp.broadcast_to(work.initial[:, None], (*work.initial.shape, number.shape[0]))
+        first = jnp.broadcast_to(work.initial[..., None], (*work.initial.shape, number.shape[0]))
     return run_lanes(work.process, chosen, first, number, work.measures, work.rounds, work.key)
 
 

@@ -87,7 +87,7 @@ def sizes(plan: Plan, block: Block) -> dict[int, np.ndarray | None]:
     """By number of responses, which positions along the axis of matrices have it (None: there is no such axis)."""
     for axis, span in zip(plan.axes, block, strict=True):
         if "preference" in axis.paths:
-            counts = np.array([np.shape(P)[0] for P in axis.column("preference")[span]])
+            counts = np.array([np.shape(P)[-1] for P in axis.column("preference")[span]])
             return {int(k): span.start + np.flatnonzero(counts == k) for k in dict.fromkeys(counts)}
     return {plan.work.process.num_responses: None}
 

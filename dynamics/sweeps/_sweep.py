@@ -12,14 +12,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
-from .._checks import check_count, check_log_distribution
+from .._checks import check_count
 from .._parameters import describe, replace
 from .._progress import progress as progress_bar
 from .._provenance import provenance
-from ..diagnostics import Measure, variables_of
-from ..engine import as_measures, check_process, check_process_key, warn_still
+from ..diagnostics import Measure, of_prompts, variables_of
+from ..engine import as_measures, check_initial, check_process, check_process_key, warn_still
 from ..rounds import Process
-from ..schema import VARIABLES, dataset, pair_labels
+from ..schema import VARIABLES, dataset, pair_labels, prompt_labels
 from ._axes import START, Axis, axes_of
 from ._grid import Work, lanes_of
 from ._plan import Plan, chunk_of, compute, sizes
@@ -43,7 +43,7 @@ def sweep(
     client: distributed.Client | None = None,
     key: PRNGKeyArray | None = None,
     progress: bool = True,
-    initial: Float[ArrayLike, " K"] | None = None,
+    initial: Float[ArrayLike, "*contexts K"] | None = None,
 ) -> xr.Dataset:
     """The statistics of ``iterate(process(θ), rounds)`` for every θ in the outer product of ``over``.
 
@@ -79,12 +79,11 @@ def sweep(
         raise ValueError("client= needs store=, a path that all workers see; pass one.")
     rounds = check_count(rounds, "rounds", 0)
     check_process_key(process, key)
-    measures = as_measures(measure)
+    measures = of_prompts(as_measures(measure), process.prompt_weights)
     if not measures:
         raise ValueError("measure is empty; name what to record, e.g. measure=['cycle_strength', 'final_entropy'].")
     if initial is not None:
-        initial = check_log_distribution(initial, "initial", process.num_responses)
-        process.check_start(initial)
+        initial = check_initial(process, initial)
     axes = axes_of(process, over)
     if initial is None and not any(START in axis.paths for axis in axes):
         _check_starts(process, axes)
@@ -139,7 +138,8 @@ def _coords(plan: Plan, num_responses: int) -> dict[str, Any]:
             column = values if isinstance(values, np.ndarray) else np.arange(axis.length)
             if column.ndim == 1:
                 coords[name] = (axis.dim, column)
-    return coords | pair_labels(variables_of(plan.work.measures, num_responses).values(), num_responses)
+    labels = pair_labels(variables_of(plan.work.measures, num_responses).values(), num_responses)
+    return coords | labels | prompt_labels(plan.work.process.prompt_weights)
 
 
 def _attrs(process: Process[Any], axes: tuple[Axis, ...], rounds: int, key: PRNGKeyArray | None) -> dict[str, str]:

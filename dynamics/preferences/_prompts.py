@@ -1,0 +1,61 @@
+"""Preferences over the responses to several prompts, and the shares of the prompts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._checks import as_numbers
+from .._numerics import as_array, concrete
+from ._check import check, host_matrix
+from ._sets import PreferenceSet
+
+
+def check_prompts(preference: Any) -> Float[Array, "*contexts K K"]:
+    """P of one prompt, ``(K, K)``, or of several, ``(X, K, K)``; a ``PreferenceSet`` of one size is of several.
+
+    Raises:
+        ValueError: a bad entry, named, matrices of several sizes, or none.
+    """
+    if isinstance(preference, PreferenceSet):
+        sizes = sorted({len(P) for P in preference})
+        if len(sizes) > 1:
+            raise ValueError(
+                f"preference holds matrices of sizes {', '.join(map(str, sizes))}; the prompts of one process have equally "
+                f"many responses: select one size, or sweep over={{'preference': set}}."
+            )
+        preference = np.stack([np.asarray(P) for P in preference])
+    shape = as_numbers(preference, "preference").shape
+    if len(shape) != 3:
+        return check(preference)
+    if shape[0] == 0:
+        raise ValueError(f"preference has shape {shape}; pass a matrix for each prompt, (X, K, K) with X ≥ 1.")
+    if not concrete(preference):
+        return jnp.stack([check(P) for P in preference])
+    return as_array(np.stack([_of_prompt(x, P) for x, P in enumerate(np.asarray(preference))]))
+
+
+def _of_prompt(x: int, matrix: Any) -> np.ndarray:
+    try:
+        return host_matrix(matrix)
+    except ValueError as error:
+        raise ValueError(f"preference[{x}] as P: {error}") from None
+
+
+def check_weights(weights: Any, contexts: tuple[int, ...]) -> Float[Array, "*contexts"]:
+    """Shares of the prompts that sum to 1, ``(X,)``; equal ones for None.
+
+    Raises:
+        ValueError: another shape, a negative or non-finite weight, or none above 0.
+    """
+    if weights is None:
+        return jnp.full(contexts, as_array(1.0 / (contexts[0] if contexts else 1)))
+    w = as_numbers(weights, "weights")
+    if w.shape != contexts:
+        raise ValueError(f"weights have shape {w.shape}; pass one share per context, shape {contexts}.")
+    if concrete(w) and (not bool(jnp.all(jnp.isfinite(w) & (w >= 0))) or float(jnp.sum(w)) <= 0):
+        raise ValueError("weights hold a negative or non-finite number, or sum to 0; pass shares ≥ 0, some > 0.")
+    return w / jnp.sum(w)

@@ -370,7 +370,7 @@ def test_the_example_of_the_docstring_runs():
 
 
 def test_pairs_are_final():
-    with pytest.raises(TypeError, match=r"PairFeatures is final.*hold one in a field"):
+    with pytest.raises(TypeError, match=r"PairFeatures is final.*hold an instance of it in your own class"):
         type("Mine", (PairFeatures,), {})
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Num
 
-from .._numerics import SPELT_OUT
+from .._numerics import MAX_UNROLLED_COLUMNS
 
 MOST_RANKED = 4  # responses whose tournament is enumerated
 SMALL_EXPONENT, EXPONENT_TERMS = 0.5, 16  # up to which a series is taken, and its terms
@@ -86,7 +86,7 @@ def _combined(weights: np.ndarray, arrays: tuple[Array, ...] | list[Array]) -> A
 
 def _product(a: Float[Array, "*rows K"], b: Float[Array, "K n"]) -> Float[Array, "*rows n"]:
     """a @ b, of small matrices as a sum that a batch of runs turns into plain vector arithmetic."""
-    return jnp.sum(a[..., :, None] * b, axis=-2) if len(b) <= SPELT_OUT else a @ b
+    return jnp.sum(a[..., :, None] * b, axis=-2) if len(b) <= MAX_UNROLLED_COLUMNS else a @ b
 
 
 def by_scores(scores: Float[Array, " K"], mu: Float[Array, " K"], n: Num[ArrayLike, ""]) -> Float[Array, "K K"]:

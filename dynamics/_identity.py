@@ -45,8 +45,8 @@ class Identity(NamedTuple):
         """Raises ``ValueError`` where a part has no digest, so that two different objects could be taken for the same."""
         if self.unread:
             raise ValueError(
-                f"the source of {self.unread[0]} cannot be read, so a stored result could be taken for that of other code; put it "
-                f"in a file or a notebook cell."
+                f"the source of {self.unread[0]} cannot be read, so a stored result could be taken for that of other code; put "
+                f"it in a file or a notebook cell."
             )
         if self.unknown:
             raise ValueError(

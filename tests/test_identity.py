@@ -532,9 +532,7 @@ def test_a_store_outlives_edits_that_do_not_enter_its_numbers(tmp_path):
 def test_the_library_edited_under_a_process_is_refused(monkeypatch, not_computed, tmp_path):
     """Its numbers are the old code's, its files the new's."""
     monkeypatch.setattr("dynamics._source_digest._STARTED", 0.0)
-    with pytest.raises(
-        ValueError, match=r"dynamics\.\S+ was edited after this process imported it.*restart Python"
-    ):
+    with pytest.raises(ValueError, match=r"dynamics\.\S+ was edited after this process imported it.*restart Python"):
         swept(Mine(P, jnp.asarray(0.3), "ipo"), tmp_path / "a")
 
 

@@ -256,7 +256,7 @@ def test_markdown_has_a_row_for_each_theorem_and_a_note_for_each_mutant():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ({"only": "spectrm"}, "'spectrm'; did you mean 'spectrum'"),
+        ({"only": "spectrm"}, "'spectrm' does not exist; did you mean 'spectrum'"),
         ({"only": ["spectrum", "colapse"]}, "did you mean 'collapse'"),
         ({"instances": 0}, "instances = 0"),
         ({"seed": -1}, "seed = -1"),

@@ -1,4 +1,4 @@
-"""Checks of what callers pass, shared by every room: each returns the value to go on with, or says what is wrong with it.
+"""Checks of arguments, shared by the whole library: each returns the checked value or raises.
 
 Every error is a ``ValueError`` of one sentence that names the argument and the remedy.
 """
@@ -22,34 +22,34 @@ Numbers: TypeAlias = ArrayLike | Sequence[Any]
 
 
 def as_numbers(value: Any, name: str) -> Array:
-    """As ``as_array``, or a ``ValueError`` that names ``name`` where ``value`` is no array of real numbers."""
+    """As ``as_array``; raises ``ValueError`` with ``name`` where ``value`` is not an array of real numbers."""
     return _converted(as_array, value, name)
 
 
 def host_numbers(value: Any, name: str) -> np.ndarray:
-    """As ``as_numbers``, on the host and in float64 whatever JAX is set to."""
+    """As ``as_numbers``, on the host and in float64 whatever JAX's precision."""
     return _converted(lambda x: np.asarray(x, np.float64), value, name)
 
 
 def _converted(convert: Callable[[Any], T], value: Any, name: str) -> T:
-    # Conversion would drop the imaginary parts.
+    # Conversion would drop imaginary parts.
     if any(np.iscomplexobj(leaf) for leaf in jax.tree.leaves(value)):
         raise ValueError(f"{name} has complex entries; pass real numbers.")
     try:
         return convert(value)
     except (TypeError, ValueError):
-        wanted = "rows of numbers, all of one length" if isinstance(value, list | tuple) else "numbers"
+        wanted = "rows of numbers of equal length" if isinstance(value, list | tuple) else "numbers"
         raise ValueError(f"{name} is {in_short(value)}; pass {wanted}.") from None
 
 
 def token_numbers(value: Any, name: str) -> np.ndarray:
-    """Token ids on the host, of any shape, or a ``ValueError`` that names ``name``."""
+    """Token ids on the host, of any shape; raises ``ValueError`` with ``name``."""
     try:
         ids = np.asarray(value)
     except ValueError:
-        raise ValueError(f"{name} is {in_short(value)}; pass rows of token ids, all of one length.") from None
+        raise ValueError(f"{name} is {in_short(value)}; pass rows of token ids of equal length.") from None
     if not np.issubdtype(ids.dtype, np.integer):
-        raise ValueError(f"{name} has dtype {ids.dtype}; pass whole token ids.")
+        raise ValueError(f"{name} has dtype {ids.dtype}; pass whole numbers, one per token.")
     return ids
 
 
@@ -59,24 +59,24 @@ def in_short(value: Any) -> str:
 
 
 def host_array(value: Any, name: str) -> np.ndarray:
-    """``value`` as a NumPy array of real floats in its own precision, or a ``ValueError`` that names ``name``."""
+    """``value`` as a NumPy array of real floats in its own precision; raises ``ValueError`` with ``name``."""
     if not concrete(value):
         raise ValueError(f"{name} is traced; call this outside jit, vmap and grad.")
     try:
         array = np.asarray(value)
     except ValueError:
         raise ValueError(f"{name} has rows of different lengths; pass a rectangular array of numbers.") from None
-    # bfloat16 and its kin have NumPy kind "V", so JAX is asked what is a real number.
+    # bfloat16 and the like have NumPy kind "V", so JAX decides what is a real number.
     if not any(jnp.issubdtype(array.dtype, kind) for kind in (jnp.floating, jnp.integer, jnp.bool_)):
         raise ValueError(f"{name} has dtype {array.dtype}; pass real numbers.")
     if not jnp.issubdtype(array.dtype, jnp.floating) or array.dtype.itemsize > 8:
         return array.astype(np.float64)
-    # JAX takes native byte order only.
+    # JAX takes only native byte order.
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
 
 def check_count(value: int, name: str, least: int) -> int:
-    """``value`` as an int of at least ``least``."""
+    """``value`` as an int ≥ ``least``; raises ``ValueError`` with ``name``."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"{name} = {value!r}; pass a whole number of at least {least}.")
     return int(value)
@@ -85,10 +85,10 @@ def check_count(value: int, name: str, least: int) -> int:
 def check_log_distribution(
     value: Any, name: str, size: int | None = None, *, zero_mass: bool = False
 ) -> Float[Array, " K"]:
-    """``value`` as an array of log-probabilities, or a ``ValueError`` that names ``name`` and the remedy.
+    """``value`` as an array of log-probabilities; raises ``ValueError`` with ``name``.
 
-    A distribution may be off by 1e-6 in total mass and is then normalised; more is taken for a mistake (probabilities or
-    raw scores passed where logs belong). ``-inf`` passes only where ``zero_mass`` allows it, that is, in a sampler.
+    A total mass within 1e-6 of 1 is normalised. A larger deviation is taken for a mistake, such as probabilities or raw
+    scores in place of their logs. ``-inf`` passes only with ``zero_mass``, that is, in a sampler.
     """
     array = as_numbers(value, name)
     if array.ndim != 1 or array.shape[0] == 0 or (size is not None and array.shape[0] != size):
@@ -103,8 +103,8 @@ def check_log_distribution(
         )
     if (host == -np.inf).any() and not zero_mass:
         raise ValueError(
-            f"{name}[{int(np.argmax(host == -np.inf))}] is -inf (zero probability); only a sampler may have zero mass, "
-            f"a policy or reference needs full support."
+            f"{name}[{int(np.argmax(host == -np.inf))}] is -inf (zero probability), which only a sampler may have; "
+            f"pass a policy or reference with full support."
         )
     total = float(np.exp(host - host.max()).sum() * np.exp(host.max())) if host.max() > -700 else 0.0
     if abs(total - 1.0) > max(1e-6, 1e3 * float(jnp.finfo(array.dtype).eps)):
@@ -115,7 +115,7 @@ def check_log_distribution(
 
 
 def check_scalar(value: Any, name: str, low: float, high: float, *, open_low: bool = False) -> Array:
-    """``value`` as a float array, or a ``ValueError`` when a concrete value leaves [low, high] (or (low, high])."""
+    """``value`` as a float array; raises ``ValueError`` where a concrete value is outside [low, high], or (low, high]."""
     array = as_numbers(value, name)
     if concrete(array):
         host = np.asarray(array)
@@ -129,7 +129,7 @@ def check_scalar(value: Any, name: str, low: float, high: float, *, open_low: bo
 
 
 def check_number(value: Any, name: str, low: float, high: float, *, open_low: bool = False) -> Float[Array, ""]:
-    """As ``check_scalar``, of one number only."""
+    """As ``check_scalar``, for one number only."""
     array = check_scalar(value, name, low, high, open_low=open_low)
     if array.ndim != 0:
         raise ValueError(f"{name} has shape {array.shape}; pass one number.")
@@ -137,7 +137,7 @@ def check_number(value: Any, name: str, low: float, high: float, *, open_low: bo
 
 
 def check_key(key: Any) -> None:
-    """A ``ValueError`` unless ``key`` is one key of ``jax.random``, of either style."""
+    """Raises ``ValueError`` unless ``key`` is one key of ``jax.random``, typed or raw."""
     try:
         jax.eval_shape(jax.random.split, key)
     except (TypeError, ValueError):

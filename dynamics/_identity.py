@@ -1,4 +1,4 @@
-"""What a process is: one walk says it twice, readably by path and exactly, with the code of all that its numbers come from."""
+"""The identity of a process: its values by path, readable and as exact digests, and the code that its numbers depend on."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ import numpy as np
 from ._identity_values import Walk, digest
 from ._source_digest import imported
 
-SPELT_OUT = 10_000  # numbers; features of a data set do not belong into the attributes of another
+MAX_DESCRIBED_SIZE = 10_000  # entries of an array written out; larger ones, such as features, appear as a digest
 
 
 class Identity(NamedTuple):
-    """What something is, of which every part enters its numbers.
+    """Everything about an object that its numbers depend on.
 
     Attributes:
-        described: by path, class names, values and static fields, as JSON; a digest of what has no short text.
-        exact: by path, a digest of the class or value there: dtype, closures, source and all.
-        sources: by name, a digest of each class and function that is neither the library's nor an installed package's.
+        described: by path, class names, values and static fields as JSON; a digest where a value has no short text.
+        exact: by path, a digest of the class or value there, including dtypes, closures and source code.
+        sources: by name, a digest of each class and function that belongs neither to the library nor to an installed package.
         modules: the modules of the library that it uses.
         unread: classes and functions whose source cannot be read.
-        unknown: what is not understood, in words.
+        unknown: in words, the values for which no digest is defined.
     """
 
     described: dict[str, Any]
@@ -38,25 +38,27 @@ class Identity(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """All of it in one word; equal for equal things, also in another process."""
+        """One digest of everything; equal for equal objects, also in another process."""
         return digest(self.exact)
 
     def check(self) -> None:
-        """``ValueError`` where a part of it is not known, so that two different things could be taken for one."""
+        """Raises ``ValueError`` where a part has no digest, so that two different objects could be taken for the same."""
         if self.unread:
             raise ValueError(
-                f"the source of {self.unread[0]} cannot be read, so a kept result could be taken for another's; put it in a "
-                f"file or a notebook cell."
+                f"the source of {self.unread[0]} cannot be read, so a stored result could be taken for that of other code; put "
+                f"it in a file or a notebook cell."
             )
         if self.unknown:
             raise ValueError(
-                f"{self.unknown[0]}, which is not understood, so a kept result could be taken for another's; use numbers, "
-                f"text, containers, functions or equinox modules there."
+                f"{self.unknown[0]}, which has no digest, so a stored result could be taken for that of another value; use "
+                f"numbers, text, containers, functions or equinox modules there."
             )
 
 
 def identify(thing: Any, root: str = "process") -> Identity:
-    """The identity of any tree of modules, arrays, containers, functions and plain values; ``root`` names its own class.
+    """The identity of any tree of modules, arrays, containers, functions and plain values.
+
+    ``root`` is the path under which the class of ``thing`` itself is listed.
 
     ```python
     from dynamics._identity import identify
@@ -79,9 +81,9 @@ def identify(thing: Any, root: str = "process") -> Identity:
 
 
 def describe(process: Any) -> dict[str, Any]:
-    """What a process is, as JSON: class names, static fields and values of parameters by path; of large ones, a digest.
+    """A process as JSON: class names, static fields and values of parameters by path, large arrays as digests.
 
-    ``identity`` is a digest of all of it; ``not_identified``, where it stands, lists what that digest cannot see.
+    ``identity`` is a digest of everything; ``not_identified``, where present, lists what that digest does not cover.
     """
     found = identify(process)
     gaps = [*(f"the source of {name}" for name in found.unread), *found.unknown]
@@ -89,12 +91,12 @@ def describe(process: Any) -> dict[str, Any]:
 
 
 def code_of(*parts: Identity, start: tuple[str, ...]) -> dict[str, str]:
-    """By module, a digest of the library's code that a computation imports: that of ``start`` and of all that it was given."""
+    """A digest, by module, of the library's code that ``start`` and the modules of ``parts`` import."""
     return imported([*start, *sorted({module for part in parts for module in part.modules})])
 
 
 def _nodes(value: Any, path: str, static: bool) -> Iterator[tuple[str, Any, bool, bool]]:
-    """(path, value, static, whether its parts follow) from the root on; paths are those of JAX."""
+    """(path, value, static, whether its parts follow), starting at the root; paths are those of JAX."""
     parts = _parts(value)
     if parts is None:
         yield path, value, static, False
@@ -108,7 +110,7 @@ def _nodes(value: Any, path: str, static: bool) -> Iterator[tuple[str, Any, bool
 
 
 def _parts(value: Any) -> list[tuple[str, Any, bool]] | None:
-    """(name, part, static) of what is spelt out; None for what stands as a whole."""
+    """(name, part, static) for each part of a value that is split up; None for a value that is not."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = dataclasses.fields(value)
         return [(f.name, getattr(value, f.name, None), f.metadata.get("static", False)) for f in fields]
@@ -126,7 +128,7 @@ def _parts(value: Any) -> list[tuple[str, Any, bool]] | None:
 
 
 def _readable(value: Any, exact: str) -> Any:
-    """A value as JSON where that is short, or its digest."""
+    """A value as JSON where that is short, otherwise its digest."""
     if value is None or isinstance(value, bool | int | str):
         return value
     if isinstance(value, float | np.number | np.bool_ | np.ndarray) or _is_numbers(value):
@@ -145,11 +147,15 @@ def _is_numbers(value: Any) -> bool:
 def _summary(value: np.ndarray, exact: str) -> Any:
     if value.dtype.kind not in "biuf" and value.dtype.name != "bfloat16":
         return exact
-    return _json_ready(value.tolist()) if value.size <= SPELT_OUT else {"shape": list(value.shape), "sha256": exact}
+    return (
+        _json_ready(value.tolist())
+        if value.size <= MAX_DESCRIBED_SIZE
+        else {"shape": list(value.shape), "sha256": exact}
+    )
 
 
 def _json_ready(value: Any) -> Any:
-    """JSON knows no infinities: they become the strings that ``float`` reads back."""
+    """``value`` with infinities and NaN, which JSON lacks, as strings that ``float`` reads back."""
     if isinstance(value, list):
         return [_json_ready(v) for v in value]
     return value if np.isfinite(value) else str(value)

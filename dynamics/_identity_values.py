@@ -1,4 +1,4 @@
-"""A digest of any value by what it is, the same in every process: no addresses, no order of sets, no text of ``repr``."""
+"""A digest of any value that is the same in every process: independent of addresses, of set order and of ``repr``."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _DESCRIPTORS = (types.MethodDescriptorType, types.WrapperDescriptorType, types.C
 
 
 def digest(parts: Any) -> str:
-    """Of JSON."""
+    """Of parts that JSON can hold."""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:16]
 
 
@@ -43,13 +43,13 @@ def of_array(value: Any) -> str:
 
 
 class Walk:
-    """Digests values and what they refer to; keeps what of the library they use and what could not be understood.
+    """Digests values and what they refer to, and records what it meets on the way.
 
     Attributes:
-        sources: by name, a digest of every class and function of the user's own that was met.
-        modules: modules of the library that were met.
+        sources: by name, a digest of every class and function of the user's own.
+        modules: modules of the library.
         unread: classes and functions whose source cannot be read.
-        unknown: in words, values that are not understood.
+        unknown: in words, values for which no digest is defined.
     """
 
     def __init__(self) -> None:
@@ -57,10 +57,10 @@ class Walk:
         self.modules: set[str] = set()
         self.unread: list[str] = []
         self.unknown: list[str] = []
-        self._seen: dict[int, tuple[Any, str]] = {}  # with the objects, so that no address is used again
+        self._seen: dict[int, tuple[Any, str]] = {}  # holds the objects, so that no id is reused
 
     def value(self, x: Any, where: str, ordered: bool = True) -> str:
-        """The digest of a value that stands at ``where``; ``ordered``: whether the order of a dict's entries counts."""
+        """The digest of the value at ``where``; ``ordered`` says whether the order of a dict's entries counts."""
         if isinstance(x, _PLAIN) and type(x) in _PLAIN:
             return digest([type(x).__name__, repr(x)])
         if id(x) in self._seen:
@@ -111,7 +111,7 @@ class Walk:
         return ["objects", list(x.shape), [self.value(v, where) for v in x.ravel().tolist()]]
 
     def _named(self, x: Any) -> list[Any]:
-        """What can be imported by its name from the library or an installed package is that."""
+        """The name of an object that can be imported from the library or an installed package; empty for others."""
         module, name = getattr(x, "__module__", None), getattr(x, "__qualname__", None) or getattr(x, "__name__", None)
         if isinstance(x, types.BuiltinFunctionType) and not isinstance(x.__self__, types.ModuleType | None):
             return ["method", self.value(x.__self__, name or ""), name]
@@ -130,7 +130,7 @@ class Walk:
         return ["installed", module, name, version(module)]
 
     def module(self, x: types.ModuleType, chain: Iterable[str]) -> list[Any]:
-        """A module, as far as ``x.a.b`` uses it: installed ones by version, one's own by its code and the value used."""
+        """A module as used in ``x.a.b``: an installed one by its version, one's own by its code and the value used."""
         names = list(chain)
         while names and isinstance(getattr(x, names[0], None), types.ModuleType):
             x = getattr(x, names.pop(0))
@@ -159,7 +159,7 @@ class Walk:
         if origin(home) != "own" and (self._named(x) or home in _CHECKERS or not code.has_functions(x)):
             patched = {k: self.value(v, f"{x.__qualname__}.{k}") for k, v in sorted(code.patched(x).items())}
             return [*self._installed(home, x.__qualname__), *([patched] if patched else [])]
-        name = f"{x.__module__}.{x.__name__}"  # a class that travelled to a worker keeps no more of it
+        name = f"{x.__module__}.{x.__name__}"  # a class sent to a worker keeps only this part of its name
         before, self.unread = self.unread, []
         bases = [self.value(base, name) for base in x.__bases__]
         above, self.unread = self.unread, []
@@ -236,11 +236,11 @@ class Walk:
             return self._installed(module, wanted)
         try:
             return self.module(importlib.import_module(module), [wanted] if wanted else [])
-        except ImportError:  # it will say so when it runs
+        except ImportError:  # running the function raises it
             return ["not there", module]
 
     def code(self, x: types.CodeType) -> str:
-        """Of what a function computes, without names of files, numbers of lines, or docstrings."""
+        """The digest of what a function computes, without file names, line numbers and docstrings."""
         constant = lambda v: self.code(v) if isinstance(v, types.CodeType) else self.value(v, "a constant")
         takes = [x.co_argcount, x.co_posonlyargcount, x.co_kwonlyargcount, x.co_flags & 0x2F, *x.co_varnames]
         return digest([takes, [[name, constant(v)] for name, v in code.instructions(x)], x.co_exceptiontable.hex()])
@@ -253,7 +253,9 @@ class Walk:
             }
             return ["module", kind(), {k: self.value(v, f"{where}.{k}", s or ordered) for k, (v, s) in fields.items()}]
         if type(x).__module__.split(".")[0] in ("jax", "jaxlib", "functools") and hasattr(x, "__wrapped__"):
-            state = vars(x) if "custom_" in type(x).__name__ else {}  # derivatives; how to compile is no part of it
+            state = (
+                vars(x) if "custom_" in type(x).__name__ else {}
+            )  # rules of differentiation count, compiler options do not
             rules = {k: self.value(v, where) for k, v in sorted(state.items()) if k[:2] != "__"}
             return ["wrapped", type(x).__name__, self.value(x.__wrapped__, where), rules]
         if type(x) is object:
@@ -275,5 +277,5 @@ class Walk:
 def _content(cell: Any) -> Any:
     try:
         return cell.cell_contents
-    except ValueError:  # nothing is in it yet
+    except ValueError:  # the cell is still empty
         return "nothing yet"

@@ -1,4 +1,4 @@
-"""What the nouns of the library have in common: each is an equinox Module, and either abstract or final."""
+"""The base class of the library's objects: each class is an equinox Module and either abstract or final."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ Made = TypeVar("Made", bound=eqx.Module)
 
 
 class Noun(eqx.Module):
-    """A frozen Module of which concrete classes cannot be subclassed.
+    """A frozen Module whose concrete subclasses cannot be subclassed further.
 
-    A method overridden in a subclass of a concrete class would be ignored wherever the concrete class is known to behave in
-    one way (exact solvers, proofs), so such a subclass is refused when it is defined; the error names what to subclass.
+    Exact solvers and proofs rely on how a concrete class behaves, so they would ignore a method that a subclass overrides.
+    Such a subclass is refused when it is defined, and the error names what to subclass instead.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -26,14 +26,14 @@ class Noun(eqx.Module):
                 raise TypeError(_refusal(cls, base))
 
     def check_parameter(self, path: str, values: np.ndarray) -> None:
-        """Raises ``ValueError`` for values, stacked along the first axis, that the parameter at ``path`` may not take.
+        """Raises ``ValueError`` where the parameter at ``path`` may not take one of the values stacked along the first axis.
 
         The last part of ``path`` is the name of the field; errors name the whole path.
         """
         check_finite(path, values)
 
     def in_range(self) -> Bool[Array, ""] | bool:
-        """What construction refuses of concrete values, for traced ones: whether they are allowed."""
+        """Whether traced parameters have values that construction would accept."""
         return True
 
 
@@ -49,7 +49,7 @@ def is_own(thing: Any) -> bool:
 
 
 def is_abstract(kind: type) -> bool:
-    """Whether a class leaves something to be written."""
+    """Whether a class leaves methods or attributes to be written."""
     return inspect.isabstract(kind) or bool(getattr(kind, "__abstractvars__", ()))
 
 
@@ -57,16 +57,18 @@ def _refusal(cls: type, base: type) -> str:
     public = (k for k in base.__mro__ if issubclass(k, Noun) and k is not Noun and not k.__name__.startswith("_"))
     parent = next((k for k in public if is_abstract(k)), None)
     if parent is None:
-        return f"{base.__name__} is final, so {cls.__name__} cannot subclass it; hold one in a field of a class of your own."
+        return (
+            f"{base.__name__} is final, so {cls.__name__} cannot subclass it; hold an instance of it in your own class."
+        )
     asked = ", ".join(sorted(parent.__abstractmethods__))  # pyright: ignore[reportAttributeAccessIssue]
     return (
-        f"{base.__name__} is final, so {cls.__name__} cannot subclass it (what it overrides would be ignored by exact solvers "
-        f"and proofs); subclass {parent.__name__} and write {asked}."
+        f"{base.__name__} is final, so {cls.__name__} cannot subclass it (exact solvers and proofs would ignore what it "
+        f"overrides); subclass {parent.__name__} and write {asked}."
     )
 
 
 def assemble(kind: type[Made], **fields: Any) -> Made:
-    """An instance from its fields, unchecked: they may be traced, and were checked when they were first given."""
+    """An instance from its fields without checks: they may be traced, and were checked when they were first given."""
     made = object.__new__(kind)
     for name, value in fields.items():
         object.__setattr__(made, name, value)

@@ -1,6 +1,6 @@
-"""Log-simplex helpers shared by every room of the library.
+"""Log-simplex helpers shared by the whole library.
 
-State is logits in the centred gauge (``sum_k z_k = 0``); distributions are log-probabilities. Near a vertex the
+The state is logits in the centred gauge (``sum_k z_k = 0``); distributions are log-probabilities. Near a vertex the
 information is in the tails, so nothing here forms ``1 - p`` or ``log(p)`` from a rounded ``p``.
 """
 
@@ -17,8 +17,9 @@ import numpy as np
 from jax.nn import logsumexp
 from jaxtyping import Array, Float
 
-SPELT_OUT = 12  # columns of a matrix up to which sums of products are faster than a product of matrices, as measured
-ELIMINATED = 6  # likewise unknowns of a system, which takes a third power of them to write out
+# Small sizes are unrolled into scalar operations, which was measured to be faster.
+MAX_UNROLLED_COLUMNS = 12  # of a matrix in a product
+MAX_UNROLLED_UNKNOWNS = 6  # of a linear system, whose unrolled size grows with their third power
 
 _warned_single_precision = False
 
@@ -29,7 +30,7 @@ def as_array(value: Any) -> Array:
     if not jax.config.read("jax_enable_x64") and not _warned_single_precision:
         _warned_single_precision = True
         warnings.warn(
-            "JAX runs in float32: results carry about 7 digits. For the precision that the theorems are tested at, call "
+            "JAX runs in float32: results carry about 7 digits. For the precision at which the theorems are tested, call "
             "jax.config.update('jax_enable_x64', True) before anything else.",
             stacklevel=3,
         )
@@ -37,14 +38,14 @@ def as_array(value: Any) -> Array:
 
 
 def concrete(*values: Any) -> bool:
-    """Whether no leaf of ``values`` is traced, that is, whether it can be looked at on the host."""
+    """Whether no leaf of ``values`` is traced, so that the host can read them."""
     return not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(values))
 
 
 def centre(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
-    """C z with C = I - 11ᵀ/K: the representative of z, defined up to a constant, whose entries sum to 0.
+    """C z with C = I - 11ᵀ/K: z shifted by a constant so that its entries sum to 0.
 
-    The subtraction is done twice: after one pass at |z| ~ 1e5 a mean of 1e-11 is left, and it would drift with rounds.
+    The mean is subtracted twice: one pass at |z| ~ 1e5 leaves a mean of 1e-11, which would drift from round to round.
     """
     z = z - jnp.mean(z, axis=-1, keepdims=True)
     return z - jnp.mean(z, axis=-1, keepdims=True)
@@ -60,23 +61,23 @@ def gauge_basis(size: int) -> np.ndarray:
 
 
 def softmax(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
-    """exp z_i / Σ_j exp z_j, every entry right in relative terms."""
+    """exp z_i / Σ_j exp z_j, every entry accurate in relative terms."""
     mass = jnp.exp(z - jax.lax.stop_gradient(jnp.max(z, axis=-1, keepdims=True)))
     return mass * (1.0 / jnp.sum(mass, axis=-1, keepdims=True))
 
 
 def matvec(M: Float[Array, "n K"], x: Float[Array, " K"]) -> Float[Array, " n"]:
-    """M x; of small matrices spelt out as sums of products, which a batch of runs turns into plain vector arithmetic."""
+    """M x; small matrices are unrolled into sums of products, which become plain vector arithmetic over a batch of runs."""
     n, size = M.shape
-    if size > SPELT_OUT:
+    if size > MAX_UNROLLED_COLUMNS:
         return M @ x
     return jnp.stack([sum(M[i, j] * x[j] for j in range(1, size)) + M[i, 0] * x[0] for i in range(n)])
 
 
 def solve(A: Float[Array, "K K"], b: Float[Array, " K"]) -> Float[Array, " K"]:
-    """x with A x = b; small systems by elimination with pivoting spelt out, which a batch of runs turns into vector code."""
+    """x with A x = b; small systems by unrolled elimination with pivoting, which becomes vector code over a batch of runs."""
     size = A.shape[0]
-    if size > ELIMINATED:
+    if size > MAX_UNROLLED_UNKNOWNS:
         return jnp.linalg.solve(A, b)
     rows = [jnp.append(A[i], b[i]) for i in range(size)]
     for k in range(size):
@@ -93,20 +94,20 @@ def solve(A: Float[Array, "K K"], b: Float[Array, " K"]) -> Float[Array, " K"]:
 
 
 def log_softmax(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
-    """log softmax(z), the largest entry as -log1p(sum of the other ratios), so that 1 - p keeps its relative precision."""
+    """log softmax(z), the largest entry as -log1p(Σ of the other ratios), so that 1 - p keeps its relative precision."""
     top = jnp.arange(z.shape[-1]) == jnp.argmax(z, axis=-1, keepdims=True)
-    # Not max(z), whose slope at a tie is shared among the tied.
+    # Not max(z), whose derivative at a tie is split among the tied entries.
     shifted = z - jnp.sum(jnp.where(top, z, 0.0), axis=-1, keepdims=True)
     others = jnp.where(top, 0.0, jnp.exp(shifted))
     return shifted - jnp.log1p(jnp.sum(others, axis=-1, keepdims=True))
 
 
 def log_entropy(log_p: Float[Array, "*batch K"]) -> Float[Array, "*batch"]:
-    """log H(p), finite however close p is to a vertex (H itself underflows below e^-745)."""
+    """log H(p), finite however close p is to a vertex, where H itself underflows below e^-745."""
     top = jnp.argmax(log_p, axis=-1, keepdims=True)
     is_top = jnp.arange(log_p.shape[-1]) == top
     log_rest = logsumexp(jnp.where(is_top, -jnp.inf, log_p), axis=-1, keepdims=True)
-    # -log p_top = log1p(rest/top) ~ rest once that is tiny, where the direct form would give log 0.
+    # -log p_top = log1p(rest/top), which is close to rest/top where that is tiny and the direct form would give log 0.
     ratio = log_rest - jnp.take_along_axis(log_p, top, axis=-1)
     tiny = ratio < -30.0
     log_surprise_top = jnp.where(tiny, ratio, jnp.log(jnp.log1p(jnp.exp(jnp.where(tiny, 0.0, ratio)))))
@@ -116,13 +117,13 @@ def log_entropy(log_p: Float[Array, "*batch K"]) -> Float[Array, "*batch"]:
 
 
 def entropy(log_p: Float[Array, "*batch K"]) -> Float[Array, "*batch"]:
-    """H(p) = -Σ p log p, in nats, right in relative terms up to the vertices; 0·log 0 = 0."""
+    """H(p) = -Σ p log p, in nats, accurate in relative terms up to the vertices; 0·log 0 = 0."""
     return jnp.exp(log_entropy(log_p))
 
 
 def kl_divergence(log_p: Float[Array, "*batch K"], log_q: Float[Array, "*batch K"]) -> Float[Array, "*batch"]:
-    """KL(p‖q) = Σ p (log p - log q), in nats; infinite where q lacks mass that p has."""
-    # The terms q - p + p d, d = log p - log q, are each ≥ 0 and sum to the same, so close distributions do not cancel.
+    """KL(p‖q) = Σ p (log p - log q), in nats; infinite where q is 0 and p is not."""
+    # Σ p d = Σ (q - p + p d) with d = log p - log q; each term of the latter is ≥ 0, so close distributions do not cancel.
     empty = log_p == -jnp.inf
     p, q = jnp.exp(log_p), jnp.exp(log_q)
     d = jnp.where(empty, 0.0, log_p - log_q)
@@ -136,7 +137,7 @@ def kl_divergence(log_p: Float[Array, "*batch K"], log_q: Float[Array, "*batch K
 def log_mixture(
     weight: Float[Array, ""], log_p: Float[Array, "*batch K"], log_q: Float[Array, "*batch K"]
 ) -> Float[Array, "*batch K"]:
-    """log(w p + (1-w) q), with derivatives that stay finite at w = 0, w = 1 and where either has no mass."""
+    """log(w p + (1-w) q), with derivatives that stay finite at w = 0, at w = 1 and where p or q has no mass."""
     return jnp.logaddexp(jnp.log(weight) + log_p, jnp.log1p(-weight) + log_q)
 
 
@@ -147,8 +148,8 @@ def _log_mixture_jvp(primals, tangents):
     out = log_mixture(weight, log_p, log_q)
     empty = out == -jnp.inf
     safe = jnp.where(empty, 0.0, out)
-    # Where one part is alone and the other exceeds it by e^700 or more, the slope by the weight leaves the floats; the
-    # shares of the mixture never do.
+    # The derivative by the weight overflows where only one part has weight and the other is e^700 times as large. The
+    # shares of the mixture never overflow.
     ratio = lambda log_part: jnp.where(empty, 0.0, jnp.exp(jnp.minimum(log_part - safe, 700.0)))
     share_p, share_q = ratio(jnp.log(weight) + log_p), ratio(jnp.log1p(-weight) + log_q)
     part = lambda share, d: jnp.where(share == 0.0, 0.0, share * d)
@@ -156,10 +157,10 @@ def _log_mixture_jvp(primals, tangents):
 
 
 def low_discrepancy_policies(size: int, count: int) -> np.ndarray:
-    """``(count, K)`` log-policies: Sobol points as exponentials, half of them spread over the simplex and half at its edges."""
+    """``(count, K)`` log-policies from Sobol points, half of them spread over the simplex and half near its edges."""
     from scipy.stats import qmc  # SciPy loads on use
 
-    # Sobol points come in powers of two; the first few of them are as fixed, and nearly as even.
+    # Sobol points come in powers of two; a prefix of them is nearly as even.
     unit = qmc.Sobol(size, scramble=True, rng=np.random.default_rng(0)).random_base2((count - 1).bit_length())[:count]
     weights = -np.log(np.clip(unit, 1e-12, 1 - 1e-12))
     weights[1::2] **= 4

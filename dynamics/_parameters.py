@@ -1,4 +1,4 @@
-"""Parameters of a process by dotted path: ``"alpha"``, ``"objective.beta"``; the last part alone where it is unique."""
+"""Parameters of a process by dotted path, ``"objective.beta"``, or by the last part alone where that is unique."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ Process = TypeVar("Process", bound=eqx.Module)
 
 
 def nearest(word: str, known: list[str]) -> str:
-    """A sentence that suggests what ``word`` may have meant among ``known``."""
+    """A clause that suggests the entry of ``known`` nearest to ``word``."""
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
     return f"did you mean {close[0]!r}? Known: {', '.join(known)}." if close else f"known: {', '.join(known)}."
 
 
 def parameters(process: eqx.Module) -> dict[str, Any]:
-    """Every numeric leaf of a process by dotted path: floats and whole numbers, but no truth values and no random keys."""
+    """Every leaf of a process that holds floats or whole numbers, by dotted path; not booleans and random keys."""
     leaves = jax.tree_util.tree_leaves_with_path(process)
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): leaf
@@ -36,7 +36,7 @@ def parameters(process: eqx.Module) -> dict[str, Any]:
 
 
 def is_whole(leaf: Any) -> bool:
-    """Whether a leaf holds whole numbers; the two words of a raw random key are no numbers."""
+    """Whether a leaf holds whole numbers; the two words of a raw random key do not count."""
     if not eqx.is_array_like(leaf):
         return False
     dtype, shape = jax.dtypes.result_type(leaf), np.shape(leaf)
@@ -44,7 +44,7 @@ def is_whole(leaf: Any) -> bool:
 
 
 def whole_values(values: Any, leaf: Any, name: str) -> Any:
-    """``values`` in the dtype of a leaf of whole numbers; ``ValueError`` where they are not whole, or beyond its range."""
+    """``values`` in the dtype of an integer leaf; raises ``ValueError`` where they are not whole or beyond its range."""
     dtype = jax.dtypes.result_type(leaf)
     if not concrete(values):
         if jnp.issubdtype(values.dtype, jnp.integer):
@@ -60,7 +60,7 @@ def whole_values(values: Any, leaf: Any, name: str) -> Any:
 
 
 def resolve(process: eqx.Module, name: str) -> str:
-    """The full path of a parameter from its path or its unique last part; ``ValueError`` names the nearest."""
+    """The full path of a parameter from its path or its unique last part; a ``ValueError`` suggests the nearest name."""
     known = parameters(process)
     if not isinstance(name, str):
         raise ValueError(f"parameter {name!r} is not a name; known: {', '.join(known)}.")
@@ -81,13 +81,13 @@ def _nearest_path(name: str, known: list[str]) -> str:
 
 
 def replace(process: Process, values: Mapping[str, Any]) -> Process:
-    """``process`` with the leaves at full paths replaced; traceable, and unchecked but for what has to be whole."""
+    """``process`` with the leaves at full paths replaced; traceable, and checked only where a leaf holds whole numbers."""
 
     def put(path: Any, leaf: Any) -> Any:
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         if name not in values:
             return leaf
-        # The same array type as construction gives: a weakly typed value would compile everything anew.
+        # The array type that construction gives: a weakly typed value would recompile everything.
         return whole_values(values[name], leaf, name) if is_whole(leaf) else as_array(values[name])
 
     return jax.tree_util.tree_map_with_path(put, process)

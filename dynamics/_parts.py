@@ -1,4 +1,4 @@
-"""Checks that parts of rounds share: shares in [0, 1], distributions for one prompt or several, whole numbers."""
+"""Checks common to the parts of a round: shares in [0, 1], distributions for one prompt or several, whole numbers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Part = TypeVar("Part")
 
 
 def uniform(size: int) -> Float[Array, " K"]:
-    """log of the uniform policy."""
+    """Log of the uniform policy."""
     return jnp.full(size, -jnp.log(as_array(size)))
 
 
@@ -56,14 +56,16 @@ def check_rows(values: np.ndarray, name: str, *, zero_mass: bool = False) -> Non
 
 
 def other_size(log_p: Array, size: int, name: str) -> Float[Array, " K"]:
-    """The uniform distribution on ``size`` responses where ``log_p`` is uniform; ``ValueError`` elsewhere."""
+    """The uniform distribution on ``size`` responses where ``log_p`` is uniform; otherwise raises ``ValueError``."""
     if np.ptp(np.asarray(log_p)) != 0:
-        raise ValueError(f"{name} is not uniform, so it fits {log_p.shape[-1]} responses only, not {size}.")
+        raise ValueError(
+            f"{name} is not uniform and fits only {log_p.shape[-1]} responses, not {size}; leave it uniform."
+        )
     return uniform(size)
 
 
 def whole(value: ArrayLike, name: str, least: int, most: int | float) -> Float[Array, ""]:
-    """A whole number as a numeric parameter; ``ValueError`` names it where it is not one in range."""
+    """A whole number from ``least`` to ``most`` as a float parameter; raises ``ValueError`` with ``name``."""
     array = check_scalar(value, name, -np.inf, np.inf)
     if array.ndim != 0:
         raise ValueError(f"{name} has shape {array.shape}; pass one number (use dyn.sweep for many).")
@@ -72,7 +74,7 @@ def whole(value: ArrayLike, name: str, least: int, most: int | float) -> Float[A
 
 
 def check_whole(values: Any, name: str, least: int, most: int | float) -> None:
-    """``ValueError`` unless concrete values are whole numbers from ``least`` to ``most``."""
+    """Raises ``ValueError`` unless concrete values are whole numbers from ``least`` to ``most``."""
     if not concrete(values):
         return
     more = " (or switch on jax_enable_x64)" if jnp.zeros(()).dtype == jnp.float32 else ""
@@ -82,7 +84,7 @@ def check_whole(values: Any, name: str, least: int, most: int | float) -> None:
 
 
 def of_any_size(part: Part) -> Part:
-    """``part`` itself where it holds no arrays along responses; ``ValueError`` elsewhere."""
+    """``part`` itself where all its leaves are scalars, so that any number of responses fits; else raises ``ValueError``."""
     if any(np.ndim(leaf) > 0 for leaf in jax.tree.leaves(part)):
         name = type(part).__name__
         raise ValueError(

@@ -1,4 +1,4 @@
-"""A progress bar for whatever takes longer than a couple of seconds, silent when nobody is at a terminal."""
+"""A progress bar that appears after two seconds, and only at a terminal."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-PATIENCE = 2.0  # seconds before a bar appears
+SECONDS_BEFORE_BAR = 2.0
 
 
 @contextmanager
 def progress(title: str, total: int, *, enabled: bool = True, rounds: int = 0) -> Iterator[Callable[[int], None]]:
-    """Yields ``advance(steps)``; the bar shows steps and time left once ``PATIENCE`` has passed.
+    """Yields ``advance(steps)``; after ``SECONDS_BEFORE_BAR`` the bar shows steps and time left.
 
-    With ``rounds``, how many rounds a step is, also rounds per second; steps before the first second are not counted in.
+    With ``rounds``, the number of rounds in a step, it also shows rounds per second, without those of the first second.
     """
     if not (enabled and sys.stderr.isatty()):
         yield lambda steps: None
@@ -31,10 +31,10 @@ def progress(title: str, total: int, *, enabled: bool = True, rounds: int = 0) -
     def advance(steps: int) -> None:
         nonlocal shown, counted
         passed = time.monotonic() - began
-        # What a resumed run finds done is there at once and was not computed in this one.
+        # A resumed run reports at once what earlier runs computed, which must not count as its own speed.
         counted += steps if passed > 1.0 else 0
         bar.update(task, advance=steps, rate=f"{counted * rounds / passed:.3g} rounds/s" if counted and rounds else "")
-        if not shown and passed > PATIENCE:
+        if not shown and passed > SECONDS_BEFORE_BAR:
             bar.start()
             shown = True
 

@@ -1,4 +1,4 @@
-"""Where a result came from: versions of what computed it and the commit of the source, where there is one."""
+"""The origin of a result: versions of the packages that computed it, and the commit of a source checkout."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PACKAGES = ("alignment-dynamics", "jax", "jaxlib", "equinox", "numpy")
 
 @functools.cache
 def provenance() -> dict[str, str]:
-    """Attributes for a Dataset: ``version_*`` of Python and the packages, and ``git_commit`` of a source checkout."""
+    """Attributes for a Dataset: ``version_*`` of Python and of packages, and ``git_commit`` of a source checkout."""
     found = {"version_python": platform.python_version()}
     for package in PACKAGES:
         try:

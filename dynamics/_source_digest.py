@@ -1,4 +1,4 @@
-"""Which modules a computation imports, and a digest of the code of each: comments, docstrings and layout do not count."""
+"""The modules that a computation imports, with a digest of the code of each; comments, docstrings and layout do not count."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Literal
 
 LIBRARY = __name__.split(".")[0]
-_BEGUN = time.time()  # modules of the library that are written later may be others than those in memory
+_STARTED = time.time()  # a module written later may differ from the one in memory
 
 Origin = Literal["library", "own", "installed"]
 
-# Statements at the top of a module that only give names; others act when it is imported.
+# Top-level statements that only define names; others have an effect when the module is imported.
 _DEFINES = (
     *(ast.Import, ast.ImportFrom, ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef, ast.Assign, ast.AnnAssign),
     *((getattr(ast, "TypeAlias"),) if hasattr(ast, "TypeAlias") else ()),  # noqa: B009
@@ -28,7 +28,7 @@ _DEFINES = (
 
 @functools.cache
 def origin(module: str) -> Origin:
-    """Whether a module is this library's, the user's own, or of Python and installed packages (known by their versions)."""
+    """Whether a module is this library's, the user's own, or installed: Python's and packages', identified by version."""
     top = module.split(".")[0]
     if top in (LIBRARY, "__main__"):
         return "library" if top == LIBRARY else "own"
@@ -44,7 +44,7 @@ def origin(module: str) -> Origin:
 
 @functools.cache
 def version(module: str) -> str:
-    """The version of the installed package that a module belongs to; of Python for its own modules."""
+    """The version of the installed package that a module belongs to; Python's version for its own modules."""
     top = module.split(".")[0]
     if top in sys.stdlib_module_names:
         return sys.version.split()[0]
@@ -56,10 +56,10 @@ def version(module: str) -> str:
 
 
 def imported(start: Iterable[str]) -> dict[str, str]:
-    """A digest of the code of every module that ``start`` imports, itself included, by name; installed packages are not read.
+    """By name, a digest of the code of ``start`` and of every module that it imports; installed packages are not read.
 
-    Names are followed to the module that defines them: a package whose ``__init__`` passes many names on brings only those
-    asked for, besides what that file imports for its effect (what it does not list in ``__all__``).
+    Names are followed to the module that defines them: of a package whose ``__init__`` re-exports many names, only those
+    imported count, and what the ``__init__`` imports for its effect (without listing it in ``__all__``).
 
     Raises:
         OSError: the source of one of them cannot be read.
@@ -73,13 +73,13 @@ def imported(start: Iterable[str]) -> dict[str, str]:
             continue
         source = _source(name)
         if source is None and not _places(name.split(".")[0]):
-            continue  # not installed, as optional packages may be
+            continue  # an optional package that is not installed
         if source is None:
             raise OSError(f"the source of module {name} cannot be read; install the package with its source files.")
-        if origin(name) == "library" and name in sys.modules and source.written > _BEGUN:
+        if origin(name) == "library" and name in sys.modules and source.written > _STARTED:
             raise ValueError(
-                f"{name} was edited after this process had imported it, so kept numbers could not be told from the new code's; "
-                f"start Python anew."
+                f"{name} was edited after this process imported it, so stored results would not match the new code; restart "
+                f"Python."
             )
         found[name] = source.digest
         waiting += source.brings
@@ -87,7 +87,7 @@ def imported(start: Iterable[str]) -> dict[str, str]:
 
 
 class _Source:
-    """What is read off the file of a module: a digest, what it imports, and what it passes on."""
+    """What the source file of a module shows: a digest, its imports, and the names that it re-exports."""
 
     def __init__(self, name: str, path: Path, written: int):
         tree = ast.parse(path.read_bytes())
@@ -103,13 +103,13 @@ class _Source:
         self.effects = [(module, name) for module, name, bound in self._bindings(top) if bound not in listed]
         self.acts = any(not isinstance(n, _DEFINES) and not _is_typing(n) for n in tree.body)
         if any(isinstance(n, ast.FunctionDef) and n.name == "__getattr__" for n in tree.body):
-            # A lazy module: what it passes on stands where type checkers look.
+            # A lazy module: its re-exports are imported under TYPE_CHECKING.
             blocks = [n for block in tree.body if _is_typing(block) for n in block.body]  # pyright: ignore[reportAttributeAccessIssue]
             self.gives = {bound: (module, name) for module, name, bound in self._bindings(blocks) if name} | self.gives
 
     @functools.cached_property
     def brings(self) -> list[str]:
-        """The modules that importing this one imports, but for those that only packages above pass on."""
+        """The modules imported with this one, without those that only a parent package re-exports."""
         parts = self.name.split(".")
         above = [package for depth in range(1, len(parts)) if (package := _source(".".join(parts[:depth]))) is not None]
         wanted = [*self.imports, *(pair for package in above for pair in package.effects)]
@@ -117,7 +117,7 @@ class _Source:
         return sorted({*found, *(package.package for package in above if package.acts)})
 
     def _bindings(self, nodes: Iterable[ast.AST]) -> Iterator[tuple[str, str, str]]:
-        """(module, name in it or "", name here) of import statements."""
+        """(module, name in it or "", local name) for each name in import statements."""
         for node in nodes:
             if isinstance(node, ast.Import):
                 for alias in node.names:
@@ -158,7 +158,7 @@ def _along(module: str, chains: Iterable[tuple[str, ...]]) -> Iterator[tuple[str
 
 
 def _targets(module: str, name: str) -> Iterator[str]:
-    """The modules that ``from module import name`` brings; ``import module`` where there is no name."""
+    """The modules that ``from module import name`` imports; an empty name stands for ``import module``."""
     if origin(module) == "installed":
         return
     if name and name != "*" and _file(f"{module}.{name}") is not None:
@@ -178,7 +178,7 @@ def _source(name: str) -> _Source | None:
 
 @functools.lru_cache(maxsize=1024)
 def _read(name: str, path: Path, written: int) -> _Source:
-    """Once for each state of the file: one's own modules are edited and loaded again."""
+    """Cached by modification time, since the user's own modules may be edited and reloaded."""
     return _Source(name, path, written)
 
 
@@ -229,7 +229,7 @@ def _lists_names(node: ast.AST) -> bool:
 
 
 def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
-    """All nodes but those that only type checkers read."""
+    """All nodes except those under TYPE_CHECKING."""
     yield tree
     for child in ast.iter_child_nodes(tree):
         if _is_typing(child):
@@ -240,7 +240,7 @@ def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def _chain(node: ast.AST) -> tuple[str, ...]:
-    """("a", "b", "c") of the expression ``a.b.c``; empty for others."""
+    """("a", "b", "c") for the expression ``a.b.c``; empty for others."""
     names: list[str] = []
     while isinstance(node, ast.Attribute):
         names.append(node.attr)
@@ -249,7 +249,7 @@ def _chain(node: ast.AST) -> tuple[str, ...]:
 
 
 def _bare(tree: ast.Module) -> ast.Module:
-    """The tree without its docstrings; what takes their place is in every body, so that one may be added."""
+    """The tree without docstrings and ``pass``, so that adding a docstring changes nothing."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = [n for n in node.body if not (isinstance(n, ast.Expr) and isinstance(n.value, ast.Constant))]

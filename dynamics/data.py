@@ -1,4 +1,4 @@
-"""Generated preference data: value clusters and behaviours, with fresh samples of the same law at hand."""
+"""Generated preference data: value clusters and behaviours, and fresh samples of the same law."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from ._checks import as_numbers, check_key, check_number
 __all__ = ["Behaviours", "Samples", "ValueClusters", "behaviours", "value_clusters"]
 
 TAILS = ("gaussian", "subexponential", "student")
-STUDENT_DEGREES = 5.0  # of freedom: variance and kurtosis are finite, higher moments are not
+STUDENT_DEGREES = 5.0  # of freedom: variance and kurtosis are finite, higher even moments are not
 
 
 class Samples(NamedTuple):
-    """Preference pairs with one-token responses, ready for ``MarginFlow(s.features, s.chosen, s.rejected, objective)``.
+    """Preference pairs with one-token responses, for ``MarginFlow(s.features, s.chosen, s.rejected, objective)``.
 
     Attributes:
         features: g, ``(N, d)``.
         chosen, rejected: token ids, ``(N,)``.
-        group: which value pair or behaviour, ``(N,)``, 0 …
-        sign: +1 or -1, which of its two clusters or answers, ``(N,)``.
+        group: index of the value pair or behaviour, ``(N,)``, from 0.
+        sign: +1 or -1, the cluster or answer within the group, ``(N,)``.
     """
 
     features: Float[Array, "N d"]
@@ -53,7 +53,7 @@ class ValueClusters(eqx.Module):
     samples: Samples
 
     def fresh(self, per_cluster: int, *, key: PRNGKeyArray) -> Samples:
-        """As many new samples of every cluster, ``2 K per_cluster`` in all."""
+        """``per_cluster`` new samples of every cluster, ``2 K per_cluster`` in all."""
         _whole(per_cluster, "per_cluster", 1)
         check_key(key)
         return _draw_clusters(self.centres, self.shared, self.noise, self.tokens, per_cluster, key)
@@ -82,18 +82,22 @@ def value_clusters(
         v: standard deviation of the noise in each coordinate, scalar ≥ 0.
         key: draws directions and noise.
         delta: |<c_k, c_l>| of every two centres, in [0, 1/(K-1)): 0 orthonormal.
-        shared_tokens: one pair of tokens for all value pairs (each occurs among the answers of 2K clusters) in place of two
-            tokens of its own for each (among those of 2).
+        shared_tokens: whether all value pairs use the same two tokens (each an answer in 2K clusters) rather than two tokens
+            of their own (each an answer in 2).
 
     Raises:
         ValueError: a bad argument.
 
     Source: [paper] ImLi25, the data of its theorems.
+
+    >>> made = dyn.data.value_clusters(K=2, Q=5, d=4, l_b=0.3, v=0.1, key=jax.random.key(0))
+    >>> made.samples.features.shape, made.fresh(3, key=jax.random.key(1)).features.shape
+    ((20, 4), (12, 4))
     """
     for value, name, least in ((K, "K", 1), (Q, "Q", 1), (d, "d", 1)):
         _whole(value, name, least)
     if d < K + 1:
-        raise ValueError(f"d = {d} has no room for {K} orthogonal centres and b; pass d ≥ {K + 1}.")
+        raise ValueError(f"d = {d} is too small for {K} orthogonal centres and b; pass d ≥ {K + 1}.")
     check_key(key)
     l_b, v = check_number(l_b, "l_b", 0.0, np.inf), check_number(v, "v", 0.0, np.inf)
     delta = float(check_number(delta, "delta", 0.0, 1.0))
@@ -103,7 +107,7 @@ def value_clusters(
         )
     directions, noise = jax.random.split(key)
     frame = jnp.linalg.qr(jax.random.normal(directions, (d, K + 1)))[0].T
-    # Cosine -delta between all centres: the root of their Gram matrix turns orthonormal directions into such centres.
+    # The centres have cosine -delta: the root of their Gram matrix maps orthonormal directions to them.
     gram = (1 + delta) * np.eye(K) - delta * np.ones((K, K))
     values, vectors = np.linalg.eigh(gram)
     centres = jnp.asarray(vectors * np.sqrt(values) @ vectors.T) @ frame[:K]
@@ -130,8 +134,8 @@ class Behaviours(eqx.Module):
     """m behaviours with two answers each; see ``behaviours``.
 
     Attributes:
-        differences: d_i, ``(m, d)``: mean features of the samples answered yes, less those answered no.
-        root: a square root of the covariance of either class, ``(d, d)``.
+        differences: d_i, ``(m, d)``: mean features of the samples answered yes minus those answered no.
+        root: a square root of the covariance of each class, ``(d, d)``.
         shared: b, ``(d,)``: mean of all features.
         tail: the law of the noise.
         samples: the training samples, 2 n of each behaviour.
@@ -159,21 +163,25 @@ def behaviours(
     tail: Literal["gaussian", "subexponential", "student"] = "gaussian",
     shared: Float[ArrayLike, " d"] | None = None,
 ) -> Behaviours:
-    """Yes-or-no behaviours: features b ± d_i/2 + noise, the sign being the answer that is chosen; tokens 0 (yes), 1 (no).
+    """Yes-or-no behaviours: features b ± d_i/2 + noise, where the sign is the chosen answer; tokens 0 (yes), 1 (no).
 
     Args:
         differences: d_i, ``(m, d)``; ||d_i|| is the distinguishability of behaviour i.
-        covariance: of either class, ``(d, d)``, or a scalar variance; its largest eigenvalue is the concentration.
+        covariance: of each class, ``(d, d)``, or a scalar variance; its largest eigenvalue is the concentration.
         n: samples per answer and behaviour, int ≥ 1.
         key: draws the noise.
-        tail: "gaussian"; "subexponential", Laplace along the covariance's axes; "student", Student's t with 5 degrees of
-            freedom, likewise; all of the same covariance.
+        tail: "gaussian", "subexponential" (Laplace along the covariance's axes) or "student" (Student's t with 5 degrees of
+            freedom, likewise), all with the same covariance.
         shared: b, ``(d,)``; 0 unless given.
 
     Raises:
         ValueError: a bad argument.
 
     Source: [paper] ImLi24, the setting of its theorems.
+
+    >>> made = dyn.data.behaviours(np.array([[1.0, 0.0], [0.0, 2.0]]), 0.1, n=3, key=jax.random.key(0))
+    >>> made.samples.features.shape
+    (12, 2)
     """
     means = as_numbers(differences, "differences")
     if means.ndim != 2 or 0 in means.shape:

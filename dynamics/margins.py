@@ -1,4 +1,4 @@
-"""Responses of several tokens: how fast training moves the reward of one token at one feature."""
+"""Responses of several tokens: the rate at which training moves the reward of one token at one feature."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Responses(eqx.Module):
         chosen_tokens, rejected_tokens: token ids y_ij, ``(N, L)``; -1 marks positions beyond a response's end.
 
     Raises:
-        ValueError: shapes that do not fit or hold nothing, features that are not finite, ids that are no whole numbers.
+        ValueError: shapes that do not fit or are empty, features that are not finite, ids that are not whole numbers.
     """
 
     chosen_features: Float[Array, "N L d"]
@@ -40,7 +40,7 @@ class Responses(eqx.Module):
         self.rejected_features, self.rejected_tokens = _side(rejected_features, rejected_tokens, "rejected")
         a, b = self.chosen_features.shape, self.rejected_features.shape
         if a[0] != b[0] or a[2] != b[2]:
-            raise ValueError(f"chosen features have shape {a}, rejected {b}; let examples and dimension match.")
+            raise ValueError(f"chosen features have shape {a}, rejected {b}; pass the same N and d.")
 
 
 def _side(features: ArrayLike, tokens: ArrayLike, name: str) -> tuple[Array, Array]:
@@ -64,12 +64,12 @@ def multi_token_rate(
 ) -> Float[Array, ""]:
     """tau dr(y)/dt = (beta²/N) Σ_i sigma(-r_i) Σ_positions ± (e_y - p*)·(e_ij - p_ij) <g_ij, g*>,  p = softmax(W g).
 
-    The rate at which DPO's gradient flow on the last layer moves r(y) = beta (log p(y|g*) - log p_0(y|g*)), now; r_i is
-    example i's reward margin, the sum over its responses' tokens. + for chosen, - for rejected responses.
+    The current rate at which DPO's gradient flow on the last layer moves r(y) = beta (log p(y|g*) - log p_0(y|g*)). r_i is
+    example i's reward margin, summed over its responses' tokens; the sign is + for chosen and - for rejected responses.
 
     Args:
-        W: the last layer now, ``(V, d)``; finite.
-        W0: the reference's, ``(V, d)``.
+        W: the current last layer, ``(V, d)``; finite.
+        W0: the last layer of the reference, ``(V, d)``.
         responses: the training pairs.
         g_star: g*, ``(d,)``.
         token: y, int in 0 … V-1.
@@ -82,6 +82,11 @@ def multi_token_rate(
         ValueError: a bad entry.
 
     Source: [paper] ImLi25, section 4.3.
+
+    >>> g, W = np.ones((1, 1, 1)), np.zeros((2, 1))
+    >>> pairs = dyn.margins.Responses(g, g, np.array([[0]]), np.array([[1]]))
+    >>> round(float(dyn.margins.multi_token_rate(W, W, pairs, np.ones(1), token=0, beta=0.1)), 6)
+    0.005
     """
     if not isinstance(responses, Responses):
         raise ValueError(f"responses is a {type(responses).__name__}; pass dyn.margins.Responses(...).")
@@ -94,7 +99,7 @@ def multi_token_rate(
     if not all(bool(jnp.all(jnp.isfinite(x))) for x in (W, W0, g_star)):
         raise ValueError("W, W0 or g_star has an entry that is not finite; pass finite numbers.")
     if isinstance(token, bool) or not isinstance(token, int | np.integer) or not 0 <= token < V:
-        raise ValueError(f"token = {token!r} is no token id; pass a whole number in 0 … {V - 1}.")
+        raise ValueError(f"token = {token!r} is not a token id; pass a whole number in 0 … {V - 1}.")
     for name in ("chosen_tokens", "rejected_tokens"):
         ids = getattr(responses, name)
         if bool(jnp.any((ids < -1) | (ids >= V))):

@@ -1,7 +1,7 @@
-"""The schema of results: what variables of a Dataset are called, along which dims they run, in which units and flags.
+"""The schema of results: the names, dims, units and flags of a Dataset's variables.
 
-Simulators write it, figures and explorers read it, and neither needs the other: this module imports no jax. A Dataset is built
-by ``dataset`` and checked by ``validate``::
+Simulators write it, figures and explorers read it, and neither depends on the other: this module does not import jax. A
+Dataset is built by ``dataset`` and checked by ``validate``::
 
     ds = schema.dataset({"entropy": [1.1, 0.7]}, {"entropy": schema.VARIABLES["entropy"].over("round")})
     schema.validate(ds)
@@ -28,29 +28,29 @@ RESULT_MESSAGES = {
     ),
     "step_limit": "the solver used up its steps before t1; pass another solver, looser tolerances or a smaller t1",
 }
-"""How a run can end, by name, and what is said of it. A Dataset's ``result`` counts the names in this order."""
+"""How a run can end: a message by name. The flags of a Dataset's ``result`` number the names in this order."""
 RESULT_NAMES = tuple(RESULT_MESSAGES)
 
 VERDICTS = ("collapsed", "converged", "oscillating", "undecided")
-"""The words that the flag ``verdict`` counts, in the order in which the rules are tried."""
+"""The meanings of the flag ``verdict``, in the order in which the rules are tried."""
 KINDS = ("constant", "periodic", "quasi-periodic", "not determinable")
-"""The words that the flag ``period_kind`` counts: what the last policies of a run do."""
+"""The meanings of the flag ``period_kind``: how the last policies of a run behave."""
 
 CLOCKS = {
     "round": "rounds of iterated alignment since the start",
     "time": "time of a gradient flow, in units of tau",
     "step": "steps of an optimizer since the start",
 }
-"""The dims along which a run is saved; a variable has one of them at most."""
+"""The dims along which a run is saved; a variable has at most one of them."""
 ITEMS = {
     "response": "responses, in the order of the preference matrix",
     "pair": "pairs of responses i < j, row by row, labelled i>j",
     "example": "examples of a data set",
     "parameter": "parameters of a policy class",
 }
-"""The dims of what is measured, which stand last."""
+"""The dims of the measured quantity, which come last."""
 DIMS = CLOCKS | {"context": "prompts"} | ITEMS
-"""All dims by name; any other dim is a swept parameter, or a user's own."""
+"""All dims by name; any other dim is a swept parameter or a user's own."""
 UNITS = {
     "1": "without a unit",
     "nats": "natural logarithms of probabilities",
@@ -65,7 +65,14 @@ UNITS = {
 
 
 class Variable(NamedTuple):
-    """How a variable appears in a Dataset: its dims (of a measure, the trailing ones), unit, meaning, words for flag values."""
+    """A variable of a Dataset.
+
+    Attributes:
+        dims: its dims; of a measure, the trailing ones.
+        unit: a key of ``UNITS``, or another word.
+        long_name: its meaning.
+        flags: the meanings of the flag values 0, 1, …; empty for a number.
+    """
 
     dims: tuple[str, ...] = ()
     unit: str = "1"
@@ -73,20 +80,24 @@ class Variable(NamedTuple):
     flags: tuple[str, ...] = ()
 
     def over(self, *dims: str) -> Variable:
-        """The same variable along ``dims`` as well, which come first."""
+        """The same variable with ``dims`` in front.
+
+        >>> dyn.schema.VARIABLES["log_policy"].over("round").dims
+        ('round', 'response')
+        """
         return self._replace(dims=(*dims, *self.dims))
 
 
 VARIABLES = {
     "log_policy": Variable(("response",), "nats", "log pi"),
     "result": Variable((), "1", "how the run ended; where it failed, floats are NaN and integers -1", RESULT_NAMES),
-    # Of every round.
+    # At every round.
     "entropy": Variable((), "nats", "entropy of the policy"),
     "effective_responses": Variable((), "responses", "effective number of responses, exp(entropy)"),
     "kl_to_reference": Variable((), "nats", "KL divergence of the policy from the base reference"),
     "top_response": Variable((), "1", "index of the most likely response"),
     "reward_margin": Variable(("pair",), "nats", "reward margin of i over j, each pair i < j"),
-    # Of a run.
+    # One value per run.
     "cycle_strength": Variable((), "1", "time-averaged variance of the policy's coordinates"),
     "final_entropy": Variable((), "nats", "entropy of the last policy"),
     "collapse_round": Variable((), "rounds", "first round from which entropy stays below the threshold; -1 = none"),
@@ -101,7 +112,7 @@ VARIABLES = {
     "tail_step": Variable((), "1", "largest change of a probability in a round of the last tenth"),
     "tail_switches": Variable((), "1", "changes of the top response in the last tenth of the rounds"),
     "switches": Variable((), "1", "changes of the top response"),
-    # Of a flow.
+    # Along a flow.
     "parameters": Variable(("response",), "nats", "logits"),
     "coefficient": Variable(("example",), "tau", "coefficient a_i = w_i ∫ -f'(r_i) dt"),
     "loss": Variable((), "1", "mean loss f(r)"),
@@ -132,7 +143,7 @@ OTHER_FORMS = {
     "parameters": (Variable(("parameter",), "nats", "theta"),),
 }
 """Further forms of known variables."""
-LAST = "_final"  # ends the name of a statistic that would have the name of rows
+LAST = "_final"  # suffix of a statistic whose name is taken by rows
 
 
 def attrs_of(variable: Variable) -> dict[str, Any]:
@@ -144,7 +155,7 @@ def attrs_of(variable: Variable) -> dict[str, Any]:
 
 
 def pair_labels(variables: Iterable[Variable], num_responses: int) -> dict[str, list[str]]:
-    """Labels "i>j" of the dim ``pair``, as coords, where some variable has it."""
+    """Coords with the labels "i>j" of the dim ``pair``, where some variable has it."""
     if not any("pair" in variable.dims for variable in variables):
         return {}
     first, second = np.triu_indices(num_responses, 1)
@@ -169,19 +180,23 @@ def dataset(
 
     Args:
         arrays: values by name.
-        variables: by name, with all dims; may hold more than ``arrays``.
+        variables: by name, with all dims; may include others.
         coords: labels along the dims, as xarray takes them.
-        attrs: of the Dataset: configuration, seed, versions.
+        attrs: attributes of the Dataset: configuration, seed, versions.
 
     Raises:
         ValueError: an array without a variable, or with another number of dims.
+
+    >>> ds = dyn.schema.dataset({"entropy": [1.1, 0.7]}, {"entropy": dyn.schema.VARIABLES["entropy"].over("round")})
+    >>> ds.entropy.dims, ds.entropy.units
+    (('round',), 'nats')
     """
     import xarray as xr
 
     data = {}
     for name, values in arrays.items():
         if name not in variables:
-            raise ValueError(f"{name} has no variable; say its dims and unit, schema.Variable(dims, unit, long_name).")
+            raise ValueError(f"{name} has no variable; pass its dims and unit, schema.Variable(dims, unit, long_name).")
         variable, shape = variables[name], np.shape(values)
         if len(shape) != len(variable.dims):
             raise ValueError(f"{name} has shape {shape} and the dims {variable.dims}; pass one dim for each axis.")
@@ -190,17 +205,17 @@ def dataset(
 
 
 def validate(ds: xr.Dataset) -> None:
-    """Silent where every data variable keeps to the schema; arguments are not changed and nothing is returned.
+    """Raises ``ValueError`` unless every data variable follows the schema.
 
-    Every variable has a unit and runs along one clock (``round``, ``time`` or ``step``) at most. One that the schema knows
-    has its trailing dims, its unit and its flags; the dims before may be a clock, ``context`` and swept parameters. Flags
-    count their words from 0, and -1 is a value that is missing.
+    Every variable has a unit and at most one clock (``round``, ``time`` or ``step``). A variable of the schema has its
+    trailing dims, its unit and its flags; the dims before may be a clock, ``context`` and swept parameters. Flag values
+    count from 0, and -1 marks a missing value.
 
     Args:
-        ds: of ``dyn.sweep``, ``Solution.to_dataset`` or of one's own.
+        ds: from ``dyn.sweep``, ``Solution.to_dataset`` or your own code; not changed.
 
     Raises:
-        ValueError: names the first variable that does not, and what of it.
+        ValueError: the first variable that breaks the schema, and how.
     """
     for name in ds.data_vars:
         _validate(str(name), ds[name])
@@ -213,11 +228,11 @@ def _validate(name: str, array: xr.DataArray) -> None:
     if len(clocks) > 1:
         raise ValueError(f"{name} has the dims {dims}; a variable runs along one of {', '.join(CLOCKS)} at most.")
     if not isinstance(unit, str):
-        raise ValueError(f"{name} has units = {unit!r}; name the unit in attrs['units'], '1' where there is none.")
+        raise ValueError(f"{name} has units = {unit!r}; name the unit in attrs['units'], or '1'.")
     base = name.removesuffix(LAST)
     if base in VARIABLES:
         if base != name and clocks:
-            raise ValueError(f"{name} has the dims {dims}; a last value does not run along {clocks[0]}.")
+            raise ValueError(f"{name} has the dims {dims}; a last value has no dim {clocks[0]}.")
         _compare(name, (VARIABLES[base], *OTHER_FORMS.get(base, ())), dims, unit, flags)
     if flags or "flag_values" in array.attrs:
         _check_flags(name, array, flags)
@@ -227,7 +242,7 @@ def _compare(name: str, forms: tuple[Variable, ...], dims: tuple[str, ...], unit
     fitting = [form for form in forms if _ends_in(dims, form.dims)]
     if not fitting:
         known = " or ".join(str(form.dims) for form in forms)
-        raise ValueError(f"{name} has the dims {dims}; their end must be {known}, after a clock or swept parameters.")
+        raise ValueError(f"{name} has the dims {dims}; the last must be {known}, after a clock or swept parameters.")
     if unit not in {form.unit for form in fitting}:
         raise ValueError(f"{name} has units = {unit!r}; the schema's unit is {fitting[0].unit!r}.")
     if flags not in {form.flags for form in fitting}:
@@ -244,7 +259,7 @@ def _check_flags(name: str, array: xr.DataArray, flags: tuple[str, ...]) -> None
     if values != list(range(len(flags))):
         raise ValueError(f"{name} has flag_values = {values}; count its {len(flags)} flag_meanings from 0.")
     if not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"{name} has dtype {array.dtype}; flags are whole numbers.")
+        raise ValueError(f"{name} has dtype {array.dtype}; store flags as whole numbers.")
     if array.size and not (int(array.min()) >= -1 and int(array.max()) < len(flags)):
         worst = int(array.min()) if int(array.min()) < -1 else int(array.max())
-        raise ValueError(f"{name} holds {worst}; its flags are 0 to {len(flags) - 1}, and -1 where it is missing.")
+        raise ValueError(f"{name} holds {worst}; its flags are 0 to {len(flags) - 1}, and -1 marks a missing value.")

@@ -1,7 +1,7 @@
-"""Hypothesis strategies for property tests of one's own statements, over the same instances that the theorems draw.
+"""Hypothesis strategies for property tests of your own statements, over the same instances that the theorems draw.
 
 Needs the extra ``testing``. Every strategy is built from Hypothesis' own numbers and choices, so a failing instance
-shrinks: to few responses, to the identity order, to margins and logits of 0 or 1.
+shrinks to few responses, the identity order, and margins and logits of 0 or 1.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _LOOP_KINDS = ("any", "cyclic", "strongly transitive", "bradley-terry", "near-de
 
 
 class _HypothesisSource(sources.Source):
-    """Answers a builder's questions from Hypothesis' ``draw``."""
+    """A ``Source`` whose choices are drawn by Hypothesis."""
 
     def __init__(self, draw: Callable[[st.SearchStrategy], Any]):
         self._draw = draw
@@ -60,14 +60,14 @@ def _built(build: Callable[[sources.Source], T]) -> st.SearchStrategy[T]:
 def _range(sizes: Sizes, least: int = 2) -> tuple[int, int]:
     low, high = (sizes, sizes) if isinstance(sizes, int) else sizes
     if not least <= low <= high:
-        raise ValueError(f"sizes = {sizes!r} is no range of K; pass K or (low, high) with {least} ≤ low ≤ high.")
+        raise ValueError(f"sizes = {sizes!r} is not a range of K; pass K or (low, high) with {least} ≤ low ≤ high.")
     return low, high
 
 
 def preference_matrices(kind: str = "any", sizes: Sizes = (2, 6)) -> st.SearchStrategy[np.ndarray]:
     """P, shape (K, K), float64, P + Pᵀ = 1, of one class.
 
-    Arguments:
+    Args:
         kind: "any" (0.01 ≤ P ≤ 0.99), "cyclic" (a majority cycle; K ≥ 3), "regular" (each row sums to K/2), "weakly
             transitive" (a strict majority order), "strongly transitive" (row dominance, ties included), "strictly
             strongly transitive", "bradley-terry", "linear" (P_ij = 1/2 + x_i - x_j), "near-deterministic" (entries
@@ -76,7 +76,7 @@ def preference_matrices(kind: str = "any", sizes: Sizes = (2, 6)) -> st.SearchSt
         sizes: K, or (low, high).
 
     Raises:
-        ValueError: an unknown kind, or sizes that are no range.
+        ValueError: an unknown kind, or sizes that are not a range.
     """
     if kind not in sources.MATRICES:
         raise ValueError(f"kind = {kind!r} is unknown; pass one of {', '.join(KINDS)}.")
@@ -86,7 +86,7 @@ def preference_matrices(kind: str = "any", sizes: Sizes = (2, 6)) -> st.SearchSt
 
 
 def log_policies(K: Sizes = (2, 6), *, vertex: bool = True) -> st.SearchStrategy[np.ndarray]:
-    """log pi, shape (K,), full support: uniform, within 1e-6 of it, ordinary, and with ``vertex`` down to e^-20000."""
+    """log pi, shape (K,), full support: uniform, within 1e-6 of uniform, ordinary, and with ``vertex`` down to e^-20000."""
     low, high = _range(K)
     scales = (0.0, 1.0, 1e-6, 30.0, 1e4) if vertex else (0.0, 1.0, 1e-6)
     return _built(lambda source: sources.log_policy(source, source.integer(low, high), scales))
@@ -109,11 +109,11 @@ def loops(
 ) -> st.SearchStrategy[SelfSampling]:
     """``SelfSampling`` loops with drawn P, objective, alpha, lam, beta (log-uniform), log_reference and log_offline.
 
-    Arguments:
-        kinds: classes of P, as in ``preference_matrices``; with "dpo" those under which its optimum exists.
-        objectives: a choice of "ipo" and "dpo".
+    Args:
+        kinds: classes of P, as in ``preference_matrices``; with "dpo" they must be classes for which its optimum exists.
+        objectives: "ipo", "dpo" or both.
         sizes: K, or (low, high).
-        alpha, lam, beta: closed intervals, end points drawn too; beta > 0.
+        alpha, lam, beta: closed intervals, whose end points are drawn too; beta > 0.
     """
     from .objectives import DPO, IPO
 
@@ -135,7 +135,7 @@ def loops(
 
 
 def theorem_inputs(theorem: Theorem) -> st.SearchStrategy[dict[str, Any]]:
-    """Inputs inside the assumptions of ``theorem``, to their edge: the definition that ``theorem.draw`` uses too."""
+    """Inputs inside the assumptions of ``theorem``, up to their edge, built as by ``theorem.draw``."""
 
     @st.composite
     def strategy(draw: Any) -> dict[str, Any]:

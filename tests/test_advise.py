@@ -383,7 +383,7 @@ class TestCommand:
             (["--draws", "0"], "draws = 0"),
             (["--index", "9"], "--index 9 is not in"),
             (["--plot", "a.txt"], "--plot a.txt has suffix '.txt'"),
-            (["--plot", "a.png"], "choose one by --index"),
+            (["--plot", "a.png"], "choose one with --index"),
             (["--alpha", "0", "0.5"], "--alpha has 2 values"),
         ],
     )

@@ -206,3 +206,7 @@ def test_the_public_face_resolves():
 def test_modules_stay_small():
     for path in [*files("dynamics"), *files("experiments"), *files("figures")]:
         assert len(path.read_text().splitlines()) <= 300, f"{path} is long; ask what else lives there"
+
+
+def test_the_package_says_that_it_is_typed():
+    assert (ROOT / "dynamics" / "py.typed").is_file()

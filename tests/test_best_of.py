@@ -241,5 +241,5 @@ def test_n_may_be_traced_and_is_differentiable():
 
 @pytest.mark.parametrize("n", [1, 5])
 def test_other_numbers_of_matches_are_refused(n):
-    with pytest.raises(ValueError, match=f"n = {n} responses are not ranked by matches"):
+    with pytest.raises(ValueError, match=f"n = {n} responses cannot be ranked by matches"):
         _best_of.by_tournament(jnp.full((2, 2), 0.5), jnp.full(2, 0.5), n)

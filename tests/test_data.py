@@ -141,13 +141,13 @@ def test_bad_arguments_are_named():
     responses = margins.Responses(np.ones((2, 1, 3)), np.ones((2, 1, 3)), np.zeros((2, 1), int), np.ones((2, 1), int))
     W = np.ones((4, 3))
     cases = [
-        (lambda: data.value_clusters(3, 5, 3, 0.4, 0.1, key=KEY), "d = 3 has no room"),
+        (lambda: data.value_clusters(3, 5, 3, 0.4, 0.1, key=KEY), "d = 3 is too small for"),
         (lambda: data.value_clusters(0, 5, 3, 0.4, 0.1, key=KEY), "K = 0"),
         (lambda: data.value_clusters(3, 5, 8, 0.4, -0.1, key=KEY), "v = -0.1"),
         (lambda: data.value_clusters(3, 5, 8, 0.4, 0.1, key=KEY, delta=0.5), "delta = 0.5"),
         (lambda: data.behaviours(np.ones((1, 2)), np.array([[1.0, 0.0], [0.0, -1.0]]), 3, key=KEY), "eigenvalue -1"),
         (lambda: data.behaviours(np.ones((1, 2)), np.ones((3, 3)), 3, key=KEY), "covariance has shape"),
-        (lambda: diagnostics.distinguishability(np.ones((3, 2)), np.array([1, 1, 1])), "both"),
+        (lambda: diagnostics.distinguishability(np.ones((3, 2)), np.array([1, 1, 1])), "each at least once"),
         (lambda: diagnostics.class_mean_cosine(np.zeros((3, 2)), np.array([0, 0, 1])), "mean 0"),
         (lambda: margins.multi_token_rate(W, W, responses, np.ones(3), 4, 1.0), "token = 4"),
         (lambda: margins.multi_token_rate(W[:1], W[:1], responses, np.ones(3), 0, 1.0), "outside 0 … 0"),

@@ -220,6 +220,18 @@ def test_bad_input_is_named(make, word):
         make()
 
 
+@pytest.mark.parametrize(
+    ("kind", "missing"), [(diag.Measure, ["init", "update", "finalize"]), (diag.Series, ["observe"])]
+)
+def test_a_measure_without_its_methods_is_refused(kind, missing):
+    class Unfinished(kind):
+        name: str = eqx.field(static=True, kw_only=True, default="unfinished")
+
+    for method in missing:
+        with pytest.raises(TypeError, match=rf"abstract class Unfinished .*\b{method}\b"):
+            Unfinished()
+
+
 def test_a_measure_of_ones_own():
     class TopProbability(diag.Series):
         name: str = eqx.field(static=True, kw_only=True, default="top_probability")

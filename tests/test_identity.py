@@ -411,7 +411,7 @@ def test_a_worker_agrees(tmp_path):
         assert json.loads(done.stdout) == json.loads(json.dumps(_store.identity(plan))), i
 
 
-# What cannot be read or understood is refused by name, and said in attributes.
+# Code without a readable source and values without a digest are refused by name, and listed in attributes.
 
 
 @pytest.mark.parametrize("home", [{}, {"__name__": __name__}, {"__name__": "__main__"}])
@@ -441,7 +441,7 @@ def test_a_cell_of_a_notebook_can_be_read(not_computed, tmp_path, monkeypatch):
 
 def test_what_is_not_understood_is_refused(tmp_path):
     process = Holder(P, jnp.asarray(0.3), (1, threading.Lock()))
-    with pytest.raises(ValueError, match=r"held is a _thread.lock, which is not understood"):
+    with pytest.raises(ValueError, match=r"held is a _thread.lock, which has no digest"):
         swept(process, tmp_path / "a")
     assert "lock" in json.loads(swept(process).attrs["config"])["not_identified"][0]
 
@@ -531,10 +531,8 @@ def test_a_store_outlives_edits_that_do_not_enter_its_numbers(tmp_path):
 
 def test_the_library_edited_under_a_process_is_refused(monkeypatch, not_computed, tmp_path):
     """Its numbers are the old code's, its files the new's."""
-    monkeypatch.setattr("dynamics._source_digest._BEGUN", 0.0)
-    with pytest.raises(
-        ValueError, match=r"dynamics\.\S+ was edited after this process had imported it.*start Python anew"
-    ):
+    monkeypatch.setattr("dynamics._source_digest._STARTED", 0.0)
+    with pytest.raises(ValueError, match=r"dynamics\.\S+ was edited after this process imported it.*restart Python"):
         swept(Mine(P, jnp.asarray(0.3), "ipo"), tmp_path / "a")
 
 

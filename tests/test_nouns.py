@@ -33,7 +33,7 @@ def test_there_are_nouns_of_both_kinds():
 @pytest.mark.parametrize("kind", CONCRETE, ids=lambda kind: f"{kind.__module__.split('.')[1]}.{kind.__name__}")
 def test_concrete_classes_are_final_and_say_what_to_subclass(kind):
     parents = [k.__name__ for k in kind.__mro__ if k in ABSTRACT]
-    remedy = rf"subclass {parents[0]} and write" if parents else "hold one in a field of a class of your own"
+    remedy = rf"subclass {parents[0]} and write" if parents else "hold an instance of it in your own class"
     with pytest.raises(TypeError, match=rf"{kind.__name__} is final.*{remedy}"):
         type("Mine", (kind,), {})
 

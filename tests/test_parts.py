@@ -241,7 +241,7 @@ def test_the_least_of_a_list_wins_and_ties_go_to_the_first():
         dyn.iterate(loop, 2, initial=OFFLINE)
     with pytest.raises(ValueError, match="Finite is a list of policies"):
         dyn.stability.analyze(loop)
-    with pytest.raises(ValueError, match="Finite, a list of policies along which nothing flows"):
+    with pytest.raises(ValueError, match="Finite, a list of policies without a gradient"):
         dyn.PreferenceFlow(dyn.policies.Finite(listed), P, dyn.DPO(0.5), dyn.samplers.OnPolicy())
 
 

@@ -192,7 +192,7 @@ class TestSimplex:
 
     @pytest.mark.parametrize("shape", [(5, 4), (5, 2), (0, 3)])
     def test_refuses_other_shapes(self, ax, shape):
-        with pytest.raises(ValueError, match="the simplex takes three responses"):
+        with pytest.raises(ValueError, match="pass three responses"):
             plot.simplex(np.full(shape, -1.1), ax)
 
 

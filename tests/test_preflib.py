@@ -171,7 +171,7 @@ BAD = {
         NEW.replace("VOTERS: 3", "VOTERS: many"),
         "line 5: 'many' is not a value of NUMBER VOTERS",
     ),
-    "one alternative": ("soi", write_new(["a"], [(1, [[0]])]), "states 1 alternatives; 2 to 4096"),
+    "one alternative": ("soi", write_new(["a"], [(1, [[0]])]), "states 1 alternatives; pass a file of 2 to 4096"),
     "too many": ("soi", NEW.replace("ALTERNATIVES: 3", "ALTERNATIVES: 5000"), "states 5000 alternatives"),
     "one too many stated": (
         "soi",
@@ -194,18 +194,18 @@ BAD = {
     "a tie": ("soc", NEW.replace("1,2,3", "1,{2,3}"), "line 10 has a tie, but .*strict.* name the file .toc"),
     "an incomplete tie": ("soi", NEW.replace("1,2,3", "{2,3}"), "line 10 has a tie, .* name the file .toi"),
     "incomplete, ties": ("toc", NEW.replace("1,2,3", "{2,3}"), "name the file .toi"),
-    "unknown": ("soi", NEW.replace("1,2,3", "1,4"), "line 10: '4' is none of the alternatives 1 to 3"),
-    "a name": ("soi", NEW.replace("1,2,3", "1,b"), "line 10: 'b' is none of the alternatives"),
-    "padded number": ("soi", NEW.replace("1,2,3", "1,02"), "line 10: '02' is none"),
-    "trailing comma": ("soi", NEW.replace("1,2,3", "1,2,"), "line 10: '' is none"),
-    "nothing ranked": ("soi", NEW.replace("1,2,3", ""), "line 10: '' is none"),
+    "unknown": ("soi", NEW.replace("1,2,3", "1,4"), "line 10: '4' is not one of the alternatives 1 to 3"),
+    "a name": ("soi", NEW.replace("1,2,3", "1,b"), "line 10: 'b' is not one of the alternatives"),
+    "padded number": ("soi", NEW.replace("1,2,3", "1,02"), "line 10: '02' is not one"),
+    "trailing comma": ("soi", NEW.replace("1,2,3", "1,2,"), "line 10: '' is not one"),
+    "nothing ranked": ("soi", NEW.replace("1,2,3", ""), "line 10: '' is not one"),
     "twice": ("soi", NEW.replace("1,2,3", "1,2,1"), "line 10 ranks alternative 1 twice"),
     "twice in braces": ("toi", NEW.replace("1,2,3", "1,{2,1}"), "line 10 ranks alternative 1 twice"),
     "unclosed": ("toi", NEW.replace("1,2,3", "1,{2,3"), "line 10 opens a brace that is never closed"),
-    "unopened": ("toi", NEW.replace("1,2,3", "1,2},3"), "line 10 has a brace out of place"),
-    "nested": ("toi", NEW.replace("1,2,3", "{1,{2,3}}"), "line 10 has a brace out of place"),
-    "empty braces": ("toi", NEW.replace("1,2,3", "1,{},2"), "line 10: '' is none"),
-    "brace inside": ("toi", NEW.replace("1,2,3", "1{2},3"), "line 10 has a brace out of place"),
+    "unopened": ("toi", NEW.replace("1,2,3", "1,2},3"), "line 10 has a misplaced brace"),
+    "nested": ("toi", NEW.replace("1,2,3", "{1,{2,3}}"), "line 10 has a misplaced brace"),
+    "empty braces": ("toi", NEW.replace("1,2,3", "1,{},2"), "line 10: '' is not one"),
+    "brace inside": ("toi", NEW.replace("1,2,3", "1{2},3"), "line 10 has a misplaced brace"),
     "no count": ("soi", NEW.replace("2: 1,2,3", "1,2,3"), "line 10 is '1,2,3'; write an order as count:a,b"),
     "zero": ("soi", NEW.replace("2: 1", "0: 1"), "line 10: '0' is not the count of an order; write a whole number ≥ 1"),
     "negative": ("soi", NEW.replace("2: 1", "-2: 1"), "line 10: '-2' is not the count"),
@@ -242,10 +242,10 @@ def test_refused(tmp_path, case):
 
 
 def test_limits(tmp_path, monkeypatch):
-    monkeypatch.setattr(_preflib, "_LONGEST_LINE", 20)
+    monkeypatch.setattr(_preflib, "_MAX_LINE_BYTES", 20)
     with pytest.raises(ValueError, match="line 2 has more than 20 bytes"):
         read(tmp_path, "x.soi", NEW)
-    monkeypatch.setattr(_preflib, "_LARGEST_FILE", 20)
+    monkeypatch.setattr(_preflib, "_MAX_FILE_BYTES", 20)
     with pytest.raises(ValueError, match="MiB"):
         read(tmp_path, "x.soi", NEW)
 
@@ -283,9 +283,10 @@ def test_published_files(shared_data):
     described = json.loads((folder / "index.json").read_text())
     assert len(described) == len([name for name in os.listdir(folder) if name != "index.json"]) > 70
     for entry in described:
-        i, stored = entry["i"], np.load(shared_data / "preferences" / f"{entry['family']}.npz")
+        i = entry["i"]
         found = preferences.read(folder / entry["file"], missing="drop")
-        assert np.array_equal(found[0], stored[f"P_{i}"]), entry
-        assert np.array_equal(found.counts[0], stored[f"N_{i}"]), entry
-        assert list(found.names[0]) == stored[f"names_{i}"].tolist(), entry
+        with np.load(shared_data / "preferences" / f"{entry['family']}.npz") as stored:
+            assert np.array_equal(found[0], stored[f"P_{i}"]), entry
+            assert np.array_equal(found.counts[0], stored[f"N_{i}"]), entry
+            assert list(found.names[0]) == stored[f"names_{i}"].tolist(), entry
         assert (found.voters[0], len(found[0])) == (entry["voters"], entry["K"]), entry

@@ -199,23 +199,23 @@ def test_a_single_response_is_left_out_with_a_warning(scratch):
 
 
 BAD_LINES = {
-    "half": ('{"prompt": "p", "resp', r"line 2 is no JSON \(Unterminated string .*, column 17\); write one object"),
-    "list": ("[1, 2]", "line 2 is no object; write a prompt, a response and numeric attributes"),
+    "half": ('{"prompt": "p", "resp', r"line 2 is not JSON \(Unterminated string .*, column 17\); write one object"),
+    "list": ("[1, 2]", "line 2 is not an object; write a prompt, a response and numeric attributes"),
     "no prompt": ('{"response": "r", "a": 1}', "line 2 has no prompt; write"),
     "no response": ('{"prompt": "r", "a": 1}', "line 2 has no response; write"),
-    "a chat": ('{"prompt": [{"role": "user"}], "response": "r"}', "line 2 has a prompt that is no text"),
+    "a chat": ('{"prompt": [{"role": "user"}], "response": "r"}', "line 2 has a prompt that is not text"),
     "comparison": (
         '{"prompt": "p", "chosen": "a", "rejected": "b"}',
         "line 2 has chosen and rejected, .* for each response",
     ),
-    "string": (row("p", "4"), "line 2 has 'helpfulness' = '4', which is no finite number; write a number or null"),
-    "bool": (row("p", True), "line 2 has 'helpfulness' = True, which is no finite number"),
+    "string": (row("p", "4"), "line 2 has 'helpfulness' = '4', which is not a finite number; write a number or null"),
+    "bool": (row("p", True), "line 2 has 'helpfulness' = True, which is not a finite number"),
     "nan": (row("p", float("nan")), "line 2 has 'helpfulness' = nan"),
     "infinite": (row("p", float("-inf")), "line 2 has 'helpfulness' = -inf"),
     "overflow": ('{"prompt": "p", "response": "r", "a": 1e999}', "line 2 has 'a' = inf"),
     "huge": ('{"prompt": "p", "response": "r", "a": 1' + 400 * "0" + "}", "'a' = 'a number beyond 1e308'"),
-    "endless": ('{"prompt": "p", "response": "r", "a": 1' + 5000 * "0" + "}", "no JSON that can be read"),
-    "deep": ("[" * 100_000, "no JSON"),
+    "endless": ('{"prompt": "p", "response": "r", "a": 1' + 5000 * "0" + "}", "is not readable JSON"),
+    "deep": ("[" * 100_000, "is not readable JSON"),
     "object": (row("p", {"a": 1}), "line 2 has 'helpfulness' = dict"),
     "latin-1": ('{"prompt": "é", "response": "r"}'.encode("latin-1"), "line 2 is not UTF-8 text"),
     "surrogate": ('{"prompt": "p", "response": "r", "\\ud800": "x"}', r"line 2 has '\\ud800' = 'x'"),
@@ -232,7 +232,7 @@ def test_bad_lines(tmp_path, case):
         read(tmp_path, content)
     text = str(caught.value)
     assert text.startswith(f"{tmp_path / 'x.jsonl'}: line 2 ")
-    assert text.endswith("or pass skip_bad=True (--skip-bad) to go on without such rows.")
+    assert text.endswith("or pass skip_bad=True (--skip-bad) to leave such rows out.")
     assert "\n" not in text
     with pytest.warns(UserWarning, match="1 bad row was left out .the first: line 2") as told:
         found = read(tmp_path, content, skip_bad=True)
@@ -265,22 +265,22 @@ def test_nothing_left_to_compare(tmp_path):
 
 
 def test_limits(tmp_path, monkeypatch):
-    with pytest.raises(ValueError, match="line 3 brings it to 258 attributes"):
+    with pytest.raises(ValueError, match="line 3 makes 258 attributes of 3 responses"):
         read(tmp_path, "\n".join([row("p", 1), row("p", 1), row("p", **{f"a{n}": 1 for n in range(257)})]))
-    monkeypatch.setattr(_responses, "LARGEST_K", 2)
+    monkeypatch.setattr(_responses, "MAX_RESPONSES", 2)
     with pytest.raises(ValueError, match="the prompt of line 1 has 3 responses"):
         read(tmp_path, TWO)
-    monkeypatch.setattr(_responses, "_MOST_ROWS", 2)
-    with pytest.raises(ValueError, match="line 4 is one too many; up to 2"):
+    monkeypatch.setattr(_responses, "_MAX_ROWS", 2)
+    with pytest.raises(ValueError, match="line 4 exceeds the limit of 2 responses"):
         read(tmp_path, TWO, skip_bad=True)
-    monkeypatch.setattr(_jsonl, "_MOST_LINES", 5)
+    monkeypatch.setattr(_jsonl, "_MAX_LINES", 5)
     with pytest.raises(ValueError, match="it has more than 5 lines"):
         read(tmp_path, row("p", 1) + 9 * "\n")
-    monkeypatch.setattr(_jsonl, "_LONGEST_LINE", 20)
+    monkeypatch.setattr(_jsonl, "_MAX_LINE_BYTES", 20)
     with pytest.raises(ValueError, match="line 1 has more than"):
         read(tmp_path, TWO)
-    monkeypatch.setattr(_jsonl, "_LONGEST_LINE", 2000)
-    monkeypatch.setattr(_jsonl, "_LARGEST_TEXT", 200)
+    monkeypatch.setattr(_jsonl, "_MAX_LINE_BYTES", 2000)
+    monkeypatch.setattr(_jsonl, "_MAX_TEXT_BYTES", 200)
     with pytest.raises(ValueError, match="MiB of text"):
         read(tmp_path, TWO)
 
@@ -294,7 +294,7 @@ def test_packed_files_are_unpacked_no_further_than_they_may_be(tmp_path):
         read(tmp_path, line, "x.jsonl.gz")
     good = gzip.compress(TWO.encode())
     for damaged in (b"", TWO.encode(), good[:-9], good[:20] + b"xxxx" + good[24:], good[:5]):
-        with pytest.raises(ValueError, match=r"damaged or no gzip content|it is empty"):
+        with pytest.raises(ValueError, match=r"damaged or not gzip content|it is empty"):
             read(tmp_path, damaged, "x.jsonl.gz")
 
 
@@ -401,7 +401,7 @@ def test_the_command_line_skips_bad_lines_where_asked(scratch, capsys):
     with pytest.raises(SystemExit) as stop:
         cli.main(["classify", str(path)])
     assert stop.value.code == 2
-    assert re.fullmatch(r"dynamics: [^\n]*line 7 is no JSON [^\n]*\(--skip-bad\)[^\n]*\n", capsys.readouterr().err)
+    assert re.fullmatch(r"dynamics: [^\n]*line 7 is not JSON [^\n]*\(--skip-bad\)[^\n]*\n", capsys.readouterr().err)
     cli.main(["classify", str(path), "--skip-bad"])
     told = capsys.readouterr()
     assert re.fullmatch(r"dynamics: [^\n]*1 bad row was left out [^\n]*; 1 prompt with one [^\n]*\n", told.err)
@@ -418,7 +418,7 @@ def test_the_command_line_drops_what_was_never_compared(scratch, capsys):
 def test_long_tables_are_cut_and_their_totals_are_not(scratch, capsys, monkeypatch):
     path = scratch / "many.jsonl"
     path.write_text("\n".join(row(str(n // 2), n % 2) for n in range(14)))
-    monkeypatch.setattr(_tables, "ROWS", 3)
+    monkeypatch.setattr(_tables, "MAX_ROWS", 3)
     cli.main(["classify", str(path)])
     lines = capsys.readouterr().out.splitlines()
     assert sum(line.split()[:1] == [str(m)] for m in range(7) for line in lines) == 3

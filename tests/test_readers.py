@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import gzip
 import io
 import json
 import os
 import struct
+import warnings
 import zipfile
 from pathlib import Path
 
@@ -83,7 +87,7 @@ BAD_NPZ = {
     "nothing inside": (npz(), "it holds nothing"),
     "foreign": (npz(weights=PAIR, bias=PAIR), r"it holds 'weights', 'bias'; pass one"),
     "foreign member": (npz(**{f"a{i}": PAIR for i in range(20)}), "and 12 more"),
-    "unnamed stack": (npz(data=np.stack([PAIR, PAIR])), "a stack .* has to be named P"),
+    "unnamed stack": (npz(data=np.stack([PAIR, PAIR])), "a stack .* under the name P"),
     "both forms": (npz(P=PAIR, P_0=PAIR), "both P and P_0"),
     "gap": (npz(P_0=PAIR, P_2=PAIR), "P_2 but no P_1"),
     "stray counts": (npz(P_0=PAIR, N_1=PAIR), "N_1 but no matrix"),
@@ -93,23 +97,23 @@ BAD_NPZ = {
     "strings": (npz(P=PAIR.astype(str)), "real numbers"),
     "no matrices": (npz(P=np.zeros((0, 3, 3))), "0 matrices"),
     "one response": (npz(P=np.array([[0.5]])), r"matrices\[0\].*K ≥ 2"),
-    "too many responses": (npz(P=np.full((_npz.LARGEST_K + 1, 1), 0.5)), "shape|K = 4097|K ≥ 2"),
+    "too many responses": (npz(P=np.full((_npz.MAX_RESPONSES + 1, 1), 0.5)), "shape|K = 4097|K ≥ 2"),
     "bad entry": (npz(P=np.stack([CYCLE, CYCLE + 0.2])), r"matrices\[1\]\[0, 1\] = 1\.1"),
     "bad entry, numbered": (npz(P_0=PAIR, P_1=PAIR * np.nan), r"matrices\[1\]\[0, 0\] = nan"),
     "asymmetric counts": (npz(P_0=PAIR, N_0=np.array([[0, 1], [2, 0]])), r"counts\[0\]\[0, 1\] = 1 but"),
-    "negative counts": (npz(P_0=PAIR, N_0=-np.ones((2, 2))), r"counts\[0\]\[0, 0\] = -1 is no count"),
+    "negative counts": (npz(P_0=PAIR, N_0=-np.ones((2, 2))), r"counts\[0\]\[0, 0\] = -1 is not a count"),
     "counts of another shape": (npz(P_0=PAIR, N_0=CYCLE), r"counts\[0\] has shape \(3, 3\)"),
     "stacked counts of another shape": (npz(P=PAIR[None], N=PAIR), r"N has shape \(2, 2\)"),
     "too few names": (npz(P_0=PAIR, names_0=np.array(["a"])), r"names\[0\] has 1 entries"),
     "too few shared names": (npz(P=PAIR, names=np.array(["a"])), r"names has shape \(1,\)"),
     "numbers for names": (npz(P_0=PAIR, names_0=np.arange(2)), "int64; store a vector of K strings"),
-    "surrogates in names": (npz(P_0=PAIR, names_0=np.array(["\ud800", "b"])), "no Unicode text"),
+    "surrogates in names": (npz(P_0=PAIR, names_0=np.array(["\ud800", "b"])), "not Unicode text"),
     "too few voters": (npz(P=np.stack([PAIR, PAIR]), n_voters=np.array([1])), r"n_voters has shape \(1,\)"),
     "negative voters": (npz(P=PAIR, n_voters=np.array([-1])), r"voters\[0\] = -1"),
-    "empty": (b"", "damaged or no .npz content"),
-    "text": (b"winner,loser\na,b\n", "damaged or no .npz content"),
-    "an .npy file": (npz(P=PAIR)[30:], "damaged or no .npz content|damaged"),
-    "truncated": (npz(P=CYCLE)[:-30], "damaged or no .npz content"),
+    "empty": (b"", "damaged or not .npz content"),
+    "text": (b"winner,loser\na,b\n", "damaged or not .npz content"),
+    "an .npy file": (npz(P=PAIR)[30:], "damaged or not .npz content|damaged"),
+    "truncated": (npz(P=CYCLE)[:-30], "damaged or not .npz content"),
 }
 
 
@@ -160,7 +164,7 @@ def test_npz_bombs_are_refused_before_they_are_unpacked(tmp_path, monkeypatch):
     refused(tmp_path, "bomb.npz", npz(compressed=True, P=np.full((3000, 3000), 0.5)), "made to exhaust memory")
     # An entry that declares 4 GiB, whatever it holds.
     refused(tmp_path, "huge.npz", declaring(archive(b"x" * 100), 2**32 - 2), "unpacks to 4096 MiB")
-    monkeypatch.setattr(_npz, "_MOST_MATRICES", 2)
+    monkeypatch.setattr(_npz, "_MAX_MATRICES", 2)
     refused(tmp_path, "many.npz", npz(**{f"P_{m}": PAIR for m in range(8)}), "8 arrays")
 
 
@@ -171,7 +175,7 @@ def test_npz_never_unpacks_more_than_an_entry_declares(tmp_path):
 
 @pytest.mark.parametrize("compression", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_npz_packed_in_other_ways_is_refused(tmp_path, compression):
-    refused(tmp_path, "bad.npz", archive(header("(2, 2)") + bytes(32), compression), "packed unusually")
+    refused(tmp_path, "bad.npz", archive(header("(2, 2)") + bytes(32), compression), "compressed in an unknown way")
 
 
 # .csv
@@ -226,11 +230,11 @@ BAD_CSV = {
     "long row": ("winner,loser\na,b\nb,a,1\n", "line 3 has 3 cells"),
     "self": ("winner,loser\na,a\n", "name two different responses"),
     "nameless": ("winner,loser\n,a\n", "name two different responses"),
-    "word for count": ("winner,loser,count\na,b,many\n", "line 2: 'many' is no count"),
-    "negative count": ("winner,loser,count\na,b,-1\n", "line 2: '-1' is no count"),
-    "nan count": ("winner,loser,count\na,b,nan\n", "line 2: 'nan' is no count"),
-    "infinite count": ("winner,loser,count\na,b,1e999\n", "line 2: '1e999' is no count"),
-    "underscore count": ("winner,loser,count\na,b,1_0\n", "line 2: '1_0' is no count"),
+    "word for count": ("winner,loser,count\na,b,many\n", "line 2: 'many' is not a count"),
+    "negative count": ("winner,loser,count\na,b,-1\n", "line 2: '-1' is not a count"),
+    "nan count": ("winner,loser,count\na,b,nan\n", "line 2: 'nan' is not a count"),
+    "infinite count": ("winner,loser,count\na,b,1e999\n", "line 2: '1e999' is not a count"),
+    "underscore count": ("winner,loser,count\na,b,1_0\n", "line 2: '1_0' is not a count"),
     "inexact count": ("winner,loser,count\na,b,1e300\n", r"the wins of 'a' over 'b' = 1e\+300 is above"),
     "semicolons": ("winner;loser\na;b\n", "separated by commas"),
     "other header": ("winner,looser\na,b\n", "line 2 starts with 'a' where the header has 'looser'|named columns"),
@@ -239,7 +243,7 @@ BAD_CSV = {
     "extra row": (",a,b\na,0,1\nb,1,0\nc,1,1\n", "line 4 starts with 'c' where the header has 'nothing more'"),
     "missing row": (",a,b\na,0,1\n", "the row of 'b' is missing"),
     "ragged": (",a,b\na,0\nb,1,0\n", "line 2 has 2 cells under a header of 3"),
-    "hole": (",a,b\na,0,\nb,1,0\n", "line 2: '' is no count"),
+    "hole": (",a,b\na,0,\nb,1,0\n", "line 2: '' is not a count"),
     "twice": (",a,a\na,0,1\na,1,0\n", "the name 'a' empty or repeated"),
     "diagonal": (",a,b\na,2,1\nb,1,0\n", "'a' over 'a' = 2 is on the diagonal"),
     "one response": (",a\na,0\n", "1 named columns"),
@@ -249,8 +253,8 @@ BAD_CSV = {
     "utf-16": ("winner,loser\na,b\n".encode("utf-16"), "not UTF-8"),
     "huge cell": ("winner,loser\n" + "a" * 200_000 + ",b\n", "line 2: field larger than"),
     "huge name": ("winner,loser\n" + "a" * 1000 + "," + "a" * 1000 + "\n", "'a{39}…'"),
-    "many names": ("winner,loser\n" + "".join(f"{i},x\n" for i in range(100_000)), "K ≤ 4096"),
-    "many columns": ("," * 5000 + "a\n", "K ≤ 4096"),
+    "many names": ("winner,loser\n" + "".join(f"{i},x\n" for i in range(100_000)), "at most 4096 responses"),
+    "many columns": ("," * 5000 + "a\n", "at most 4096 responses"),
 }
 
 
@@ -261,11 +265,11 @@ def test_csv_refused(tmp_path, case):
 
 def test_csv_limits(tmp_path, monkeypatch):
     text = "winner,loser\na,b\nb,a\na,b\n"
-    monkeypatch.setattr(_csv, "_MOST_ROWS", 2)
+    monkeypatch.setattr(_csv, "_MAX_ROWS", 2)
     refused(tmp_path, "rows.csv", text, "more than 2 rows")
-    monkeypatch.setattr(_csv, "_LONGEST_LINE", 8)
+    monkeypatch.setattr(_csv, "_MAX_LINE_LENGTH", 8)
     refused(tmp_path, "line.csv", text, "line 1 has 13 characters")
-    monkeypatch.setattr(_csv, "_LARGEST_FILE", 20)
+    monkeypatch.setattr(_csv, "_MAX_FILE_BYTES", 20)
     refused(tmp_path, "file.csv", text, "MiB")
 
 
@@ -285,6 +289,32 @@ def test_paths_that_are_no_files(tmp_path):
     refused(tmp_path, "wins", "winner,loser\na,b\n", "suffix ''")
     with pytest.raises(ValueError, match="cannot be read"):
         preferences.read(tmp_path / ("x" * 5000 + ".csv"))
+
+
+FILES = {
+    "wins.csv": b"winner,loser\na,b\nb,a\n",
+    "bad.csv": b"winner,loser\na\n",
+    "latin-1.csv": "winner,loser\nZoë,b\n".encode("latin-1"),
+    "matrix.npz": npz(P=PAIR),
+    "bad.npz": npz(P=PAIR)[:-30],
+    "orders.soc": b"2\n1,a\n2,b\n1,1,1\n1,1,2\n",
+    "bad.soc": b"2\n1,a\n",
+    "scores.jsonl": b'{"prompt": "p", "response": "r", "a": 1}\n' * 2,
+    "bad.jsonl": b"[1, 2]\n[3]\n",
+    "scores.jsonl.gz": gzip.compress(b'{"prompt": "p", "response": "r", "a": 1}\n' * 2),
+    "bad.jsonl.gz": gzip.compress(b"[1, 2]\n[3]\n"),
+}
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_files_are_closed(tmp_path, name):
+    (tmp_path / name).write_bytes(FILES[name])
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", ResourceWarning)
+        with pytest.raises(ValueError, match=name) if "bad" in name or "latin" in name else contextlib.nullcontext():
+            preferences.read(tmp_path / name)
+        gc.collect()
+    assert not [str(w.message) for w in told if issubclass(w.category, ResourceWarning)]
 
 
 def test_no_right_to_read(tmp_path, monkeypatch):
@@ -415,7 +445,8 @@ def test_real_files(shared_data):
     folder = shared_data / "preferences"
     for family in json.loads((folder / "index.json").read_text())["families"][:12]:
         found = preferences.read(folder / family["npz"])
-        stored = np.load(folder / family["npz"])
+        with np.load(folder / family["npz"]) as archive:
+            stored = dict(archive)
         assert len(found) == len(family["matrices"])
         for m, described in enumerate(family["matrices"]):
             assert np.array_equal(found[m], stored[f"P_{m}"])

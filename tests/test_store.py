@@ -103,7 +103,7 @@ def test_random_rounds_and_matrices_of_several_sizes(small_blocks, tmp_path):
     ("change", "said"),
     [
         ({"rounds": 51}, "its rounds is 50, here 51"),
-        ({"over": AXES | {"lam": np.linspace(0, 0.9, 41)}}, "its values of lam are others"),
+        ({"over": AXES | {"lam": np.linspace(0, 0.9, 41)}}, "its values of lam differ"),
         ({"over": {"alpha": AXES["alpha"]}}, "its over lam is"),
     ],
 )
@@ -131,7 +131,7 @@ def test_what_is_no_store_is_refused(tmp_path, capsys):
     for name in ("file", "folder"):
         with pytest.raises(ValueError, match="is not the store of a sweep"):
             swept(tmp_path / name)
-    with pytest.raises(ValueError, match="client= needs store="):
+    with pytest.raises(ValueError, match="client= needs a store; pass store="):
         swept(client=object())
 
 

@@ -1,4 +1,4 @@
-"""The command ``dynamics``, one module for each of its commands. Everything heavy is imported inside them."""
+"""The command ``dynamics``, with one module for each subcommand, which imports heavy packages only when it runs."""
 
 from ._main import main
 

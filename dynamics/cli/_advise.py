@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ..stability import SafeBeta, VerdictProbability
 
 ALPHAS, LAMS = (0.0, 0.25, 0.5, 0.75, 0.9), (0.25, 0.5, 0.75, 1.0)
-ONE_ALPHA, ONE_LAM = (0.5,), (1.0,)  # for a row per matrix
+ONE_ALPHA, ONE_LAM = (0.5,), (1.0,)  # for a table with one row per matrix
 DRAWS, DRAWS_EACH = 1000, 200  # for one matrix, and for each of many
 NUMBERS = {
     "matrix",
@@ -34,26 +34,26 @@ NUMBERS = {
 
 @dataclasses.dataclass(frozen=True)
 class Advise:
-    """The largest safe region: for each alpha and lam the smallest beta that keeps rounds stable, for IPO and DPO."""
+    """Safe regions: for each alpha and lam, the smallest beta that keeps rounds stable, for IPO and DPO."""
 
     file: File
     """Matrices (.npz), wins (.csv), orders (.soc, .soi, .toc, .toi), scored responses (.jsonl[.gz], datasets:NAME)."""
     confidence: Annotated[float, tyro.conf.arg(metavar="C")] = 0.95
-    """Probability, given the counts, with which rounds are stable above the beta named; between 0 and 1."""
+    """Probability, given the counts, that rounds are stable above the printed beta; between 0 and 1."""
     alpha: Annotated[tuple[float, ...], tyro.conf.arg(metavar="A")] = ()
     """Shares of the policy in the next reference, 0 to below 1; several for one matrix, one for many."""
     lam: Annotated[tuple[float, ...], tyro.conf.arg(metavar="L")] = ()
     """Shares of the policy in the next sampler, 0 to 1; several for one matrix, one for many."""
     index: Annotated[int | None, tyro.conf.arg(metavar="I")] = None
-    """Look at this matrix of the file only, counted from 0; without it a file of many gets a row for each."""
+    """Use only this matrix of the file, counted from 0; by default a file of many gets a row for each."""
     plot: Annotated[Path | None, tyro.conf.arg(metavar="OUT.png")] = None
     """Draw one matrix's safe regions to a .png, .pdf or .svg file."""
     json: bool = False
     """Print JSON instead of tables."""
     missing: Missing = None
-    """What becomes of pairs that were never compared: 0.5 takes them as even, drop leaves out responses that have some."""
+    """Pairs that were never compared: 0.5 counts them as even, drop leaves out responses that have such pairs."""
     skip_bad: bool = False
-    """Go on without rows of scored responses that cannot be used; how many is said."""
+    """Skip rows of scored responses that cannot be used, with a warning that counts them."""
     draws: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Draws of the posterior: 1000 for one matrix, 200 for each of many unless given."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
@@ -90,7 +90,7 @@ class Advise:
             _print_many(f"{len(chosen)} matrices, {Path(self.file).name}", chosen, found)
 
     def _check(self) -> None:
-        """Everything about the options that can be said before a file is read."""
+        """Checks the options, before a file is read."""
         from .._checks import check_count
         from ..stability import check_alphas, check_confidence, check_lams
 
@@ -109,15 +109,15 @@ class Advise:
         for name, values in (("alpha", self.alpha), ("lam", self.lam)):
             if len(values) > 1:
                 raise ValueError(
-                    f"--{name} has {len(values)} values and {self.file} several matrices, which get a row each at one "
-                    f"alpha and one lam; pass one value, or choose a matrix by --index."
+                    f"--{name} has {len(values)} values but {self.file} has several matrices, which get one row each; "
+                    f"pass one value, or choose a matrix with --index."
                 )
         return self.alpha or ONE_ALPHA, self.lam or ONE_LAM
 
     def _limits(
         self, matrices: PreferenceSet, m: int, alphas: Sequence[float], lams: Sequence[float], single: bool
     ) -> tuple[SafeBeta, ...]:
-        """What is found of one matrix, for IPO and DPO."""
+        """The safe betas of one matrix, for IPO and DPO."""
         import jax
         import numpy as np
 
@@ -160,14 +160,14 @@ def _print_one(title: str, both: Sequence[SafeBeta]) -> None:
             share = "P has" if limits.confidence is None else f"{limits.without_optimum:.1%} of the draws have"
             lines.append(f"{share} no finite optimum: unstable at every beta here")
     lines.append(
-        "alpha = 1 is left out: nothing ties the policy to the reference there, and eigenvalues of IPO's rounds at"
+        "alpha = 1 is left out: the reference no longer restrains the policy there, and IPO's rounds have eigenvalues"
     )
-    lines.append("interior fixed points are 1 ± i c w (7.1), so that no beta stabilises them.")
+    lines.append("1 ± i c w at interior fixed points (7.1), so no beta stabilises them.")
     _tables.print_parts(*lines)
 
 
 def _basis(limits: SafeBeta, *, single: bool = True) -> str:
-    """What the numbers rest on, in a sentence."""
+    """The assumptions behind the numbers, in a sentence."""
     stable = "locally stable at every beta above the one named"
     if limits.confidence is None:
         return (
@@ -233,7 +233,7 @@ def _print_many(title: str, chosen: Sequence[int], found: Sequence[tuple[SafeBet
     lines = [f"alpha = {first.alpha[0]:g}, lam = {first.lam[0]:g}. {_basis(counted, single=False)}"]
     if any(both[0].confidence is None for both in found) and counted.confidence is not None:
         lines.append(
-            "Matrices of unknown counts are taken as known: where they lose stability stands under at the mean."
+            "Matrices without counts are taken as exact: the beta where they lose stability is in the columns at the mean."
         )
     _tables.print_parts(table, _tables.text(title), *map(_tables.text, lines))
 
@@ -241,7 +241,7 @@ def _print_many(title: str, chosen: Sequence[int], found: Sequence[tuple[SafeBet
 def probability(
     matrices: PreferenceSet, m: int, objective: Any, alpha: float, lam: float, rounds: int
 ) -> VerdictProbability | None:
-    """What ``dynamics stability`` adds of one matrix whose counts are known."""
+    """The probability of each verdict, for one matrix whose counts are known."""
     import jax
 
     from ..stability import verdict_probability

@@ -1,4 +1,4 @@
-"""What commands have in common: files of preferences, which of their matrices, and where figures go."""
+"""Common to the commands: files of preferences, the choice of matrices, and files of figures."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Missing = Annotated[str | None, tyro.conf.arg(metavar="0.5|drop")]
 
 
 def choose(matrices: PreferenceSet, index: int | None, file: str, plot: Path | None) -> list[int]:
-    """The matrices that a command looks at."""
+    """The indices of the matrices that a command uses."""
     if index is None:
         if plot is not None and len(matrices) > 1:
-            raise ValueError(f"--plot draws one matrix and {file} holds {len(matrices)}; choose one by --index.")
+            raise ValueError(f"--plot draws one matrix, but {file} holds {len(matrices)}; choose one with --index.")
         return list(range(len(matrices)))
     if not 0 <= index < len(matrices):
         last = len(matrices) - 1
@@ -31,22 +31,22 @@ def choose(matrices: PreferenceSet, index: int | None, file: str, plot: Path | N
 
 
 def check_suffix(plot: Path | None) -> None:
-    """Refuses a figure's file whose format is not known."""
+    """Raises ``ValueError`` for a figure's file of unknown format."""
     if plot is not None and plot.suffix.lower() not in PLOT_SUFFIXES:
         raise ValueError(f"--plot {plot} has suffix {plot.suffix!r}; pass one of {', '.join(PLOT_SUFFIXES)}.")
 
 
 def heading(matrices: PreferenceSet, m: int) -> dict[str, Any]:
-    """How a matrix is introduced in JSON."""
+    """The first entries of a matrix in JSON."""
     return {"index": m, "K": len(matrices[m]), "names": matrices.names[m], "voters": matrices.voters[m]}
 
 
 def read_file(file: str, missing: str | None, skip_bad: bool) -> PreferenceSet:
-    """What ``preferences.read`` makes of a file, its warnings as lines on stderr."""
+    """``preferences.read`` of a file, with its warnings as lines on stderr."""
     from ..preferences import read
 
     if missing not in (None, "0.5", "drop"):
-        raise ValueError(f"--missing {missing} is not allowed; leave it out or pass 0.5 or drop.")
+        raise ValueError(f"--missing {missing} is not allowed; pass 0.5 or drop, or omit it.")
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", UserWarning)
         found = read(file, missing=0.5 if missing == "0.5" else missing, skip_bad=skip_bad)  # pyright: ignore[reportArgumentType]
@@ -56,7 +56,7 @@ def read_file(file: str, missing: str | None, skip_bad: bool) -> PreferenceSet:
 
 
 def check_writable(path: Path) -> None:
-    """Tries to open the file, which is the one sure way to know, and leaves no trace of it."""
+    """Raises ``ValueError`` unless the file can be opened for writing; leaves it as it was."""
     existed = path.exists()
     try:
         path.open("ab").close()

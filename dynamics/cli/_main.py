@@ -1,6 +1,6 @@
-"""The command ``dynamics``: what a file of preferences is, whether rounds on it are stable, the ledger, kept sweeps.
+"""The command ``dynamics``: classification and stability of a file of preferences, the ledger, stored sweeps.
 
-Everything heavy is imported inside the commands, so that ``dynamics --help`` answers at once.
+Heavy packages are imported inside the commands, so that ``dynamics --help`` answers at once.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from ..rounds import SelfSampling
     from ._study import Study
 
-LONGEST_ORBIT = 10_000  # rounds drawn by --plot
+MAX_ORBIT = 10_000  # rounds drawn by --plot
 
 DESCRIPTION = "Learning dynamics of preference alignment. `dynamics --version` prints the version."
 
@@ -44,9 +44,9 @@ class Classify:
     json: bool = False
     """Print JSON instead of tables."""
     missing: Missing = None
-    """What becomes of pairs that were never compared: 0.5 takes them as even, drop leaves out responses that have some."""
+    """Pairs that were never compared: 0.5 counts them as even, drop leaves out responses that have such pairs."""
     skip_bad: bool = False
-    """Go on without rows of scored responses that cannot be used; how many is said."""
+    """Skip rows of scored responses that cannot be used, with a warning that counts them."""
 
     def run(self) -> None:
         from .._progress import progress
@@ -87,13 +87,13 @@ class Stability:
     json: bool = False
     """Print JSON instead of tables."""
     rounds: Annotated[int, tyro.conf.arg(metavar="N")] = 3000
-    """Rounds before the verdict is tried, at least 10."""
+    """Rounds before the first verdict, at least 10."""
     index: Annotated[int | None, tyro.conf.arg(metavar="I")] = None
-    """Look at this matrix of the file only, counted from 0."""
+    """Use only this matrix of the file, counted from 0."""
     missing: Missing = None
-    """What becomes of pairs that were never compared: 0.5 takes them as even, drop leaves out responses that have some."""
+    """Pairs that were never compared: 0.5 counts them as even, drop leaves out responses that have such pairs."""
     skip_bad: bool = False
-    """Go on without rows of scored responses that cannot be used; how many is said."""
+    """Skip rows of scored responses that cannot be used, with a warning that counts them."""
 
     def run(self) -> None:
         from .._progress import progress
@@ -125,7 +125,7 @@ class Stability:
             _tables.stability_table(studies, self._title(matrices, None))
 
     def _check(self) -> None:
-        """Everything about the options that can be said before a file is read, let alone a round run."""
+        """Checks the options, before a file is read."""
         from .._checks import check_count, check_scalar
 
         self._objective()
@@ -153,7 +153,7 @@ class Stability:
         assert self.plot is not None
         assert study.report is not None
         loop, report = self._loop(matrices, study.index), study.report
-        run = iterate(loop, min(report.rounds, LONGEST_ORBIT), initial=report.log_initial)
+        run = iterate(loop, min(report.rounds, MAX_ORBIT), initial=report.log_initial)
         figure = plot.report(report, run, names=matrices.names[study.index], title=self._title(matrices, study.index))
         with plot.style():
             figure.savefig(self.plot)
@@ -165,11 +165,11 @@ class Stability:
 
 
 def _prepare() -> None:
-    """Float64 and a compilation cache of the user's own: entry points may set what the library leaves alone."""
+    """Sets float64 and a compilation cache, which the library itself does not touch."""
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    if getattr(jax.config, "jax_compilation_cache_dir", None):  # chosen by the user already
+    if getattr(jax.config, "jax_compilation_cache_dir", None):  # set by the user
         return
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alignment-dynamics" / "xla"
     with contextlib.suppress(OSError):
@@ -185,7 +185,7 @@ def _fail(message: str, code: int = 2) -> NoReturn:
 
 
 def _parse(args: Sequence[str]) -> Classify | Stability | Advise | Verify | Results:
-    """The command; tyro's boxes of advice are folded into one sentence."""
+    """The parsed command; tyro's boxed error messages become one sentence."""
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
@@ -203,10 +203,10 @@ def _parse(args: Sequence[str]) -> Classify | Stability | Advise | Verify | Resu
 
 
 def _sentence(box: str) -> str:
-    """The sections of one of tyro's boxes, joined, without its title and without what repeats the help text."""
+    """The sections of one of tyro's boxes joined, without the title and the repeated help text."""
     sections = [""]
     for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]:
-        # A terminal that does not speak UTF-8 gets the box without its sides, and with - for ─.
+        # A terminal without UTF-8 gets the box without sides, and with - for ─.
         inner = re.sub(r"^[│ ] |\s*│?$", "", line)
         if re.fullmatch(r"\W*[-─]{3,}\W*", inner):
             sections.append("")
@@ -232,7 +232,7 @@ def main(args: Sequence[str] | None = None) -> None:
         command.run()
         sys.stdout.flush()
     except BrokenPipeError:
-        # The reader has seen enough; pointing stdout elsewhere keeps the interpreter from complaining on its way out.
+        # The reader closed the pipe; redirecting stdout keeps the interpreter from failing again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
     except (ValueError, OSError) as error:

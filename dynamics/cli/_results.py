@@ -1,4 +1,4 @@
-"""The command ``dynamics results``: what the store of a sweep holds, how far it is, and what it was begun with."""
+"""The command ``dynamics results``: the content, progress and parameters of a sweep's store."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import tyro
 
 @dataclasses.dataclass(frozen=True)
 class Results:
-    """What the store of a sweep holds, how far it is, and what it was begun with."""
+    """The content, progress and parameters of a sweep's store."""
 
     path: tyro.conf.Positional[Path]
     """A store that `dyn.sweep(..., store=PATH)` made."""

@@ -1,4 +1,4 @@
-"""What the command line finds out about one matrix: the report, the critical beta, and what would help."""
+"""The study of one matrix by the command line: report, critical beta and suggestions."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from typing import Any
 from ..rounds import Process
 from ..stability import Crossing, Report, Suggestion, VerdictProbability, analyze, critical, suggest
 
-MAX_ROUNDS = 100_000  # where an undecided orbit is given up, unless more rounds are asked for to begin with
-STEPS = 3  # that ``study`` tells of
+MAX_ROUNDS = 100_000  # after which an orbit stays undecided, unless more rounds are requested
+STEPS = 3  # of progress that ``study`` reports
 
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """What ``dynamics stability`` found out about one matrix; ``error`` says why there is no report.
+    """The result of ``dynamics stability`` for one matrix; ``error`` says why there is no report.
 
-    ``probability`` is that of each verdict, where the file says how many comparisons P rests on and holds one matrix.
+    ``probability`` is that of each verdict, given for a single matrix with counts of comparisons.
     """
 
     index: int
@@ -52,7 +52,7 @@ def study(
         make: returns the process; it raises ``ValueError`` where the objective has no finite minimiser.
         rounds: rounds before a verdict is tried.
         advance: called with the number of steps done, ``STEPS`` in all.
-        throw: raise where the process does not exist or a round fails; otherwise the study says so in ``error``.
+        throw: whether to raise where the process does not exist or a round fails, instead of setting ``error``.
     """
     try:
         process = make()

@@ -1,4 +1,4 @@
-"""How the command line prints what it found: a card for one matrix, a table for many, or JSON."""
+"""Output of the command line: a card for one matrix, a table for many, or JSON."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from ..preferences import Classification, PreferenceSet
     from ._study import Study
 
-PIPE_WIDTH = 200  # columns where no terminal sets them
-WIDEST = 44  # characters of a column
-LISTED = 6  # responses listed in a cell before it is cut
-ROWS = 200  # matrices listed in a table before it is cut
+PIPE_WIDTH = 200  # characters of a line without a terminal
+MAX_COLUMN_WIDTH = 44  # characters
+MAX_LISTED = 6  # responses in a cell
+MAX_ROWS = 200  # matrices in a table
 
 
 def print_json(value: Any) -> None:
-    """``value`` as JSON on stdout; numbers that do not exist are null."""
+    """``value`` as JSON on stdout; infinities and NaN are null."""
     json.dump(_plain(value), sys.stdout, indent=2, allow_nan=False)
     sys.stdout.write("\n")
 
@@ -55,7 +55,7 @@ def classification_table(matrices: PreferenceSet, found: Sequence[Classification
     """Many matrices, a row for each, and how many there are of each kind."""
     columns = ("matrix", "K", "Condorcet winner", "Smith set", "transitivity", "cycle margin", "BT residual", "order")
     table = new_table(columns, numbers={"matrix", "K", "cycle margin", "BT residual"})
-    for m, c in enumerate(found[:ROWS]):
+    for m, c in enumerate(found[:MAX_ROWS]):
         name = _namer(matrices.names[m])
         winner = "none" if c.condorcet_winner is None else name(c.condorcet_winner)
         margin = f"{c.cycle_margin:.4g}" if c.has_cycle else "no cycle"
@@ -97,7 +97,7 @@ def stability_table(studies: Sequence[Study], title: str) -> None:
     """Many matrices, a row for each, and how many there are of each verdict and certificate."""
     columns = ("matrix", "K", "verdict", "certificate", "spectral radius", "critical beta", "smallest remedy")
     table = new_table(columns, numbers={"matrix", "K", "spectral radius"})
-    for study in studies[:ROWS]:
+    for study in studies[:MAX_ROWS]:
         report = study.report
         if report is None:
             table.add_row(*map(text, (study.index, study.size, "no optimum", study.error, "", "", "")))
@@ -117,7 +117,7 @@ def stability_table(studies: Sequence[Study], title: str) -> None:
 
 
 def _more(rows: int) -> list[str]:
-    return [f"… and {rows - ROWS} more matrices, counted below; --json prints all"] if rows > ROWS else []
+    return [f"… and {rows - MAX_ROWS} more matrices, counted below; --json prints all"] if rows > MAX_ROWS else []
 
 
 def _crossing(crossing: Any) -> str:
@@ -133,7 +133,7 @@ def _totals(what: str, labels: Sequence[str]) -> Text:
 
 
 def print_parts(*parts: Any) -> None:
-    """Rich renderables on stdout, without the blanks that pad their lines."""
+    """Rich renderables on stdout, without trailing blanks."""
     console = Console(highlight=False, width=None if sys.stdout.isatty() else PIPE_WIDTH)
     with console.capture() as capture:
         for part in parts:
@@ -154,7 +154,7 @@ def new_table(columns: Sequence[str], numbers: set[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         justify = "right" if column in numbers else "left"
-        table.add_column(column, justify=justify, overflow="fold", max_width=WIDEST)
+        table.add_column(column, justify=justify, overflow="fold", max_width=MAX_COLUMN_WIDTH)
     return table
 
 
@@ -164,17 +164,17 @@ def _namer(names: Sequence[str] | None) -> Callable[[int], str]:
 
 def _listing(labels: Iterable[str]) -> str:
     listed = list(labels)
-    more = len(listed) - LISTED
-    return ", ".join(listed[:LISTED]) + (f", … {more} more" if more > 0 else "")
+    more = len(listed) - MAX_LISTED
+    return ", ".join(listed[:MAX_LISTED]) + (f", … {more} more" if more > 0 else "")
 
 
 def text(value: Any) -> Text:
-    # Text, not str: brackets in a name are no markup.
+    # Text, not str, so that brackets in a name are not markup.
     return Text(_clean(str(value)))
 
 
 def _clean(name: str) -> str:
-    """A name out of a file, without what could steer a terminal."""
+    """A name from a file, without characters that could control a terminal."""
     return "".join(c if c.isprintable() else "�" for c in name)
 
 

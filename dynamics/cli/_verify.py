@@ -16,7 +16,7 @@ NUMBERS = {"instances", "say something", "violations", "least slack", "median sl
 
 @dataclasses.dataclass(frozen=True)
 class Verify:
-    """Test every theorem against the simulators: slack, violations, mutants, and what holds outside the assumptions."""
+    """Test every theorem against the simulators: slack, violations, mutants, and instances outside the assumptions."""
 
     instances: Annotated[int, tyro.conf.arg(metavar="N")] = 100
     """Instances of each theorem; 100 take about half a minute once compiled, 1000 a few minutes."""

@@ -1,9 +1,10 @@
-"""What a run did: functions of trajectories, and the same quantities as Measures that stream inside the loop.
+"""Quantities of a run: functions of trajectories, and the same quantities as Measures that stream inside the loop.
 
 Every quantity exists twice with one formula: as a function of saved log-policies, ``cycle_strength(log_policy)``, and
-as a `Measure`, ``CycleStrength()``, that a run of any length carries along. `resolve` turns a name into a Measure.
+as a `Measure`, ``CycleStrength()``, which a run of any length updates round by round. `resolve` turns a name into a
+Measure.
 
-A measure of one's own takes a few lines. A value at every round is a `Series`::
+Your own measure takes a few lines. A value at every round is a `Series`::
 
     class TopProbability(Series):
         name: str = eqx.field(static=True, kw_only=True, default="top_probability")
@@ -11,7 +12,7 @@ A measure of one's own takes a few lines. A value at every round is a `Series`::
         def observe(self, snapshot):
             return jnp.max(snapshot.policy)
 
-and one value per run is a `Measure`, pure in all three steps::
+and one value per run is a `Measure` of three pure methods::
 
     class LargestStep(Measure):
         name: str = eqx.field(static=True, kw_only=True, default="largest_step")
@@ -29,7 +30,7 @@ and one value per run is a `Measure`, pure in all three steps::
         def finalize(self, state):
             return state[1]
 
-Both then stand in ``measure=[TopProbability(), LargestStep(), "entropy"]``.
+Pass them as ``measure=[TopProbability(), LargestStep(), "entropy"]``.
 """
 
 from __future__ import annotations
@@ -150,7 +151,14 @@ MEASURES: dict[str, type[Measure]] = {
 def resolve(measure: object) -> Measure:
     """The Measure that ``measure`` names, with its default hyper-parameters, or ``measure`` itself.
 
-    Raises ValueError on an unknown name, suggesting the nearest, and on anything that is not a Measure instance.
+    Args:
+        measure: a key of ``MEASURES``, or a Measure.
+
+    Raises:
+        ValueError: an unknown name, with the nearest known one, or an object that is not a Measure.
+
+    >>> dyn.diagnostics.resolve("cycle_strength").name
+    'cycle_strength'
     """
     if isinstance(measure, Measure):
         return measure

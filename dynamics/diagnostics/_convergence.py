@@ -1,4 +1,4 @@
-"""How fast the steps of a run shrink, streamed in constant memory."""
+"""The rate at which the steps of a run shrink, streamed in constant memory."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from jaxtyping import Array, ArrayLike, Float, Int
 from ..schema import VARIABLES, Variable
 from ._measure import Measure, Snapshot, replay
 
-_MEMORY = 64.0  # rounds: time constant of the averages once a run is long
-_FLOOR = 0.7  # steps below eps^0.7 of |z| are rounding in their last digits and are left out
-_PLANAR = 1e-4  # relative squared residual up to which the steps are taken for one mode, or one pair of modes
+_MAX_MEMORY = 64.0  # rounds: time constant of the averages in a long run
+_FLOOR_POWER = 0.7  # steps below eps^0.7 |z| lack digits and are left out
+_MAX_PLANAR_RESIDUAL = 1e-4  # relative and squared, up to which the steps count as one mode or one pair of modes
 
 
 def convergence_rate(log_policy: Float[ArrayLike, "T K"]) -> Float[Array, ""]:
@@ -20,11 +20,21 @@ def convergence_rate(log_policy: Float[ArrayLike, "T K"]) -> Float[Array, ""]:
     Near a fixed point the steps of a smooth map follow its slowest mode, d_{t+2} = a d_{t+1} - b d_t, and the rate is
     the larger root of x² = a x - b in modulus; (a, b) is fitted by least squares to the newest steps above the rounding
     floor. Where that recurrence does not hold (the run cycles, jumps or drifts) the rate is exp of the smoothed mean of
-    log ‖d_{t+1}‖ - log ‖d_t‖. Near 1 or above: the run does not converge. 0 when fewer than 4 steps rose above the
-    floor: converged at once. Measured on linear maps: right within 1e-3 from a rate of 0.5 on; below, a run has too few
-    steps above the floor to tell close modes apart, and 1e-2 is what to expect.
+    log ‖d_{t+1}‖ - log ‖d_t‖. A rate near or above 1 means that the run does not converge. The rate is 0, converged at
+    once, where fewer than 4 steps exceed the floor. On linear maps the measured error is 1e-3 from a rate of 0.5 on;
+    below, a run has too few steps above the floor to tell close modes apart, and the error is about 1e-2.
 
-    Arguments: ``log_policy`` log pi_t, shape (T, K). Per round. Source: [derived].
+    Args:
+        log_policy: log pi_t, ``(T, K)``, in nats.
+
+    Returns:
+        the rate, scalar ≥ 0, per round.
+
+    Source: [derived].
+
+    >>> z = 0.5 ** jnp.arange(20.0)[:, None] * jnp.array([1.0, -1.0])
+    >>> round(float(dyn.diagnostics.convergence_rate(jax.nn.log_softmax(z))), 3)
+    0.5
     """
     return replay(ConvergenceRate(), log_policy)["convergence_rate"]
 
@@ -34,12 +44,12 @@ class _Steps(eqx.Module):
     step: Float[Array, " K"]  # d_t
     before: Float[Array, " K"]  # d_{t-1}
     count: Int[Array, ""]  # steps above the floor so far
-    streak: Int[Array, ""]  # how many of them came last in a row
-    products: Float[Array, " 6"]  # averaged products of three steps in a row, relative to the newest norm
-    slopes: Float[Array, "2 3"]  # increments of log norm averaged thrice over; below, the same averages of 1
+    streak: Int[Array, ""]  # length of the current run of such steps
+    products: Float[Array, " 6"]  # averaged products of three successive steps, relative to the newest norm
+    slopes: Float[Array, "2 3"]  # increments of log norm averaged three times; second row: the same averages of 1
 
 
-class ConvergenceRate(Measure):
+class ConvergenceRate(Measure[_Steps]):
     """Streams `convergence_rate`."""
 
     name: str = eqx.field(static=True, kw_only=True, default="convergence_rate")
@@ -55,18 +65,18 @@ class ConvergenceRate(Measure):
     def update(self, state: _Steps, snapshot: Snapshot) -> _Steps:
         step = snapshot.logits - state.logits
         size = jnp.sqrt(jnp.sum(step**2))
-        floor = jnp.finfo(step.dtype).eps ** _FLOOR * (1.0 + jnp.sqrt(jnp.sum(snapshot.logits**2)))
+        floor = jnp.finfo(step.dtype).eps ** _FLOOR_POWER * (1.0 + jnp.sqrt(jnp.sum(snapshot.logits**2)))
         counts = size > floor
         count, streak = state.count + counts, jnp.where(counts, state.streak + 1, 0)
         unit = jnp.where(counts, size, 1.0)
         last = jnp.sqrt(jnp.sum(state.step**2))
-        # The memory grows with the run, so that a short run forgets its transient and a long one averages enough.
+        # The memory grows with the run, so that a short run forgets its transient and a long one averages over more.
         elapsed = count.astype(step.dtype)
         products = _step_products(step / unit, state.step / unit, state.before / unit)
-        gain = 1.0 / jnp.minimum(1.0 + elapsed / 9.0, _MEMORY)
+        gain = 1.0 / jnp.minimum(1.0 + elapsed / 9.0, _MAX_MEMORY)
         products = state.products + jnp.where(streak > 2, gain * (products - state.products), 0.0)
         increment = jnp.log(unit / jnp.where(last > 0, last, 1.0))
-        gain = 1.0 / jnp.minimum(1.0 + elapsed / 12.0, _MEMORY)
+        gain = 1.0 / jnp.minimum(1.0 + elapsed / 12.0, _MAX_MEMORY)
         slopes = _cascade(state.slopes, jnp.stack([increment, jnp.ones_like(increment)]), gain)
         return _Steps(
             snapshot.logits,
@@ -81,7 +91,7 @@ class ConvergenceRate(Measure):
     def finalize(self, state: _Steps) -> Array:
         drift = jnp.exp(state.slopes[0, 2] / jnp.where(state.slopes[1, 2] > 0, state.slopes[1, 2], 1.0))
         modulus, residual = _planar_rate(state.products)
-        return jnp.where(state.count < 4, 0.0, jnp.where(residual < _PLANAR, modulus, drift))
+        return jnp.where(state.count < 4, 0.0, jnp.where(residual < _MAX_PLANAR_RESIDUAL, modulus, drift))
 
 
 def _step_products(new: Array, mid: Array, old: Array) -> Array:
@@ -90,7 +100,7 @@ def _step_products(new: Array, mid: Array, old: Array) -> Array:
 
 
 def _cascade(levels: Float[Array, "2 3"], value: Float[Array, " 2"], gain: Array) -> Float[Array, "2 3"]:
-    """Three averages, each of the one before: a smooth kernel, under which what oscillates cancels."""
+    """Three averages, each of the previous one: a smooth kernel, under which oscillations cancel."""
     out = []
     for level in range(3):
         value = levels[:, level] + gain * (value - levels[:, level])
@@ -101,7 +111,7 @@ def _cascade(levels: Float[Array, "2 3"], value: Float[Array, " 2"], gain: Array
 def _planar_rate(products: Float[Array, " 6"]) -> tuple[Array, Array]:
     """The modulus of the larger root of the fitted recurrence, and the fit's residual relative to the steps."""
     mm, mo, oo, nm, no, nn = products
-    # With one mode the steps are collinear and the smaller eigenvalue of the Gram matrix is rounding: leave it out.
+    # With one mode the steps are collinear, and the smaller eigenvalue of the Gram matrix is rounding: leave it out.
     half, cross = (mm - oo) / 2, mo
     radius = jnp.sqrt(half**2 + cross**2)
     large = (mm + oo) / 2 + radius

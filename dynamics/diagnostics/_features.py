@@ -1,4 +1,4 @@
-"""How well features tell answers, behaviours and values apart, and what training does to single responses."""
+"""How well features separate answers, behaviours and values, and how training changes each response's probability."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def _classes(features: ArrayLike, answer: ArrayLike) -> tuple[np.ndarray, np.nda
     g, s = host_numbers(features, "features"), host_numbers(answer, "answer")
     if g.ndim != 2 or s.shape != g.shape[:1]:
         raise ValueError(
-            f"features have shape {g.shape}, answer {s.shape}; pass (N, d) and one of ±1 per example, (N,)."
+            f"features have shape {g.shape}, answer {s.shape}; pass (N, d) and +1 or -1 per example, (N,)."
         )
     if not np.isfinite(g).all():
         raise ValueError(f"features[{int(np.argmax(~np.isfinite(g).all(axis=1)))}] is not finite; drop the example.")
     if not np.isin(s, (-1, 1)).all() or not ((s == 1).any() and (s == -1).any()):
-        raise ValueError("answer must hold both +1 and -1 and nothing else; pass the preferred answer of each example.")
+        raise ValueError("answer must hold +1 and -1, each at least once; pass the preferred answer of each example.")
     return g[s == 1], g[s == -1]
 
 
@@ -31,22 +31,47 @@ def distinguishability(features: Float[ArrayLike, "N d"], answer: Int[ArrayLike,
         features: g, ``(N, d)``.
         answer: ±1, ``(N,)``, the preferred answer.
 
+    Returns:
+        delta ≥ 0, in the features' unit; 0 with a warning where the means agree.
+
+    Raises:
+        ValueError: other shapes, entries that are not finite, or an answer that never occurs.
+
     Source: [paper] ImLi24.
+
+    >>> dyn.diagnostics.distinguishability(np.array([[3.0, 0.0], [0.0, 4.0]]), np.array([1, -1]))
+    5.0
     """
     plus, minus = _classes(features, answer)
     found = float(np.linalg.norm(plus.mean(axis=0) - minus.mean(axis=0)))
     if found == 0.0:
-        warnings.warn("the two answers have the same mean features: distinguishability 0.", stacklevel=2)
+        warnings.warn("the two answers have the same mean features (distinguishability 0).", stacklevel=2)
     return found
 
 
 def concentration(features: Float[ArrayLike, "N d"], answer: Int[ArrayLike, " N"]) -> float:
-    """The larger operator norm of the two answers' covariances (1/n normalised); arguments as in ``distinguishability``."""
+    """The larger operator norm of the two answers' covariances, normalised by 1/n.
+
+    Args:
+        features: g, ``(N, d)``.
+        answer: ±1, ``(N,)``, the preferred answer.
+
+    >>> dyn.diagnostics.concentration(np.array([[1.0], [3.0], [5.0]]), np.array([1, 1, -1]))
+    1.0
+    """
     return max(float(np.linalg.norm(_covariance(g), 2)) for g in _classes(features, answer))
 
 
 def trace(features: Float[ArrayLike, "N d"], answer: Int[ArrayLike, " N"]) -> float:
-    """The larger trace of the two answers' covariances (1/n normalised); arguments as in ``distinguishability``."""
+    """The larger trace of the two answers' covariances, normalised by 1/n.
+
+    Args:
+        features: g, ``(N, d)``.
+        answer: ±1, ``(N,)``, the preferred answer.
+
+    >>> dyn.diagnostics.trace(np.array([[1.0, 1.0], [3.0, 3.0], [5.0, 5.0]]), np.array([1, 1, -1]))
+    2.0
+    """
     return max(float(np.trace(_covariance(g))) for g in _classes(features, answer))
 
 
@@ -62,9 +87,12 @@ def priority_matrix(differences: Float[ArrayLike, "m d"]) -> np.ndarray:
         differences: d_i, ``(m, d)``: class-mean differences of m behaviours of equal weight, trained together.
 
     Returns:
-        ``(m, m)``, skew, in [-2, 2]; 0 throughout where the differences cancel.
+        ``(m, m)``, skew-symmetric, in [-2, 2]; all 0 where dbar = 0.
 
     Source: [derived] statement 3.6, after ImLi24.
+
+    >>> dyn.diagnostics.priority_matrix(np.array([[1.0], [0.5]])).tolist()
+    [[0.0, 0.5], [-0.5, 0.0]]
     """
     d = host_numbers(differences, "differences")
     if d.ndim != 2 or 0 in d.shape or not np.isfinite(d).all():
@@ -77,14 +105,23 @@ def priority_matrix(differences: Float[ArrayLike, "m d"]) -> np.ndarray:
 def class_mean_cosine(
     features: Float[ArrayLike, "N d"], labels: Int[ArrayLike, " N"], *, remove_mean: bool = False
 ) -> np.ndarray:
-    """Cosines between the mean features of classes, ``(C, C)``, classes in ascending order of their labels.
+    """Cosines between the mean features of classes.
 
     Args:
         features: g, ``(N, d)``.
         labels: class of each example, ``(N,)``.
-        remove_mean: whether the mean of the class means, what all classes share, is subtracted first.
+        remove_mean: whether to subtract the mean of the class means first.
+
+    Returns:
+        ``(C, C)``, in [-1, 1], classes in ascending order of their labels.
+
+    Raises:
+        ValueError: other shapes, entries that are not finite, or a class with mean 0.
 
     Source: [paper] ImLi25, class-mean cosines before and after removing the shared mean.
+
+    >>> dyn.diagnostics.class_mean_cosine(np.array([[1.0, 0.0], [0.0, 2.0]]), np.array([0, 1])).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
     """
     g, y = host_numbers(features, "features"), np.asarray(labels)
     if g.ndim != 2 or y.shape != g.shape[:1] or not np.isfinite(g).all():
@@ -99,7 +136,7 @@ def class_mean_cosine(
 
 
 class Displacement(NamedTuple):
-    """Mean reward of each side by time, ``(T,)``, and the share of examples whose chosen response lost probability."""
+    """Mean rewards of chosen and rejected responses, and the share of chosen ones that lost probability, each ``(T,)``."""
 
     chosen: np.ndarray
     rejected: np.ndarray
@@ -107,10 +144,13 @@ class Displacement(NamedTuple):
 
 
 def displacement(chosen: Float[ArrayLike, "T N"], rejected: Float[ArrayLike, "T N"]) -> Displacement:
-    """Likelihood displacement: training raises margins and yet may lower log-probabilities of chosen responses.
+    """Likelihood displacement: training raises margins but may lower log-probabilities of chosen responses.
 
     Args:
-        chosen, rejected: each response's own reward, ``(T, N)``, such as ``MarginFlow.response_rewards`` gives.
+        chosen, rejected: the reward of each response, ``(T, N)``, for example from ``MarginFlow.response_rewards``.
+
+    >>> dyn.diagnostics.displacement(np.array([[-1.0, 1.0]]), np.array([[-2.0, -3.0]])).displaced.tolist()
+    [0.5]
     """
     w, l = host_numbers(chosen, "chosen"), host_numbers(rejected, "rejected")
     if w.ndim != 2 or w.shape != l.shape:

@@ -1,8 +1,9 @@
-"""What a measure is: something pure that watches a run round by round and says one thing about it at the end."""
+"""The base classes of measures, which follow a run round by round and give their values at the end."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from abc import abstractmethod
+from typing import Any, ClassVar, Generic, TypeVar
 
 import equinox as eqx
 import jax
@@ -12,9 +13,11 @@ from jaxtyping import Array, ArrayLike, Float, Int
 from .._numerics import centre, softmax
 from ..schema import Variable
 
+State = TypeVar("State")
+
 
 class Snapshot(eqx.Module):
-    """One round of a run, as a measure sees it."""
+    """One round of a run, as given to a measure."""
 
     round: Int[Array, ""]
     logits: Float[Array, " K"]
@@ -24,22 +27,19 @@ class Snapshot(eqx.Module):
 
     @property
     def policy(self) -> Float[Array, " K"]:
-        """pi. Where a round computes the same from the same logits, the compiler does it once."""
+        """pi; the compiler shares this softmax with a round that computes it from the same logits."""
         return softmax(self.logits)
 
 
-class Measure(eqx.Module):
+class Measure(eqx.Module, Generic[State]):
     """Streams over the rounds of a run: ``init`` on round 0, ``update`` on every later round, ``finalize`` at the end.
 
-    All three are pure and traceable. ``rounds`` of ``init``, the number of rounds to come, is a traced integer, so that a
-    run of another length compiles nothing anew: use it in arithmetic and ``jnp.where``. What needs the number itself, to
-    refuse it or for the size of an array, is the business of ``for_rounds``. ``finalize`` returns an array, stored under
-    ``name``, or a dict of arrays named as in ``variables``. ``name`` is given by keyword, so that positions belong to
-    hyper-parameters.
+    A subclass writes all three, pure and traceable. ``State`` is a pytree of arrays. ``name`` is a keyword argument, so that
+    positional arguments are hyper-parameters.
     """
 
     last_only: ClassVar[bool] = False
-    """Whether the last round says it all: ``init`` on its snapshot is the final state, so that runs skip ``update``."""
+    """Whether only the last round counts: its ``init`` is then the final state, and runs skip ``update``."""
 
     name: str = eqx.field(static=True, kw_only=True, default="")
 
@@ -48,25 +48,28 @@ class Measure(eqx.Module):
         return {self.name: Variable()}
 
     def for_rounds(self, rounds: int) -> Measure:
-        """The measure to carry through a run of this many rounds, a Python int; called before anything is compiled.
+        """The measure to use in a run of this many rounds, a Python int; called before anything is compiled.
 
-        May raise ``ValueError``, and may return a copy with other static fields, such as ``dataclasses.replace(self,
-        size=…)`` with a size of its own. Everything is compiled once for each such copy: round sizes up to powers of two.
+        May raise ``ValueError``, or return a copy with other static fields, such as ``dataclasses.replace(self, size=…)``.
+        Each distinct copy is compiled once, so round sizes up to powers of two.
         """
         return self
 
-    def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> State:
+        """The state at round 0; ``rounds``, the number to come, is traced: a Python int is given to ``for_rounds``."""
 
-    def update(self, state: Any, snapshot: Snapshot) -> Any:
-        raise NotImplementedError
+    @abstractmethod
+    def update(self, state: State, snapshot: Snapshot) -> State:
+        """The state after one more round."""
 
-    def finalize(self, state: Any) -> Array | dict[str, Array]:
-        raise NotImplementedError
+    @abstractmethod
+    def finalize(self, state: State) -> Array | dict[str, Array]:
+        """An array, stored under ``name``, or a dict of arrays named as in ``variables``."""
 
 
-class Series(Measure):
-    """A measure with a value at every round, ``observe``; saved rows hold the values, the statistic is the last one."""
+class Series(Measure[Array]):
+    """A measure with a value at every round, ``observe``; its statistic is the value of the last round."""
 
     last_only: ClassVar[bool] = True
 
@@ -74,8 +77,9 @@ class Series(Measure):
         super().__init_subclass__(**options)
         cls.last_only = cls.update is Series.update
 
+    @abstractmethod
     def observe(self, snapshot: Snapshot) -> Array:
-        raise NotImplementedError
+        """The value at one round."""
 
     def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> Array:
         return self.observe(snapshot)
@@ -88,18 +92,18 @@ class Series(Measure):
 
 
 def statistics_of(measure: Measure, state: Any) -> dict[str, jax.Array]:
-    """The finalized values by variable name."""
+    """The final values by variable name."""
     value = measure.finalize(state)
     return value if isinstance(value, dict) else {measure.name: value}
 
 
 def variables_of(measures: tuple[Measure, ...], num_responses: int) -> dict[str, Variable]:
-    """All variables of some measures by name."""
+    """The variables of all measures by name."""
     return {name: v for measure in measures for name, v in measure.variables(num_responses).items()}
 
 
 def as_trajectory(log_policy: ArrayLike) -> Float[Array, "T K"]:
-    """``log_policy`` as rows of log-probabilities, or a ``ValueError`` that names what is wrong with its shape."""
+    """``log_policy`` as rows of log-probabilities; raises ``ValueError`` on another shape."""
     array = jnp.asarray(log_policy)
     if array.ndim != 2 or array.shape[0] < 1 or array.shape[1] < 2:
         raise ValueError(
@@ -114,10 +118,25 @@ def replay(
     log_reference: Float[ArrayLike, " K"] | None = None,
     beta: float | Array | None = None,
 ) -> dict[str, jax.Array]:
-    """The statistics of ``measure`` on a saved trajectory, the same as if it had streamed through the run.
+    """The statistics of ``measure`` on a saved trajectory, the same as if it had streamed through the run; traceable.
 
-    Arguments: ``log_policy`` log pi_t, rounds 0..T-1; ``log_reference`` log pi_ref, the first row where None; ``beta``
-    the KL coefficient, needed only by measures that use it. Traceable. Source: [derived].
+    Args:
+        measure: a Measure.
+        log_policy: log pi_t of rounds 0 … T-1, ``(T, K)``, in nats.
+        log_reference: log pi_ref, ``(K,)``, in nats; the first row unless given.
+        beta: KL coefficient, > 0, for measures that use it.
+
+    Returns:
+        the final values by variable name.
+
+    Raises:
+        ValueError: another shape of ``log_policy``, or a measure that refuses this many rounds.
+
+    Source: [derived].
+
+    >>> log_policy = jnp.log(jnp.array([[0.5, 0.5], [0.75, 0.25]]))
+    >>> dyn.diagnostics.replay(dyn.diagnostics.resolve("top_response"), log_policy)["top_response"].item()
+    0
     """
     rows = as_trajectory(log_policy)
     reference = rows[0] if log_reference is None else jnp.asarray(log_reference, rows.dtype)

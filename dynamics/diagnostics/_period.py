@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -14,14 +14,21 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from ..schema import VARIABLES, Variable
 from ._measure import Measure, Snapshot, as_trajectory
-from ._recurrence import CONSTANT, NOT_DETERMINABLE, PERIODIC, QUASI_PERIODIC, SHORTEST, half_range, recurrence
+from ._recurrence import CONSTANT, MIN_ROWS, NOT_DETERMINABLE, PERIODIC, QUASI_PERIODIC, half_range, recurrence
 
-REST = 1e-9
+REST_AMPLITUDE = 1e-9
 """Amplitude below which a window is constant."""
 
 
 class Period(NamedTuple):
-    """What `period` says: rounds per turn, an index into `KINDS`, turns per round, half the largest peak-to-peak."""
+    """The result of `period`.
+
+    Attributes:
+        period: rounds per turn, NaN where there is none.
+        kind: an index into `KINDS`.
+        rotation_number: turns per round, NaN where there is none.
+        amplitude: half the largest peak-to-peak of a probability.
+    """
 
     period: Float[Array, ""]
     kind: Int[Array, ""]
@@ -32,18 +39,36 @@ class Period(NamedTuple):
 def period(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> Period:
     """The smallest T > 0 with pi_{t+T} = pi_t throughout the window of the last policies, in rounds per turn.
 
-    With x the centred window and d(q) = mean_t |x_{t+q} - x_t|²/(2 mean |x|²), an exact return is the smallest q with
-    d(q) < 1e-10: the orbit is "periodic". On an invariant circle d only comes close to 0, between two rounds: the orbit
-    is "quasi-periodic", and its period is the real-valued time of a turn. Two frequencies with no common turn, and a
-    fast rotation with such sharp edges that none shows, are "quasi-periodic" with period NaN. Less than two periods in
-    the window, drift, chirp, noise, growth and decay (more than 1% in half a window) are "not determinable", a
-    peak-to-peak below 2e-9 is "constant", both with period NaN. Where the window still holds the transient and says
-    less than its newer half, that decides, with a tenth of the tolerance for change. The return counts g turns, the
-    largest g of whose multiples its Fourier lines consist up to 1% of the energy, so cos(2πt/2.5) has period 2.5.
+    With x the centred window and d(q) = mean_t |x_{t+q} - x_t|²/(2 mean |x|²), the kind is
 
-    Right within 1% from 2 to half the window. The rotation number is the strongest line's frequency, in (0, 1/2].
+    - "periodic" where d(q) < 1e-10 for some q, the smallest of which is an exact return;
+    - "quasi-periodic" where d only comes close to 0, between two rounds, as on an invariant circle: the period is then
+      real-valued. It is NaN for two frequencies without a common turn, and for a fast rotation whose edges are too sharp;
+    - "constant" where the peak-to-peak is below 2e-9, with period NaN;
+    - "not determinable" for fewer than two periods in the window, drift, chirp, noise, and growth or decay by more than 1%
+      in half a window, with period NaN.
 
-    Arguments: ``log_policy`` log pi_t, shape (T, K); ``window`` rows looked at, ≥ 2, static. Source: [derived].
+    A return takes g turns, where g is the largest number whose multiples hold 99% of the energy of the Fourier lines; so
+    cos(2πt/2.5) has period 2.5. Where the newer half of the window gives a more definite kind than the whole, which may
+    hold the transient, the half decides, with a tenth of the tolerance for change. The relative error is at most 1% for
+    periods from 2 to half the window.
+
+    Args:
+        log_policy: log pi_t, ``(T, K)``, in nats.
+        window: how many of the last rows are used, ≥ 2; static.
+
+    Returns:
+        `Period`.
+
+    Raises:
+        ValueError: another shape of ``log_policy``, or a window below 2.
+
+    Source: [derived].
+
+    >>> policy = 0.5 + 0.1 * jnp.cos(2 * jnp.pi * jnp.arange(200) / 2.5)[:, None] * jnp.array([1.0, -1.0])
+    >>> found = dyn.diagnostics.period(jnp.log(policy))
+    >>> round(float(found.period), 3), dyn.diagnostics.KINDS[int(found.kind)]
+    (2.5, 'periodic')
     """
     _check_window(window)
     rows = jnp.exp(as_trajectory(log_policy)[-window:])
@@ -52,11 +77,18 @@ def period(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> Period:
 
 
 def amplitude(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> Float[Array, ""]:
-    """½ max_k (max_t pi_t(k) - min_t pi_t(k)), in [0, 1/2], over the part of the window that `period` speaks of.
+    """½ max_k (max_t pi_t(k) - min_t pi_t(k)), in [0, 1/2], over the part of the window that `period` uses.
 
-    It is the amplitude of an oscillation only where `period` finds one: a drift has it too.
+    It is the amplitude of an oscillation only where `period` finds one; for a drift it is half the distance covered.
 
-    Arguments: ``log_policy`` log pi_t, shape (T, K); ``window`` rows looked at, ≥ 2, static. Source: [derived].
+    Args:
+        log_policy: log pi_t, ``(T, K)``, in nats.
+        window: how many of the last rows are used, ≥ 2; static.
+
+    Source: [derived].
+
+    >>> round(float(dyn.diagnostics.amplitude(jnp.log(jnp.array([[0.5, 0.5], [0.7, 0.3]])))), 3)
+    0.1
     """
     return period(log_policy, window).amplitude
 
@@ -64,50 +96,61 @@ def amplitude(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> Float[
 def rotation_number(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> Float[Array, ""]:
     """k/q turns per round, in (0, 1/2]: the strongest Fourier line k on the return of q rounds that `period` finds.
 
-    NaN where `period` finds the window constant or not determinable.
+    It is NaN where `period` finds the window constant or not determinable.
 
-    Arguments: ``log_policy`` log pi_t, shape (T, K); ``window`` rows looked at, ≥ 2, static. Source: [derived].
+    Args:
+        log_policy: log pi_t, ``(T, K)``, in nats.
+        window: how many of the last rows are used, ≥ 2; static.
+
+    Source: [derived].
+
+    >>> policy = 0.5 + 0.1 * jnp.cos(2 * jnp.pi * jnp.arange(200) / 2.5)[:, None] * jnp.array([1.0, -1.0])
+    >>> round(float(dyn.diagnostics.rotation_number(jnp.log(policy))), 3)
+    0.4
     """
     return period(log_policy, window).rotation_number
 
 
 @functools.partial(jax.jit, inline=True)
 def _analyse(rows: Float[Array, "N K"], n: Int[Array, ""]) -> Period:
-    """What the window, the first n rows, says, or its newer half where only that is free of the transient."""
+    """`Period` of the first n rows, or of their newer half where that gives a more definite kind."""
     whole = _judge(rows, n, 1.0)
-    if rows.shape[0] < 2 * SHORTEST:
+    if rows.shape[0] < 2 * MIN_ROWS:
         return whole
-    # The half must be steadier than the whole has to be: a slow change looks smaller in it.
+    # The half must be steadier than the whole, since a slow change is smaller in it.
     half = jax.lax.dynamic_slice_in_dim(rows, n - n // 2, rows.shape[0] // 2)
     newer = _judge(half, n // 2, 0.1)
-    better = (n >= 2 * SHORTEST) & (_rank(newer) < _rank(whole))
+    better = (n >= 2 * MIN_ROWS) & (_rank(newer) < _rank(whole))
     return jax.tree.map(functools.partial(jnp.where, better), newer, whole)
 
 
 def _judge(rows: Float[Array, "N K"], n: Int[Array, ""], slack: float) -> Period:
-    found = recurrence(rows, n, REST, slack)
+    found = recurrence(rows, n, REST_AMPLITUDE, slack)
     return Period(found.period, found.kind, found.rotation_number, half_range(rows, n))
 
 
 def _rank(found: Period) -> Int[Array, ""]:
-    """Exact returns first, then recurrence, then rest: the half decides only where the whole says less."""
+    """Kinds from the most to the least definite: periodic, quasi-periodic, constant, not determinable."""
     return jnp.asarray(np.argsort([PERIODIC, QUASI_PERIODIC, CONSTANT, NOT_DETERMINABLE]))[found.kind]
 
 
 def _check_window(window: int) -> None:
     if window < 2:
-        raise ValueError(f"window = {window} cannot hold an orbit; pass at least 2 rounds (1024 by default).")
+        raise ValueError(f"window = {window} is too short for an orbit; pass at least 2 rounds (1024 by default).")
 
 
 def capacity(window: int, rows: int) -> int:
-    """Rows to make room for: a power of two that holds ``rows``, so that few lengths compile, but at most the window."""
+    """Rows to allocate: the next power of two from ``rows`` on, so that few lengths are compiled, at most the window."""
     return min(window, 1 << max(rows - 1, 1).bit_length())
 
 
 class Window(eqx.Module):
-    """The last policies of a run in order: which rounds they are is known at the start, so nothing is rotated.
+    """The last policies of a run in order; the rounds they cover are known from the start.
 
-    The first ``n`` rows count; beyond them is room that a run shorter than the window leaves.
+    Attributes:
+        start: the first round of the window.
+        n: how many rows are used; a run shorter than the window leaves the others empty.
+        rows: pi_t, ``(N, K)``.
     """
 
     start: Int[Array, ""]
@@ -121,7 +164,7 @@ class Window(eqx.Module):
         return cls(rounds + 1 - n, n, jnp.zeros((size, policy.shape[0]), policy.dtype)).record(snapshot)
 
     def record(self, snapshot: Snapshot) -> Window:
-        # Rounds before the window overwrite its first row, so that nothing depends on the data.
+        # Rounds before the window overwrite its first row, so that no branch is needed.
         row = jnp.maximum(snapshot.round - self.start, 0)
         rows = jax.lax.dynamic_update_index_in_dim(self.rows, snapshot.policy, row, 0)
         return Window(self.start, self.n, rows)
@@ -130,8 +173,8 @@ class Window(eqx.Module):
         return _analyse(self.rows, self.n)
 
 
-class _OfWindow(Measure):
-    """A measure that yields what it needs of a `Period` at the end, always with ``period_kind``."""
+class _OfWindow(Measure[Window]):
+    """A measure that yields one field of a `Period` at the end, and ``period_kind``."""
 
     window: int = eqx.field(static=True, default=1024)
 
@@ -151,7 +194,7 @@ class _OfWindow(Measure):
     def update(self, state: Window, snapshot: Snapshot) -> Window:
         return state.record(snapshot)
 
-    def finalize(self, state: Any) -> dict[str, Array]:
+    def finalize(self, state: Window) -> dict[str, Array]:
         found = state.analyse()
         return {self.name: getattr(found, type(self).name), "period_kind": found.kind}
 
@@ -163,7 +206,7 @@ class OrbitPeriod(_OfWindow):
 
 
 class Amplitude(_OfWindow):
-    """Streams `amplitude`: yields ``amplitude`` and ``period_kind``, which says whether anything oscillates."""
+    """Streams `amplitude`: yields ``amplitude`` and ``period_kind``, which shows whether the run oscillates."""
 
     name: str = eqx.field(static=True, kw_only=True, default="amplitude")
 

@@ -1,4 +1,4 @@
-"""Does a window of rows return to itself, and after how many rounds? The arithmetic behind `period`."""
+"""Whether a window of rows returns to itself, and after how many rounds: the arithmetic of `period`."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from ..schema import KINDS
 
 CONSTANT, PERIODIC, QUASI_PERIODIC, NOT_DETERMINABLE = range(len(KINDS))
 
-_EXACT = 1e-10  # d(q) below which a return is exact: a phase error of 1e-5 rad
-_TORUS = 0.06  # d(q) below which a window recurs at all; independent draws stay near 1
-_CIRCLE = 4e-3  # d at a return above which one frequency does not explain the window
-_EARLY = 5e-5  # the same for an early return, which tests for less time
-_SHIFT = 2e-3  # relative difference of the return lag between the halves, above which the frequency moves
-_RISEN = 0.05  # d must have passed this before a return counts: staying is not returning
-_STEADY = 0.01  # relative change of amplitude over half a window above which a run still grows or decays
-SHORTEST = 5  # rows: two turns of period 2 and one row more
-_LINES = 0.99  # share of the energy that the lines of one oscillation must hold
+_MAX_EXACT = 1e-10  # d(q) at an exact return: a phase error of 1e-5 rad
+_MAX_RECURRENT = 0.06  # d(q) at a return; independent draws stay near 1
+_MAX_CIRCLE = 4e-3  # d(q) at a return that one frequency explains
+_MAX_EARLY = 5e-5  # the same for an early return, which tests a shorter time
+_MAX_LAG_CHANGE = 2e-3  # relative change of the return lag between the halves of a steady frequency
+_MIN_DEPARTURE = 0.05  # d(q) that a window must have exceeded before a return counts
+_MAX_GROWTH = 0.01  # relative change of a steady amplitude over half a window
+MIN_ROWS = 5  # two turns of period 2 and one more row
+_MIN_LINE_SHARE = 0.99  # of the energy, in the lines of one oscillation
 
 
 class Recurrence(NamedTuple):
-    """What a window says: `period` in rounds per turn, NaN where there is none, and the turns per round."""
+    """The period of a window in rounds per turn, its kind, and its turns per round; NaN where there is none."""
 
     period: Float[Array, ""]
     kind: Int[Array, ""]
@@ -42,14 +42,17 @@ class _Return(NamedTuple):
 def recurrence(rows: Float[Array, "N K"], n: Int[Array, ""], rest_below: float, slack: float = 1.0) -> Recurrence:
     """The kind of a window, its period and its rotation number.
 
-    Only the first ``n`` of the rows count, the rest is padding: a window of another length compiles nothing anew.
-    ``rest_below`` is the amplitude of rest; ``slack`` scales how much frequency and amplitude may change.
+    Args:
+        rows: the window, ``(N, K)``.
+        n: how many rows count; the others are padding, so that another n does not recompile.
+        rest_below: amplitude below which a window is constant.
+        slack: factor on the allowed change of frequency and amplitude.
     """
     dtype = rows.dtype
     nan = jnp.asarray(jnp.nan, dtype)
     rest = half_range(rows, n) < jnp.maximum(rest_below, 8 * jnp.finfo(dtype).eps)
     short = Recurrence(nan, jnp.where(rest, CONSTANT, NOT_DETERMINABLE).astype(jnp.int32), nan)
-    if rows.shape[0] < SHORTEST:
+    if rows.shape[0] < MIN_ROWS:
         return short
     counts, total = valid(rows, n), n.astype(dtype)
     x = jnp.where(counts, rows - jnp.sum(jnp.where(counts, rows, 0.0), axis=0) / total, 0.0)
@@ -71,11 +74,11 @@ def recurrence(rows: Float[Array, "N K"], n: Int[Array, ""], rest_below: float, 
         jnp.where(rest, CONSTANT, kind).astype(jnp.int32),
         jnp.where(rest, nan, rotation).astype(dtype),
     )
-    return jax.tree.map(lambda one, other: jnp.where(n < SHORTEST, one, other), short, found)
+    return jax.tree.map(lambda one, other: jnp.where(n < MIN_ROWS, one, other), short, found)
 
 
 def valid(rows: Float[Array, "N K"], n: Int[Array, ""]) -> Bool[Array, "N 1"]:
-    """Which rows count: the first ``n``."""
+    """Mask of the first ``n`` rows."""
     return (jnp.arange(rows.shape[0]) < n)[:, None]
 
 
@@ -89,9 +92,9 @@ def half_range(rows: Float[Array, "N K"], n: Int[Array, ""]) -> Float[Array, ""]
 def _differences(x: Float[Array, "N K"], n: Int[Array, ""]) -> tuple[Float[Array, "2 lags"], Float[Array, " lags"]]:
     """d(q) = mean_t |x_{t+q} - x_t|²/2 over the older and the newer half of one base of t, lags 0..L+1, and the gain.
 
-    x has unit variance over its first n rows and is 0 beyond; so is d beyond the lags of n rows. Every lag uses the same
+    x has unit variance over its first n rows and is 0 beyond; d is 0 beyond the lags of n rows. Every lag uses the same
     base, so d is small only if the whole base returns. The gain is the ratio of amplitudes sqrt(Σ|x_{t+q}|²/Σ|x_t|²)
-    between the base and its image.
+    of the shifted base to the base.
     """
     size = x.shape[0]
     lags, most = n // 2 + 2, size // 2 + 2
@@ -118,18 +121,18 @@ def _differences(x: Float[Array, "N K"], n: Int[Array, ""]) -> tuple[Float[Array
 
 def _exact_return(d: Float[Array, " lags"], lags: Int[Array, ""]) -> tuple[Float[Array, ""], Bool[Array, ""]]:
     """The smallest lag at which the window repeats itself up to rounding."""
-    returns = (d < jnp.maximum(_EXACT, 64 * jnp.finfo(d.dtype).eps)) & _risen(d)
+    returns = (d < jnp.maximum(_MAX_EXACT, 64 * jnp.finfo(d.dtype).eps)) & _risen(d)
     returns = returns & (np.arange(d.shape[0]) < lags - 1)
     return jnp.argmax(returns).astype(d.dtype), jnp.any(returns)
 
 
 def _risen(d: Float[Array, " lags"]) -> Bool[Array, " lags"]:
-    risen = d > _RISEN
+    risen = d > _MIN_DEPARTURE
     return jnp.any(risen) & (np.arange(d.shape[0]) >= jnp.argmax(risen))
 
 
 def _vertex(left: Array, mid: Array, right: Array) -> tuple[Array, Array]:
-    """Offset and value of the lowest point of the parabola through three neighbours; an infinite offset without one."""
+    """Offset and value at the minimum of the parabola through three neighbours; an infinite offset where it has none."""
     curvature = left - 2 * mid + right
     safe = jnp.where(curvature > 0, curvature, 1.0)
     offset = jnp.where(curvature > 0, (left - right) / (2 * safe), jnp.inf)
@@ -144,9 +147,9 @@ def _near_return(
     lags: Int[Array, ""],
     slack: float,
 ) -> _Return:
-    """The best return among the longer lags, where a chirp or a drift has had time to show, or a very good early one.
+    """The best return among the longer lags, which reveal a chirp or a drift, or else a very close early one.
 
-    It must hold in both halves of the base, with one lag and one amplitude.
+    The lag and the amplitude must agree between the two halves of the base.
     """
     offset, value = _vertex(d[:-2], d[1:-1], d[2:])
     inner = np.arange(1, d.shape[0] - 1)
@@ -158,39 +161,39 @@ def _near_return(
     miss = jnp.maximum(jnp.min(score, axis=1), jnp.max(each_value, axis=0))
     shift = jnp.abs(each_offset[0] - each_offset[1])
     lag = (at + 1).astype(d.dtype)
-    steady = jnp.abs(gain[at + 1] - 1.0) < slack * _STEADY * lag / lags.astype(d.dtype)
-    steady = steady & (shift < slack * _SHIFT * lag)
-    found = (miss < _TORUS) & steady
-    # A rotation close to a simple fraction returns early and then not again for long: 4.994 at 5 and 10, not near 500.
-    use = jnp.where(found[1] & (miss[1] < _EARLY) & ~(found[0] & (miss[0] < _CIRCLE)), 1, 0)
+    steady = jnp.abs(gain[at + 1] - 1.0) < slack * _MAX_GROWTH * lag / lags.astype(d.dtype)
+    steady = steady & (shift < slack * _MAX_LAG_CHANGE * lag)
+    found = (miss < _MAX_RECURRENT) & steady
+    # A rotation near a simple fraction returns early and then not for long: period 4.994 at 5 and 10, but not near 500.
+    use = jnp.where(found[1] & (miss[1] < _MAX_EARLY) & ~(found[0] & (miss[0] < _MAX_CIRCLE)), 1, 0)
     return _Return(jnp.where(found, lag + offset[at], 2.0)[use], found[use], miss[use])
 
 
 def _is_circle(
     d: Float[Array, " lags"], lags: Int[Array, ""], miss: Float[Array, ""], period: Float[Array, ""]
 ) -> Bool[Array, ""]:
-    """Whether the window returns closely enough for one frequency, by ``miss`` and at ``period``'s last multiple."""
-    # A return between two rounds misses by up to half a round of motion, most at sharp edges; and the lags are too few
-    # for a fast rotation to return more closely than to about one part in their number.
-    allowed = jnp.clip(0.6 * d[1], jnp.clip(80.0 / lags.astype(d.dtype) ** 2, 1e-3, _CIRCLE), _CIRCLE)
+    """Whether the window returns closely enough for one frequency, by ``miss`` and at the last multiple of ``period``."""
+    # A return between two rounds misses by up to half a round of motion, most at sharp edges. A fast rotation returns only
+    # as closely as one part in the number of lags.
+    allowed = jnp.clip(0.6 * d[1], jnp.clip(80.0 / lags.astype(d.dtype) ** 2, 1e-3, _MAX_CIRCLE), _MAX_CIRCLE)
     last = jnp.round(jnp.floor((lags - 2).astype(d.dtype) / period) * period).astype(lags.dtype)
     around = jnp.clip(last + np.arange(-1, 2), 1, lags - 2)
     again = jnp.min(_vertex(d[around - 1], d[around], d[around + 1])[1])
-    # Between rounds a fast rotation is out of reach, and there the multiples were compared by `_near_return`.
+    # A fast rotation cannot be interpolated between rounds; `_near_return` has compared its multiples.
     return (miss < allowed) & ((period < 16) | (again < allowed))
 
 
 def _line_energy(x: Float[Array, "N K"], most: Int[Array, ""], length: Float[Array, ""]) -> Float[Array, " lines"]:
     """Shares of energy at k/length turns per round, of the first ``length`` rounds (chirp z-transform).
 
-    k = 1..L/2, no more than ``most``; none of it is beyond.
+    k = 1 … L/2, at most ``most``; entries beyond are 0.
     """
     rounds, lines = x.shape[0] // 2 + 1, x.shape[0] // 4 + 1
     size = 1 << int(np.ceil(np.log2(rounds + lines)))
     length = jnp.maximum(length, 2.0)
 
     def chirp(index: np.ndarray) -> Array:
-        # kt = (k² + t² - (k-t)²)/2; the phase is reduced before it is scaled, to keep its digits.
+        # kt = (k² + t² - (k-t)²)/2; the phase is reduced before it is scaled, which keeps its digits.
         return jnp.exp(-1j * jnp.pi * jnp.mod(jnp.asarray(index**2, x.dtype), 2 * length) / length)
 
     t, k = np.arange(rounds), np.arange(lines)
@@ -219,16 +222,16 @@ def _divides(lines: int) -> np.ndarray:
 def _turns(
     energy: Float[Array, " lines"], most: Int[Array, ""], length: Float[Array, ""], exact: Bool[Array, ""]
 ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-    """How many turns the return takes, the largest g of whose multiples the lines consist, and whether g itself is one.
+    """The turns in a return, the largest g whose multiples hold the lines, and whether g itself is a line.
 
-    A slow subharmonic of an exact return is real however weak, so there g must have no factor in common with the lag.
-    Harmonics of a fast rotation fold back at half a turn per round: they are looked for at multiples of the strongest.
+    A slow subharmonic of an exact return is real however weak, so there g must be coprime to the lag. Harmonics of a fast
+    rotation fold back at half a turn per round, so they are sought at the folded multiples of the strongest line.
     """
     lines = energy.shape[0]
     g = np.arange(1, lines + 1)
     held = jnp.asarray(_divides(lines), energy.dtype) @ energy
     whole = jnp.round(length).astype(jnp.int32)
-    fits = (held > _LINES) & (~exact | (jnp.gcd(g.astype(np.int32), whole) == 1))
+    fits = (held > _MIN_LINE_SHARE) & (~exact | (jnp.gcd(g.astype(np.int32), whole) == 1))
     turns = jnp.where(jnp.any(fits), lines - jnp.argmax(fits[::-1]), most)
     strongest = jnp.argmax(energy) + 1
     order = np.arange(1, 9)
@@ -236,6 +239,6 @@ def _turns(
     folded = jnp.minimum(folded, whole - folded)
     used = (order <= whole / turns / 8) & (folded >= 1)
     harmonics = jnp.zeros(lines + 1, bool).at[jnp.where(used, folded, 0)].set(True)[1:]
-    rotates = jnp.sum(jnp.where(harmonics, energy, 0.0)) > _LINES
+    rotates = jnp.sum(jnp.where(harmonics, energy, 0.0)) > _MIN_LINE_SHARE
     turns = jnp.where(rotates, strongest, turns)
-    return turns.astype(energy.dtype), energy[turns - 1] > 1.0 - _LINES
+    return turns.astype(energy.dtype), energy[turns - 1] > 1.0 - _MIN_LINE_SHARE

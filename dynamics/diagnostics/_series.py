@@ -18,15 +18,27 @@ from ._measure import Series, Snapshot
 def entropy(log_policy: Float[ArrayLike, "*batch K"]) -> Float[Array, "*batch"]:
     """H(pi) = -Σ_k pi(k) log pi(k), in nats, in [0, log K]; keeps its relative precision near a vertex.
 
-    Arguments: ``log_policy`` log pi, shape (..., K). Source: [paper] Chen26.
+    Args:
+        log_policy: log pi, ``(…, K)``, in nats.
+
+    Source: [paper] Chen26.
+
+    >>> round(float(dyn.diagnostics.entropy(jnp.log(jnp.array([0.5, 0.5])))), 4)
+    0.6931
     """
     return _numerics.entropy(jnp.asarray(log_policy))
 
 
 def effective_responses(log_policy: Float[ArrayLike, "*batch K"]) -> Float[Array, "*batch"]:
-    """exp H(pi): how many equally likely responses have the entropy of pi, in [1, K].
+    """exp H(pi): the number of equally likely responses with the entropy of pi, in [1, K].
 
-    Arguments: ``log_policy`` log pi, shape (..., K). Source: [derived].
+    Args:
+        log_policy: log pi, ``(…, K)``, in nats.
+
+    Source: [derived].
+
+    >>> round(float(dyn.diagnostics.effective_responses(jnp.log(jnp.array([0.5, 0.5])))), 4)
+    2.0
     """
     return jnp.exp(entropy(log_policy))
 
@@ -36,7 +48,15 @@ def kl_to_reference(
 ) -> Float[Array, "*batch"]:
     """KL(pi‖pi_ref) = Σ_k pi(k) (log pi(k) - log pi_ref(k)), in nats, ≥ 0.
 
-    Arguments: ``log_policy`` log pi, shape (..., K); ``log_reference`` log pi_ref, shape (K,). Source: [paper] Chen26.
+    Args:
+        log_policy: log pi, ``(…, K)``, in nats.
+        log_reference: log pi_ref, ``(K,)``, in nats.
+
+    Source: [paper] Chen26.
+
+    >>> pi, ref = jnp.log(jnp.array([0.75, 0.25])), jnp.log(jnp.array([0.5, 0.5]))
+    >>> round(float(dyn.diagnostics.kl_to_reference(pi, ref)), 4)
+    0.1308
     """
     log_p = jnp.asarray(log_policy)
     return _numerics.kl_divergence(log_p, jnp.broadcast_to(jnp.asarray(log_reference, log_p.dtype), log_p.shape))
@@ -45,13 +65,23 @@ def kl_to_reference(
 def top_response(log_policy: Float[ArrayLike, "*batch K"]) -> Int[Array, "*batch"]:
     """argmax_k pi(k), the smallest index on ties.
 
-    Arguments: ``log_policy`` log pi, shape (..., K). Source: [derived].
+    Args:
+        log_policy: log pi, ``(…, K)``, in nats.
+
+    Source: [derived].
+
+    >>> dyn.diagnostics.top_response(jnp.log(jnp.array([[0.2, 0.8], [0.6, 0.4]]))).tolist()
+    [1, 0]
     """
     return jnp.argmax(jnp.asarray(log_policy), axis=-1).astype(jnp.int32)
 
 
 def pair_indices(num_responses: int) -> tuple[np.ndarray, np.ndarray]:
-    """The pairs i < j, row by row, in the order in which `reward_margin` lists them."""
+    """The pairs i < j, row by row, in the order of `reward_margin`.
+
+    >>> [index.tolist() for index in dyn.diagnostics.pair_indices(3)]
+    [[0, 0, 1], [1, 2, 2]]
+    """
     return np.triu_indices(num_responses, 1)
 
 
@@ -61,11 +91,25 @@ def reward_margin(
     beta: float | Float[Array, ""],
     pairs: Literal["all", "best"] = "all",
 ) -> Float[Array, "*values"]:
-    """beta (h_i - h_j) with h = log pi - log pi_ref: by how much the implicit reward prefers i to j, in nats.
+    """beta (h_i - h_j) with h = log pi - log pi_ref: the difference of implicit rewards of i and j, in nats.
 
-    Arguments: ``log_policy`` log pi, shape (..., K); ``log_reference`` log pi_ref, shape (K,); ``beta`` the KL
-    coefficient, > 0; ``pairs`` "all" for every i < j (shape (..., K(K-1)/2), ordered as `pair_indices`) or "best" for
-    the largest h minus the second largest (shape (...)). Raises ValueError on other ``pairs``. Source: [paper] ImLi25.
+    Args:
+        log_policy: log pi, ``(…, K)``, in nats.
+        log_reference: log pi_ref, ``(K,)``, in nats.
+        beta: KL coefficient, > 0.
+        pairs: "all" for every i < j, ordered as `pair_indices`; "best" for the largest h minus the second largest.
+
+    Returns:
+        ``(…, K(K-1)/2)`` for "all", ``(…)`` for "best".
+
+    Raises:
+        ValueError: other ``pairs``.
+
+    Source: [paper] ImLi25.
+
+    >>> pi, ref = jnp.log(jnp.array([0.75, 0.25])), jnp.log(jnp.array([0.5, 0.5]))
+    >>> np.asarray(dyn.diagnostics.reward_margin(pi, ref, 0.1)).round(4).tolist()
+    [0.1099]
     """
     _check_pairs(pairs)
     log_p = jnp.asarray(log_policy)
@@ -132,9 +176,13 @@ class TopResponse(Series):
 
 
 class RewardMargin(Series):
-    """Streams `reward_margin`, against the base reference: every pair (dim "pair") or best against second.
+    """Streams `reward_margin`, against the base reference.
 
-    Raises ValueError where the process states no beta, and on ``pairs`` other than "all" and "best".
+    Args:
+        pairs: "all" for every pair (dim "pair"), or "best" for the best response against the second.
+
+    Raises:
+        ValueError: other ``pairs``, or a process without beta.
     """
 
     pairs: Literal["all", "best"] = eqx.field(static=True, default="all")
@@ -148,5 +196,7 @@ class RewardMargin(Series):
 
     def observe(self, snapshot: Snapshot) -> Array:
         if snapshot.beta is None:
-            raise ValueError("reward_margin needs beta and this process states none; give it beta or drop the measure.")
+            raise ValueError(
+                "reward_margin needs beta, and this process states none; give it a beta or drop the measure."
+            )
         return reward_margin(snapshot.log_policy, snapshot.log_reference, snapshot.beta, self.pairs)

@@ -18,9 +18,20 @@ from ._measure import Measure, Snapshot, replay
 def cycle_strength(log_policy: Float[ArrayLike, "T K"], burn_in: int = 0) -> Float[Array, ""]:
     """(1/K) Σ_k Var_t pi_t(k): the time-averaged variance of the policy's coordinates, in [0, (K-1)/K²].
 
-    Arguments: ``log_policy`` log pi_t, shape (T, K); ``burn_in`` first round that counts, 0 ≤ burn_in < T, in rounds
-    (0 as published). The variance is the population's (divided by the number of rounds). Raises ValueError when
-    burn_in leaves no round. Source: [paper] Chen26, protocol of the experiments.
+    The variance is the population's, divided by the number of rounds.
+
+    Args:
+        log_policy: log pi_t, ``(T, K)``, in nats.
+        burn_in: the first round that counts, 0 ≤ burn_in < T; 0 as published.
+
+    Raises:
+        ValueError: a burn_in that leaves no round.
+
+    Source: [paper] Chen26, protocol of the experiments.
+
+    >>> log_policy = jnp.log(jnp.array([[0.5, 0.5], [0.75, 0.25]]))
+    >>> round(float(dyn.diagnostics.cycle_strength(log_policy)), 6)
+    0.015625
     """
     return replay(CycleStrength(burn_in), log_policy)["cycle_strength"]
 
@@ -28,15 +39,30 @@ def cycle_strength(log_policy: Float[ArrayLike, "T K"], burn_in: int = 0) -> Flo
 def final_entropy(log_policy: Float[ArrayLike, "T K"]) -> Float[Array, ""]:
     """H(pi_{T-1}), in nats: the published measure of collapse.
 
-    Arguments: ``log_policy`` log pi_t, shape (T, K). Source: [paper] Chen26, protocol of the experiments.
+    Args:
+        log_policy: log pi_t, ``(T, K)``, in nats.
+
+    Source: [paper] Chen26, protocol of the experiments.
+
+    >>> log_policy = jnp.log(jnp.array([[0.75, 0.25], [0.5, 0.5]]))
+    >>> round(float(dyn.diagnostics.final_entropy(log_policy)), 4)
+    0.6931
     """
     return replay(FinalEntropy(), log_policy)["final_entropy"]
 
 
 def collapse_round(log_policy: Float[ArrayLike, "T K"], threshold: float | Array = 0.01) -> Int[Array, ""]:
-    """min {t : H(pi_s) < threshold for all s ≥ t}, a round, or -1 where the last entropy is not below.
+    """min {t : H(pi_s) < threshold for all s ≥ t}, a round, or -1 where the last entropy is not below the threshold.
 
-    Arguments: ``log_policy`` log pi_t, shape (T, K); ``threshold`` entropy, > 0, in nats. Source: [derived].
+    Args:
+        log_policy: log pi_t, ``(T, K)``, in nats.
+        threshold: entropy, > 0, in nats.
+
+    Source: [derived].
+
+    >>> log_policy = jax.nn.log_softmax(jnp.array([[0.0, 0.0], [9.0, 0.0], [12.0, 0.0]]))
+    >>> int(dyn.diagnostics.collapse_round(log_policy))
+    1
     """
     return replay(CollapseRound(threshold), log_policy)["collapse_round"]
 
@@ -44,21 +70,29 @@ def collapse_round(log_policy: Float[ArrayLike, "T K"], threshold: float | Array
 def collapse_rate(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> Float[Array, ""]:
     """-d log H(pi_t)/dt, in nats per round: the slope of the least-squares line over the newer half of the window.
 
-    Positive while the policy collapses; right down to log H = -1e5, where H itself underflows. 0 when fewer than two
-    rounds are there to fit.
+    It is positive while the policy collapses, accurate down to log H = -1e5, where H itself underflows, and 0 for fewer
+    than two rounds.
 
-    Arguments: ``log_policy`` log pi_t, shape (T, K); ``window`` rounds looked back on, ≥ 2. Source: [derived].
+    Args:
+        log_policy: log pi_t, ``(T, K)``, in nats.
+        window: how many of the last rounds are used, ≥ 2.
+
+    Source: [derived].
+
+    >>> z = jnp.stack([jnp.arange(60.0), jnp.zeros(60)], axis=1)
+    >>> round(float(dyn.diagnostics.collapse_rate(jax.nn.log_softmax(z))), 2)
+    0.98
     """
     return replay(CollapseRate(window), log_policy)["collapse_rate"]
 
 
 def _as_round(value: int | Array, name: str) -> Int[Array, ""]:
     if concrete(value) and (isinstance(value, bool) or int(value) != value or value < 0):
-        raise ValueError(f"{name} = {value} is no round; pass a whole number, 0 or later.")
+        raise ValueError(f"{name} = {value} is not a round; pass a whole number ≥ 0.")
     return jnp.asarray(value)
 
 
-class CycleStrength(Measure):
+class CycleStrength(Measure[tuple[Array, Array]]):
     """Streams `cycle_strength` by Welford's update."""
 
     burn_in: Int[Array, ""] = eqx.field(converter=lambda value: _as_round(value, "burn_in"), default=0)
@@ -79,7 +113,7 @@ class CycleStrength(Measure):
     def update(self, state: tuple[Array, Array], snapshot: Snapshot) -> tuple[Array, Array]:
         mean, variance = state
         policy = snapshot.policy
-        # Up to the first round that counts the gain is 1, which restarts the recursion at this policy.
+        # Up to burn_in the gain is 1, which restarts the recursion at this policy.
         gain = 1.0 / jnp.maximum(snapshot.round - self.burn_in + 1, 1).astype(policy.dtype)
         step = gain * (policy - mean)
         return mean + step, (1.0 - gain) * (variance + (policy - mean) * step)
@@ -88,8 +122,8 @@ class CycleStrength(Measure):
         return jnp.mean(state[1])
 
 
-class FinalEntropy(Measure):
-    """Keeps the last policy for `final_entropy`, which is computed once."""
+class FinalEntropy(Measure[Array]):
+    """Streams `final_entropy`: keeps the last policy and computes its entropy once."""
 
     last_only: ClassVar[bool] = True
 
@@ -108,7 +142,7 @@ class FinalEntropy(Measure):
         return entropy(state)
 
 
-class CollapseRound(Measure):
+class CollapseRound(Measure[Array]):
     """Streams `collapse_round`."""
 
     threshold: Float[Array, ""] = eqx.field(
@@ -132,7 +166,7 @@ class CollapseRound(Measure):
 
 
 class _Line(eqx.Module):
-    """A least-squares slope in the making, over the ``count`` rounds from ``start`` on."""
+    """The sums of a least-squares slope over the ``count`` rounds from ``start`` on."""
 
     start: Int[Array, ""]
     count: Int[Array, ""]
@@ -140,15 +174,15 @@ class _Line(eqx.Module):
     moment: Array
 
 
-class CollapseRate(Measure):
-    """Streams `collapse_rate`: which rounds the line covers is known from the start, so no window is kept."""
+class CollapseRate(Measure[_Line]):
+    """Streams `collapse_rate` without a window, since the rounds that the line covers are known from the start."""
 
     window: int = eqx.field(static=True, default=1024)
     name: str = eqx.field(static=True, kw_only=True, default="collapse_rate")
 
     def __check_init__(self) -> None:
         if self.window < 2:
-            raise ValueError(f"window = {self.window} holds no line; pass at least 2 rounds.")
+            raise ValueError(f"window = {self.window} is too short for a line; pass at least 2 rounds.")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
         return {self.name: VARIABLES["collapse_rate"]}
@@ -160,7 +194,7 @@ class CollapseRate(Measure):
 
     def update(self, state: _Line, snapshot: Snapshot) -> _Line:
         value = log_entropy(snapshot.log_policy)
-        # The abscissae are centred, so the mean of the ordinates drops out; the origin only spares digits.
+        # The abscissae are centred, so the mean of the ordinates drops out; subtracting the origin only saves digits.
         origin = jnp.where(snapshot.round <= state.start, value, state.origin)
         middle = (state.count - 1).astype(value.dtype) / 2
         abscissa = (snapshot.round - state.start).astype(value.dtype) - middle

@@ -1,4 +1,4 @@
-"""Did the run collapse, converge or oscillate? A verdict, and the numbers that it rests on."""
+"""Whether a run collapsed, converged or oscillates, and the numbers that decide it."""
 
 from __future__ import annotations
 
@@ -18,23 +18,34 @@ from ._measure import Measure, Snapshot, replay
 from ._period import Period, Window, _check_window, capacity
 from ._recurrence import PERIODIC, QUASI_PERIODIC
 
-_SEGMENTS = 6  # parts of a run whose amplitudes are compared; the first is the transient's
-_FAR = 4.0  # nats below the top from which a response that keeps closing in will change the picture
-_AHEAD = 10.0  # run lengths within which it must arrive
-_GROWING = 1.001  # ratio of the steps in the two halves of the tail above which they grow
+_SEGMENTS = 6  # parts of a run whose amplitudes are compared; the first holds the transient
+_MIN_FAR_MARGIN = 4.0  # nats below the top, for a response that is far from it but closing in
+_MAX_RUNS_AHEAD = 10.0  # run lengths within which such a response must reach the top
+_MIN_STEP_GROWTH = 1.001  # ratio of the steps in the newer half of the tail to the older, where steps grow
 
 
 def verdict(log_policy: Float[ArrayLike, "T K"], **thresholds: Any) -> dict[str, jax.Array]:
     """The verdict on a saved trajectory and the numbers behind it: `Verdict` replayed on its rows.
 
-    Arguments: ``log_policy`` log pi_t, shape (T, K); ``thresholds`` those of `Verdict`. Source: [derived].
+    Args:
+        log_policy: log pi_t, ``(T, K)``, in nats.
+        thresholds: keyword arguments of `Verdict`.
+
+    Returns:
+        the variables that `Verdict` yields, by name.
+
+    Source: [derived].
+
+    >>> settled = jnp.tile(jnp.log(jnp.array([0.6, 0.4])), (50, 1))
+    >>> dyn.diagnostics.VERDICTS[int(dyn.diagnostics.verdict(settled)["verdict"])]
+    'converged'
     """
     return replay(Verdict(**thresholds), log_policy)
 
 
 class _Orbit(eqx.Module):
     rounds: Int[Array, ""]
-    tail: Int[Array, ""]  # a tenth of the run, and no less than 4 rounds of a short one
+    tail: Int[Array, ""]  # length: a tenth of the run, at least 4 rounds
     window: Window
     log_policy: Float[Array, " K"]
     anchor: Float[Array, " K"]  # logits where the tail begins
@@ -49,22 +60,32 @@ class _Orbit(eqx.Module):
     high: Float[Array, "segments K"]
 
 
-class Verdict(Measure):
-    """The first that holds of: collapsed, converged, oscillating, undecided. The tail is the last tenth of the rounds.
+class Verdict(Measure[_Orbit]):
+    """The first of these verdicts that holds. The tail is the last tenth of the rounds.
 
-    *Collapsed*: H(pi_t) < entropy_floor throughout the tail, under one top response. *Converged*: |pi_{t+1} - pi_t|∞ ≤
-    tolerance throughout the tail, not growing. Neither is said while a response 4 nats or more below the top closes in
-    at a mean rate over the tail that brings it there within 10 more run lengths: on a preference cycle at alpha = 1 the
-    orbit dwells near a vertex, for longer each time, before it moves on. *Oscillating*: the window is periodic or
-    quasi-periodic (see `period`) with amplitude ≥ min_amplitude; or the top response has changed 3 times or more, and
-    a response is closing in as above, or it changed in the last half of the run with an amplitude that does not shrink
-    from each sixth of the run to the next. *Undecided*: none of these.
+    - *Collapsed*: H(pi_t) < entropy_floor throughout the tail, with one top response, and none closing in.
+    - *Converged*: |pi_{t+1} - pi_t|∞ ≤ tolerance throughout the tail, not growing, and no response closing in.
+    - *Oscillating*: the window is periodic or quasi-periodic (see `period`) with amplitude ≥ min_amplitude. Or the top
+      response has changed 3 times or more, and either a response is closing in, or the top changed in the last half of the
+      run and the amplitude does not shrink from each sixth of the run to the next.
+    - *Undecided*: none of these.
 
-    Arguments: ``entropy_floor`` nats, > 0; ``tolerance`` change of a probability per round, > 0, at least 8 roundings;
-    ``min_amplitude`` of a probability, > 0; ``window`` rounds for the period, ≥ 2, static.
+    A response is closing in if it is 4 nats or more below the top and its mean rate over the tail brings it there within 10
+    more run lengths. On a preference cycle at alpha = 1 the orbit dwells near a vertex, longer each time, and moves on.
+
     Yields ``verdict`` (flags `schema.VERDICTS`), ``tail_entropy`` (the largest), ``tail_step`` (the largest),
     ``tail_switches`` and ``switches`` of the top response, ``period``, ``period_kind`` and ``amplitude``.
-    Raises ValueError on values outside these ranges. Source: [derived].
+
+    Args:
+        entropy_floor: > 0, in nats.
+        tolerance: change of a probability per round, > 0; at least 8 units of rounding are allowed.
+        min_amplitude: of a probability, > 0.
+        window: rounds used for the period, ≥ 2; static.
+
+    Raises:
+        ValueError: a value outside these ranges.
+
+    Source: [derived].
     """
 
     entropy_floor: Float[Array, ""] = eqx.field(
@@ -122,7 +143,7 @@ class Verdict(Measure):
         steps = jnp.where(
             after & (jnp.array([False, True]) == late), jnp.maximum(state.tail_steps, step), state.tail_steps
         )
-        # Multiplied out: in every round, a division would cost more than all the rest of this.
+        # Multiplied out, because a division in every round would cost more than the rest of the update.
         bounds = (rounds + 1) * np.arange(_SEGMENTS + 1)
         segment = ((bounds[:-1] <= now * _SEGMENTS) & (now * _SEGMENTS < bounds[1:]))[:, None]
         return _Orbit(
@@ -150,7 +171,7 @@ class Verdict(Measure):
         eps = jnp.finfo(dtype).eps
         closing = _closing_in(state)
         step = jnp.max(state.tail_steps)
-        growing = (state.tail_steps[1] > _GROWING * state.tail_steps[0]) & (step > 1e3 * eps)
+        growing = (state.tail_steps[1] > _MIN_STEP_GROWTH * state.tail_steps[0]) & (step > 1e3 * eps)
         low = state.tail_entropy < self.entropy_floor.astype(dtype)
         collapsed = low & (state.tail_switches == 0) & ~closing
         converged = (step <= jnp.maximum(self.tolerance.astype(dtype), 8 * eps)) & ~growing & ~closing
@@ -169,11 +190,11 @@ class Verdict(Measure):
 
 
 def _closing_in(state: _Orbit) -> Array:
-    """Whether a response far below the top is on its way there, by the mean rate over the tail."""
+    """Whether a response far below the top will reach it, by its mean rate over the tail."""
     margin = state.logits[state.top] - state.logits
     before = state.anchor[state.top] - state.anchor
     rate = (before - margin) / jnp.maximum(state.tail, 1).astype(margin.dtype)
-    return jnp.any((margin > _FAR) & (margin < _AHEAD * state.rounds.astype(margin.dtype) * rate))
+    return jnp.any((margin > _MIN_FAR_MARGIN) & (margin < _MAX_RUNS_AHEAD * state.rounds.astype(margin.dtype) * rate))
 
 
 def _oscillates(state: _Orbit, found: Period, closing: Array, min_amplitude: Array) -> Array:

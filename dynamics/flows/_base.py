@@ -1,4 +1,4 @@
-"""What a flow is: a state, the velocity of the state, and the rows that a solution shows of it."""
+"""The base class of flows: a state, its velocity, and the rows that a solution saves."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from jaxtyping import Array, ArrayLike, PRNGKeyArray
 from .._noun import Noun
 from ..diagnostics import Variable
 
-State = Any  # a pytree of arrays, of each flow's own making
+State = Any  # a pytree of arrays, defined by each flow
 
 
 class Flow(Noun):
-    """tau dy/dt = v(y), with tau = 1: what ``gradient_flow`` integrates and ``descend`` takes steps along.
+    """tau dy/dt = v(y), with tau = 1, which ``gradient_flow`` integrates and ``descend`` follows in steps.
 
     A subclass writes ``start``, ``velocity``, ``rows`` and ``variables``; for ``descend`` also ``trainable``,
     ``trained_rows`` and ``gradient``.
@@ -22,7 +22,7 @@ class Flow(Noun):
 
     @abstractmethod
     def start(self, initial: Any) -> State:
-        """The state to start from, from what the caller passed as ``initial`` (None: the reference)."""
+        """The state at time 0, from the caller's ``initial`` (None: the reference)."""
 
     @abstractmethod
     def velocity(self, state: State, prepared: Any = None) -> State:
@@ -30,7 +30,7 @@ class Flow(Noun):
 
     @abstractmethod
     def rows(self, state: State) -> dict[str, Array]:
-        """What a saved row shows, by name."""
+        """The values of a saved row, by name."""
 
     @abstractmethod
     def variables(self) -> dict[str, Variable]:
@@ -41,30 +41,28 @@ class Flow(Noun):
         return {}
 
     def prepare(self) -> Any:
-        """What ``velocity`` may use besides the state, computed once for a whole solve."""
+        """What ``velocity`` gets as ``prepared``, computed once for a whole solve."""
         return None
 
     def solve_exactly(self, state: State, times: Array, span: Array) -> tuple[dict[str, Array], State] | None:
-        """Rows at ``times`` after ``state``, and the state ``span`` after it, where they are known; None elsewhere."""
+        """Rows at ``times`` after ``state`` and the state ``span`` after it, in closed form; None where there is none."""
         return None
 
     def check_flow(self) -> None:
-        """Raises ``ValueError`` where the flow in continuous time is not defined, or cannot be solved as it stands."""
+        """Raises ``ValueError`` where the flow is not defined in continuous time or cannot be solved."""
 
     def advice(self) -> str:
-        """What to try when a solver runs out of steps, as the end of a sentence."""
+        """What to try when a solver runs out of steps, as a clause of an error message."""
         return "pass solver=diffrax.Kvaerno5(), looser tolerances or a smaller t1"
 
     def trainable(self, state: State) -> Any:
-        """The weights that an optimizer moves, from a state."""
-        raise NotImplementedError(f"{type(self).__name__} defines no trainable, which dyn.descend asks for; write it.")
+        """The weights that an optimizer trains, computed from a state."""
+        raise NotImplementedError(f"{type(self).__name__} has no trainable, which dyn.descend needs; define it.")
 
     def trained_rows(self, weights: Any) -> dict[str, Array]:
-        """What a saved row of descent shows, by name."""
-        raise NotImplementedError(
-            f"{type(self).__name__} defines no trained_rows, which dyn.descend asks for; write it."
-        )
+        """The values of a saved row of descent, by name."""
+        raise NotImplementedError(f"{type(self).__name__} has no trained_rows, which dyn.descend needs; define it.")
 
     def gradient(self, weights: Any, key: PRNGKeyArray | None, batch: int | None) -> Any:
-        """The gradient of the mean loss by the weights: exact, or of ``batch`` samples drawn with ``key``."""
-        raise NotImplementedError(f"{type(self).__name__} defines no gradient, which dyn.descend asks for; write it.")
+        """The gradient of the mean loss by the weights: exact, or over ``batch`` samples drawn with ``key``."""
+        raise NotImplementedError(f"{type(self).__name__} has no gradient, which dyn.descend needs; define it.")

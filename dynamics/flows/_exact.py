@@ -1,4 +1,4 @@
-"""Margins in closed form, where the loss says that it is a parabola or a hinge."""
+"""Margins in closed form, for a loss that declares itself a parabola or a hinge."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ Row = Callable[[Array, Array, Array], dict[str, Array]]  # of coefficients, marg
 
 
 def goes_by_kinks(objective: MarginLoss) -> bool:
-    """Whether the solution is followed from kink to kink, on the host."""
+    """Whether the exact solution proceeds from kink to kink, on the host."""
     return objective.parabola() is None and objective.hinge() is not None
 
 
 def solve(
     row: Row, pairs: PairFeatures, form: Form, objective: MarginLoss, start: Start, times: Array, span: Array
 ) -> tuple[dict[str, Array], Start] | None:
-    """Rows at ``times`` after ``start``, and where margins are ``span`` after it; None where no closed form is known."""
+    """Rows at ``times`` after ``start``, and the coefficients and margins ``span`` after it; None without a closed form."""
     if objective.parabola() is not None:
         if not _linear.feasible(pairs, form):
             return None
@@ -60,13 +60,13 @@ def _rows_of(row: Row, pairs: PairFeatures, beta: Array, states: tuple[Array, Ar
 
 
 def advice(objective: MarginLoss, scale: Array | None) -> str | None:
-    """What to say of a solver that got stuck at the kinks of a hinge; None for other losses."""
+    """Advice for a solver stuck at the kinks of a hinge; None for other losses."""
     shape = _losses.hinge(objective, scale)
     if shape is None:
         return None
     kinks = np.unique(np.asarray(shape[0]))
     where = f"{kinks[0]:g}" if len(kinks) == 1 else f"{kinks[0]:g} … {kinks[-1]:g}"
     return (
-        f"margins slide along {type(objective).__name__}'s kink at {where}, where no solver takes long steps: up to "
-        f"{_hinge.LARGEST} examples leave out solver= and event= for the exact solution, or use dyn.descend"
+        f"margins slide along {type(objective).__name__}'s kink at {where}, where solvers take only short steps; omit "
+        f"solver= and event= for the exact solution (up to {_hinge.MAX_EXAMPLES} examples), or use dyn.descend"
     )

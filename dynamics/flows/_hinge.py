@@ -1,9 +1,9 @@
-"""Flows of a piecewise linear loss: piecewise linear in time, so they are followed from kink to kink, exactly.
+"""Exact flows of a piecewise linear loss, which are piecewise linear in time.
 
 With f' = ``below`` left of the kink and ``above`` right of it, a coefficient moves at v = da/dt = -w·below or -w·above. A
-margin at the kink may slide: it pulls with whatever v in between keeps it there. The velocities of a piece are those of
-least norm, f being convex: with u = dr/dt = beta² C v, each margin at the kink has v = -w·above and u ≥ 0, or v = -w·below
-and u ≤ 0, or u = 0 in between. For SLiC these are v = 0, v = w, and the share of w that holds the margin at 1.
+margin at the kink may slide along it, with the v in between that keeps it there. As f is convex, the velocities of a piece
+are those of least norm: with u = dr/dt = beta² C v, each margin at the kink has v = -w·above and u ≥ 0, or v = -w·below and
+u ≤ 0, or u = 0 in between. For SLiC these are v = 0, v = w, and the share of w that holds the margin at 1.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from jaxtyping import Array
 
 from ._pairs import PairFeatures
 
-LARGEST = 4000  # examples beyond which the pieces are too many
-AT_KINK = 1e-11  # relative to the kink
+MAX_EXAMPLES = 4000  # beyond, the pieces are too many
+KINK_TOLERANCE = 1e-11  # relative to the kink
 ABOVE, SLIDING, BELOW = 0, 1, 2
 
 
@@ -29,14 +29,14 @@ def solution(
     """Kinks of the solution: times since the start, coefficients and margins there; None where there are too many.
 
     Args:
-        pairs: of one flow.
-        beta: the loss's.
-        shape: its kink, slope below and slope above, each a number or ``(N,)``; below ≤ above.
-        coefficient, margin: where to start, ``(N,)``.
-        span: how long, in units of tau.
+        pairs: the examples of one flow.
+        beta: of the loss.
+        shape: kink, slope below and slope above, each a number or ``(N,)``; below ≤ above.
+        coefficient, margin: the start, ``(N,)``.
+        span: duration, in units of tau.
     """
     weights = np.asarray(pairs.weights)
-    if len(weights) > LARGEST:
+    if len(weights) > MAX_EXAMPLES:
         return None
     kink, below, above = (np.broadcast_to(x, weights.shape) for x in shape)
     low, high = 0.0 - weights * above, 0.0 - weights * below
@@ -61,7 +61,7 @@ def solution(
 def _velocities(
     B: np.ndarray, low: np.ndarray, high: np.ndarray, r: np.ndarray, kink: np.ndarray, guess: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    at = np.flatnonzero((np.abs(r - kink) <= AT_KINK * np.abs(kink)) & (low < high))
+    at = np.flatnonzero((np.abs(r - kink) <= KINK_TOLERANCE * np.abs(kink)) & (low < high))
     v = np.where(r < kink, high, low)
     if len(at):
         v[at] = 0.0
@@ -79,7 +79,7 @@ def _clean(
 
 
 def _shares(B: np.ndarray, pull: np.ndarray, low: np.ndarray, high: np.ndarray, guess: np.ndarray) -> np.ndarray:
-    """v in [low, high] with B v + pull ≥ 0 where v = low, ≤ 0 where v = high, = 0 between: one exchange at a time."""
+    """v in [low, high] with B v + pull ≥ 0 where v = low, ≤ 0 where v = high, = 0 between, by exchanging active bounds."""
     size, room = len(low), high - low
     scale = 1e-12 * (np.abs(B) @ np.maximum(np.abs(low), np.abs(high)) + np.abs(pull) + 1e-300)
     where = np.where(guess <= low, ABOVE, np.where(guess >= high, BELOW, SLIDING))
@@ -96,7 +96,7 @@ def _shares(B: np.ndarray, pull: np.ndarray, low: np.ndarray, high: np.ndarray, 
         bad = too_low | too_high | rises | falls
         if not bad.any():
             return np.clip(v, low, high)
-        # All at once is fast and nearly always ends; the first alone (Murty's rule) always does.
+        # Changing all at once is fast but may cycle; changing only the first (Murty's rule) always terminates.
         change = bad if attempt < 10 else np.arange(size) == np.argmax(bad)
         where = np.where(change & too_low, ABOVE, where)
         where = np.where(change & too_high, BELOW, where)
@@ -107,7 +107,7 @@ def _shares(B: np.ndarray, pull: np.ndarray, low: np.ndarray, high: np.ndarray, 
 def _next_kink(r: np.ndarray, u: np.ndarray, kink: np.ndarray, left: float) -> tuple[float, np.ndarray]:
     gap = kink - r
     with np.errstate(divide="ignore", invalid="ignore"):
-        wait = np.where((np.abs(gap) > AT_KINK * np.abs(kink)) & (gap * u > 0), gap / u, np.inf)
+        wait = np.where((np.abs(gap) > KINK_TOLERANCE * np.abs(kink)) & (gap * u > 0), gap / u, np.inf)
     first = wait.min(initial=np.inf)
     if first >= left:
         return left, np.zeros(len(r), bool)

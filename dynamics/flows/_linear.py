@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from ._pairs import Form, PairFeatures
 
-LARGEST = 6000  # size of an eigenproblem that is still worth it
+MAX_SIZE = 6000  # of an eigenproblem
 
 
 class _Problem(NamedTuple):
@@ -36,7 +36,7 @@ def _weights_are_fewer(pairs: PairFeatures, form: Form) -> bool:
 def feasible(pairs: PairFeatures, form: Form) -> bool:
     """Whether the smaller of the two matrices is small enough."""
     R, d = pairs.head_shape
-    return (R * d if _weights_are_fewer(pairs, form) else pairs.features.shape[-2]) <= LARGEST
+    return (R * d if _weights_are_fewer(pairs, form) else pairs.features.shape[-2]) <= MAX_SIZE
 
 
 def solution(
@@ -50,8 +50,8 @@ def solution(
     """s ↦ coefficients, margins and W(s) - W(0) a time s later, for f(r) = k (r - r0)², k and r0 numbers or ``(N,)``.
 
     With rho = r0 - r, W = diag(w): d rho/dt = -2 k beta² C W rho, so a(s) = a(0) + 2 k W ∫ rho. Conflicting labels make
-    coefficients grow like s in directions that move nothing; the head is summed without these, or their rounding would
-    drown it.
+    coefficients grow like s in directions that do not move the head; they are left out of its sum, since their rounding
+    would dominate it.
     """
     curvature, target = parabola
     one = curvature.ndim == 0
@@ -68,7 +68,7 @@ def _risen(rate: Float[Array, " m"], s: Array) -> Float[Array, " m"]:
 
 
 def _risen_twice(rate: Float[Array, " m"], s: Array) -> Float[Array, " m"]:
-    """∫_0^s ∫_0^u e^{-rate v} dv du = (s - _risen)/rate; as a series where that would cancel."""
+    """∫_0^s ∫_0^u e^{-rate v} dv du = (s - _risen)/rate; a series where that would cancel."""
     x = rate * s
     small = x < 1e-2
     y = jnp.where(small, x, 0.0)
@@ -78,7 +78,7 @@ def _risen_twice(rate: Float[Array, " m"], s: Array) -> Float[Array, " m"]:
 
 
 def _spectrum(symmetric: Float[Array, "m m"]) -> tuple[Float[Array, " m"], Float[Array, "m m"]]:
-    """Eigenvalues ≥ 0 and vectors; what rounding makes of an eigenvalue 0 is 0 again."""
+    """Eigenvalues ≥ 0 and vectors; eigenvalues within rounding of 0 are set to 0."""
     values, vectors = jnp.linalg.eigh(symmetric)
     least = jnp.finfo(values.dtype).eps * values.shape[0] * jnp.max(jnp.abs(values))
     return jnp.where(values > least, values, 0.0), vectors
@@ -91,7 +91,7 @@ def _in_examples(problem: _Problem) -> After:
     values, Q = _spectrum(root[:, None] * C * root[None, :])
     rate, begun = k * beta**2 * values, Q.T @ (root * residual)
     start = beta * pairs.combine(coefficient)
-    # Margins of examples that weigh something come straight from the eigenbasis, where nothing grows.
+    # Margins of examples with enough weight come directly from the eigenbasis, where nothing grows.
     own = root > 1e-3 * jnp.max(root)
 
     def at(s: Array) -> tuple[Array, Array, Array]:

@@ -1,4 +1,4 @@
-"""A margin loss as a flow asks it: with a beta of each pair, and checked for what it declares of its own shape."""
+"""A margin loss with a beta of each pair, and checks of the parabola or hinge that it declares."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .._numerics import concrete
 from ..objectives import MarginLoss
 
 Scale = Float[Array, " N"] | None
-DISTANCES = 10.0 ** np.arange(-4, 5)  # from the vertex or kink, where a declared shape is compared with the slope
+DISTANCES = 10.0 ** np.arange(-4, 5)  # from the vertex or kink, at which a declared shape is compared with the slope
 
 
 def _with_beta(objective: MarginLoss, scale: Any) -> MarginLoss:
@@ -23,7 +23,7 @@ def _with_beta(objective: MarginLoss, scale: Any) -> MarginLoss:
 
 
 def _each(objective: MarginLoss, scale: Scale, ask: Callable[..., Any], *margin: Array) -> Any:
-    """ask(loss at beta_i = s_i beta, r_i) of every pair i."""
+    """ask(loss with beta_i = s_i beta, r_i) for every pair i."""
     if scale is None:
         return ask(objective, *margin)
     return jax.vmap(lambda s, *r: ask(_with_beta(objective, s), *r))(scale, *margin)
@@ -44,21 +44,21 @@ def _numbers(declared: Any) -> tuple[Array, ...]:
 
 
 def parabola(objective: MarginLoss, scale: Scale) -> tuple[Array, ...] | None:
-    """``MarginLoss.parabola``, of each pair where each has its own beta."""
+    """``MarginLoss.parabola``, for each pair where they differ in beta."""
     if objective.parabola() is None:
         return None
     return _each(objective, scale, lambda f: _numbers(f.parabola()))
 
 
 def hinge(objective: MarginLoss, scale: Scale) -> tuple[Array, ...] | None:
-    """``MarginLoss.hinge``, of each pair where each has its own beta."""
+    """``MarginLoss.hinge``, for each pair where they differ in beta."""
     if objective.hinge() is None:
         return None
     return _each(objective, scale, lambda f: _numbers(f.hinge()))
 
 
 def check(objective: MarginLoss, scale: Any) -> None:
-    """A ``ValueError`` where the parabola or hinge that a loss declares is not what its slope says."""
+    """Raises ``ValueError`` where a loss declares a parabola or hinge that contradicts its slope."""
     if not concrete(objective, scale):
         return
     edges = [] if scale is None else [_with_beta(objective, x) for x in (jnp.min(scale), jnp.max(scale))]
@@ -86,9 +86,7 @@ def _check_parabola(objective: MarginLoss) -> None:
         return
     s, r0 = numbers
     if s <= 0:
-        raise ValueError(
-            f"{type(objective).__name__}.parabola() says s = {s:g}, which pulls to nowhere; let s be above 0."
-        )
+        raise ValueError(f"{type(objective).__name__}.parabola() says s = {s:g}, which has no minimum; return s > 0.")
     r = _around(r0)
     size = 2 * s * (np.abs(r) + abs(r0) + DISTANCES[0])
     _compare(objective, f"parabola() says f(r) = {s:g} (r - {r0:g})²", r, 2 * s * (r - r0), size)
@@ -110,7 +108,7 @@ def _check_hinge(objective: MarginLoss) -> None:
 
 
 def _around(centre: float) -> np.ndarray:
-    """Margins near and far from ``centre`` and from 0."""
+    """Margins near ``centre`` and 0 and far from them."""
     away = np.concatenate([-DISTANCES[::-1], [0.0], DISTANCES])
     return np.unique(np.concatenate([centre + away * max(1.0, abs(centre)), away]))
 

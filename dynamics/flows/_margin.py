@@ -1,4 +1,4 @@
-"""Reward margins under training of the last layer: the margins close on themselves, so no layer is needed."""
+"""Reward margins under training of the last layer, in a closed equation without the layer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from ._samples import all_identical
 
 
 class MarginState(eqx.Module):
-    """Where margins stand: r = beta² C a, carried along so that a solver's tolerance is one on margins.
+    """The state of a ``MarginFlow``; r = beta² C a is kept so that a solver's tolerance applies to margins.
 
     Attributes:
         coefficient: a_i = w_i ∫ -f'(r_i) dt, ``(N,)``, in units of tau.
@@ -37,24 +37,29 @@ class MarginState(eqx.Module):
 class MarginFlow(Flow):
     """da_i/dt = -w_i f'(r_i),  r = beta² C a,  C_ij = (y_w,i - y_l,i)·(y_w,j - y_l,j) <g_i, g_j>;  tau = 1, r(0) = 0.
 
-    The reward margins of N preference pairs while a last layer W on fixed features is trained from the reference, one-token
-    responses. Vocabulary and W never appear: W(t) - W(0) = beta Σ a_i (e_w,i - e_l,i) g_iᵀ.
+    The reward margins of N preference pairs of one-token responses while a last layer W on fixed features is trained from
+    the reference. Vocabulary and W never appear: W(t) - W(0) = beta Σ a_i (e_w,i - e_l,i) g_iᵀ.
 
     Args:
-        features: g, ``(N, d)``, finite; float32 is kept and accumulated in float64. ``(B, N, d)`` makes B flows of one call.
-            Or a ``PairFeatures``, which brings tokens and weights with it and may weigh responses and scale beta by pair;
-            then objective is passed by name.
+        features: g, ``(N, d)``, finite; float32 is kept and accumulated in float64. ``(B, N, d)`` makes B flows in one call.
+            Or a ``PairFeatures``, which includes tokens and weights and may weigh responses and scale beta by pair; then
+            pass objective by name.
         chosen: token ids y_w, ``(N,)`` ints ≥ 0 (``(B, N)`` allowed with B flows).
         rejected: token ids y_l, likewise; y_l ≠ y_w.
-        objective: f and beta: ``DPO``, ``SquaredMargin``, ``SLiC``, ``IPO`` or a ``MarginLoss`` of one's own.
+        objective: f and beta: ``DPO``, ``SquaredMargin``, ``SLiC``, ``IPO`` or your own ``MarginLoss``.
         weights: w, ``(N,)``, ≥ 0, normalised to sum 1; 1/N unless given.
-        form: "dual" steps with C, N² numbers; "primal" with the features, N·d; by default the cheaper.
+        form: "dual" uses C, N² numbers; "primal" the features, N·d; by default the cheaper.
         vocabulary: number of tokens, to refuse ids outside; unlimited unless given.
 
     Raises:
-        ValueError: a bad entry, named; a dual form beyond 8 GiB; a loss whose ``parabola`` or ``hinge`` is not its slope's.
+        ValueError: a bad entry, named; a dual form beyond 8 GiB; a loss whose ``parabola`` or ``hinge`` contradicts its
+            slope.
 
     Source: [paper] ImLi25, Lemma 4.1; weights and both forms follow from it [derived].
+
+    >>> flow = dyn.MarginFlow(np.array([[1.0]]), np.array([0]), np.array([1]), dyn.DPO(beta=1.0))
+    >>> float(dyn.gradient_flow(flow, t1=1.0).accuracy[-1])
+    1.0
     """
 
     features: Float[Array, "*flows N d"]
@@ -83,9 +88,7 @@ class MarginFlow(Flow):
             extra = {"chosen": chosen, "rejected": rejected, "weights": weights, "vocabulary": vocabulary}
             for name, value in extra.items():
                 if value is not None:
-                    raise ValueError(
-                        f"{name} is passed beside a PairFeatures, which holds it; pass objective= and form= only."
-                    )
+                    raise ValueError(f"{name} is part of the PairFeatures; pass only objective= and form= beside it.")
         if not isinstance(objective, MarginLoss):
             raise ValueError(f"objective is {objective!r}; pass dyn.DPO(beta=...), SquaredMargin, SLiC or IPO.")
         pairs = features
@@ -106,8 +109,8 @@ class MarginFlow(Flow):
         g = self.features
         if concrete(g) and g.shape[-2] > 1 and bool(all_identical(g)):
             warnings.warn(
-                "features are identical for all examples, so no behaviour can be told from another (distinguishability "
-                "0): only how often each token is chosen is learned.",
+                "features are identical for all examples (distinguishability 0), so only the frequency of each token is "
+                "learned.",
                 stacklevel=4,
             )
 
@@ -118,11 +121,11 @@ class MarginFlow(Flow):
 
     @property
     def is_batch(self) -> bool:
-        """Whether this is B flows rather than one."""
+        """Whether this is a batch of B flows."""
         return self.features.ndim == 3
 
     def parts(self) -> tuple[Any, ...]:
-        """What differs between the flows of a batch: see ``PairFeatures.parts``."""
+        """The arrays that differ between the flows of a batch; see ``PairFeatures.parts``."""
         return self.pairs.parts()
 
     def with_parts(self, parts: tuple[Any, ...]) -> MarginFlow:
@@ -130,16 +133,16 @@ class MarginFlow(Flow):
         return eqx.tree_at(lambda f: f.parts(), self, parts)
 
     def over_batch(self, f: Callable[..., Any], *arguments: Any) -> Any:
-        """f(flow, *arguments) for every flow of a batch at once, arguments batched along their first axis."""
+        """f(flow, *arguments) for all flows of a batch, with arguments batched along their first axis."""
         return jax.vmap(lambda parts, *rest: f(self.with_parts(parts), *rest))(self.parts(), *arguments)
 
     @property
     def follows_kinks(self) -> bool:
-        """Whether the exact solution goes from kink to kink, which the host does for one flow after the other."""
+        """Whether the exact solution goes from kink to kink, on the host and for one flow at a time."""
         return _exact.goes_by_kinks(self.objective)
 
     def numbers(self) -> int:
-        """Numbers that solving one flow of a batch keeps at hand."""
+        """How many numbers the solution of one flow keeps in memory."""
         return self.pairs.numbers(self.form)
 
     def apply(self, head: Float[Array, "R d"]) -> Float[Array, " N"]:
@@ -161,7 +164,7 @@ class MarginFlow(Flow):
         if isinstance(initial, MarginState):
             if initial.coefficient.shape != self.weights.shape:
                 raise ValueError(
-                    f"initial is of {initial.coefficient.shape} examples, the flow of {self.weights.shape}."
+                    f"initial has examples of shape {initial.coefficient.shape}; pass a state of shape {self.weights.shape}."
                 )
             return initial
         shape = self.weights.shape
@@ -179,7 +182,7 @@ class MarginFlow(Flow):
         return MarginState(da, self.objective.beta**2 * pushed)
 
     def rows(self, state: MarginState) -> dict[str, Array]:
-        # ||W(t)-W(0)||² is also r·a, but where labels conflict that cancels.
+        # ||W(t)-W(0)||² = r·a too, but that cancels where labels conflict.
         return self._row(state.coefficient, state.margin, self.trainable(state))
 
     def _row(self, a: Float[Array, " N"], r: Float[Array, " N"], head: Float[Array, "R d"]) -> dict[str, Array]:
@@ -187,7 +190,7 @@ class MarginFlow(Flow):
         return own | self.summary(r) | {"head_change": jnp.linalg.norm(head)}
 
     def summary(self, margin: Float[Array, " N"]) -> dict[str, Array]:
-        """Loss and accuracy of margins; a margin of 0 counts as half right."""
+        """Loss and accuracy of margins; a margin of 0 counts as half correct."""
         right = 0.5 * (1.0 + jnp.sign(margin))
         return {
             "loss": self.weights @ _losses.loss(self.objective, self.scale, margin),
@@ -216,8 +219,8 @@ class MarginFlow(Flow):
             return sliding
         other = "dual" if self.form == "primal" else "primal"
         return (
-            f"conflicting labels make long flows stiff: pass a smaller t1, solver=diffrax.Kvaerno5() or build the flow "
-            f"with form={other!r}"
+            f"conflicting labels make long flows stiff; pass a smaller t1, pass solver=diffrax.Kvaerno5(), or build the "
+            f"flow with form={other!r}"
         )
 
     def predict(
@@ -230,12 +233,12 @@ class MarginFlow(Flow):
         """r of unseen examples under the same training: beta² Σ_i a_i(t) C_ji, at every saved time, ``(T, M)``.
 
         Args:
-            solution: of this flow, from ``gradient_flow`` or ``descend``, with its coefficients or heads saved.
-            features: ``(M, d)``; or a ``PairFeatures``, whose response weights and scale are theirs (plain arrays: all 1).
-            chosen, rejected: token ids, ``(M,)``; tokens that training never saw do not move.
+            solution: of this flow, from ``gradient_flow`` or ``descend``, with saved coefficients or heads.
+            features: ``(M, d)``; or a ``PairFeatures``, whose response weights and scale apply (1 for plain arrays).
+            chosen, rejected: token ids, ``(M,)``; tokens that do not occur in training do not move.
 
         Raises:
-            ValueError: malformed examples, or a solution that lacks what this needs (a ``SaveAt`` with ``fn=``).
+            ValueError: malformed examples, or a solution without coefficients or heads (a ``SaveAt`` with ``fn=``).
         """
         return _unseen.predict(self.pairs, self.objective.beta, solution, features, chosen, rejected)
 
@@ -249,9 +252,9 @@ class MarginFlow(Flow):
     ) -> _unseen.ResponseRewards:
         """s beta w_y (log p_t(y) - log p_0(y)) of the chosen and of the rejected response, each ``(T, M)``; p = softmax(W g).
 
-        How far each falls by itself is likelihood displacement. Here W(0) and the vocabulary do enter, W(t) is still not
-        formed. Where a pair's two weights w_y are equal, as they are by default, the difference is the reward margin; else
-        the margin is one of logits, and the difference is not.
+        The fall of each is likelihood displacement. W(0) and the vocabulary enter here, but W(t) is not formed. The
+        difference of the two is the reward margin where a pair's two weights w_y are equal, as by default; otherwise the
+        margin is one of logits.
 
         Args:
             solution: as in ``predict``.

@@ -1,4 +1,4 @@
-"""Preference pairs as last-layer training sees them: features, tokens and weights, and the linear algebra of the three."""
+"""Preference pairs for last-layer training: features, tokens, weights and their linear algebra."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from . import _tokens
 from ._samples import as_features, as_positive, as_tokens, as_weights
 
 DUAL_BYTES = 8 * 2**30  # the largest Gram matrix that the dual form builds
-EVALUATIONS = 400  # of the velocity in a typical solve: what building the Gram matrix is weighed against
+EVALUATIONS = 400  # of the velocity in a typical solve, which decide whether building the Gram matrix pays
 
 Form = Literal["dual", "primal"]
 Reward = Literal["log_probability", "logit"]
@@ -30,19 +30,19 @@ class PairFeatures(Noun):
     N pairs of one-token responses c, r to a prompt with last-layer feature g. With z = W g the logits, this is the margin
     r_i = s_i beta (w_c h_c - w_r h_r) in which h_y is the change of y's logit z_y since W(0). It is also the margin of
     log-probabilities, h_y = log p(y) - log p_0(y), if and only if w_c = w_r: both responses share the normaliser log Z,
-    which then cancels. With w_c ≠ w_r the term -s_i beta (w_c - w_r) (log Z - log Z(0)) is left over, which moves with
-    every token of the vocabulary, so margins of log-probabilities do not close on themselves. Unequal weights are therefore
-    taken for ``reward="logit"`` only.
+    which then cancels. With w_c ≠ w_r the term -s_i beta (w_c - w_r) (log Z - log Z(0)) remains, which depends on
+    every token of the vocabulary, so margins of log-probabilities have no closed equation. Unequal weights are therefore
+    accepted only with ``reward="logit"``.
 
     Args:
-        features: g, ``(N, d)``, finite; float32 is kept and accumulated in float64. ``(B, N, d)`` are B sets of pairs, never
-            responses of several tokens (those do not close on margins either; see ``dyn.margins``).
+        features: g, ``(N, d)``, finite; float32 is kept and accumulated in float64. ``(B, N, d)`` are B sets of pairs, not
+            responses of several tokens (which have no closed equation either; see ``dyn.margins``).
         chosen, rejected: token ids c and r, ``(N,)`` ints ≥ 0 (``(B, N)`` allowed with B sets); c ≠ r.
-        weights: of each pair in the mean loss, ``(N,)``, ≥ 0, normalised to sum 1; 1/N unless given.
+        weights: weight of each pair in the mean loss, ``(N,)``, ≥ 0, normalised to sum 1; 1/N unless given.
         chosen_weight, rejected_weight: w_c and w_r, ``(N,)``, > 0, such as one over each response's length; 1 unless given.
-        scale: s, ``(N,)``, > 0: pair i has its own beta_i = s_i beta, here and wherever the loss reads beta (IPO pulls
+        scale: s, ``(N,)``, > 0: pair i has its own beta_i = s_i beta, here and wherever the loss uses beta (IPO drives
             w_c h_c - w_r h_r to 1/(2 beta_i)); 1 unless given.
-        reward: "log_probability" or "logit": what the margins are margins of. Of equal weights the two agree.
+        reward: "log_probability" or "logit", the quantity whose differences are margins. They agree for equal weights.
         vocabulary: number of tokens, to refuse ids outside; unlimited unless given.
 
     Raises:
@@ -96,7 +96,7 @@ class PairFeatures(Noun):
 
     @classmethod
     def fields_of(cls, holder: Any) -> PairFeatures:
-        """The pairs whose fields ``holder`` has under the same names, unchecked."""
+        """The pairs made of the fields of ``holder`` with the same names, without checks."""
         pairs = object.__new__(cls)
         for field in dataclasses.fields(cls):
             object.__setattr__(pairs, field.name, getattr(holder, field.name))
@@ -104,12 +104,12 @@ class PairFeatures(Noun):
 
     @property
     def is_batch(self) -> bool:
-        """Whether these are B sets of pairs rather than one."""
+        """Whether these are B sets of pairs."""
         return self.features.ndim == 3
 
     @property
     def head_shape(self) -> tuple[int, int]:
-        """(R, d): occurring tokens and features, the shape of the part of W that moves."""
+        """(R, d): occurring tokens by features, the shape of the part of W that moves."""
         return self.tokens.shape[0], self.features.shape[-1]
 
     @property
@@ -124,18 +124,18 @@ class PairFeatures(Noun):
         return "dual" if self.dual_bytes <= DUAL_BYTES and dual < 4 * EVALUATIONS * N * d else "primal"
 
     def numbers(self, form: Form) -> int:
-        """Numbers that solving one flow on such pairs keeps at hand."""
+        """How many numbers the solution of one flow keeps in memory."""
         N, d = self.features.shape[-2:]
         return 20 * N + (2 * N * N if form == "dual" else N * d)
 
     def parts(self) -> tuple[Any, ...]:
-        """What differs between the sets of a batch: features, chosen, rejected, weights, and those of chosen_weight,
-        rejected_weight and scale that were given."""
+        """The arrays that differ between the sets of a batch: features, chosen, rejected, weights, and chosen_weight,
+        rejected_weight and scale where given."""
         given = (self.chosen_weight, self.rejected_weight, self.scale)
         return (self.features, self.chosen, self.rejected, self.weights, *(x for x in given if x is not None))
 
     def factors(self) -> tuple[Array, ...]:
-        """(s w_c, s w_r), or nothing where all of them are 1."""
+        """(s w_c, s w_r), or an empty tuple where all are 1."""
         if self.chosen_weight is None and self.rejected_weight is None and self.scale is None:
             return ()
         one = jnp.ones(self.weights.shape)
@@ -143,7 +143,7 @@ class PairFeatures(Noun):
         return product(self.chosen_weight), product(self.rejected_weight)
 
     def rows(self) -> tuple[Array, ...]:
-        """What each x_i is made of: features, chosen, rejected and the factors."""
+        """The arrays that make up each x_i: features, chosen, rejected and the factors."""
         return (self.features, self.chosen, self.rejected, *self.factors())
 
     def _each(self, f: Callable[..., Any], *arguments: Any) -> Any:
@@ -171,7 +171,7 @@ class PairFeatures(Noun):
         if other.features.shape[-1] != self.features.shape[-1] or other.features.shape[:-2] != self.features.shape[:-2]:
             raise ValueError(
                 f"other has features of shape {other.features.shape}, these pairs {self.features.shape}; "
-                "let d match, and the number of sets."
+                "pass pairs with the same d and the same number of sets."
             )
         count, own, theirs = len(other.rows()), self._with_ids(), other._with_ids()
         return self._each(lambda *both: _tokens.gram(both[:count], both[count:]), *theirs, *own)
@@ -183,7 +183,7 @@ class PairFeatures(Noun):
 
 def _check_equal(chosen: Array | None, rejected: Array | None) -> None:
     remedy = (
-        "so the softmax's normaliser stays in the margin, which then does not close on itself; pass reward='logit' for "
+        "so the softmax's normaliser stays in the margin, which then has no closed equation; pass reward='logit' for "
         "margins of logits, or the same array twice."
     )
     if not concrete(chosen, rejected):

@@ -1,4 +1,4 @@
-"""Population gradient flow of a policy on its pairwise preferences, its sampler fixed or following."""
+"""Population gradient flow of a policy on pairwise preferences, with a fixed sampler or one that follows the policy."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from ._base import Flow
 
 
 class PreferenceState(eqx.Module):
-    """Where a policy stands: theta, of the shape that ``policy.start()`` has (one row per context for ``Tabular``)."""
+    """The state of a ``PreferenceFlow``: theta, of the shape of ``policy.start()`` (one row per context for ``Tabular``)."""
 
     parameters: Float[Array, ...]
 
@@ -38,12 +38,17 @@ class PreferenceFlow(Flow):
         objective: f and beta: ``IPO``, ``DPO``, ``SquaredMargin`` or your own (``SLiC`` with ``descend`` only).
         sampler: ``samplers.Fixed(log_mu)``, ``OnPolicy()``, ``Mixture(lam, log_offline)`` or your own.
         log_reference: log ref, ``(K,)`` or ``(X, K)``, finite; uniform unless given.
-        weights: rho, ``(X,)``, ≥ 0, the contexts' shares, normalised; equal unless given.
+        weights: rho, ``(X,)``, ≥ 0, the shares of the contexts, normalised; equal unless given.
 
     Raises:
         ValueError: a bad entry, named.
 
     Source: [derived], statement 3.8.
+
+    >>> P = dyn.preferences.bradley_terry([1.0, 0.0])
+    >>> flow = dyn.PreferenceFlow(dyn.Tabular(2), P, dyn.DPO(beta=0.5), dyn.samplers.OnPolicy())
+    >>> float(dyn.gradient_flow(flow, t1=100.0).log_policy[-1, 0]) > -0.2
+    True
     """
 
     policy: Policy
@@ -71,8 +76,8 @@ class PreferenceFlow(Flow):
                 raise ValueError(f"{name} is a {type(value).__name__}; pass {remedy}.")
         if policy.candidates() is not None:
             raise ValueError(
-                f"policy is a {type(policy).__name__}, a list of policies along which nothing flows; pass dyn.Tabular(K) or "
-                f"dyn.LogLinear(phi), or choose from the list by rounds with dyn.learners.Optimum()."
+                f"policy is a {type(policy).__name__}, a list of policies without a gradient; pass dyn.Tabular(K) or "
+                f"dyn.LogLinear(phi), or choose from the list in rounds with dyn.learners.Optimum()."
             )
         self.policy, self.objective, self.sampler = policy, objective, sampler
         self.preference = check_prompts(preference)
@@ -80,7 +85,7 @@ class PreferenceFlow(Flow):
         shape = self.preference.shape[:-1] if len(own) == 1 else own
         if self.preference.shape[-1] != own[-1] or self.preference.shape[:-1] not in (shape, shape[-1:]):
             raise ValueError(
-                f"preference has shape {self.preference.shape}, the policy's logits {own}; let them match."
+                f"preference has shape {self.preference.shape}, the policy's logits {own}; pass shapes that match."
             )
         self.preference = jnp.broadcast_to(self.preference, (*shape, shape[-1]))
         sampler.check(shape)
@@ -106,7 +111,7 @@ class PreferenceFlow(Flow):
         return PreferenceState(theta)
 
     def _blank(self) -> Array:
-        """The parameters that training starts from unless the reference is elsewhere."""
+        """The policy's own initial parameters, used unless the reference differs."""
         return self.policy.blank(self.shape)
 
     def _logits(self, parameters: Array) -> Float[Array, "*contexts K"]:
@@ -131,18 +136,18 @@ class PreferenceFlow(Flow):
         return h[..., :, None] - h[..., None, :]
 
     def _pairs(self, log_policy: Array) -> Float[Array, "*contexts K K"]:
-        """Pr(i, j drawn and i preferred), both orders counted: 2 mu_i mu_j P_ij."""
+        """Pr(i, j drawn in either order and i preferred): 2 mu_i mu_j P_ij."""
         mu = jnp.exp(jax.lax.stop_gradient(self.sampler.log_sampler(log_policy)))
         return 2.0 * mu[..., :, None] * mu[..., None, :] * self.preference
 
     def loss(self, parameters: Array) -> Float[Array, ""]:
-        """The mean loss, whose gradient stops at the sampler; a pair of equal responses counts f(0)."""
+        """The mean loss, without a gradient through the sampler; a pair of equal responses contributes f(0)."""
         log_policy = self.log_policy(parameters)
         mean = jnp.sum(self._pairs(log_policy) * self.objective.loss(self._margin(log_policy)), axis=(-2, -1))
         return jnp.sum(self.weights * mean)
 
     def _force(self, parameters: Array) -> Float[Array, "*contexts K"]:
-        """-∂ loss/∂h, exactly summing to 0."""
+        """-∂ loss/∂h, whose sum is exactly 0."""
         log_policy = self.log_policy(parameters)
         push = self._pairs(log_policy) * self.objective.slope(self._margin(log_policy))
         net = jnp.swapaxes(push, -1, -2) - push
@@ -167,7 +172,7 @@ class PreferenceFlow(Flow):
     def check_flow(self) -> None:
         if not self.objective.smooth:
             raise ValueError(
-                "SLiC's kink makes every margin of a policy slide at 1, where the flow has no velocity; use dyn.descend."
+                "margins of a policy slide along SLiC's kink at 1, where the flow has no velocity; use dyn.descend."
             )
 
     def trainable(self, state: PreferenceState) -> Array:

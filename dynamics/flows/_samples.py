@@ -1,4 +1,4 @@
-"""Preference pairs as they come in: features, token ids and weights, checked with the entry named."""
+"""Checks of preference pairs: features, token ids and weights, with the bad entry named."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from .._checks import as_numbers, token_numbers
 from .._numerics import as_array, concrete
 
 SEVERAL = (
-    "responses of several tokens do not close on margins, because each position's softmax enters: pass one token and one "
-    "row of features per example, or ask dyn.margins.multi_token_rate for the rate of dyn.margins.Responses"
+    "responses of several tokens have no closed equation for margins, since each position's softmax enters; pass one token "
+    "and one row of features per example, or use dyn.margins.multi_token_rate on dyn.margins.Responses"
 )
-ROWS = 512  # looked at together: a mask of 10^5 x 4096 entries, let alone a copy, would cost more than is promised
+ROWS_PER_SLICE = 512  # checked together: a mask of 10^5 × 4096 entries would take too much memory
 
 
 def _in_slices(test: Callable[[Array], Array], rows: Float[Array, "n d"]) -> Array:
-    """``test`` of slices of the rows, stacked; the last one overlaps the one before, for ``lax.map`` would copy."""
-    n, size = rows.shape[0], min(ROWS, rows.shape[0])
+    """``test`` of slices of the rows, stacked; the last slice overlaps the previous one, which avoids a padded copy."""
+    n, size = rows.shape[0], min(ROWS_PER_SLICE, rows.shape[0])
     starts = jnp.minimum(jnp.arange(-(-n // size)) * size, n - size)
     return jax.lax.map(lambda at: test(jax.lax.dynamic_slice_in_dim(rows, at, size)), starts)
 
@@ -32,8 +32,8 @@ def _in_slices(test: Callable[[Array], Array], rows: Float[Array, "n d"]) -> Arr
 def _first_bad(g: Array) -> Array:
     rows = g.reshape(-1, g.shape[-1])
     bad = _in_slices(lambda part: ~jnp.all(jnp.isfinite(part)), rows)
-    # The slice with the first bad row, then the row.
-    n, size = rows.shape[0], min(ROWS, rows.shape[0])
+    # First the slice with the first bad row, then the row in it.
+    n, size = rows.shape[0], min(ROWS_PER_SLICE, rows.shape[0])
     start = jnp.minimum(jnp.argmax(bad) * size, n - size)
     part = jax.lax.dynamic_slice_in_dim(rows, start, size)
     return jnp.where(jnp.any(bad), start + jnp.argmax(~jnp.all(jnp.isfinite(part), axis=1)), -1)
@@ -41,26 +41,26 @@ def _first_bad(g: Array) -> Array:
 
 @eqx.filter_jit
 def all_identical(g: Float[Array, "*flows N d"]) -> Array:
-    """Whether some flow's examples all have the same features."""
+    """Whether in some flow all examples have the same features."""
     flows = g.reshape(-1, *g.shape[-2:])
     same = lambda rows: jnp.all(_in_slices(lambda part: jnp.all(part == rows[0]), rows))
     return jnp.any(jax.lax.map(lambda k: same(flows[k]), jnp.arange(flows.shape[0])))
 
 
 def as_features(value: Any, width: int | None = None) -> Float[Array, "*flows N d"]:
-    """Features as they are stored: float32 and float64 keep their width, anything else becomes the default float."""
+    """Features in the dtype in which they are stored: float32 stays, anything else becomes the default float."""
     if isinstance(value, eqx.Module):
         raise ValueError(f"features is a {type(value).__name__}; {SEVERAL}.")
     if getattr(value, "dtype", None) != np.float32:
         g = as_numbers(value, "features")
-    else:  # jnp.asarray would hold two copies of a NumPy array for a while
+    else:  # jnp.asarray would temporarily hold two copies of a NumPy array
         g = jax.device_put(value, may_alias=False) if isinstance(value, np.ndarray) else jnp.asarray(value)
     if g.ndim > 3:
         raise ValueError(f"features have shape {g.shape}; {SEVERAL}.")
     if g.ndim not in (2, 3) or 0 in g.shape:
         raise ValueError(f"features have shape {g.shape}; pass one row of features per example, shape (N, d).")
     if width is not None and g.shape[-1] != width:
-        raise ValueError(f"features have {g.shape[-1]} columns, those trained on {width}; pass shape (M, {width}).")
+        raise ValueError(f"features have {g.shape[-1]} columns, those of training {width}; pass shape (M, {width}).")
     if concrete(g):
         bad = int(_first_bad(g))
         if bad >= 0:
@@ -70,7 +70,7 @@ def as_features(value: Any, width: int | None = None) -> Float[Array, "*flows N 
 
 
 def token_ids(value: Any, name: str, shape: tuple[int, ...], vocabulary: int | None = None) -> np.ndarray:
-    """Token ids on the host, ``shape``; one row of ids may serve all flows of a batch."""
+    """Token ids on the host, of ``shape``; one row of ids may serve all flows of a batch."""
     ids = token_numbers(value, name)
     if ids.ndim > 1 and (ids.ndim > len(shape) or (ids == -1).any()):
         raise ValueError(f"{name} has shape {ids.shape}{' and -1 for padding' * bool((ids == -1).any())}; {SEVERAL}.")
@@ -80,12 +80,12 @@ def token_ids(value: Any, name: str, shape: tuple[int, ...], vocabulary: int | N
     if outside.any():
         at = tuple(int(i) for i in np.argwhere(outside)[0])
         limit = "0 … 2³¹-2" if vocabulary is None else f"0 … {vocabulary - 1}"
-        raise ValueError(f"{name}[{', '.join(map(str, at))}] = {ids[at]} is no token id; pass ids in {limit}.")
+        raise ValueError(f"{name}[{', '.join(map(str, at))}] = {ids[at]} is not a token id; pass ids in {limit}.")
     return np.broadcast_to(ids, shape)
 
 
 def different(chosen: np.ndarray, rejected: np.ndarray) -> None:
-    """Refuses a pair of equal tokens."""
+    """Raises ``ValueError`` where the two tokens of a pair are equal."""
     if (chosen == rejected).any():
         at = tuple(int(i) for i in np.argwhere(chosen == rejected)[0])
         where = ", ".join(map(str, at))
@@ -122,7 +122,7 @@ def as_weights(value: Any, shape: tuple[int, ...]) -> Float[Array, "*flows N"]:
 
 
 def as_positive(value: Any, name: str, shape: tuple[int, ...]) -> Float[Array, "*flows N"] | None:
-    """One number > 0 per example, or None where none are given."""
+    """One number > 0 per example, or None."""
     if value is None:
         return None
     x = as_numbers(value, name)

@@ -1,8 +1,8 @@
 """Features times token differences: the linear algebra of last-layer training, without the last layer.
 
-Example i moves the logits of two tokens only, so its direction in weight space is x_i = (p_i e_w,i - m_i e_l,i) ⊗ g_i,
-p = m = 1 unless given. Here X has these as rows and is never formed: ``apply`` is X H and ``combine`` is Xᵀ a, with H one
-row per occurring token.
+Example i moves the logits of only two tokens, so its direction in weight space is x_i = (p_i e_w,i - m_i e_l,i) ⊗ g_i,
+p = m = 1 unless given. The matrix X with these rows is never formed: ``apply`` is X H and ``combine`` is Xᵀ a, where H has
+one row per occurring token.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-BLOCK = 2**19  # numbers of a block of features: it and what is made of it stay in cache
-FEW_TOKENS = 8  # up to here a matrix product over all tokens is faster than picking rows (measured)
+BLOCK = 2**19  # numbers in a block of features, which with its products stays in cache
+MAX_FEW_TOKENS = 8  # up to which a matrix product over all tokens was measured to be faster than picking rows
 
 
 def _part_apply(
@@ -26,7 +26,7 @@ def _part_apply(
     minus: Array | None = None,
 ) -> Float[Array, " n"]:
     g = g.astype(head.dtype)
-    if head.shape[0] > FEW_TOKENS:
+    if head.shape[0] > MAX_FEW_TOKENS:
         return jnp.sum((_times(plus, head[chosen]) - _times(minus, head[rejected])) * g, axis=-1)
     logits = g @ head.T
     pick = lambda tokens: jnp.take_along_axis(logits, tokens[:, None], axis=1)[:, 0]
@@ -44,7 +44,7 @@ def _part_combine(
     size: int,
 ) -> Float[Array, "R d"]:
     g = g.astype(a.dtype)
-    if size > FEW_TOKENS:
+    if size > MAX_FEW_TOKENS:
         pushed = a[:, None] * g
         head = jnp.zeros((size, g.shape[1]), a.dtype).at[chosen].add(_times(plus, pushed))
         return head.at[rejected].add(-_times(minus, pushed))
@@ -54,7 +54,7 @@ def _part_combine(
 
 
 def _times(factor: Float[Array, " n"] | None, rows: Array) -> Array:
-    """Rows times their factors, 1 where none are given."""
+    """Rows times their factors, if any."""
     return rows if factor is None else factor.reshape(-1, *(1,) * (rows.ndim - 1)) * rows
 
 
@@ -75,7 +75,7 @@ def apply(
     rejected: Int[Array, " N"],
     *factors: Float[Array, " N"],
 ) -> Float[Array, " N"]:
-    """X H: (p_i H[w_i] - m_i H[l_i])·g_i; ``factors`` are p and m, or nothing."""
+    """X H: (p_i H[w_i] - m_i H[l_i])·g_i; ``factors`` are p and m, or empty."""
     blocks, size = _in_blocks(*features.shape)
     part: Callable[..., Array] = lambda *slices: _part_apply(head, *slices)
     every = (features, chosen, rejected, *factors)
@@ -109,7 +109,7 @@ def combine(
 
 
 def gram(rows: tuple[Array, ...], others: tuple[Array, ...]) -> Float[Array, "M N"]:
-    """<x_i, x_j> of every two examples, each side given as features, chosen, rejected and perhaps p, m."""
+    """<x_i, x_j> for every pair of examples; each side is features, chosen, rejected and optionally p, m."""
     (g, w, l, *own), (g2, w2, l2, *their) = rows, others
     inner = g.astype(float) @ g2.astype(float).T
     same = lambda a, b: (a[:, None] == b[None, :]).astype(float)

@@ -1,4 +1,4 @@
-"""What a trained last layer does to examples, seen or not: margins and each response's own reward."""
+"""Margins and rewards that a trained last layer gives to examples of training and to unseen ones."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ class ResponseRewards(NamedTuple):
 
 
 def _saved(pairs: PairFeatures, solution: Any) -> tuple[Array, bool]:
-    """The saved coefficients, or heads where descent saved those, and which."""
+    """The saved coefficients or heads, and whether they are heads."""
     values = getattr(solution, "values", {})
     if pairs.is_batch:
-        raise ValueError("this flow is a batch; predict for one flow at a time.")
+        raise ValueError("this flow is a batch; pass one flow at a time.")
     for name, is_head in (("head", True), ("coefficient", False)):
         if name in values:
             wanted = pairs.head_shape if is_head else pairs.weights.shape
             if values[name].shape[1:] != wanted:
-                raise ValueError(f"the solution's {name} has shape {values[name].shape[1:]}, the flow's {wanted}.")
+                raise ValueError(
+                    f"the solution's {name} has shape {values[name].shape[1:]}, the flow's {wanted}; pass its own."
+                )
             return values[name], is_head
-    raise ValueError(
-        "the solution holds no coefficients, which predictions are made of; save with a SaveAt without fn=."
-    )
+    raise ValueError("the solution has no coefficients, which predictions need; save with a SaveAt without fn=.")
 
 
 def _positions(pairs: PairFeatures, ids: np.ndarray) -> Array:
-    """Positions among the trained tokens; one past the end for a token that never moves."""
+    """Positions among the trained tokens; one past the end for a token that does not move."""
     tokens = np.asarray(pairs.tokens)
     at = np.minimum(np.searchsorted(tokens, ids), len(tokens) - 1)
     return jnp.asarray(np.where(tokens[at] == ids, at, len(tokens)))
@@ -62,7 +62,7 @@ def _examples(pairs: PairFeatures, features: Any, chosen: Any, rejected: Any) ->
 
 def _given(pairs: PairFeatures, other: PairFeatures, chosen: Any, rejected: Any) -> tuple[Array, ...]:
     if chosen is not None or rejected is not None:
-        raise ValueError("chosen and rejected come with the PairFeatures already; pass either, not both.")
+        raise ValueError("chosen and rejected are part of the PairFeatures; pass only one of the two.")
     d = pairs.features.shape[-1]
     if other.is_batch or other.features.shape[-1] != d:
         raise ValueError(f"the PairFeatures hold features of shape {other.features.shape}; pass shape (M, {d}).")

@@ -1,6 +1,6 @@
-"""The ledger: every theorem against the simulators, with mutants of it that the same test has to catch.
+"""The ledger: every theorem tested against the simulators, with mutants of it that the same test has to catch.
 
-``verify()`` gives the rows; ``examine(theorem, trial)`` tests a statement of one's own.
+``verify()`` tests all of them; ``examine(theorem, trial)`` tests a statement of your own.
 """
 
 from ._examine import Row, examine

@@ -15,8 +15,8 @@ from ._trial import Tighter, Trial, cycle, log_softmax, random_matrix, uniform
 Reading = Callable[[list[Instance], dict[str, np.ndarray]], np.ndarray]
 
 
-def _ran(read: Reading, start: str, **fixed: Any) -> Callable[[list[Instance]], list[Any]]:
-    """``read`` of the run from ``start`` over an instance's own number of rounds, or one."""
+def _after_run(read: Reading, start: str, **fixed: Any) -> Callable[[list[Instance]], list[Any]]:
+    """``read`` applied to the run from ``start`` over the instance's number of rounds, or one."""
 
     def measure(group: list[Instance]) -> np.ndarray:
         values = stacked([{**x, **fixed} for x in group])
@@ -74,36 +74,38 @@ def _edge() -> list[Instance]:
     return [{"P": cycle(0.3), "beta": 50.0, **logs}]
 
 
-def _says_nothing(x: Instance, bound: Bound) -> bool:
-    """Entropies lie in [0, log K] anyway."""
+def _allows_all(x: Instance, bound: Bound) -> bool:
+    """Whether the bound allows every entropy, that is [0, log K]."""
     return bool(bound.lower <= 0 and bound.upper >= np.log(len(x["P"])) * (1 - 1e-12))
 
 
 def _two(**more: Any) -> Callable[[], list[Instance]]:
-    """Two responses under IPO, whose sampler sees no other pair: the bounds meet."""
+    """Two responses under IPO, where the two bounds coincide."""
     logs = {"log_offline": uniform(2), "log_initial": log_softmax([0.3, -0.2])}
     x = {"P": np.array([[0.5, 0.8], [0.2, 0.5]]), "lam": 0.0, "beta": 0.7, "rounds": 4, "top": 0, "objective": "ipo"}
     return lambda: [x | logs | more]
 
 
-# At round 0 the bounds are the start itself.
-UNDERWAY = Tighter(telling=lambda x: x["rounds"] > 0)
+# At round 0 both bounds equal the start, which tests nothing.
+AFTER_START = Tighter(telling=lambda x: x["rounds"] > 0)
 _MIXED = {"alpha": 0.5, "log_reference": log_softmax([0.1, 0.4])}
 
 TRIALS = {
-    "collapse": Trial(_ran(_log_ratio, "log_initial"), certain, UNDERWAY, _two(**_MIXED)),
-    "collapse_entropy": Trial(_ran(_entropy, "log_initial"), certain, UNDERWAY, _two(**_MIXED), silent=_says_nothing),
-    "certain_collapse": Trial(_ran(_log_ratio, "log_initial", alpha=1.0), _another_top, UNDERWAY, _two()),
+    "collapse": Trial(_after_run(_log_ratio, "log_initial"), certain, AFTER_START, _two(**_MIXED)),
+    "collapse_entropy": Trial(
+        _after_run(_entropy, "log_initial"), certain, AFTER_START, _two(**_MIXED), silent=_allows_all
+    ),
+    "certain_collapse": Trial(_after_run(_log_ratio, "log_initial", alpha=1.0), _another_top, AFTER_START, _two()),
     "entropy_decreases": Trial(
-        measure=_ran(_entropy_gain, "log_pi", alpha=1.0),
+        measure=_after_run(_entropy_gain, "log_pi", alpha=1.0),
         outside=_early,
         mutant=Tighter(("lower",)),
         tolerance=_relative,
         reason="1e-11 of the entropy before",
     ),
-    "matched_link": Trial(_ran(_logits, "log_initial"), _any_matrix, UNDERWAY),
+    "matched_link": Trial(_after_run(_logits, "log_initial"), _any_matrix, AFTER_START),
     "divergence_on_policy": Trial(
-        measure=_ran(_divergence_gain, "log_pi", alpha=1.0, lam=1.0),
+        measure=_after_run(_divergence_gain, "log_pi", alpha=1.0, lam=1.0),
         outside=_elsewhere,
         mutant=Tighter(("upper",)),
         directed=_edge,

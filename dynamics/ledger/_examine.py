@@ -1,4 +1,4 @@
-"""One theorem put to the test: a row of the ledger."""
+"""The test of one theorem: a row of the ledger."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ from ._lanes import Instance
 from ._mutants import Judged, Mutation, judged, mutations
 from ._trial import Trial
 
-ENOUGH = 100  # instances at which the theorem says something
-MORE = 5  # times as many are drawn, at most, to reach that
-CHANCE = 1e-6  # that a true statement about probabilities is taken for a violated one
+ENOUGH = 100  # instances at which the bound is meaningful
+MAX_BATCHES = 5  # of draws to reach that
+FALSE_ALARM = 1e-6  # probability that a true statement about probabilities counts as violated
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """What the ledger says of one theorem.
+    """The result of testing one theorem.
 
     Attributes:
-        name, source, kind, strength, statement, quantity: as the theorem has them.
-        status: "green"; "green (n of 100)", where fewer instances were asked for and n say something; "red", for the
-            reasons in ``reasons``; or "vacuous", where hardly any instance that can be afforded says anything and the
-            theorem declares so.
+        name, source, kind, strength, statement, quantity: of the theorem.
+        status: "green"; "green (n of 100)", where fewer instances were requested and n of them are meaningful; "red", for
+            the reasons in ``reasons``; or "vacuous", where the theorem declares that the bound is meaningful at hardly any
+            affordable instance, and that is so.
         instances: how many were measured inside the assumptions.
-        meaningful: at how many of them the bound says something.
+        meaningful: at how many of them the bound excludes something.
         violations: at how many the quantity is outside the bound by more than ``tolerance`` (in words) allows.
-        smallest_slack, median_slack: over the meaningful ones, in the quantity's unit; negative only within rounding
-            unless violated.
-        drawn: which part of the assumptions the draws cover, where not all.
+        smallest_slack, median_slack: over the meaningful instances, in the quantity's unit; unless violated, negative only
+            within rounding.
+        drawn: the part of the assumptions that the draws cover, where not all.
         worst: the instance with the smallest slack, or the worst violation: inputs, value, lower, upper and slack.
-        mutants: what was tried, and what caught it.
-        outside, outside_hold: instances that break an assumption and can be measured, and at how many of them the
-            formula holds all the same; ``outside_reason`` says why there are none.
-        seconds: how long it took.
+        mutants: each mutant and what caught it.
+        outside, outside_hold: how many measurable instances break an assumption, and at how many of them the formula still
+            holds; ``outside_reason`` says why there are none.
+        seconds: duration of the test.
     """
 
     name: str
@@ -67,22 +67,22 @@ class Row:
 
 
 def needed(instances: int) -> int:
-    """How many instances have to say something: 100, or as many as were asked for."""
+    """How many instances have to be meaningful: 100, or as many as were requested."""
     return min(ENOUGH, instances)
 
 
 def examine(theorem: Theorem, trial: Trial | None, *, instances: int = 100, seed: int = 0) -> Row:
-    """A theorem's row: bounds against what the library's simulators measure, mutants, and instances outside.
+    """A theorem's row: its bounds against the simulators, its mutants, and instances outside its assumptions.
 
     Args:
-        theorem: one of ``dyn.theorems.all()``, or one's own.
+        theorem: one of ``dyn.theorems.all()``, or your own.
         trial: how its quantity is measured and what its mutant is; None gives a red row.
-        instances: how many are drawn inside the assumptions, ≥ 1; more where too few of them say anything.
+        instances: how many are drawn inside the assumptions, ≥ 1; more where too few of them are meaningful.
         seed: of the draws.
     """
     about = {name: getattr(theorem, name) for name in ("name", "source", "kind", "strength", "statement", "quantity")}
     if trial is None:
-        return Row(**about, status="red", reasons=("no trial: nobody measures it",))
+        return Row(**about, status="red", reasons=("it has no trial that measures it",))
     began = time.monotonic()
     try:
         row = _measured(theorem, trial, instances, seed, about)
@@ -97,7 +97,7 @@ def _measured(theorem: Theorem, trial: Trial, instances: int, seed: int, about: 
     found = judged(theorem, trial, directed, [f"directed instance {n}" for n in range(len(directed))])
     drawn: list[Instance] = []
     declared = theorem.strength == "vacuous where affordable"
-    for batch in range(1 if declared else MORE):
+    for batch in range(1 if declared else MAX_BATCHES):
         new = theorem.draw(jax.random.fold_in(key, batch), instances)
         origins = [f"drawn instance {len(drawn) + n}" for n in range(instances)]
         found += judged(theorem, trial, new, origins)
@@ -106,24 +106,24 @@ def _measured(theorem: Theorem, trial: Trial, instances: int, seed: int, about: 
             break
     mutants = mutations(theorem, trial, found, seed)
     broken = [j for j in found if not (j.bound.applicable and j.within(j.bound))]
-    speaking = [j for j in found if not j.silent]
-    slacks = [j.slack for j in speaking]
+    meaningful = [j for j in found if not j.silent]
+    slacks = [j.slack for j in meaningful]
     reasons = _reasons(found, broken, mutants)
-    few = len(speaking) < needed(instances)
+    few = len(meaningful) < needed(instances)
     if few and not declared:
-        reasons.append(f"only {len(speaking)} instances say anything, {needed(instances)} are needed")
+        reasons.append(f"only {len(meaningful)} instances are meaningful, {needed(instances)} are needed")
     return Row(
         **about,
-        status="red" if reasons else "vacuous" if few else _green(len(speaking)),
+        status="red" if reasons else "vacuous" if few else _green(len(meaningful)),
         reasons=tuple(reasons),
         instances=len(found),
-        meaningful=len(speaking),
+        meaningful=len(meaningful),
         violations=len(broken),
         smallest_slack=min(slacks, default=None),
         median_slack=float(np.median(slacks)) if slacks else None,
         tolerance=trial.reason,
         drawn=trial.drawn,
-        worst=_described(min(broken or speaking or found, key=lambda j: j.slack)),
+        worst=_described(min(broken or meaningful or found, key=lambda j: j.slack)),
         mutants=tuple(mutants),
         **_outside(theorem, trial, drawn[:instances], seed),
     )
@@ -135,7 +135,7 @@ def _green(meaningful: int) -> str:
 
 def _reasons(found: list[Judged], broken: list[Judged], mutants: list[Mutation]) -> list[str]:
     chances = [j.bound.failure_probability or 0.0 for j in found]
-    allowed = int(binom.ppf(1 - CHANCE, len(found), max(chances))) if max(chances) else 0
+    allowed = int(binom.ppf(1 - FALSE_ALARM, len(found), max(chances))) if max(chances) else 0
     reasons = [f"{len(broken)} violations, {allowed} allowed"] if len(broken) > allowed else []
     return reasons + [f"mutant not caught: {m.what} ({m.by})" for m in mutants if not m.caught]
 
@@ -153,7 +153,7 @@ def _outside(theorem: Theorem, trial: Trial, drawn: list[Instance], seed: int) -
     near = [y for y in (trial.outside(rng, x) for x in drawn) if y is not None]
     broken = [y for y in near if not theorem(**y).applicable]
     if not broken:
-        return {"outside_reason": "no instance drawn here has one outside next to it"}
+        return {"outside_reason": "no drawn instance has a neighbour outside the assumptions"}
     held = []
     for y, value in zip(broken, trial.measure(broken), strict=True):
         bound = _unconditional(theorem, y)
@@ -161,12 +161,12 @@ def _outside(theorem: Theorem, trial: Trial, drawn: list[Instance], seed: int) -
         if not trial.silent(y, bound) and not np.isnan(value).any():
             held.append(bound.contains(value, rtol=rtol, atol=atol))
     if not held:
-        return {"outside_reason": "the formula says nothing at those drawn here"}
+        return {"outside_reason": "the formula is not meaningful at the drawn ones"}
     return {"outside": len(held), "outside_hold": sum(held)}
 
 
 def _unconditional(theorem: Theorem, instance: Instance) -> Bound:
-    """The bound that the theorem would state if it did not ask for its assumptions."""
+    """The theorem's bound regardless of its assumptions."""
     claim = theorem.claim(**instance)
     lower, upper = np.broadcast_arrays(np.asarray(claim.lower, float), np.asarray(claim.upper, float))
     vacuous = claim.vacuous or bool(np.all((lower == -np.inf) & (upper == np.inf)))

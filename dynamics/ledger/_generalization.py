@@ -1,4 +1,4 @@
-"""Trials of the statements on unseen samples: the head that ``MarginFlow`` trains, and the samples' law in closed form."""
+"""Trials of the statements on unseen samples, by the head that ``MarginFlow`` trains and the samples' exact law."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _value_error(x: Instance) -> float:
 
 
 def _population(x: Instance) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """The two classes in the plane of m and b, by quadrature: examples, answers and weights; and m and b there."""
+    """The two classes in the plane of m and b, by quadrature: examples, answers, weights, and m and b in that plane."""
     frame = np.linalg.qr(np.stack([x["mean"], x["shift"] + 1e-300], axis=1))[0] if len(x["mean"]) > 1 else np.eye(1)
     plane = np.stack([x["mean"], x["shift"]]) @ frame
     m, b = np.pad(plane, [(0, 0), (0, 2 - plane.shape[1])])
@@ -109,7 +109,7 @@ def _error_bound_of_pairs(pairs: int, Q: int, **_: Any) -> tuple[float, float]:
     return _error_bound(pairs, 2 * Q)
 
 
-# published_features gives each pair two tokens of its own. With Z = 4, say, l_b could only be 1/4.
+# published_features gives each pair two tokens of its own. With Z = 4, for example, l_b could only be 1/4.
 _UNSHARED = "Z = 2, l_b ≤ √(1/8), unshared tokens; the source also admits tokens that pairs share, Z = 3 and 4"
 _ONE_EACH = {**QUIET, "l_b": 0.0, "v": 1.0}
 _SEARCH = Searched("lower", generations=6, lines=4)
@@ -122,14 +122,14 @@ TRIALS = {
         louder,
         Tighter(("upper",)),
         tolerance=_tails,
-        reason=f"{SOLVER}, as a Gaussian's far tail magnifies it: 1e-6 relative",
+        reason=f"{SOLVER}, magnified in a Gaussian's far tail to 1e-6 relative",
         directed=lambda: [_ONE_EACH],
     ),
     "value_margins": Trial(each(_value_margins), _wider, _SEARCH, tolerance=tolerance, reason=SOLVER, drawn=_UNSHARED),
     "value_error": Trial(
         each(_value_error),
         _wider,
-        Misread("Q counted per value pair in place of per cluster", _error_bound_of_pairs, _error_bound),
+        Misread("Q counted per value pair instead of per cluster", _error_bound_of_pairs, _error_bound),
         tolerance=_tails,
         reason=SOLVER,
         drawn=_UNSHARED,

@@ -16,9 +16,9 @@ from ._optima import ALWAYS, certain
 from ._pairs import divergence_ratio, span, step_ratio, two_norm
 from ._trial import RTOL, Tighter, Trial, cycle, log_softmax, random_matrix, uniform
 
-# Eigenvalues next to a defective matrix (Sigma of rank 1) are known to √eps times the matrix that they come from.
+# Eigenvalues near a defective matrix (Sigma of rank 1) have an error of √eps times the norm of the matrix.
 DEFECTIVE = 3e-8
-FAR = 700.0  # nats: what is left of a response next to a vertex
+VERTEX_GAP = 700.0  # nats between the top response and the others, next to a vertex
 BETAS = (1e-9, 1e9)
 RADII = np.array([0.01, 0.02, 0.03, 0.04])
 PHASES = 16
@@ -57,7 +57,7 @@ def _structure(x: Instance) -> np.ndarray:
 
 
 def _thresholds(instances: list[Instance]) -> list[float]:
-    """Bisection for the beta at which the spectral radius at the uniform policy is 1; 0 where it never is."""
+    """Bisection for the beta at which the spectral radius at the uniform policy is 1; 0 where it stays below 1."""
 
     def measure(group: list[Instance]) -> list[float]:
         objective, at = group[0]["objective"], np.tile(_at_uniform(group[0]), (len(group), 1))
@@ -81,7 +81,7 @@ def _vertex_gains(instances: list[Instance]) -> list[np.ndarray]:
     def measure(group: list[Instance]) -> np.ndarray:
         K = len(group[0]["P"])
         top = np.array([x["top"] for x in group])[:, None]
-        start = log_softmax(np.where(np.arange(K) == top, 0.0, -FAR))
+        start = log_softmax(np.where(np.arange(K) == top, 0.0, -VERTEX_GAP))
         moved = run(group[0]["objective"], stacked(group), start)["logits"] - start
         return moved - np.take_along_axis(moved, top, axis=1)
 
@@ -94,7 +94,7 @@ def _onset(x: Instance) -> float:
 
 
 def _amplitudes(instances: list[Instance]) -> list[float]:
-    """-1/(2 Re(conj(e) c)) of w' = e w + c w |w|² + … at the onset, from rounds that start on four circles of w.
+    """-1/(2 Re(conj(e) c)) of w' = e w + c w |w|² + … at the onset, from rounds that start on four circles in w.
 
     The 3-cycle's symmetry leaves conj(w)² as the only quadratic term, g/2 conj(w)², which adds |g|²/(2(e² - conj(e))) to c.
     """
@@ -124,7 +124,7 @@ def _defective(x: Instance, bound: Bound) -> tuple[float, Any]:
 
 
 def _fitted(x: Instance, bound: Bound) -> tuple[float, Any]:
-    # A coefficient c known to 1e-9 gives 1/(2c) to 2 value² times that.
+    # An error of 1e-9 in c is an error of 2 value² times that in 1/(2c).
     size = np.abs(bound.upper) if np.isfinite(bound.upper) else 0.0
     return 1e-7, 2e-9 * size**2
 
@@ -142,7 +142,7 @@ def _step_sizes(x: Instance, bound: Bound) -> tuple[float, Any]:
 
 
 def _weaker(rng: np.random.Generator, x: Instance) -> Instance:
-    """Past the edge: a beta up to ten times smaller."""
+    """The same instance with a beta up to ten times smaller, outside the assumptions if at their edge."""
     return {**x, "beta": x["beta"] * float(rng.uniform(0.1, 0.9))}
 
 
@@ -159,7 +159,7 @@ _TWO = {"logits": (-1.955, -1.415, 5.077), "reference": (75.643, -103.58, 27.937
 
 
 def _off_policy(rng: np.random.Generator, x: Instance) -> Instance | None:
-    """DPO at lam < 1, near to where two fixed points attract."""
+    """DPO at lam < 1, near parameters where two fixed points attract."""
     logits = _TWO["logits"] + 0.01 * rng.standard_normal(3)
     P = np.full((3, 3), 0.5)
     P[np.triu_indices(3, 1)] = 1 / (1 + np.exp(-logits))
@@ -191,14 +191,14 @@ TRIALS = {
         measure=_spectra(_at_uniform),
         outside=_any_matrix,
         tolerance=_defective,
-        reason="eigenvalues next to a defective matrix are known to √eps",
+        reason="eigenvalues near a defective matrix have an error of √eps",
     ),
-    "uniform_threshold": Trial(measure=_thresholds, outside="there is no such structure of that many responses"),
+    "uniform_threshold": Trial(measure=_thresholds, outside="no such structure has that many responses"),
     "fixed_point_jacobian": Trial(
         measure=_jacobians(_at_policy),
         outside=_moved,
         tolerance=_conditioned,
-        reason="a fixed point is one up to 1e-9 in its reward",
+        reason="a fixed point is exact up to 1e-9 in its reward",
     ),
     "vertex_multipliers": Trial(measure=_vertex_gains, outside=certain),
     "published_contraction": _contraction(step_ratio(two_norm), _calm(cycle(0.3))),
@@ -212,19 +212,19 @@ TRIALS = {
         mutant=Tighter(("upper",)),
         directed=_calm(cycle(0.3), alpha=0.5, lam=0.0, beta=1.0),
         tolerance=_distances,
-        reason="the fixed point is known to 1e-7 of the distance from it",
+        reason="the error of the fixed point is 1e-7 of the distance from it",
     ),
     "spectrum": Trial(
         measure=_spectra(_at_policy),
         outside=ALWAYS,
         tolerance=_defective,
-        reason="eigenvalues next to a defective matrix are known to √eps",
+        reason="eigenvalues near a defective matrix have an error of √eps",
     ),
     "spectrum_dpo": Trial(
         measure=lambda instances: _spectra(_at_policy)([{**x, "objective": "dpo"} for x in instances]),
         outside=_any_matrix,
         tolerance=_defective,
-        reason="eigenvalues next to a defective matrix are known to √eps",
+        reason="eigenvalues near a defective matrix have an error of √eps",
     ),
     "uniqueness": Trial(measure=fixed_points, outside=_off_policy, reason="a count"),
     "onset_amplitude": Trial(

@@ -1,7 +1,7 @@
 """The library's own simulators over many instances at once.
 
-Instances differ in K, in the objective and in every number. Those of one K and objective become the lanes of one compiled
-call; lanes come in blocks of two sizes, so that no count of instances compiles anything anew.
+Instances differ in K, in the objective and in every number. Those of one K and objective are the lanes of one compiled call.
+Lanes come in blocks of two sizes, so that another number of instances does not recompile.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ from ..stability import jacobian
 
 Instance = dict[str, Any]
 BLOCKS = (64, 2048)
-# Most of a small ledger's time goes into compiling some forty kernels of a few lines, whose speed hardly matters.
-QUICKLY = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
+# A small ledger spends most of its time compiling about forty short kernels, whose speed hardly matters.
+jit_quickly = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 _OBJECTIVES = {"ipo": IPO, "dpo": DPO}
-# The leaves of a loop by the names that theorems give them.
+# The leaves of a loop, by the names of theorems' inputs.
 _LEAVES = {"P": "preference", "beta": "objective.beta"} | {
     name: name for name in ("alpha", "lam", "log_reference", "log_offline")
 }
 
 
 def objective_of(instance: Instance) -> str:
-    """ "ipo" or "dpo"; statements that do not name an objective speak of IPO."""
+    """ "ipo" or "dpo"; statements without an objective are about IPO."""
     return instance.get("objective", "ipo")
 
 
@@ -48,7 +48,7 @@ def grouped(instances: Sequence[Instance], measure: Callable[[list[Instance]], n
     for n, x in enumerate(instances):
         groups.setdefault((len(x["P"]), objective_of(x)), []).append(n)
     out: list[Any] = [None] * len(instances)
-    # Compiling releases the interpreter, so that two groups' kernels take hardly longer than one's.
+    # Compiling releases the GIL, so that the kernels of two groups take hardly longer than those of one.
     with ThreadPoolExecutor(2) as pool:
         measured = pool.map(lambda members: measure([instances[n] for n in members]), groups.values())
         for members, values in zip(groups.values(), measured, strict=True):
@@ -58,9 +58,7 @@ def grouped(instances: Sequence[Instance], measure: Callable[[list[Instance]], n
 
 
 def stacked(instances: Sequence[Instance]) -> dict[str, np.ndarray]:
-    """The numbers of a loop for each instance, as leaves of ``SelfSampling``; where an instance names none, alpha = lam
-    = 1 and uniform distributions.
-    """
+    """The numbers of each instance as leaves of ``SelfSampling``; defaults are alpha = lam = 1 and uniform distributions."""
     uniform = np.full(len(instances[0]["P"]), -np.log(len(instances[0]["P"])))
     known = {"alpha": 1.0, "lam": 1.0, "log_reference": uniform, "log_offline": uniform}
     rows = [known | x for x in instances]
@@ -68,7 +66,7 @@ def stacked(instances: Sequence[Instance]) -> dict[str, np.ndarray]:
 
 
 def blocked(kernel: Callable[..., Any], fixed: Any, lanes: Any) -> Any:
-    """``kernel(fixed, lanes)`` over lanes, leaves ``(n, …)``, block by block; the last block is filled up."""
+    """``kernel(fixed, lanes)`` over lanes, leaves ``(n, …)``, block by block; the last block is padded."""
     total = len(jax.tree.leaves(lanes)[0])
     size = BLOCKS[total >= BLOCKS[1] // 2]
     parts = []
@@ -83,11 +81,11 @@ def _loop(size: int, objective: str) -> SelfSampling:
     return SelfSampling(np.full((size, size), 0.5), _OBJECTIVES[objective](1.0), 0.5, 0.5)
 
 
-@QUICKLY
+@jit_quickly
 def _rounds(loop: SelfSampling, lanes: tuple[dict[str, Array], Array, Int[Array, " lanes"]]) -> dict[str, Array]:
     def one(values: dict[str, Array], logits: Array, rounds: Array) -> dict[str, Array]:
         process = replace(loop, values)
-        # A warm start of zeros: the optimum does not depend on it, and the solve for a better one would compile twice.
+        # A warm start of zeros, since the optimum does not depend on it and a solve for a better one would be compiled too.
         blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), eqx.filter_eval_shape(process.start, logits))
         carried = eqx.tree_at(lambda s: s.logits, blank, centre(logits))
         state = State(carried.logits, carried, jnp.array(0))
@@ -105,7 +103,7 @@ def _rounds(loop: SelfSampling, lanes: tuple[dict[str, Array], Array, Int[Array,
     return jax.vmap(one)(*lanes)
 
 
-@QUICKLY
+@jit_quickly
 def _jacobian(loop: SelfSampling, lanes: tuple[dict[str, Array], Array]) -> Float[Array, "lanes K K"]:
     def one(values: dict[str, Array], log_pi: Array) -> Array:
         return jacobian(replace(loop, values), log_pi)
@@ -113,22 +111,22 @@ def _jacobian(loop: SelfSampling, lanes: tuple[dict[str, Array], Array]) -> Floa
     return jax.vmap(one)(*lanes)
 
 
-@QUICKLY
+@jit_quickly
 def _divergence(fixed: None, lanes: tuple[Array, Array]) -> Float[Array, " lanes"]:
     return jax.vmap(kl_divergence)(*lanes)
 
 
 def run(objective: str, values: dict[str, np.ndarray], log_start: np.ndarray, rounds: Any = 1) -> dict[str, np.ndarray]:
-    """Where iterated alignment stands after ``rounds`` from ``log_start`` ``(n, K)``; NaN where a round failed."""
+    """The state of iterated alignment after ``rounds`` from ``log_start`` ``(n, K)``; NaN where a round failed."""
     counts = np.broadcast_to(np.asarray(rounds, int), len(log_start))
     return blocked(_rounds, _loop(log_start.shape[-1], objective), (values, log_start, counts))
 
 
 def rewards(objective: str, P: np.ndarray, log_mu: np.ndarray) -> np.ndarray:
-    """f of the objective's optimum, centred, ``(n, K)``, for P ``(n, K, K)`` and log mu ``(n, K)``; NaN where there is
-    none.
+    """f of the objective's optimum, centred, ``(n, K)``, for P ``(n, K, K)`` and log mu ``(n, K)``; NaN where it does
+    not exist.
 
-    A round with alpha = lam = 0, beta = 1 and a uniform reference arrives at f itself, wherever it starts.
+    A round with alpha = lam = 0, beta = 1 and a uniform reference gives f itself, from every start.
     """
     instances = [
         {"P": M, "alpha": 0.0, "lam": 0.0, "beta": 1.0, "log_offline": m} for M, m in zip(P, log_mu, strict=True)

@@ -33,7 +33,7 @@ def end(
     time: float,
     weights: np.ndarray | None = None,
 ) -> Any:
-    """Rows at ``time`` of the flow on the examples and on others that weigh nothing: few shapes, so little to compile."""
+    """Rows of the flow at ``time``; the examples are padded with others of weight 0, so that few shapes are compiled."""
     N, d = g.shape
     tokens = 2 * (int(max(chosen.max(), rejected.max())) // 2 + 1)
     pairs = max(4, tokens // 2)  # every token occurs among the padding
@@ -43,7 +43,7 @@ def end(
     other = 2 * (np.arange(size - N) % pairs)
     w, l = np.concatenate([chosen, other]).astype(int), np.concatenate([rejected, other + 1]).astype(int)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # identical examples are instances like others
+        warnings.simplefilter("ignore", UserWarning)  # identical examples are valid instances
         flow = MarginFlow(wide, w, l, objective, weights=every, form="dual")
     return gradient_flow(flow, time, saveat=diffrax.SaveAt(t1=True), rtol=1e-10, atol=1e-13)
 

@@ -1,4 +1,4 @@
-"""Whether a theorem's test could tell it from a statement that is a little wrong."""
+"""Mutants: whether the test of a theorem would detect a slightly wrong statement."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from ..theorems import Bound, Theorem
 from ._lanes import Instance
 from ._trial import Misread, Searched, Tighter, Trial, log_softmax
 
-CHILDREN = 4  # of each line of a search in a generation
+CHILDREN = 4  # of each line of a search, per generation
 SHARES = ("alpha", "lam", "delta")
-CHANCE = (5e-4, 1.0)  # of failure; rarer ones take too many runs to see
+FAILURE_RANGE = (5e-4, 1.0)  # probabilities of failure; rarer ones need too many runs
 
 
 @dataclasses.dataclass(frozen=True)
 class Judged:
-    """One instance with its bound and what was measured there."""
+    """One instance with its bound and the measured value."""
 
     instance: Instance
     origin: str
@@ -56,7 +56,7 @@ class Mutation:
 
 
 def judged(theorem: Theorem, trial: Trial, instances: Sequence[Instance], origins: Sequence[str]) -> list[Judged]:
-    """Each instance measured and held against its bound."""
+    """Each instance, measured and compared with its bound."""
     if not instances:
         return []
     values = trial.measure(list(instances))
@@ -94,7 +94,7 @@ def _tighter(found: Sequence[Judged], side: str, share: float) -> Mutation:
 
 
 def room(found: Judged, side: str) -> float:
-    """The relative slack |value/bound - 1| of the entry with the least, where the bound stands out of the tolerance."""
+    """The least relative slack |value/bound - 1| over entries whose bound is far above the tolerance."""
     bound, (rtol, atol) = getattr(found.bound, side), found.tolerance
     clear = np.isfinite(bound) & (np.abs(bound) > 100 * (atol + rtol * np.abs(found.value)))
     gap = found.value - bound if side == "lower" else bound - found.value
@@ -119,11 +119,11 @@ def _searched(
     best = min(lines, key=least)
     slack = least(best)
     search = (
-        f"search from the {len(lines)} instances with the least, {mutant.generations} generations of {CHILDREN} "
+        f"search from the {len(lines)} instances with the least slack, {mutant.generations} generations of {CHILDREN} "
         f"perturbations each (from {begun:.3g} to {slack:.3g} of the bound)"
     )
     if not 0 < slack < np.inf:
-        return Mutation(f"{mutant.side} side: a {search} finds nothing to strengthen it by", False, "none", None)
+        return Mutation(f"{mutant.side} side: a {search} finds no slack to remove", False, "none", None)
     caught = not best.within(stronger(best.bound, mutant.side, 2 * slack))
     factor = 1 + 2 * slack if mutant.side == "lower" else 1 - 2 * slack
     what = f"{mutant.side} side times {factor:.4g} by twice the least slack of a {search}"
@@ -136,7 +136,7 @@ def _in_short(instance: Instance) -> str:
 
 
 def perturbed(rng: np.random.Generator, instance: Instance, size: float) -> Instance:
-    """An instance next to one: logits of P and of distributions, logs of positive numbers and shares moved by ``size``."""
+    """A neighbour of an instance: logits of P and distributions, logs of positive numbers, and shares moved by ``size``."""
     return {name: _perturbed(rng, name, value, size) for name, value in instance.items()}
 
 
@@ -146,7 +146,7 @@ def _perturbed(rng: np.random.Generator, name: str, value: Any, size: float) -> 
     if isinstance(value, float):
         noise = size * rng.standard_normal()
         if name == "failure":
-            return float(np.clip(value * np.exp(noise), *CHANCE))
+            return float(np.clip(value * np.exp(noise), *FAILURE_RANGE))
         return float(np.clip(value + noise, 0.0, 1.0)) if name in SHARES else value * float(np.exp(noise))
     if isinstance(value, np.ndarray) and value.dtype.kind == "f":
         moved = value + size * rng.standard_normal(value.shape)
@@ -166,9 +166,7 @@ def _misread(mutant: Misread, found: Sequence[Judged]) -> list[Mutation]:
     same = lambda j, sides: np.allclose([j.bound.lower, j.bound.upper], sides, rtol=mutant.rtol, atol=0.0)
     astray = next((j for j in found if not same(j, mutant.second(**j.instance))), None)
     if astray is not None:
-        return [
-            Mutation(mutant.what, False, f"the second derivation is another one at {astray.origin}", astray.instance)
-        ]
+        return [Mutation(mutant.what, False, f"the second derivation disagrees at {astray.origin}", astray.instance)]
     agree = lambda j: np.allclose(mutant.mutant(**j.instance), mutant.second(**j.instance), rtol=mutant.rtol, atol=0.0)
     catcher = next((j for j in found if not agree(j)), None)
     if catcher is None:

@@ -1,4 +1,4 @@
-"""The fixed points of many loops at once, by Newton's method from spread starts on the compiled round and its Jacobian."""
+"""Fixed points of many loops at once, by Newton's method on the compiled round and its Jacobian, from spread starts."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from .._numerics import gauge_basis, low_discrepancy_policies
 from ._lanes import Instance, grouped, jacobians, rewards, run, stacked
 from ._trial import log_softmax
 
-SPREAD = 16  # starts over the simplex; as many again where each of them would settle
-STEPS = 60
-HALVINGS = 12
-CLOSE = 1e-6  # relative: roots that far apart are two
+SPREAD_STARTS = 16  # over the simplex; as many again at log ref + f/(beta (1-alpha)) of these
+MAX_STEPS = 60
+MAX_HALVINGS = 12
+MIN_DISTANCE = 1e-6  # relative, of two distinct roots
 
 Move = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -35,18 +35,18 @@ def _counts(group: list[Instance]) -> list[float]:
 def _starts(objective: str, values: dict[str, np.ndarray], K: int) -> np.ndarray:
     """Log-policies spread over the simplex, and log ref + f(mu)/(beta (1-alpha)) at their mu, ``(n, starts, K)``."""
     total = len(values["alpha"])
-    spread = np.broadcast_to(low_discrepancy_policies(K, SPREAD), (total, SPREAD, K))
+    spread = np.broadcast_to(low_discrepancy_policies(K, SPREAD_STARTS), (total, SPREAD_STARTS, K))
     column = {name: values[name][:, None, None] for name in ("alpha", "lam", "objective.beta")}
     with np.errstate(divide="ignore"):
         log_mu = np.logaddexp(np.log(column["lam"]) + spread, np.log1p(-column["lam"]) + values["log_offline"][:, None])
-    P = np.repeat(values["preference"], SPREAD, axis=0)
-    f = rewards(objective, P, log_mu.reshape(-1, K)).reshape(total, SPREAD, K)
+    P = np.repeat(values["preference"], SPREAD_STARTS, axis=0)
+    f = rewards(objective, P, log_mu.reshape(-1, K)).reshape(total, SPREAD_STARTS, K)
     settled = values["log_reference"][:, None] + f / (column["objective.beta"] * (1 - column["alpha"]))
     return np.concatenate([spread, log_softmax(settled)], axis=1)
 
 
 def _solved(objective: str, lanes: dict[str, np.ndarray], y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Roots y of F(y) - y in coordinates of the centred logits, as logits, and which of the lanes are at one."""
+    """Roots y of F(y) - y in coordinates of the centred logits, as logits, and which lanes have converged."""
     basis = gauge_basis(y.shape[1] + 1)
     some = lambda at: {name: a[at] for name, a in lanes.items()}
 
@@ -55,7 +55,7 @@ def _solved(objective: str, lanes: dict[str, np.ndarray], y: np.ndarray) -> tupl
 
     y, active = y.copy(), np.arange(len(y))
     g = gap(y, active)
-    for _ in range(STEPS):
+    for _ in range(MAX_STEPS):
         if not len(active):
             break
         J = basis.T @ jacobians(objective, some(active), log_softmax(y[active] @ basis.T)) @ basis
@@ -67,9 +67,9 @@ def _solved(objective: str, lanes: dict[str, np.ndarray], y: np.ndarray) -> tupl
 
 
 def _shortened(gap: Move, y: np.ndarray, g: np.ndarray, active: np.ndarray, step: np.ndarray) -> np.ndarray:
-    """Moves the active lanes of y and g by the step, halved until it gains something; which of them did gain."""
+    """Moves the active lanes of y and g by the step, halved until the gap shrinks; returns which lanes improved."""
     gained, left = np.zeros(len(active), bool), np.arange(len(active))
-    for halving in range(HALVINGS):
+    for halving in range(MAX_HALVINGS):
         at = active[left]
         tried = y[at] + 0.5**halving * step[left]
         moved = gap(tried, at)
@@ -85,6 +85,6 @@ def _shortened(gap: Move, y: np.ndarray, g: np.ndarray, active: np.ndarray, step
 def _distinct(points: np.ndarray) -> list[np.ndarray]:
     found: list[np.ndarray] = []
     for z in log_softmax(points):
-        if not any((np.abs(z - other) <= CLOSE * (1 + np.abs(z))).all() for other in found):
+        if not any((np.abs(z - other) <= MIN_DISTANCE * (1 + np.abs(z))).all() for other in found):
             found.append(z)
     return found

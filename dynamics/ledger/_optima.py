@@ -21,7 +21,7 @@ def _differences(f: np.ndarray) -> np.ndarray:
 
 
 def _at_samplers(objective: str, instances: list[Instance], matrices: list[np.ndarray]) -> list[np.ndarray]:
-    """f at each of an instance's samplers, ``(n, K)``, the number n free to differ."""
+    """f at each of an instance's samplers, ``(n, K)``; n may differ between instances."""
     counts = [len(x["log_samplers"]) for x in instances]
     P = np.concatenate([np.repeat(M[None], n, axis=0) for M, n in zip(matrices, counts, strict=True)])
     f = rewards(objective, P, np.concatenate([x["log_samplers"] for x in instances]))
@@ -45,7 +45,7 @@ def _shift(instances: list[Instance]) -> list[float]:
 
 
 def _logit_residual(instances: list[Instance]) -> list[float]:
-    """IPO's population loss is least squares: on a matrix of small multiples of logits it fits the scores."""
+    """The residual of least-squares scores, which IPO fits to a matrix of scaled logits, as its loss is least squares."""
 
     def residual(group: list[Instance]) -> list[float]:
         P = np.stack([x["P"] for x in group])
@@ -88,7 +88,7 @@ def _unseating(instances: list[Instance]) -> list[np.ndarray]:
 
 
 def _unseated(log_mu: np.ndarray, margin: float) -> np.ndarray:
-    """The witness at any margin; its construction refuses those for which the statement is not made."""
+    """The witness at any margin, including those that its construction refuses as outside the statement."""
     witness = theorems.no_universal_sampler.witness
     assert witness is not None
     P = witness(log_mu, 0.1)
@@ -130,7 +130,7 @@ def _any_matrix(rng: np.random.Generator, x: Instance) -> Instance:
 
 
 def certain(rng: np.random.Generator, x: Instance) -> Instance | None:
-    """Some entries 0 or 1, yet DPO's optimum exists: Ford's condition, at samplers of full support."""
+    """P with entries 0 or 1 for which DPO's optimum exists: Ford's condition and samplers of full support."""
     if x.get("objective", "dpo") != "dpo":
         return None
     K = len(x["P"])
@@ -168,7 +168,7 @@ TRIALS = {
         silent=lambda x, bound: bool(bound.lower <= 0 and bound.upper == np.inf),
     ),
     "bradley_terry_residual": Trial(measure=_logit_residual, outside="logits are infinite where P is 0 or 1"),
-    "too_few_samplers": Trial(measure=_witnessed, outside="there is no witness against K - 1 independent samplers"),
+    "too_few_samplers": Trial(measure=_witnessed, outside="K - 1 independent samplers have no witness"),
     "sampler_independence_ipo": Trial(measure=_shift, outside=ALWAYS, directed=_attained_ipo),
     "no_universal_sampler": Trial(
         measure=_unseating, outside=lambda rng, x: {**x, "margin": float(rng.uniform(0.126, 0.49))}

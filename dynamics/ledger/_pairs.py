@@ -1,4 +1,4 @@
-"""Pairs of policies at which a round of IPO moves them apart as far as it can: what contraction theorems bound."""
+"""Pairs of policies at which a round of IPO contracts least, to test contraction theorems."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from ._lanes import Instance, divergences, grouped, jacobians, rewards, run, sta
 from ._trial import log_softmax, uniform
 
 Size = Callable[[np.ndarray], np.ndarray]
-EDGE = -45.0  # logit of the responses off an edge: e^-45 of their mass is left
-NEAR = 1e-3  # half the distance of two policies next to each other
-DRAWN = (0.1, 1.0, 10.0)  # scales of random pairs
-STARTS = (0.3, 3.0, 30.0, 1e4)
+EDGE_LOGIT = -45.0  # of the responses off an edge
+HALF_DISTANCE = 1e-3  # between two neighbouring policies
+PAIR_SCALES = (0.1, 1.0, 10.0)  # of random pairs
+START_SCALES = (0.3, 3.0, 30.0, 1e4)
 
 
 def two_norm(d: np.ndarray) -> np.ndarray:
@@ -28,13 +28,13 @@ def span(d: np.ndarray) -> np.ndarray:
 
 
 def _edges(K: int) -> np.ndarray:
-    """Log-policies at the middle of each edge of the simplex, ``(edges, K)``: where Sigma is as large as it gets."""
+    """Log-policies at the middle of each edge of the simplex, ``(edges, K)``, where Sigma is largest."""
     pairs = list(itertools.combinations(range(K), 2))
-    return log_softmax([np.where(np.isin(np.arange(K), pair), 0.0, EDGE) for pair in pairs])
+    return log_softmax([np.where(np.isin(np.arange(K), pair), 0.0, EDGE_LOGIT) for pair in pairs])
 
 
 def _stretched(J: np.ndarray, size: Size) -> np.ndarray:
-    """The direction that J, ``(…, K, K)``, lengthens most: a singular vector, or for the span one of 0s and 1s."""
+    """The direction that J, ``(…, K, K)``, stretches most: a singular vector, or for the span a vector of 0s and 1s."""
     if size is two_norm:
         return np.linalg.svd(J)[2][..., 0, :]
     K = J.shape[-1]
@@ -45,20 +45,20 @@ def _stretched(J: np.ndarray, size: Size) -> np.ndarray:
 
 def _random_pairs(K: int, count: int) -> np.ndarray:
     rng = np.random.default_rng(0)
-    scale = np.repeat(DRAWN, count)[:, None]
+    scale = np.repeat(PAIR_SCALES, count)[:, None]
     return scale * rng.standard_normal((2, len(scale), K))
 
 
 def step_ratio(size: Size) -> Callable[[list[Instance]], list[float]]:
-    """The largest ratio of sizes after and before a round, over pairs next to each edge's middle and random ones."""
+    """The largest ratio of sizes after and before a round, over pairs near the middle of each edge and random ones."""
 
     def measure(group: list[Instance]) -> list[float]:
         values, K = stacked(group), len(group[0]["P"])
         edges = _edges(K)
         repeat = lambda count: {name: np.repeat(a, count, axis=0) for name, a in values.items()}
         J = jacobians("ipo", repeat(len(edges)), np.tile(edges, (len(group), 1)))
-        d = NEAR * _stretched(J, size).reshape(len(group), -1, K)
-        drawn = np.broadcast_to(_random_pairs(K, 8)[:, None], (2, len(group), 8 * len(DRAWN), K))
+        d = HALF_DISTANCE * _stretched(J, size).reshape(len(group), -1, K)
+        drawn = np.broadcast_to(_random_pairs(K, 8)[:, None], (2, len(group), 8 * len(PAIR_SCALES), K))
         pairs = np.concatenate([np.stack([edges + d, edges - d]), drawn], axis=2)
         each = pairs.shape[2]
         after = [run("ipo", repeat(each), log_softmax(p.reshape(-1, K)))["logits"] for p in pairs]
@@ -94,13 +94,13 @@ def _worst(group: list[Instance], target: np.ndarray, rng: np.random.Generator) 
     f = rewards("ipo", values["preference"], log_mu)
     reference = targets - f / (values["objective.beta"][:, None] * (1 - alpha))
     values["log_reference"] = log_softmax(reference)
-    far = np.concatenate([scale * rng.standard_normal((10, K)) for scale in STARTS])
-    starts = log_softmax(np.concatenate([far, target + NEAR * rng.standard_normal((10, K))]))
+    far = np.concatenate([scale * rng.standard_normal((10, K)) for scale in START_SCALES])
+    starts = log_softmax(np.concatenate([far, target + HALF_DISTANCE * rng.standard_normal((10, K))]))
     lanes = {name: np.repeat(a, len(starts), axis=0) for name, a in values.items()}
     begun, goal = np.tile(starts, (len(group), 1)), np.repeat(targets, len(starts), axis=0)
     before = divergences(goal, begun).reshape(len(group), -1)
     after = divergences(goal, run("ipo", lanes, begun)["log_policy"]).reshape(len(group), -1)
-    # The fixed point is known to rounding of the reference; a start must be 1e7 times as far from it.
+    # The error of the fixed point is the rounding of the reference; only starts 1e7 times as far away count.
     error = 1e-16 * (1 + np.abs(reference).max(axis=1)) / (1 - alpha[:, 0])
     resolved = np.sqrt(before) > 1e7 * error[:, None]
     return np.where(resolved, after / before, 0.0).max(axis=1)

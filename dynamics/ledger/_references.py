@@ -22,23 +22,23 @@ from ..samplers import Mixture
 from ..stability import jacobian
 from ..theorems import Bound
 from ._iteration import BETAS, DEFECTIVE, _any_matrix
-from ._lanes import QUICKLY, Instance, blocked, grouped
+from ._lanes import Instance, blocked, grouped, jit_quickly
 from ._trial import Trial
 
 BISECTIONS = 55
 _LEAVES = {"P": "preference", "rate": "reference.rate", "lam": "sampler.lam", "beta": "objective.beta"}
 
 
-@QUICKLY
+@jit_quickly
 def _link_jacobian(fixed: None, lanes: dict[str, Array]) -> Float[Array, "lanes K K"]:
-    """Of one round at uniform, ref and pi_0 uniform: of the equation of the optimum, h = 0 there as A1 = 0."""
+    """The Jacobian of one round at uniform with uniform ref and pi_0, from the optimum's equation at h = 0 (A1 = 0)."""
 
     def one(x: dict[str, Array]) -> Array:
         K = len(x["P"])
 
         def value(h: Array, z: Array) -> Array:
             mu = x["lam"] * softmax(z) + (1.0 - x["lam"]) / K
-            # All links in one kernel, of which each lane takes its own: compiling is what costs.
+            # All links in one kernel, from which each lane selects its own, since compiling dominates the time.
             losses = [Link(x["beta"], link, label_smoothing=x["label_smoothing"]).loss for link in LINKS]
             margin = x["beta"] * (h[:, None] - h[None, :])
             chosen = sum(jnp.where(x["link"] == n, loss(margin), 0.0) for n, loss in enumerate(losses))
@@ -59,9 +59,9 @@ def _followed(size: int) -> Rounds:
     )
 
 
-@QUICKLY
+@jit_quickly
 def _ema_jacobian(loop: Rounds, lanes: dict[str, Array]) -> Float[Array, "lanes n n"]:
-    """Of one round of (log pi, log ref) at uniform, pi_0 uniform."""
+    """The Jacobian of one round of (log pi, log ref) at uniform, with uniform pi_0."""
 
     def one(x: dict[str, Array]) -> Array:
         point = replace(loop, {where: x[name] for name, where in _LEAVES.items()})
@@ -75,7 +75,7 @@ def _columns(instances: list[Instance], names: tuple[str, ...]) -> dict[str, np.
 
 
 def _moduli(J: np.ndarray) -> np.ndarray:
-    """Descending, off the gauge of each part of the state, ``(n, parts (K-1))``."""
+    """Moduli of the eigenvalues, descending, ``(n, parts (K-1))``."""
     return -np.sort(-np.abs(np.linalg.eigvals(J)), axis=-1)
 
 
@@ -103,7 +103,7 @@ def _ema_spectra(instances: list[Instance]) -> list[Any]:
 
 
 def _ema_thresholds(instances: list[Instance]) -> list[float]:
-    """Bisection for the beta at which the spectral radius is 1, within the range of A; infinite where it exceeds 1 always."""
+    """Bisection for the beta at which the spectral radius is 1, within the range of A; infinite where it always exceeds 1."""
 
     def measure(group: list[Instance]) -> list[float]:
         values, U = np.linalg.eigh(np.stack([-(x["P"] - 0.5) @ (x["P"] - 0.5) for x in group]))
@@ -126,7 +126,7 @@ def _defective(x: Instance, bound: Bound) -> tuple[float, Any]:
 
 
 def _crossing(x: Instance, bound: Bound) -> tuple[float, Any]:
-    # Near rate = 0 the squared radius leaves 1 by 2 rate k² only, and what rounding makes of it is divided by that.
+    # Near rate = 0 the squared radius differs from 1 by only 2 rate k², which divides its rounding error.
     return 1e-13 * (10.0 + 1.0 / x["rate"] + 1.0 / abs(2.0 - 3.0 * x["rate"])), 0.0
 
 
@@ -135,13 +135,13 @@ TRIALS = {
         measure=_link_spectra,
         outside=_any_matrix,
         tolerance=_defective,
-        reason="eigenvalues next to a defective matrix are known to √eps",
+        reason="eigenvalues near a defective matrix have an error of √eps",
     ),
     "ema_spectrum": Trial(
         measure=_ema_spectra,
         outside=_any_matrix,
         tolerance=_defective,
-        reason="eigenvalues next to a defective matrix are known to √eps",
+        reason="eigenvalues near a defective matrix have an error of √eps",
     ),
     "ema_threshold": Trial(
         measure=_ema_thresholds,

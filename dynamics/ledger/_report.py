@@ -1,4 +1,4 @@
-"""The ledger as a whole: its rows, whether it stands, Markdown and JSON."""
+"""The whole ledger: its rows, its verdict, Markdown and JSON."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ COLUMNS = (
 
 @dataclasses.dataclass(frozen=True)
 class Ledger:
-    """Every theorem asked for, tested.
+    """The results for all requested theorems.
 
     Attributes:
-        rows: one for each theorem, in the order of the sections they come from.
-        instances, seed: as asked for.
+        rows: one for each theorem, in the order of their sections.
+        instances, seed: as requested.
     """
 
     rows: tuple[Row, ...]
@@ -45,7 +45,7 @@ class Ledger:
 
     @property
     def red(self) -> tuple[Row, ...]:
-        """The rows that are."""
+        """The rows with status "red"."""
         return tuple(row for row in self.rows if row.status == "red")
 
     @property
@@ -76,8 +76,8 @@ class Ledger:
 
 
 def notes(row: Row) -> list[str]:
-    """What does not fit into a cell: reasons for red, what was drawn where not all, each mutant and what caught it, why
-    there is nothing outside.
+    """Notes below the table: reasons for red, the part that was drawn, each mutant and what caught it, and why no instance
+    outside was tested.
     """
     out = [f"red: {reason}" for reason in row.reasons] + ([f"drawn: {row.drawn}"] if row.drawn else [])
     caught = [f"{m.what}, caught by {m.by}" for m in row.mutants if m.caught]

@@ -1,4 +1,4 @@
-"""Trials of the statements on fitted samplers and lost orders (1.5) and on finite samples (7.4)."""
+"""Trials of the statements on fitted samplers, orders that no sampler keeps (1.5) and finite samples (7.4)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from ._lanes import Instance, grouped, rewards, run, stacked
 from ._trial import Searched, Tighter, Trial, log_softmax
 
 NO_OPTIMUM = "where P has entries 0 or 1, DPO may have no optimum at a sampler without full support"
-EXCEEDING = 60  # runs that go beyond a quantile, in the mean
-CHANCE = 1e-6  # that a quantile is taken for more than it is
-FAR = 3.0  # scale of the logits from which half of the runs start
+EXCEEDING_RUNS = 60  # expected number of runs beyond a quantile
+FALSE_ALARM = 1e-6  # probability that a quantile is overestimated
+START_SCALE = 3.0  # of the logits from which half of the runs start
 
 
 def _both(instances: list[Instance]) -> list[np.ndarray]:
@@ -32,7 +32,7 @@ def _both(instances: list[Instance]) -> list[np.ndarray]:
 
 
 def _dominating(P: np.ndarray) -> set[int]:
-    """The smallest set whose members beat all others: the first that do, by how many each response beats."""
+    """The smallest set whose members beat all others: the shortest such prefix, sorted by wins."""
     wins = (P > P.T).sum(axis=1) + 0.5 * ((P == P.T).sum(axis=1) - 1)
     order = np.argsort(-wins, kind="stable")
     cuts = range(1, len(P) + 1)
@@ -78,7 +78,7 @@ def _at_the_middle(instances: list[Instance]) -> list[np.ndarray]:
 
 def _at_the_fit(instances: list[Instance]) -> list[np.ndarray]:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="no sampler keeps")  # the statement is about those orders too
+        warnings.filterwarnings("ignore", message="no sampler keeps")  # the statement covers those orders too
         fits = [samplers.fit(x["P"], x["target"]) for x in instances]
     f = _both([{"P": x["P"], "log_mu": np.asarray(found.log_mu)} for x, found in zip(instances, fits, strict=True)])
     return [
@@ -99,13 +99,13 @@ def _at_any_sampler(instances: list[Instance]) -> list[np.ndarray]:
 
 
 def sampled_excess(x: Instance) -> float:
-    """A lower limit of the quantile that 7.4 bounds, wrong once in 10⁶: of runs from the fixed point and from afar.
+    """A lower confidence limit, with error probability 1e-6, of the quantile that 7.4 bounds.
 
-    A round of the library, to which C (p - P mu)/beta is added, p_i the share won of n comparisons of i. Any pi* is the
-    fixed point of the reference log ref = log pi* - f(mu*)/(beta (1-alpha)).
+    Runs start at the fixed point and far from it. Each step is a round of the library plus C (p - P mu)/beta, with p_i the
+    share of n comparisons that i wins. Any pi* is the fixed point of the reference log ref = log pi* - f(mu*)/(beta (1-alpha)).
     """
     K, rng = len(x["P"]), np.random.default_rng(0)
-    runs = int(np.ceil(EXCEEDING / x["failure"]))
+    runs = int(np.ceil(EXCEEDING_RUNS / x["failure"]))
     rate = theorems.contraction.claim(**{name: x[name] for name in ("P", "alpha", "lam", "beta")}).upper
     target = log_softmax(rng.standard_normal(K))
     log_mu = lambda log_pi: np.logaddexp(np.log(max(x["lam"], 1e-300)) + log_pi, np.log1p(-x["lam"]) - np.log(K))
@@ -115,7 +115,7 @@ def sampled_excess(x: Instance) -> float:
     values = stacked([{**x, "log_reference": reference}])
     lanes = {name: np.repeat(a, 2 * runs, axis=0) for name, a in values.items()}
     goal = target - target.mean()
-    far = log_softmax(goal + FAR * rng.standard_normal(K))
+    far = log_softmax(goal + START_SCALE * rng.standard_normal(K))
     z = np.repeat([goal, far - far.mean()], runs, axis=0)
     start = np.linalg.norm(z - goal, axis=1)
     excess = np.zeros(2 * runs)
@@ -125,12 +125,12 @@ def sampled_excess(x: Instance) -> float:
         error = (rng.binomial(x["comparisons"], chance) / x["comparisons"] - chance) / x["beta"]
         z = run("ipo", lanes, z)["logits"] + error - error.mean(axis=1, keepdims=True)
         excess = np.maximum(excess, np.linalg.norm(z - goal, axis=1) - rate**t * start)
-    least = int(binom.isf(CHANCE, runs, x["failure"])) + 1
+    least = int(binom.isf(FALSE_ALARM, runs, x["failure"])) + 1
     return max(float(np.sort(half)[runs - least]) if least <= runs else 0.0 for half in np.split(excess, 2))
 
 
 def _gaussian() -> list[Instance]:
-    """Two responses preferred alike and many comparisons: errors are Gaussian, and least slack is left."""
+    """Two equally preferred responses and many comparisons: errors are Gaussian, and the slack is smallest."""
     calm = {"P": np.full((2, 2), 0.5), "alpha": 0.0, "lam": 0.0, "beta": 1.0}
     return [calm | {"rounds": 1, "comparisons": 1000, "failure": 1e-3}]
 
@@ -145,7 +145,7 @@ TRIALS = {
     "top_sampler": Trial(_at_the_top, NO_OPTIMUM, Tighter(), tolerance=_programmes, reason=_PROGRAMME),
     "fitted_sampler": Trial(_at_the_fit, NO_OPTIMUM, Tighter(), tolerance=_programmes, reason=_PROGRAMME),
     "three_responses": Trial(_at_the_middle, "an order with ties, or of more responses, has another witness"),
-    "lost_order": Trial(_at_any_sampler, "beyond a = 1/10 and below K = 4 there is no such matrix"),
+    "lost_order": Trial(_at_any_sampler, "no such matrix exists beyond a = 1/10 or below K = 4"),
     "finite_samples": Trial(
         measure=lambda instances: [sampled_excess(x) for x in instances],
         outside="where rounds need not contract the bound is infinite",

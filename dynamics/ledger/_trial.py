@@ -1,4 +1,4 @@
-"""How one theorem is put to the test: what measures its quantity, what would refute it, and where it may fail."""
+"""The definition of a test: how a theorem's quantity is measured, its mutant, and instances outside its assumptions."""
 
 from __future__ import annotations
 
@@ -13,22 +13,24 @@ from ._lanes import Instance
 
 Sides = tuple[str, ...]
 BOTH: Sides = ("lower", "upper")
-# A simulator's logits of size 1e4 carry 1e-12, and 1/beta multiplies what rounding leaves of a reward of size 1.
+# Logits of size 1e4 have rounding errors of 1e-12, and 1/beta multiplies those of a reward of size 1.
 RTOL, ATOL = 1e-10, 1e-10
 ROUNDING = "rounding: 1e-10 relative, and 1e-10 of a reward times 1/beta"
 
 
 def rounding(instance: Instance, bound: Bound) -> tuple[float, Any]:
-    """(rtol, atol) of float64 rounds: what 1/beta makes of 1e-10."""
+    """(rtol, atol) of float64 rounds: 1e-10, and 1e-10/beta for beta < 1."""
     return RTOL, ATOL / min(1.0, instance.get("beta", 1.0))
 
 
 @dataclasses.dataclass(frozen=True)
 class Tighter:
-    """The mutant of a tight statement: one side made stronger by ``share`` of its own size.
+    """The mutant of a tight statement: one side strengthened by ``share`` of its own size.
 
-    ``sides``: those that are attained or approached; each is a mutant of its own. ``telling``: whether an instance may
-    catch it; before the first round, say, every bound is attained and tells nothing.
+    Attributes:
+        sides: those that are attained or approached; each gives its own mutant.
+        share: relative strengthening.
+        telling: whether an instance may catch the mutant; at round 0, for example, every bound is attained trivially.
     """
 
     sides: Sides = BOTH
@@ -40,9 +42,13 @@ class Tighter:
 class Searched:
     """The mutant of a loose statement: its side strengthened by twice the smallest slack that a search finds.
 
-    Slack here is relative, |value/bound - 1|. The search follows ``lines`` of descent, each from one of the instances with
-    the least slack: it perturbs their numbers for so many ``generations`` and keeps what has less. ``side``: "lower" or
-    "upper".
+    Slack here is relative, |value/bound - 1|. The search starts from the instances with the least slack, perturbs their
+    numbers and keeps perturbations with less slack.
+
+    Attributes:
+        side: "lower" or "upper".
+        generations: rounds of perturbation.
+        lines: number of instances from which the search starts.
     """
 
     side: str
@@ -52,10 +58,13 @@ class Searched:
 
 @dataclasses.dataclass(frozen=True)
 class Misread:
-    """The mutant of a statement that is vacuous where it can be afforded: a sign or an assumption got wrong.
+    """The mutant of a statement that is vacuous at affordable instances: one with a wrong sign or assumption.
 
-    ``what``: the error; ``mutant`` and ``second``: the bounds (lower, upper) with it, and by a second derivation, which
-    the statement has to agree with and the mutant must not.
+    Attributes:
+        what: the error, in words.
+        mutant: the bounds (lower, upper) with the error.
+        second: the bounds by a second derivation; the statement has to agree with them, and the mutant must not.
+        rtol: relative tolerance of that agreement.
     """
 
     what: str
@@ -66,18 +75,18 @@ class Misread:
 
 @dataclasses.dataclass(frozen=True)
 class Trial:
-    """What the ledger does with a theorem.
+    """How the ledger tests a theorem.
 
     Attributes:
-        measure: the bounded quantity of each of several instances, by the library's simulators; NaN where they fail.
-        outside: an instance next to a given one that breaks an assumption, or None where this one has none near; or, in
-            words, why there is nothing to look at outside.
-        mutant: what a test of the statement has to tell it from.
-        directed: instances beside the drawn ones, such as those at which a bound is attained.
+        measure: the bounded quantity at each of several instances, by the library's simulators; NaN where they fail.
+        outside: a neighbour of an instance that breaks an assumption, or None if it has none; or, in words, why no
+            instance outside can be tested.
+        mutant: the wrong statement that the test has to detect.
+        directed: instances in addition to the drawn ones, such as those at which a bound is attained.
         tolerance: (rtol, atol) at an instance and its bound.
-        reason: why that much.
-        silent: whether a bound says nothing at an instance that the quantity's own range does not.
-        drawn: which part of the assumptions the draws cover, where not all, in words.
+        reason: the reason for that tolerance.
+        silent: whether a bound excludes nothing within the quantity's own range.
+        drawn: in words, the part of the assumptions that the draws cover, where not all.
     """
 
     measure: Callable[[list[Instance]], Sequence[Any]]
@@ -102,7 +111,7 @@ def uniform(K: int) -> np.ndarray:
 
 
 def random_matrix(rng: np.random.Generator, K: int, size: float = 2.0) -> np.ndarray:
-    """P with Gaussian logits, which has no property that it need not have."""
+    """P with Gaussian logits, without any special structure."""
     L = np.triu(size * rng.standard_normal((K, K)), 1)
     upper = 1 / (1 + np.exp(-L))
     P = np.triu(upper, 1)

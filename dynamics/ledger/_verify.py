@@ -1,4 +1,4 @@
-"""The verb of the ledger."""
+"""``verify``: every theorem against the simulators."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ TRIALS: dict[str, Trial] = (
     | _generalization.TRIALS
 )
 
-LARGEST_SEED = 2**63 - 1  # of jax.random.key
+MAX_SEED = 2**63 - 1  # of jax.random.key
 
 
 def verify(instances: int = 100, seed: int = 0, only: str | Sequence[str] | None = None) -> Ledger:
-    """Every theorem of the house against the simulators of the house.
+    """Tests every theorem of the library against its simulators.
 
     Args:
-        instances: how many a theorem is tried on inside its assumptions, ≥ 1; directed ones come on top. 100 take about
-            half a minute once compiled, 1,000 a few minutes.
+        instances: how many are drawn for each theorem inside its assumptions, ≥ 1, in addition to directed ones. 100 take
+            about half a minute once compiled, 1,000 a few minutes.
         seed: of the draws, 0 … 2⁶³ - 1: the same seed gives the same ledger.
-        only: the name of a theorem, or several; all unless given. A theorem without a trial is a red row.
+        only: the name of a theorem, or several; all unless given. A theorem without a trial gives a red row.
 
     Returns:
-        Ledger, one row for each theorem; ``ok`` says whether all of them stand.
+        Ledger, one row for each theorem; ``ok`` says whether none is red.
 
     Raises:
-        ValueError: an unknown theorem, a count or seed outside, or JAX in float32.
+        ValueError: an unknown theorem, a count or seed out of range, or JAX in float32.
     """
     check_count(instances, "instances", 1)
-    if check_count(seed, "seed", 0) > LARGEST_SEED:
+    if check_count(seed, "seed", 0) > MAX_SEED:
         raise ValueError(f"seed = {seed} does not fit into 64 bits; pass a whole number of at most 2⁶³ - 1.")
     chosen = _chosen(only)
     if jnp.zeros(()).dtype != jnp.float64:
         raise ValueError(
-            "theorems are tested to 1e-10, which needs float64; call jax.config.update('jax_enable_x64', True) before."
+            "theorems are tested to 1e-10, which needs float64; call jax.config.update('jax_enable_x64', True) first."
         )
     rows = []
     with progress("theorems", len(chosen)) as advance:
@@ -64,5 +64,5 @@ def _chosen(only: str | Sequence[str] | None) -> list[str]:
     asked = known if only is None else [only] if isinstance(only, str) else list(only)
     for name in asked:
         if name not in known:
-            raise ValueError(f"there is no theorem {name!r}; {nearest(str(name), known)}")
+            raise ValueError(f"theorem {name!r} does not exist; {nearest(str(name), known)}")
     return [name for name in known if name in asked]

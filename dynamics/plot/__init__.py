@@ -1,7 +1,6 @@
 """Figures: trajectories, simplex orbits and spectra on given Axes, and a whole report as a Figure.
 
-What is drawn comes from arrays, Datasets, Solutions and Reports; nothing is solved here. matplotlib is imported when
-something is drawn.
+Figures are drawn from arrays, Datasets, Solutions and Reports; nothing is solved here. matplotlib is imported on first use.
 """
 
 from ._advice import advice

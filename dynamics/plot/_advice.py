@@ -18,17 +18,17 @@ SAFE = "#E3F1EA"
 
 
 def advice(found: Sequence[Any], *, title: str | None = None) -> Figure:
-    """For each objective the smallest safe beta over alpha, a line for each lam; above the highest everything is safe.
+    """The smallest safe beta over alpha, a panel for each objective and a line for each lam; above all lines is safe.
 
     Args:
         found: results of ``dyn.stability.safe_beta`` (or ``known_beta``), one for each panel.
         title: a line on top, such as the name of the file.
 
     Returns:
-        A Figure of 7.2 inches width that belongs to no window; ``figure.savefig(path)`` within ``plot.style()``.
+        A Figure, 7.2 inches wide and without a window; save it with ``figure.savefig(path)`` within ``plot.style()``.
 
     Raises:
-        ValueError: nothing to draw.
+        ValueError: ``found`` is empty.
     """
     from matplotlib.figure import Figure
 
@@ -77,7 +77,7 @@ def _panel(ax: Axes, limits: Any) -> None:
 
 
 def _shade(ax: Axes, limits: Any, low: float, high: float) -> None:
-    """Where every lam shown is safe, up to the top of the panel."""
+    """Shades where every lam shown is safe, up to the top of the panel."""
     ax.set_ylim(low, high)
     ax.fill_between(limits.alpha, _finite(limits.high.max(axis=1)), high, color=SAFE, linewidth=0, zorder=0)
 

@@ -16,11 +16,11 @@ from ._trajectory import rows, trajectory
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-TURNS = 12  # changes of the top response shown of an orbit without a period
+MAX_SWITCHES = 12  # changes of the top response shown for an orbit without a period
 
 
 def report(found: Any, run: Any, *, names: Sequence[str] | None = None, title: str | None = None) -> Figure:
-    """A report on one page: orbit (at K = 3 also in the simplex), spectrum, what is proven and what was measured.
+    """A report on one page: orbit (at K = 3 also in the simplex), spectrum, and what was measured and proven.
 
     Args:
         found: the Report of ``dyn.stability.analyze``.
@@ -29,7 +29,7 @@ def report(found: Any, run: Any, *, names: Sequence[str] | None = None, title: s
         title: a line on top, such as the process and its parameters.
 
     Returns:
-        A Figure of 7.2 inches width that belongs to no window; ``figure.savefig(path)`` within ``plot.style()``.
+        A Figure, 7.2 inches wide and without a window; save it with ``figure.savefig(path)`` within ``plot.style()``.
 
     Raises:
         ValueError: a run without ``log_policy`` rows, or names that do not fit.
@@ -59,7 +59,7 @@ def report(found: Any, run: Any, *, names: Sequence[str] | None = None, title: s
 
 
 def caption(found: Any) -> str:
-    """What was measured of the orbit and what is proven of the process, in wrapped lines."""
+    """The measured verdict on the orbit and what is proven of the process, in wrapped lines."""
     proven = {
         "none": "Proven: nothing",
         "unstable at every fixed point found": "Computed: unstable at every fixed point found",
@@ -70,7 +70,7 @@ def caption(found: Any) -> str:
 
 
 def _window(found: Any, coordinate: np.ndarray, log_policy: np.ndarray) -> tuple[tuple[float, float] | None, bool]:
-    """A transient, or the onset and some turns (None: all rounds), and whether on a logarithmic axis."""
+    """The rounds to show, a transient or the onset and some turns (None: all), and whether on a logarithmic axis."""
     policy = np.exp(log_policy)
     if found.verdict in ("converged", "collapsed"):
         away = np.abs(policy - policy[-1]).max(axis=1) > 0.01
@@ -82,9 +82,9 @@ def _window(found: Any, coordinate: np.ndarray, log_policy: np.ndarray) -> tuple
     switches = onset + 1 + np.flatnonzero(np.diff(np.argmax(policy[onset:], axis=1)))
     if found.period is not None:
         span = 8.0 * found.period
-    elif len(switches) >= TURNS:
-        # Without a period stays may lengthen for ever, as near a cycle of vertices: so many changes, however long.
-        span = float(coordinate[switches[TURNS - 1]] - coordinate[onset])
+    elif len(switches) >= MAX_SWITCHES:
+        # Without a period the time between changes may keep growing, as near a cycle of vertices: show a fixed number.
+        span = float(coordinate[switches[MAX_SWITCHES - 1]] - coordinate[onset])
     else:
         return None, True
     start, span = float(coordinate[onset]), max(span, 20.0)

@@ -33,7 +33,7 @@ def simplex(
     label: str | None = None,
     frame: bool = True,
 ) -> None:
-    """The orbit of a policy over three responses in the probability simplex, pale where it starts, dark where it ends.
+    """The orbit of a policy over three responses in the probability simplex, from pale at the start to dark at the end.
 
     Args:
         log_policy: log pi_t, ``(T, 3)``, in nats.
@@ -41,7 +41,7 @@ def simplex(
         names: the three responses' names, at the corners; "response 0", … unless given.
         color: of the orbit. A circle marks its start, a filled square its end.
         label: of the orbit, for a legend.
-        frame: draw the triangle and its names; False for a second orbit on the same Axes.
+        frame: whether to draw the triangle and its names; False for a second orbit on the same Axes.
 
     Raises:
         ValueError: log-policies of another shape, or names that do not fit.
@@ -51,17 +51,17 @@ def simplex(
 
     log_policy = np.asarray(log_policy, dtype=float)
     if log_policy.ndim != 2 or log_policy.shape[1] != 3 or not len(log_policy):
-        raise ValueError(f"log_policy has shape {log_policy.shape}; the simplex takes three responses, shape (T, 3).")
+        raise ValueError(f"log_policy has shape {log_policy.shape}; pass three responses, shape (T, 3).")
     labels = display_names(names, 3)
     if frame:
         _triangle(ax, labels)
     points = barycentric(log_policy)
     deepening = LinearSegmentedColormap.from_list("deepening", [_mixed(color, 0.65), color])
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
-    # Age by the way gone, not by rounds, so that a transient of a few rounds among thousands shows its direction too.
+    # Age is the length of the path, not rounds, so that a transient of a few rounds in thousands shows its direction too.
     age = np.append(0.0, np.cumsum(steps)) / max(steps.sum(), 1e-300)
-    # Thousands of chords would fill an area that the orbit never visits: the longer it is, the finer they are, and once
-    # it is long, leaps are joined at its beginning only and the dots carry the rest.
+    # Thousands of chords would fill an area that the orbit never visits. Longer orbits get finer chords, and long ones
+    # join leaps only at the beginning, with dots for the rest.
     moves = 1 + int((steps > 1e-3).sum())
     width = float(np.clip(20.0 / moves, 0.12, 0.8))
     joined = (steps < 0.1) | (np.arange(len(steps)) < 40) | (moves <= 200)

@@ -13,11 +13,11 @@ from ._style import INK, MARKERS, MIST, PALE, PALETTE, display_names
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-FARTHEST = 2.5  # modulus beyond which an eigenvalue is drawn at the rim instead of to scale
+MAX_MODULUS = 2.5  # beyond which an eigenvalue is drawn at the rim instead of to scale
 
 
 def spectrum(found: Any, ax: Axes, *, names: Sequence[str] | None = None, most: int = 4) -> None:
-    """The eigenvalues of one round at each fixed point of a Report, with the unit circle; inside it a point attracts.
+    """The eigenvalues of one round at each fixed point of a Report, with the unit circle; a point attracts if all lie inside.
 
     Args:
         found: a Report.
@@ -33,7 +33,7 @@ def spectrum(found: Any, ax: Axes, *, names: Sequence[str] | None = None, most: 
     points = found.fixed_points
     sizes = [np.abs(np.asarray(p.eigenvalues)) for p in points]
     largest = max((float(np.max(s[np.isfinite(s)], initial=0.0)) for s in sizes), default=0.0)
-    rim = 1.12 * min(max(largest, 1.0), FARTHEST)
+    rim = 1.12 * min(max(largest, 1.0), MAX_MODULUS)
     angle = np.linspace(0.0, 2 * np.pi, 361)
     ax.fill(np.cos(angle), np.sin(angle), facecolor=MIST, edgecolor=INK, linewidth=0.8, zorder=0)
     ax.axhline(0.0, color=PALE, linewidth=0.5, linestyle="-", zorder=1)
@@ -41,7 +41,7 @@ def spectrum(found: Any, ax: Axes, *, names: Sequence[str] | None = None, most: 
     for n, point in enumerate(points):
         told = n < most
         color, marker = (PALETTE[n], MARKERS[n]) if told else (PALE, "o")
-        # Points may share eigenvalues: those drawn underneath are larger and show as a ring.
+        # Points may share eigenvalues: markers drawn underneath are larger and appear as rings.
         size = 4.5 + 1.5 * min(n, most)
         _eigenvalues(
             ax,
@@ -75,7 +75,7 @@ def _eigenvalues(ax: Axes, values: np.ndarray, rim: float, look: dict[str, Any],
     ax.plot(np.real(values[~far]), np.imag(values[~far]), **look, **edge)
     for value in values[far]:
         turn = float(np.angle(value)) if np.isfinite(value) else 0.0
-        # A triangle that points outwards: the value lies beyond the frame.
+        # A triangle that points outwards marks a value beyond the frame.
         arrow = {"marker": (3, 0, math.degrees(turn) - 90.0), "color": look["color"], "markersize": 7}
         ax.plot([0.94 * rim * math.cos(turn)], [0.94 * rim * math.sin(turn)], **arrow, **edge)
 

@@ -1,4 +1,4 @@
-"""How every figure of the house looks, and how it names things."""
+"""The common style of all figures, and the names of responses in them."""
 
 from __future__ import annotations
 
@@ -6,20 +6,20 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-# Okabe and Ito's colours, the two that print palest last; every colour comes with its own line style, for grey.
+# Okabe and Ito's colours, the two palest in print last; each has its own line style, for print without colour.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
 MARKERS = "osD^vP"
 INK, PALE, MIST = "#333333", "#BBBBBB", "#F2F4F7"
 
-LONGEST_NAME = 18  # characters of a response's name before it is cut
+MAX_NAME_LENGTH = 18  # characters, beyond which a response's name is cut
 
 
 @contextlib.contextmanager
 def style() -> Iterator[None]:
-    """A context in which every figure of the house is drawn and saved: ``with plot.style(): …``.
+    """A context in which figures are drawn and saved: ``with plot.style(): …``.
 
-    DejaVu Sans comes with matplotlib, so a figure looks the same on every machine; PDF and SVG keep text as text.
+    DejaVu Sans comes with matplotlib, so a figure looks the same on every machine. PDF and SVG keep text as text.
     """
     import matplotlib
     from cycler import cycler
@@ -64,6 +64,6 @@ def display_names(names: Sequence[str] | None, size: int) -> list[str]:
         return [f"response {k}" for k in range(size)]
     if len(names) != size:
         raise ValueError(f"names has {len(names)} entries for {size} responses; pass one name per response.")
-    cut = (n if len(n) <= LONGEST_NAME else n[: LONGEST_NAME - 1].rstrip() + "…" for n in map(str, names))
-    # matplotlib leaves out of the legend what starts with "_" and reads mathematics between dollar signs.
+    cut = (n if len(n) <= MAX_NAME_LENGTH else n[: MAX_NAME_LENGTH - 1].rstrip() + "…" for n in map(str, names))
+    # matplotlib omits labels that start with "_" from the legend and reads mathematics between dollar signs.
     return [(" " + n if n.startswith("_") else n).replace("$", r"\$") for n in cut]

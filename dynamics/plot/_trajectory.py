@@ -28,7 +28,7 @@ def trajectory(
         ax: where to draw.
         names: the K responses' names; "response 0", … unless given.
         window: (first, last) coordinate to show, inclusive; everything unless given.
-        most: how many responses are told apart, 1 to 6; the rest, those whose peaks are lowest, are drawn in grey.
+        most: how many responses get their own line, 1 to 6; those with the lowest peaks are drawn in grey.
 
     Raises:
         ValueError: a run without such rows, names that do not fit, a window without rows, or ``most`` out of range.
@@ -48,10 +48,10 @@ def trajectory(
         coordinate, log_policy = coordinate[inside], log_policy[inside]
     policy = np.exp(log_policy)
     peaks = np.lexsort((-policy.mean(axis=0), -policy.max(axis=0)))
-    told, rest = np.sort(peaks[:most]), peaks[most:]
+    named, rest = np.sort(peaks[:most]), peaks[most:]
     for k in rest:
         ax.plot(coordinate, policy[:, k], color=PALE, linewidth=0.6, linestyle="-", zorder=1)
-    for n, k in enumerate(told):
+    for n, k in enumerate(named):
         ax.plot(coordinate, policy[:, k], color=PALETTE[n], linestyle=DASHES[n], label=labels[k], zorder=3 - 0.1 * n)
     if len(rest):
         ax.plot([], [], color=PALE, linewidth=0.6, linestyle="-", label=f"{len(rest)} other{'s' * (len(rest) > 1)}")
@@ -63,7 +63,7 @@ def trajectory(
     ax.yaxis.set_major_locator(MaxNLocator(5))
     ax.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=dim == "round"))
     longest = max(map(len, ax.get_legend_handles_labels()[1]))
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=columns(ax, longest, len(told) + (len(rest) > 0)))
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.24), ncols=columns(ax, longest, len(named) + (len(rest) > 0)))
 
 
 def columns(ax: Axes, longest: int, entries: int) -> int:

@@ -1,4 +1,4 @@
-"""Preference matrices and where they come from: families, wins, ratings, files, and what kind they are."""
+"""Preference matrices: families, counts of wins, ratings, files, and their classification."""
 
 from __future__ import annotations
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 
-_STEPS = 2000
-_LONGEST_STEP = 10.0
+_MAX_STEPS = 2000
+_MAX_STEP = 10.0  # range of a step, in nats
 
 
 def strong_components(edge: np.ndarray) -> np.ndarray:
-    """Labels, shape (K,), of the strongly connected components of the digraph with adjacency ``edge``."""
+    """Labels, shape (K,), of the strongly connected components of the digraph with adjacency ``edge``.
+
+    >>> dyn.preferences.strong_components(np.array([[0, 1, 0], [1, 0, 1], [0, 0, 0]])).tolist()
+    [1, 1, 0]
+    """
     from scipy.sparse import csr_array  # SciPy loads on use
     from scipy.sparse.csgraph import connected_components
 
@@ -19,8 +23,8 @@ def strong_components(edge: np.ndarray) -> np.ndarray:
 def bradley_terry_fit(P: np.ndarray) -> np.ndarray:
     """S_ij = σ(s_i - s_j) at the s that maximises Σ_{i<j} P_ij log S_ij + P_ji log S_ji, shape (K, K).
 
-    Where a group beats the rest outright no finite maximum exists (Ford 1957): gaps between the strongly connected
-    components of P_ij > 0 grow without bound, and the limit is 0 or 1 between components and a finite fit within each.
+    Where a group always beats the rest no finite maximum exists (Ford 1957): gaps between the strongly connected components
+    of P_ij > 0 grow without bound, and the limit is 0 or 1 between components and a finite fit within each.
     """
     from scipy.special import expit
 
@@ -38,18 +42,18 @@ def _scores(P: np.ndarray) -> np.ndarray:
     from scipy.special import expit
 
     K = len(P)
-    # Exact where P is Bradley–Terry; 0 and 1 are held off by an amount that only a start may have.
+    # Exact where P is Bradley–Terry; entries 0 and 1 are clipped, for the start only.
     inside = np.clip(P, 1e-3, 1 - 1e-3)
     s = np.mean(np.log(inside) - np.log1p(-inside), axis=1)
     loss = _loss(P, s)
-    for _ in range(_STEPS):
+    for _ in range(_MAX_STEPS):
         S = expit(s[:, None] - s[None, :])
         gradient = np.sum(S - P, axis=1) - np.sum(S - P) / K
-        # The error that is left in S is a flow that drains the gradient, so no entry is off by more than its sum.
+        # The error of S is a flow whose net outflow is the gradient, so no entry is off by more than the sum of that.
         if np.abs(gradient).sum() <= 1e-13 * K:
             break
         step = _newton_step(S * S.T, gradient)
-        step *= min(1.0, _LONGEST_STEP / np.ptp(step))
+        step *= min(1.0, _MAX_STEP / np.ptp(step))
         while not (new := _loss(P, s - step)) <= loss + 1e-14 * abs(loss):
             step /= 2
             if np.abs(step).max() <= 1e-15 * max(1.0, np.abs(s).max()):
@@ -60,7 +64,7 @@ def _scores(P: np.ndarray) -> np.ndarray:
 
 def _newton_step(weight: np.ndarray, gradient: np.ndarray) -> np.ndarray:
     laplacian = np.diag(weight.sum(axis=1)) - weight
-    # The gauge direction gets the mean curvature; the ridge only speaks where weights underflow.
+    # The gauge direction gets the mean curvature; the ridge matters only where weights underflow.
     scale = np.trace(laplacian) / len(weight)
     ridge = 1e-15 * scale + 1e-300
     step = np.linalg.solve(laplacian + scale / len(weight) + ridge * np.eye(len(weight)), gradient)

@@ -1,4 +1,4 @@
-"""What kind of preference matrix this is: winners, cycles, transitivity and distance from Bradley–Terry."""
+"""The kind of a preference matrix: winners, cycles, transitivity and distance from Bradley–Terry."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ Transitivity = Literal["none", "weak", "strong", "strict strong"]
 
 @dataclass(frozen=True)
 class Classification:
-    """What `classify` found; indices count responses from 0.
+    """The result of `classify`; indices count responses from 0.
 
     Attributes:
         condorcet_winner: the response with P_ij > 1/2 against every other, or None.
@@ -29,8 +29,8 @@ class Classification:
             at its limit where no finite maximum exists.
         bt_finite: whether a finite maximum exists: the digraph P_ij > 0 is strongly connected (Ford 1957).
         order: all responses, best first: by Copeland score (wins plus half the ties), then by index. It lists the Smith
-            set first, then the Smith set of the rest and so on, and is the majority order where P is weakly transitive,
-            ties standing side by side.
+            set first, then the Smith set of the rest, and so on. Where P is weakly transitive it is the majority order, with
+            tied responses next to each other.
     """
 
     condorcet_winner: int | None
@@ -62,10 +62,10 @@ class Classification:
 def classify(P: Numbers) -> Classification:
     """Condorcet winner, Smith set, transitivity, majority cycles and Bradley–Terry residual of P.
 
-    Arguments:
+    Args:
         P: preference matrix, shape (K, K), K ≥ 2, concrete. Comparisons with 1/2 and between entries are exact, without
-            a tolerance: shares of whole counts come out right, and a computed P is taken at its word. Of P_ij and P_ji
-            the larger one decides.
+            a tolerance: shares of whole counts are classified correctly, and a computed P is taken as it is. Of P_ij and
+            P_ji the larger one decides.
 
     Returns:
         A `Classification`.
@@ -74,6 +74,10 @@ def classify(P: Numbers) -> Classification:
         ValueError: P is traced, or `check` refuses it.
 
     Source: Smith 1973 (sets), Fishburn 1973 (stochastic transitivity), Ford 1957 (existence of the fit).
+
+    >>> found = dyn.preferences.classify(dyn.preferences.cyclic(3, advantage=0.2))
+    >>> found.condorcet_winner is None, found.smith_set, round(found.cycle_margin, 4)
+    (True, (0, 1, 2), 0.2)
     """
     matrix = host_matrix(P).astype(np.float64)
     margin = majority_margins(matrix)
@@ -107,11 +111,11 @@ def majority_order(margin: np.ndarray) -> tuple[list[int], list[int]]:
 
 
 def _transitivity(margin: np.ndarray, order: np.ndarray) -> Transitivity:
-    # P_ij ≥ 1/2 is a complete relation; it is transitive iff its components hold nothing but ties.
+    # P_ij ≥ 1/2 is a complete relation; it is transitive iff every pair within a component is a tie.
     component = strong_components(margin >= 0)
     if np.any((component[:, None] == component[None, :]) & (margin != 0)):
         return "none"
-    # Strong transitivity is row dominance (statement 1.6), and a chain of dominating neighbours is enough.
+    # Strong transitivity is row dominance (statement 1.6), for which each row need only dominate the next.
     m = margin[np.ix_(order, order)]
     if np.any(m[:-1] < m[1:]) or np.any((np.diagonal(m, 1)[:, None] == 0) & (m[:-1] != m[1:])):
         return "weak"

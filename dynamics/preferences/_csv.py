@@ -1,4 +1,4 @@
-"""Preference matrices from `.csv` tables of who won against whom."""
+"""Preference matrices from `.csv` tables of wins."""
 
 from __future__ import annotations
 
@@ -9,52 +9,58 @@ from typing import IO
 
 import numpy as np
 
-from ._npz import LARGEST_K
+from ._npz import MAX_RESPONSES
 from ._sets import PreferenceSet
 from ._wins import Missing, from_table, short
 
-_LARGEST_FILE = 2**26
-_LONGEST_LINE = 2**22
-_MOST_ROWS = 2_000_000
+_MAX_FILE_BYTES = 2**26
+_MAX_LINE_LENGTH = 2**22
+_MAX_ROWS = 2_000_000
 
 Row = tuple[int, list[str]]
 
 
 def read_csv(stream: IO[bytes], source: str, missing: Missing) -> PreferenceSet:
-    """Long form iff the header is winner,loser[,count]; else a square table whose header equals its first column."""
+    """A list of comparisons iff the header is winner,loser[,count]; else a square table whose header equals its first column.
+
+    Closes the stream.
+    """
     size = stream.seek(0, io.SEEK_END)
-    if size > _LARGEST_FILE:
-        raise ValueError(f"it has {size / 2**20:.0f} MiB; tables up to {_LARGEST_FILE // 2**20} MiB are read.")
+    if size > _MAX_FILE_BYTES:
+        raise ValueError(f"it has {size / 2**20:.0f} MiB; pass a table of at most {_MAX_FILE_BYTES // 2**20} MiB.")
     stream.seek(0)
-    rows = _rows(io.TextIOWrapper(stream, encoding="utf-8-sig", newline=""))
-    header = next(rows, None)
-    if header is None:
-        raise ValueError("it is empty; start it with winner,loser[,count] or with a row of names.")
-    is_long = [cell.lower() for cell in header[1]] in (["winner", "loser"], ["winner", "loser", "count"])
-    names, wins = _long(header, rows) if is_long else _square(header, rows)
+    with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:
+        rows = _rows(text)
+        header = next(rows, None)
+        if header is None:
+            raise ValueError("it is empty; start it with winner,loser[,count] or with a row of names.")
+        is_long = [cell.lower() for cell in header[1]] in (["winner", "loser"], ["winner", "loser", "count"])
+        names, wins = _long(header, rows) if is_long else _square(header, rows)
     return from_table(wins, names, missing, source)
 
 
 def _rows(text: io.TextIOWrapper) -> Iterator[Row]:
-    """Rows that are not blank, cells trimmed, each with the number of the line that it ends on."""
+    """Rows that are not blank, with cells trimmed, each with the number of its last line."""
     reader = csv.reader(_lines(text), strict=True)
     try:
         for count, cells in enumerate(reader):
-            if count > _MOST_ROWS:
-                raise ValueError(f"it has more than {_MOST_ROWS} rows; add up equal pairs in a count column.")
+            if count > _MAX_ROWS:
+                raise ValueError(f"it has more than {_MAX_ROWS} rows; add up equal pairs in a count column.")
             cells = [cell.strip() for cell in cells]
             if any(cells):
                 yield reader.line_num, cells
     except csv.Error as error:
         raise ValueError(f"line {reader.line_num}: {error}; write it as comma-separated values.") from None
     except UnicodeDecodeError as error:
-        raise ValueError(f"it is not UTF-8 text (byte {error.start} of a block, {error.reason}).") from None
+        raise ValueError(
+            f"it is not UTF-8 text (byte {error.start} of a block, {error.reason}); save it as UTF-8."
+        ) from None
 
 
 def _lines(text: io.TextIOWrapper) -> Iterator[str]:
     for number, line in enumerate(text, start=1):
-        if len(line) > _LONGEST_LINE:
-            raise ValueError(f"line {number} has {len(line)} characters; lines up to {_LONGEST_LINE} are read.")
+        if len(line) > _MAX_LINE_LENGTH:
+            raise ValueError(f"line {number} has {len(line)} characters; write at most {_MAX_LINE_LENGTH} on a line.")
         yield line
 
 
@@ -71,8 +77,8 @@ def _long(header: Row, rows: Iterator[Row]) -> tuple[list[str], np.ndarray]:
             who = f"winner {short(winner)} and loser {short(loser)}"
             raise ValueError(f"line {line} has {who}; name two different responses.")
         pair = index.setdefault(winner, len(index)), index.setdefault(loser, len(index))
-        if len(index) > LARGEST_K:
-            raise ValueError(f"line {line} names response {LARGEST_K + 1}; K ≤ {LARGEST_K} is supported.")
+        if len(index) > MAX_RESPONSES:
+            raise ValueError(f"line {line} names response {MAX_RESPONSES + 1}; pass at most {MAX_RESPONSES} responses.")
         wins[pair] = wins.get(pair, 0.0) + (_number(cells[2], line) if width == 3 else 1.0)
     if not wins:
         raise ValueError("it has a header but no comparisons; add a row per comparison.")
@@ -83,8 +89,8 @@ def _long(header: Row, rows: Iterator[Row]) -> tuple[list[str], np.ndarray]:
 
 def _square(header: Row, rows: Iterator[Row]) -> tuple[list[str], np.ndarray]:
     names = header[1][1:]
-    if len(names) > LARGEST_K:
-        raise ValueError(f"it has {len(names)} columns; K ≤ {LARGEST_K} is supported.")
+    if len(names) > MAX_RESPONSES:
+        raise ValueError(f"it has {len(names)} columns; pass at most {MAX_RESPONSES} responses.")
     twice = next((name for name in names if not name or names.count(name) > 1), None)
     if len(names) < 2 or twice is not None:
         why = f"{len(names)} named columns" if twice is None else f"the name {short(twice)} empty or repeated"
@@ -116,5 +122,5 @@ def _number(cell: str, line: int) -> float:
     except ValueError:
         value = np.nan
     if not 0 <= value < np.inf:
-        raise ValueError(f"line {line}: {short(cell)} is no count of wins; write a number ≥ 0.")
+        raise ValueError(f"line {line}: {short(cell)} is not a count of wins; write a number ≥ 0.")
     return value

@@ -1,8 +1,8 @@
-"""The comparisons of a round: how likely each is, and how often each occurs among n of them.
+"""The comparisons of a round: the probability of each result, and counts drawn from n comparisons.
 
-Counts of n independent draws are multinomial. A tree of binomials splits n among the outcomes; each binomial inverts its
-distribution function outward from the mode, so one uniform number decides it and the work grows with its standard deviation
-only. All binomials of a level are found side by side, which a batch of runs turns into vector code.
+Counts of n independent draws are multinomial. A tree of binomials splits n among the outcomes. Each binomial inverts its
+distribution function outward from the mode, so it needs one uniform number and work that grows with its standard deviation
+only. The binomials of a level are drawn together, which becomes vector code over a batch of runs.
 """
 
 from __future__ import annotations
@@ -13,32 +13,35 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-MOST = 10**8  # comparisons: beyond, rounding of log n! would show
-MOST_SINGLE = 10**4  # the same in float32
+MAX_COMPARISONS = 10**8  # beyond, rounding of log n! would be visible
+MAX_COMPARISONS_FLOAT32 = 10**4
 STIRLING = (1 / 12, -1 / 360, 1 / 1260, -1 / 1680, 1 / 1188)
-SHIFT = 8  # beyond which five terms of Stirling's series are exact to rounding
-NEGLIGIBLE = 1e-20  # probability: what the rounding of u cannot show
+SHIFT = 8  # from here on, five terms of Stirling's series are exact to rounding
+NEGLIGIBLE = 1e-20  # probability, far below the rounding of u
 
 
 def most_comparisons() -> int:
-    """How many comparisons can be drawn at a time in JAX's default float type."""
-    return MOST_SINGLE if jnp.zeros(()).dtype == jnp.float32 else MOST
+    """The largest number of comparisons that can be drawn at once in JAX's default float type."""
+    return MAX_COMPARISONS_FLOAT32 if jnp.zeros(()).dtype == jnp.float32 else MAX_COMPARISONS
 
 
 def win_rates(P: Float[Array, "*contexts K K"], mu: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K K"]:
-    """W_ij = 2 mu_i mu_j P_ij, i ≠ j: how likely i beats j in one comparison of a pair from mu; 1 - Σ W: a pair of equals."""
+    """W_ij = 2 mu_i mu_j P_ij, i ≠ j: Pr(i beats j) in one comparison of a pair from mu; 1 - Σ W is Pr(a pair of equals).
+
+    >>> dyn.preferences.win_rates(jnp.array([[0.5, 0.75], [0.25, 0.5]]), jnp.array([0.5, 0.5])).tolist()
+    [[0.0, 0.375], [0.125, 0.0]]
     W = 2.0 * mu[..., :, None] * mu[..., None, :] * P
     return W * (1.0 - jnp.eye(mu.shape[-1]))
 
 
 def draw_wins(key: PRNGKeyArray, count: Float[Array, ""], rates: Float[Array, "K K"]) -> Float[Array, "K K"]:
-    """How often each i beats each j among ``count`` independent comparisons; whole numbers, zero diagonal.
+    """How often each i beats each j in ``count`` independent comparisons: whole numbers, zero diagonal.
 
     Source: exact up to the rounding of the uniform numbers and of log n! (n ≤ 1e8).
     """
     size = rates.shape[0]
     rest = jnp.maximum(1.0 - jnp.sum(rates), 0.0)
-    # Off the diagonal row by row: of K² + 1 entries but the last, every (K+1)th is one of the diagonal.
+    # The entries off the diagonal, row by row: in the flat matrix every (K+1)th entry is on the diagonal.
     off = jnp.concatenate([rates.ravel()[1:].reshape(size - 1, size + 1)[:, :-1].ravel(), rest[None]])
     drawn = _multinomial(key, count, off)[:-1].reshape(size - 1, size)
     padded = jnp.concatenate([drawn, jnp.zeros((size - 1, 1))], axis=1).ravel()
@@ -55,7 +58,7 @@ def draw_wins_of_prompts(
 
 
 def _multinomial(key: PRNGKeyArray, count: Float[Array, ""], mass: Float[Array, " n"]) -> Float[Array, " n"]:
-    """Counts of ``count`` draws by mass, which need not sum to 1."""
+    """Counts of ``count`` draws in proportion to ``mass``, which need not sum to 1."""
     levels = [mass]
     while len(levels[-1]) > 1:
         level = levels[-1]
@@ -73,7 +76,7 @@ def _multinomial(key: PRNGKeyArray, count: Float[Array, ""], mass: Float[Array, 
 
 
 def _binomial(u: Float[Array, " m"], n: Float[Array, " m"], a: Float[Array, " m"], b: Float[Array, " m"]) -> Array:
-    """Entrywise the k to which u belongs when [0, 1) is dealt out to mode, mode+1, mode-1, … by Binomial(n, a/(a+b))."""
+    """Entrywise draws from Binomial(n, a/(a+b)): u falls into one of the intervals for mode, mode+1, mode-1, … in [0, 1)."""
     total = jnp.where(a + b > 0, a + b, 1.0)
     p, q = a / total, b / total
     mode = jnp.clip(jnp.floor((n + 1.0) * p), 0.0, n)
@@ -88,7 +91,7 @@ def _binomial(u: Float[Array, " m"], n: Float[Array, " m"], a: Float[Array, " m"
     def outward(carry: tuple[Array, ...]) -> tuple[Array, ...]:
         left, step, up, down, k = carry
         more, step = step, step + 1.0
-        # One division for both sides.
+        # One division serves both sides.
         inverse = 1.0 / ((mode + step) * (rest + step))
         up = up * (odds * jnp.maximum(rest - more, 0.0) * ((rest + step) * inverse))
         down = down * (against * jnp.maximum(mode - more, 0.0) * ((mode + step) * inverse))
@@ -110,7 +113,7 @@ def _ratio(a: Array, b: Array) -> Array:
 
 
 def _log_choose(n: Array, k: Array, rest: Array) -> Array:
-    """log n!/(k! rest!), log x! as Stirling's series at x + 8 less log (x+1)…(x+8)."""
+    """log n!/(k! rest!), with log x! from Stirling's series at x + 8 minus log (x+1)…(x+8)."""
     series = _stirling(n) - _stirling(k) - _stirling(rest) - 0.5 * math.log(2 * math.pi)
     return series + jnp.log((_rising(k) / _rising(n)) * _rising(rest))
 

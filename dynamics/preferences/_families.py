@@ -1,4 +1,4 @@
-"""Families of preference matrices: named ones, and random ones by the kind of transitivity they have."""
+"""Families of preference matrices: named ones, and random ones by their kind of transitivity."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def cyclic(K: int, advantage: ArrayLike) -> Float[Array, "{K} {K}"]:
 
     At odd K this is the regular tournament; at even K a response ties with its opposite, so that K = 2 is all ties.
 
-    Arguments:
+    Args:
         K: number of responses, K ≥ 2.
         advantage: a, the margin of every win, scalar, 0 < a ≤ 1/2. May be traced.
 
@@ -29,6 +29,9 @@ def cyclic(K: int, advantage: ArrayLike) -> Float[Array, "{K} {K}"]:
 
     Raises:
         ValueError: K < 2, or a concrete advantage outside (0, 1/2].
+
+    >>> dyn.preferences.cyclic(3, advantage=0.25).tolist()
+    [[0.5, 0.75, 0.25], [0.25, 0.5, 0.75], [0.75, 0.25, 0.5]]
     """
     _check_size(K, 2)
     margin = check_scalar(advantage, "advantage", 0.0, 0.5, open_low=True)
@@ -45,7 +48,7 @@ def bradley_terry(scores: Numbers) -> Float[Array, "K K"]:
 
     Small entries keep their relative precision however large the gap, down to the smallest normal float.
 
-    Arguments:
+    Args:
         scores: s, shape (K,), K ≥ 2, in nats; only differences matter. May be traced.
 
     Returns:
@@ -55,6 +58,9 @@ def bradley_terry(scores: Numbers) -> Float[Array, "K K"]:
         ValueError: scores are not a vector of at least two, or a concrete score is not finite.
 
     Source: [paper] Bradley and Terry 1952.
+
+    >>> np.asarray(dyn.preferences.bradley_terry([1.0, 0.0])).round(4).tolist()
+    [[0.5, 0.7311], [0.2689, 0.5]]
     """
     s = as_array(host_array(scores, "scores") if concrete(scores) else jnp.asarray(scores))
     if s.ndim != 1 or s.shape[0] < 2:
@@ -68,7 +74,7 @@ def bradley_terry(scores: Numbers) -> Float[Array, "K K"]:
 def random(K: int, *, key: Key) -> Float[Array, "{K} {K}"]:
     """P_ij uniform on [0, 1] for i < j, independently, and P_ji = 1 - P_ij.
 
-    Arguments:
+    Args:
         K: number of responses, K ≥ 2.
         key: JAX random key.
 
@@ -77,6 +83,9 @@ def random(K: int, *, key: Key) -> Float[Array, "{K} {K}"]:
 
     Raises:
         ValueError: K < 2.
+
+    >>> dyn.preferences.random(4, key=jax.random.key(0)).shape
+    (4, 4)
     """
     _check_size(K, 2)
     return _from_upper(jax.random.uniform(key, (K, K), dtype=float) - 0.5)
@@ -85,10 +94,10 @@ def random(K: int, *, key: Key) -> Float[Array, "{K} {K}"]:
 def transitive(K: int, *, key: Key) -> Float[Array, "{K} {K}"]:
     """P_ij uniform on (1/2, 1] for i above j in a uniform order, given that P is not strongly transitive.
 
-    The entries are independent but for that condition. P is weakly transitive (P_ij, P_jk ≥ 1/2 ⇒ P_ik ≥ 1/2), while
+    The entries are independent apart from that condition. P is weakly transitive (P_ij, P_jk ≥ 1/2 ⇒ P_ik ≥ 1/2), while
     P_ik < max(P_ij, P_jk) for some such triple.
 
-    Arguments:
+    Args:
         K: number of responses, K ≥ 3 (at K = 2 every P is strongly transitive).
         key: JAX random key.
 
@@ -97,6 +106,9 @@ def transitive(K: int, *, key: Key) -> Float[Array, "{K} {K}"]:
 
     Raises:
         ValueError: K < 3.
+
+    >>> dyn.preferences.classify(dyn.preferences.transitive(4, key=jax.random.key(0))).transitivity
+    'weak'
     """
     _check_size(K, 3)
     return _transitive(K, key)
@@ -105,33 +117,36 @@ def transitive(K: int, *, key: Key) -> Float[Array, "{K} {K}"]:
 def strongly_transitive(K: int, *, key: Key, strict: bool = True) -> Float[Array, "{K} {K}"]:
     """P_ik = 1/2 + c S_ik for i above k in a uniform order, such that P_ij, P_jk > 1/2 ⇒ P_ik > max(P_ij, P_jk).
 
-    S_ik = max(S_i,k-1, S_i+1,k) + E_ik, S_ii = 0, with E log-uniform on [1e-3, 1]: margins rise in every pattern whose
-    steps differ no more than that, so P is in general neither Bradley–Terry nor of the form 1/2 + x_i - x_j. The
-    largest margin is uniform on [0.1, 0.5].
+    S_ik = max(S_i,k-1, S_i+1,k) + E_ik, S_ii = 0, with E log-uniform on [1e-3, 1], so margins rise by steps that
+    differ by up to a factor of 1000, and P is in general neither Bradley–Terry nor of the form 1/2 + x_i - x_j. The largest
+    margin is uniform on [0.1, 0.5].
 
-    Arguments:
+    Args:
         K: number of responses, K ≥ 2.
         key: JAX random key.
-        strict: with False, responses tie with probability 1/4 as they follow each other in the order, and E_ik = 0 with
-            probability 1/3 for k > i + 1; P then satisfies P_ij, P_jk ≥ 1/2 ⇒ P_ik ≥ max(P_ij, P_jk).
+        strict: with False, neighbours in the order tie with probability 1/4, and E_ik = 0 with probability 1/3 for
+            k > i + 1; P then satisfies P_ij, P_jk ≥ 1/2 ⇒ P_ik ≥ max(P_ij, P_jk).
 
     Returns:
         P, shape (K, K).
 
     Raises:
         ValueError: K < 2.
+
+    >>> dyn.preferences.classify(dyn.preferences.strongly_transitive(4, key=jax.random.key(0))).transitivity
+    'strict strong'
     """
     _check_size(K, 2)
     return _strongly_transitive(K, key, strict)
 
 
-# Compiled once per K: run op by op, the loops inside would be compiled anew at every call.
+# Compiled once per K; without jit, the loops inside would be recompiled at every call.
 @partial(jax.jit, static_argnames="K")
 def _transitive(K: int, key: Key) -> Float[Array, "{K} {K}"]:
     key, relabel = jax.random.split(key)
 
     def draw(key: Key) -> Float[Array, "K K"]:
-        # An exact tie above the diagonal would break weak transitivity, so margins keep clear of rounding to 0.
+        # An exact tie above the diagonal would break weak transitivity, so no margin may round to 0.
         tiny = 4.0 * float(jnp.finfo(jax.dtypes.canonicalize_dtype(float)).eps)
         return _from_upper(jax.random.uniform(key, (K, K), dtype=float, minval=tiny, maxval=0.5))
 
@@ -161,7 +176,7 @@ def _strongly_transitive(K: int, key: Key, strict: bool) -> Float[Array, "{K} {K
     i, k = jnp.minimum(level[:, None], level[None, :]), jnp.maximum(level[:, None], level[None, :])
     S = jnp.where(i == k, 0.0, diagonals[jnp.maximum(k - i - 1, 0), i])
     largest = jax.random.uniform(top, dtype=float, minval=0.1, maxval=0.5)
-    # All tied: S = 0 throughout, and there is nothing to scale.
+    # Where all tie, S = 0 throughout, and the divisor must not be 0.
     margin = S * (largest / jnp.maximum(jnp.max(S), 1e-3))
     return _relabelled(_from_upper(margin), relabel)
 
@@ -172,7 +187,7 @@ def _from_upper(margin: Float[Array, "K K"]) -> Float[Array, "K K"]:
 
 
 def _rows_ordered(P: Float[Array, "K K"]) -> Bool[Array, ""]:
-    """Whether row i is nowhere below row i + 1, which is strong transitivity where 0 ≥ 1 ≥ 2 … (statement 1.6)."""
+    """Whether no entry of row i is below row i + 1, which is strong transitivity in the order 0, 1, 2, … (statement 1.6)."""
     return jnp.all(P[:-1] >= P[1:])
 
 
@@ -183,4 +198,4 @@ def _relabelled(P: Float[Array, "K K"], key: Key) -> Float[Array, "K K"]:
 
 def _check_size(size: int, least: int) -> None:
     if not isinstance(size, int | np.integer) or size < least:
-        raise ValueError(f"K = {size} is no legal number of responses; pass a whole number, K ≥ {least}.")
+        raise ValueError(f"K = {size} is not a valid number of responses; pass a whole number, K ≥ {least}.")

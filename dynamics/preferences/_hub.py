@@ -9,7 +9,7 @@ PREFIX = "datasets:"
 
 
 def split_name(path: str) -> tuple[str, str]:
-    """NAME and SPLIT of ``datasets:NAME[:SPLIT]``; a split may hold colons itself, as in ``train[:100]``."""
+    """NAME and SPLIT of ``datasets:NAME[:SPLIT]``; a split may contain colons, as in ``train[:100]``."""
     name, _, split = path.removeprefix(PREFIX).partition(":")
     if not name.strip():
         raise ValueError(f"{path} names no data set; pass datasets:NAME, such as datasets:nvidia/HelpSteer2.")
@@ -17,14 +17,14 @@ def split_name(path: str) -> tuple[str, str]:
 
 
 def hub_rows(name: str, split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Rows with the label `row N`, counted from 0 as `datasets` does."""
+    """Rows with the label `row N`, counted from 0 as in `datasets`."""
     try:
         import datasets  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ValueError("the package datasets is not installed; run pip install datasets.") from None
     try:
         found = datasets.load_dataset(name, split=split)
-    # Connections, names, splits, files and caches fail in as many ways, each with an exception of its own.
+    # Connections, names, splits, files and caches each raise exceptions of their own.
     except Exception as error:
         why = " ".join(str(error).split()).removesuffix(".")
         why = f"{type(error).__name__}: {why if len(why) <= 160 else f'{why[:159]}…'}" if why else type(error).__name__

@@ -1,4 +1,4 @@
-"""Preference matrices from `.npz` archives, never unpickled and never larger than they may be."""
+"""Preference matrices from `.npz` archives, without unpickling and within limits of size."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import numpy as np
 
 from ._sets import PreferenceSet
 
-LARGEST_K = 4096
-_LARGEST_TOTAL = 2**30
-_LARGEST_UNSUSPECTED = 2**26
-_LARGEST_RATIO = 200
-_MOST_MATRICES = 100_000
+MAX_RESPONSES = 4096
+_MAX_TOTAL_BYTES = 2**30
+_MAX_UNCHECKED_BYTES = 2**26  # unpacked, up to which any ratio of compression is accepted
+_MAX_RATIO = 200  # of unpacked to packed bytes
+_MAX_MATRICES = 100_000
 
 _INDEXED = re.compile(r"(P|N|names)_(0|[1-9][0-9]{0,6})\.npy")
 
@@ -98,12 +98,12 @@ def _from_stack(arrays: dict[str, np.ndarray], source: str) -> PreferenceSet:
 
 def _check_matrix(array: np.ndarray, name: str, dimensions: tuple[int, ...]) -> None:
     if array.ndim not in dimensions:
-        also = " or a stack (M, K, K)" if 3 in dimensions else "; a stack (M, K, K) has to be named P"
+        also = " or a stack (M, K, K)" if 3 in dimensions else ", or a stack (M, K, K) under the name P"
         raise ValueError(f"{name} has shape {array.shape}; store a matrix (K, K){also}.")
-    if array.shape[-1] > LARGEST_K:
-        raise ValueError(f"{name} has K = {array.shape[-1]} responses; K ≤ {LARGEST_K} is supported.")
-    if array.ndim == 3 and not 1 <= len(array) <= _MOST_MATRICES:
-        raise ValueError(f"{name} holds {len(array)} matrices; store 1 to {_MOST_MATRICES} in a file.")
+    if array.shape[-1] > MAX_RESPONSES:
+        raise ValueError(f"{name} has K = {array.shape[-1]} responses; store at most {MAX_RESPONSES}.")
+    if array.ndim == 3 and not 1 <= len(array) <= _MAX_MATRICES:
+        raise ValueError(f"{name} holds {len(array)} matrices; store 1 to {_MAX_MATRICES} in a file.")
 
 
 def _voters(arrays: dict[str, np.ndarray], size: int) -> list[Any] | None:
@@ -126,23 +126,25 @@ def _text(names: np.ndarray | None, key: str) -> list[str] | None:
         texts = names.tolist()
         "".join(texts).encode()
     except ValueError:
-        raise ValueError(f"{key} holds characters that are no Unicode text; store the names as strings.") from None
+        raise ValueError(f"{key} holds characters that are not Unicode text; store the names as strings.") from None
     return texts
 
 
 def _check_sizes(infos: list[zipfile.ZipInfo], file_size: int) -> None:
-    """Refuses what would not fit, before a byte is unpacked: zipfile never yields more than an entry declares."""
-    if len(infos) > 3 * _MOST_MATRICES + 1:
-        raise ValueError(f"it holds {len(infos)} arrays; store at most {_MOST_MATRICES} matrices in a file.")
+    """Refuses archives that are too large, before unpacking: zipfile never yields more than an entry declares."""
+    if len(infos) > 3 * _MAX_MATRICES + 1:
+        raise ValueError(f"it holds {len(infos)} arrays; store at most {_MAX_MATRICES} matrices in a file.")
     for info in infos:
         if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"{info.filename} is encrypted or packed unusually; write it with numpy.savez.")
+            raise ValueError(
+                f"{info.filename} is encrypted or compressed in an unknown way; write it with numpy.savez."
+            )
     total = sum(info.file_size for info in infos)
-    if total > _LARGEST_TOTAL:
-        raise ValueError(f"it unpacks to {total / 2**20:.0f} MiB; files up to {_LARGEST_TOTAL // 2**20} MiB are read.")
-    if total > _LARGEST_UNSUSPECTED and total > _LARGEST_RATIO * file_size:
+    if total > _MAX_TOTAL_BYTES:
+        raise ValueError(f"it unpacks to {total / 2**20:.0f} MiB; pass at most {_MAX_TOTAL_BYTES // 2**20} MiB.")
+    if total > _MAX_UNCHECKED_BYTES and total > _MAX_RATIO * file_size:
         raise ValueError(
-            f"it unpacks {file_size} bytes to {total / 2**20:.0f} MiB, as an archive made to exhaust memory would; "
+            f"it unpacks {file_size} bytes to {total / 2**20:.0f} MiB, like an archive made to exhaust memory; "
             f"write it with numpy.savez, without compression."
         )
 
@@ -155,22 +157,22 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
         with _damage(name):
             shape, fortran, dtype = _header(member)
         if dtype.kind not in "biufU" or dtype.itemsize == 0:
-            raise ValueError(f"{name} has dtype {dtype}; only arrays of numbers and of strings are read.")
+            raise ValueError(f"{name} has dtype {dtype}; store arrays of numbers or of strings.")
         need = math.prod(shape) * dtype.itemsize
         if any(length < 0 for length in shape) or need > info.file_size:
-            raise ValueError(f"{name} claims shape {shape} but has {info.file_size} bytes; write the file anew.")
+            raise ValueError(f"{name} claims shape {shape} but has {info.file_size} bytes; write the file again.")
         with _damage(name):
-            # One byte more than needed reaches the end of the entry, where zipfile compares the checksum.
+            # Reading one byte more reaches the end of the entry, where zipfile compares the checksum.
             data = member.read(need + 1)
     if len(data) != need:
-        raise ValueError(f"{name} claims {need} bytes of data but has {len(data)}; write the file anew.")
+        raise ValueError(f"{name} claims {need} bytes of data but has {len(data)}; write the file again.")
     return np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran else "C")
 
 
 def _header(member: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
     version = np.lib.format.read_magic(member)
     with warnings.catch_warnings():
-        # Python parses the header as a literal and warns about odd ones, which are refused one way or another.
+        # Python parses the header as a literal and warns about odd ones, which are refused later.
         warnings.simplefilter("ignore")
         if version == (1, 0):
             return np.lib.format.read_array_header_1_0(member)
@@ -179,13 +181,13 @@ def _header(member: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 @contextmanager
 def _damage(what: str) -> Iterator[None]:
-    """Turns whatever a damaged file provokes into one sentence."""
+    """Turns any exception that a damaged file raises into one sentence."""
     try:
         yield
-    # zipfile and numpy meet damage with a dozen kinds of exception: struct, zlib, seek, key and syntax errors, ….
+    # zipfile and numpy raise a dozen kinds of exception: struct, zlib, seek, key and syntax errors, and more.
     except Exception as error:
         kind = type(error).__name__
-        raise ValueError(f"{what} is damaged or no .npz content ({kind}); write it with numpy.savez.") from None
+        raise ValueError(f"{what} is damaged or not .npz content ({kind}); write it with numpy.savez.") from None
 
 
 def _listed(members: Iterable[str]) -> str:

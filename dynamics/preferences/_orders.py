@@ -1,4 +1,4 @@
-"""Orders with ties and gaps: one line of a PrefLib file, and how often each response stands above each other."""
+"""Orders with ties and gaps: one line of a PrefLib file, and how often each response is ranked above each other."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from jaxtyping import Float
 
 from ._wins import short
 
-_BLOCK = 1024  # orders that are compared at a time, which stay in cache
+_BLOCK = 1024  # orders compared at a time, few enough to stay in cache
 
 
 class Above:
-    """Weighted counts over orders of K alternatives, taken in one by one.
+    """Weighted counts over orders of K alternatives, added one by one.
 
     Attributes:
-        wins: ``wins[i, j]`` is how many voters have i above j, those with both level counted half, shape (K, K); right
-            once `close` was called.
+        wins: ``wins[i, j]`` is how many voters rank i above j, ties counted half, shape (K, K); valid after `close`.
     """
 
     def __init__(self, K: int):
@@ -36,7 +35,7 @@ class Above:
             self._flush()
 
     def close(self) -> None:
-        """Takes in what is held back, and shares out the ties."""
+        """Adds the orders not yet counted, and splits the ties."""
         self._flush()
         np.fill_diagonal(self._both, 0.0)
         self.wins += (self._both - self.wins - self.wins.T) / 2
@@ -47,14 +46,14 @@ class Above:
         ranked = (~np.isnan(rank)).astype(np.float64)
         self._both += (ranked * count) @ ranked.T
         for i, own in enumerate(rank):
-            # Comparisons with nan, the rank of who is not ranked, are false.
+            # An alternative that is not ranked has rank nan, and comparisons with nan are false.
             self.wins[i] += (own < rank).astype(np.float64) @ count
         self._ranks[: self._held] = np.nan
         self._held = 0
 
 
 def parse_order(text: str, index: Mapping[str, int], where: str) -> tuple[list[int], Sequence[int]]:
-    """The alternatives of ``a,b,{c,d}``, best first, and their ranks; those in braces are level."""
+    """The alternatives of ``a,b,{c,d}``, best first, and their ranks; those in braces are tied."""
     if "{" in text or "}" in text:
         tokens, ranks = _split_tied(text, where)
     else:
@@ -68,7 +67,7 @@ def parse_order(text: str, index: Mapping[str, int], where: str) -> tuple[list[i
     if len(alternatives) < len(found):
         unknown = tokens[found.index(None)]
         raise ValueError(
-            f"{where}: {short(unknown)} is none of the alternatives 1 to {len(index)}; write their numbers, separated by "
+            f"{where}: {short(unknown)} is not one of the alternatives 1 to {len(index)}; write their numbers, separated by "
             f"commas."
         )
     if len(set(alternatives)) < len(alternatives):
@@ -83,15 +82,11 @@ def _split_tied(text: str, where: str) -> tuple[list[str], list[int]]:
     for token in map(str.strip, text.split(",")):
         opens, closes = token.startswith("{"), token.endswith("}")
         if (opens and inside) or (closes and not (opens or inside)):
-            raise ValueError(
-                f"{where} has a brace out of place; put alternatives that are level in one pair of braces."
-            )
+            raise ValueError(f"{where} has a misplaced brace; put tied alternatives in one pair of braces.")
         tokens.append(token[opens : len(token) - closes].strip())
         ranks.append(rank)
         inside = (inside or opens) and not closes
         rank += not inside
     if inside:
-        raise ValueError(
-            f"{where} opens a brace that is never closed; close it behind the alternatives that are level."
-        )
+        raise ValueError(f"{where} opens a brace that is never closed; close it after the tied alternatives.")
     return tokens, ranks

@@ -6,18 +6,18 @@ import io
 from collections.abc import Iterator, Sequence
 from typing import IO, Any, NamedTuple
 
-from ._npz import LARGEST_K
+from ._npz import MAX_RESPONSES
 from ._orders import Above, parse_order
 from ._sets import PreferenceSet
 from ._wins import Missing, from_table, short
 
 SUFFIXES = (".soc", ".soi", ".toc", ".toi")
-_LARGEST_FILE = 2**28
-_LONGEST_LINE = 2**20
-_MOST_COMPARISONS = 2**38  # orders times pairs: minutes
+_MAX_FILE_BYTES = 2**28
+_MAX_LINE_BYTES = 2**20
+_MAX_COMPARISONS = 2**38  # orders times K², which take minutes
 
 _NUMBERS = ("NUMBER ALTERNATIVES", "NUMBER VOTERS", "NUMBER UNIQUE ORDERS")
-_ANEW = "correct it, or fetch the file anew"
+_REMEDY = "correct it, or download the file again"
 
 Line = tuple[int, str]
 
@@ -27,15 +27,15 @@ class _Header(NamedTuple):
     voters: int
     orders: int
     separator: str  # between a count and its order
-    line: int  # that states the number of orders
+    line: int  # which states the number of orders
     voters_line: int
 
 
 def read_preflib(stream: IO[bytes], source: str, suffix: str, missing: Missing) -> PreferenceSet:
     """P_ij is the share of voters with i above j among those who rank both, ties counted half to each."""
     size = stream.seek(0, io.SEEK_END)
-    if size > _LARGEST_FILE:
-        raise ValueError(f"it has {size / 2**20:.0f} MiB; orders up to {_LARGEST_FILE // 2**20} MiB are read.")
+    if size > _MAX_FILE_BYTES:
+        raise ValueError(f"it has {size / 2**20:.0f} MiB; pass orders of at most {_MAX_FILE_BYTES // 2**20} MiB.")
     stream.seek(0)
     lines = _lines(stream)
     first = next(lines, None)
@@ -43,22 +43,22 @@ def read_preflib(stream: IO[bytes], source: str, suffix: str, missing: Missing) 
         raise ValueError("it is empty; pass a PrefLib file of orders.")
     header, first = _new_header(first, lines) if first[1].startswith("#") else _old_header(first, lines)
     K = len(header.names)
-    if header.orders * K * K > _MOST_COMPARISONS:
+    if header.orders * K * K > _MAX_COMPARISONS:
         raise ValueError(
             f"it has {header.orders} orders of {K} alternatives; orders times alternatives squared may be "
-            f"{_MOST_COMPARISONS:.2g} at most, so pass fewer."
+            f"at most {_MAX_COMPARISONS:.2g}, so pass fewer."
         )
     above = _count(header, first, lines, suffix)
     return from_table(above.wins, header.names, missing, source, header.voters)
 
 
 def _lines(stream: IO[bytes]) -> Iterator[Line]:
-    """Lines that are not blank, trimmed, with their numbers; what is not UTF-8 is Latin-1, as in older files."""
+    """Lines that are not blank, trimmed, with their numbers; a line that is not UTF-8 is read as Latin-1, as in older files."""
     number = 0
-    while line := stream.readline(_LONGEST_LINE + 1):
+    while line := stream.readline(_MAX_LINE_BYTES + 1):
         number += 1
-        if len(line) > _LONGEST_LINE:
-            raise ValueError(f"line {number} has more than {_LONGEST_LINE} bytes; pass a PrefLib file of orders.")
+        if len(line) > _MAX_LINE_BYTES:
+            raise ValueError(f"line {number} has more than {_MAX_LINE_BYTES} bytes; pass a PrefLib file of orders.")
         try:
             text = line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError:
@@ -68,7 +68,7 @@ def _lines(stream: IO[bytes]) -> Iterator[Line]:
 
 
 def _new_header(first: Line, lines: Iterator[Line]) -> tuple[_Header, Line | None]:
-    """Lines `# KEY: value`, and the line after them."""
+    """The header of lines `# KEY: value`, and the line after it."""
     numbers: dict[str, tuple[int, int]] = {}
     names: dict[int, str] = {}
     line: Line | None = first
@@ -82,13 +82,13 @@ def _new_header(first: Line, lines: Iterator[Line]) -> tuple[_Header, Line | Non
         line = next(lines, None)
     absent = next((key for key in _NUMBERS if key not in numbers), None)
     if absent is not None:
-        raise ValueError(f"its header has no line '# {absent}: …'; {_ANEW}.")
+        raise ValueError(f"its header has no line '# {absent}: …'; {_REMEDY}.")
     (K, _), (voters, voters_line), (orders, orders_line) = (numbers[key] for key in _NUMBERS)
     return _Header(_in_order(names, _size(K)), voters, orders, ":", orders_line, voters_line), line
 
 
 def _old_header(first: Line, lines: Iterator[Line]) -> tuple[_Header, Line | None]:
-    """The number of alternatives, a line `id,name` for each, `voters,sum of counts,orders`; and the line after them."""
+    """The header of the number of alternatives, a line `id,name` for each, `voters,sum of counts,orders`; and the next line."""
     if not first[1].isdigit():
         raise ValueError(
             f"line {first[0]} is {short(first[1])}; pass a PrefLib file, which starts with '# KEY: value' lines or with the "
@@ -99,12 +99,12 @@ def _old_header(first: Line, lines: Iterator[Line]) -> tuple[_Header, Line | Non
     for _ in range(K):
         number, text = next(lines, (0, ""))
         if not number:
-            raise ValueError(f"it ends after {len(names)} of {K} alternatives; {_ANEW}.")
+            raise ValueError(f"it ends after {len(names)} of {K} alternatives; {_REMEDY}.")
         key, _, name = text.partition(",")
         alternative = _whole(key, number, "the number of an alternative", least=1)
         if alternative > K:
             raise ValueError(
-                f"line {number} names alternative {alternative} of the {K} that line {first[0]} states; {_ANEW}."
+                f"line {number} names alternative {alternative} of the {K} that line {first[0]} states; {_REMEDY}."
             )
         _put(names, alternative, name.strip(), number)
     in_order = _in_order(names, K)
@@ -118,13 +118,13 @@ def _old_header(first: Line, lines: Iterator[Line]) -> tuple[_Header, Line | Non
     voters, total, orders = (_whole(part, number, "a number of voters or orders") for part in parts)
     if voters != total:
         raise ValueError(
-            f"line {number} has {voters} voters but counts that sum to {total}; weighted votes are not read."
+            f"line {number} has {voters} voters but counts that sum to {total}; pass a file without weighted votes."
         )
     return _Header(in_order, voters, orders, ",", number, number), next(lines, None)
 
 
 def _count(header: _Header, line: Line | None, lines: Iterator[Line], suffix: str) -> Above:
-    """Takes in every order, and compares what was found with what the header states."""
+    """Counts every order, and compares the totals with the header."""
     K = len(header.names)
     index = {str(k + 1): k for k in range(K)}
     above, orders, voters = Above(K), 0, 0
@@ -140,24 +140,24 @@ def _count(header: _Header, line: Line | None, lines: Iterator[Line], suffix: st
         orders, voters = orders + 1, voters + weight
         if orders > header.orders:
             raise ValueError(
-                f"{where} is order {orders} of the {header.orders} that line {header.line} states; {_ANEW}."
+                f"{where} is order {orders} of the {header.orders} that line {header.line} states; {_REMEDY}."
             )
         above.add(weight, alternatives, ranks)
         line = next(lines, None)
     if orders < header.orders:
         raise ValueError(
-            f"it ends after {orders} of the {header.orders} orders that line {header.line} states; {_ANEW}."
+            f"it ends after {orders} of the {header.orders} orders that line {header.line} states; {_REMEDY}."
         )
     if voters != header.voters:
         raise ValueError(
-            f"its counts sum to {voters} where line {header.voters_line} states {header.voters} voters; {_ANEW}."
+            f"its counts sum to {voters} where line {header.voters_line} states {header.voters} voters; {_REMEDY}."
         )
     above.close()
     return above
 
 
 def _check_kind(suffix: str, where: str, K: int, ranks: Sequence[int]) -> None:
-    """The suffix promises strict or tied (s, t), complete or incomplete (c, i) orders; damage often breaks a promise."""
+    """Checks what the suffix promises: strict or tied (s, t), complete or incomplete (c, i) orders."""
     if suffix[-1] == "c" and len(ranks) < K:
         raise ValueError(
             f"{where} ranks {len(ranks)} of {K} alternatives, but orders in a {suffix} file are complete; rank them all, "
@@ -180,21 +180,23 @@ def _in_order(names: dict[int, str], K: int) -> list[str]:
     """The names of alternatives 1 to K."""
     absent = next((k for k in range(1, K + 1) if k not in names), None)
     if absent is not None:
-        raise ValueError(f"its header states {K} alternatives and names {len(names)}, none of them {absent}; {_ANEW}.")
+        raise ValueError(
+            f"its header states {K} alternatives and names {len(names)}, but not number {absent}; {_REMEDY}."
+        )
     if len(names) > K:
-        raise ValueError(f"its header states {K} alternatives and names {len(names)}; {_ANEW}.")
+        raise ValueError(f"its header states {K} alternatives and names {len(names)}; {_REMEDY}.")
     return [names[k] for k in range(1, K + 1)]
 
 
 def _size(K: int) -> int:
-    if not 2 <= K <= LARGEST_K:
-        raise ValueError(f"its header states {K} alternatives; 2 to {LARGEST_K} are supported.")
+    if not 2 <= K <= MAX_RESPONSES:
+        raise ValueError(f"its header states {K} alternatives; pass a file of 2 to {MAX_RESPONSES}.")
     return K
 
 
 def _whole(text: str, line: int, what: str, least: int = 0) -> int:
     text = text.strip()
-    # Longer ones are above any limit, and Python would refuse to read the longest.
+    # Longer numbers exceed every limit, and Python refuses to read very long ones.
     if not (text.isascii() and text.isdigit() and len(text) <= 15) or int(text) < least:
         raise ValueError(f"line {line}: {short(text)} is not {what}; write a whole number ≥ {least} below 10^15.")
     return int(text)

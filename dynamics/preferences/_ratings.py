@@ -15,23 +15,23 @@ from ._wins import check_missing
 
 Key = PRNGKeyArray | UInt32[Array, "2"]
 
-_BLOCK = 2**16  # pairs that are compared at a time
+_BLOCK = 2**16  # pairs compared at a time
 
 
 def from_ratings(
     ratings: Numbers, *, key: Key | None, scale: float = 1.0, missing: float | None = None
 ) -> Float[Array, "*batch K K"]:
-    """P_ij = σ(s (r_ia - r_ja)), a drawn uniformly for each pair {i, j} among the attributes that both have ratings for.
+    """P_ij = σ(s (r_ia - r_ja)), with a drawn uniformly for each pair {i, j} from the attributes rated for both.
 
-    With ``key=None`` the mean of that over those attributes, which is its expectation over the draw. P + Pᵀ = 1 and
-    P_ij = 1/2 at r_ia = r_ja hold exactly; where s |r_ia - r_ja| is above 37, P_ij is 0 or 1.
+    With ``key=None`` it is the mean over those attributes, which is the expectation of the draw. P + Pᵀ = 1 and P_ij = 1/2
+    at r_ia = r_ja hold exactly; where s |r_ia - r_ja| is above 37, P_ij is 0 or 1.
 
-    Arguments:
-        ratings: r, shape (K, A), K ≥ 2 responses by A ≥ 1 attributes; or (M, K, A), M sets of ratings with draws of their
-            own. NaN where there is no rating.
+    Args:
+        ratings: r, shape (K, A), K ≥ 2 responses by A ≥ 1 attributes; or (M, K, A), M sets of ratings with independent
+            draws. NaN marks a missing rating.
         key: JAX random key of the draws, or None for the mean.
         scale: s > 0, scalar, in units of 1 / rating.
-        missing: P_ij of a pair without a common attribute: None refuses such pairs, 0.5 is the only other value.
+        missing: P_ij of a pair without a common attribute: None refuses such pairs; 0.5 is the only other value.
 
     Returns:
         P, shape (K, K) or (M, K, K).
@@ -40,6 +40,9 @@ def from_ratings(
         ValueError: a rating is infinite; a pair has no attribute in common and ``missing`` is None; another bad argument.
 
     Source: [paper] Chen26, the protocol of its experiments; the mean is [derived] from it.
+
+    >>> dyn.preferences.from_ratings([[4.0, 3.0], [3.0, 4.0]], key=None).tolist()
+    [[0.5, 0.5], [0.5, 0.5]]
     """
     check_missing(missing, 0.5)
     r = host_array(ratings, "ratings").astype(np.float64)
@@ -47,7 +50,7 @@ def from_ratings(
         raise ValueError(f"ratings have shape {r.shape}; pass (K, A) or (M, K, A) with K ≥ 2 responses.")
     if np.isinf(r).any():
         at = [int(k) for k in np.argwhere(np.isinf(r))[0]]
-        raise ValueError(f"ratings{at} = {r[tuple(at)]}; pass a finite number, or nan where there is no rating.")
+        raise ValueError(f"ratings{at} = {r[tuple(at)]}; pass a finite number, or nan for a missing rating.")
     K, A = r.shape[-2:]
     i, j = np.triu_indices(K, 1)
     offset = np.arange(r.size // (K * A))[:, None] * K
@@ -72,9 +75,9 @@ def compare(
     scale: Any,
     key: Any,
 ) -> Float[np.ndarray, " n"]:
-    """P of row ``first`` over row ``second``, as in `from_ratings`; nan where they have no attribute in common.
+    """P of row ``first`` over row ``second``, as in `from_ratings`; nan where no attribute is rated for both.
 
-    Exchanging the two gives 1 - P exactly.
+    Exchanging the two gives exactly 1 - P.
     """
     scale = float(check_number(scale, "scale", 0.0, np.inf, open_low=True))
     blocks = [slice(start, start + _BLOCK) for start in range(0, len(first), _BLOCK)]

@@ -1,4 +1,4 @@
-"""`read`: a file of preferences, as a set of checked matrices."""
+"""`read`: a file of preferences as a set of checked matrices."""
 
 from __future__ import annotations
 
@@ -36,48 +36,55 @@ def read(
 ) -> PreferenceSet:
     """P from matrices (`.npz`), P_ij = c_ij / (c_ij + c_ji) from wins c (`.csv`, orders), or σ(s (r_i - r_j)) from ratings r.
 
-    Arguments:
+    Args:
         path: the file. Its suffix decides how it is read:
 
             - ``.npz`` holds one (K, K) array of any name; or a stack (M, K, K) or one matrix named ``P``, and with it
               ``N`` (comparisons per pair, shaped like P), ``names`` ((K,) or (M, K)) and ``n_voters`` (M,); or matrices
-              ``P_0, P_1, …`` of any sizes with ``N_i``, ``names_i`` and ``n_voters``. Other arrays beside P are left
-              alone. Nothing is ever unpickled.
+              ``P_0, P_1, …`` of any sizes with ``N_i``, ``names_i`` and ``n_voters``. Other arrays are
+              ignored. Nothing is unpickled.
             - ``.csv`` (UTF-8) is a list of comparisons iff its header is winner,loser or winner,loser,count, in any
-              case; equal rows add up, and responses are numbered as they first appear. Any other header starts a square
-              table of win counts, row against column, whose first column repeats the header; the top left cell is free
-              and diagonal cells are 0 or empty.
+              case; equal rows add up, and responses are numbered in order of appearance. Any other header starts a square
+              table of win counts, row against column, whose first column repeats the header; the top left cell may hold
+              anything, and diagonal cells are 0 or empty.
             - PrefLib's ``.soc``, ``.soi``, ``.toc`` and ``.toi``, with the older header (number of alternatives, id,name
               lines, voters,sum of counts,orders) or the newer one (# KEY: value): P_ij is the share of voters with i
-              above j among those who rank both, those with both in one pair of braces counted half to each. The suffix
-              is a promise that is checked: s strict, t with ties; c complete, i incomplete orders. Text is UTF-8; a line
-              that is not, which older files have in names, is taken as Latin-1.
+              above j among those who rank both; ties, written in one pair of braces, count half to each. The orders must
+              match the suffix: s strict, t with ties; c complete, i incomplete. Text is UTF-8; a line that is not, as in
+              names of older files, is read as Latin-1.
             - ``.jsonl`` and ``.jsonl.gz`` (UTF-8) hold scored responses, a JSON object per line: "prompt", "response" and
-              attributes that are numbers or null (HelpSteer's layout). The responses to one prompt, wherever they stand,
-              are those of one matrix, compared as in `from_ratings`; they are named by their lines. A prompt with a
-              single response is left out, with a warning.
+              attributes that are numbers or null (HelpSteer's layout). The responses to one prompt, on whatever lines,
+              form one matrix, compared as in `from_ratings`, and are named by their lines. A prompt with a single
+              response is left out, with a warning.
 
             ``datasets:NAME`` or ``datasets:NAME:SPLIT`` (train unless given) reads such rows from the Hugging Face hub,
             where the package `datasets` is installed (``pip install datasets``).
-        missing: for all but `.npz`, what to do about pairs that were never compared, or have no attribute in common: None
-            refuses them, 0.5 is their P_ij, and "drop" leaves out the response with the most such pairs (of several the
-            one compared least, of those the first) until there are none.
+        missing: for all but `.npz`, what to do about pairs that were never compared or have no attribute in common: None
+            refuses them, 0.5 is their P_ij, and "drop" leaves out the response with the most such pairs, repeatedly (of
+            several the one compared least, of those the first).
         key: for scored responses, a JAX random key that draws an attribute for each pair, as published; None takes the
-            mean over the attributes, which is the expectation of that draw.
+            mean over the attributes, which is the expectation of the draw.
         scale: for scored responses, s > 0, in units of 1 / rating.
-        skip_bad: for scored responses, go on without rows that cannot be used, with one warning that counts them.
+        skip_bad: for scored responses, skip rows that cannot be used, with one warning that counts them.
 
     Returns:
         The matrices, each checked, with counts of comparisons, names and voters where the file has them.
 
     Raises:
-        ValueError: the file is empty, damaged, not of a form above or too large (1 GiB unpacked, K = 4096, 100,000
+        ValueError: the file is empty, damaged, not in a form above, or too large (1 GiB unpacked, K = 4096, 100,000
             matrices; for `.csv` 64 MiB, 2 million rows; for PrefLib files 256 MiB; for scored responses 2 GiB of text, a
-            million rows), or a matrix is refused by `check`; file, line or matrix and entry are named. The hub cannot be
-            reached, or has no such data set.
-        FileNotFoundError, PermissionError: there is no such file, or no right to read it.
+            million rows); `check` refuses a matrix; the hub cannot be reached or lacks the data set. The message names
+            the file and the line, or the matrix and entry.
+        FileNotFoundError, PermissionError: the file does not exist, or may not be read.
 
     Source: [paper] PrefLib's formats; Chen26's protocol for ratings.
+
+    >>> import pathlib, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = pathlib.Path(folder) / "votes.csv"
+    ...     _ = path.write_text("winner,loser,count\\na,b,3\\nb,a,1\\n")
+    ...     dyn.preferences.read(path)[0].tolist()
+    [[0.5, 0.75], [0.25, 0.5]]
     """
     check_missing(missing, 0.5, "drop")
     source = os.fspath(path)
@@ -126,7 +133,7 @@ def _naming(source: str) -> Iterator[None]:
 def _opened(file: Path) -> Iterator[IO[bytes]]:
     try:
         kind = file.stat().st_mode
-        # Opening a pipe or a device could wait for ever.
+        # Opening a pipe or a device could block for ever.
         if not stat.S_ISREG(kind):
             what = "a folder" if stat.S_ISDIR(kind) else "not a regular file"
             raise ValueError(f"{file} is {what}; pass a file.")
@@ -137,4 +144,4 @@ def _opened(file: Path) -> Iterator[IO[bytes]]:
     except PermissionError:
         raise PermissionError(f"{file} may not be read; check its permissions.") from None
     except OSError as error:
-        raise ValueError(f"{file} cannot be read ({error.strerror or error}).") from None
+        raise ValueError(f"{file} cannot be read ({error.strerror or error}); check the path and the disk.") from None

@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 
-from ._npz import LARGEST_K
+from ._npz import MAX_RESPONSES
 from ._ratings import compare
 from ._sets import PreferenceSet
 from ._wins import REMEDIES, Missing, short, without_missing
 
-_MOST_ROWS = 1_000_000
-_MOST_ATTRIBUTES = 256
-_LARGEST_TOTAL = 2**27  # entries of ratings, and of matrices
+_MAX_ROWS = 1_000_000
+_MAX_ATTRIBUTES = 256
+_MAX_ENTRIES = 2**27  # of all ratings, and of all matrices
 
 _FORM = "a prompt, a response and numeric attributes (such as helpfulness)"
-_SKIP = "or pass skip_bad=True (--skip-bad) to go on without such rows"
+_SKIP = "or pass skip_bad=True (--skip-bad) to leave such rows out"
 
 
 class BadRow(ValueError):
-    """What is wrong with one row, and the remedy: a sentence without its subject."""
+    """What is wrong with a row and the remedy, as a sentence without its subject."""
 
 
 def read_responses(
@@ -36,11 +36,11 @@ def read_responses(
     scale: Any,
     skip_bad: bool,
 ) -> tuple[PreferenceSet, list[str]]:
-    """The matrices of rows with a label each, and what was left out, in words; ``parse`` makes an object of a row."""
+    """The matrices of labelled rows, and notes on what was left out; ``parse`` turns a row into an object."""
     table, bad, first_bad = _Table(), 0, ""
     for label, row in rows:
-        if len(table.labels) + bad >= _MOST_ROWS:
-            raise ValueError(f"{label} is one too many; up to {_MOST_ROWS} responses are read, so pass fewer.")
+        if len(table.labels) + bad >= _MAX_ROWS:
+            raise ValueError(f"{label} exceeds the limit of {_MAX_ROWS} responses; pass fewer.")
         try:
             table.add(label, parse(row))
         except BadRow as error:
@@ -55,7 +55,7 @@ def read_responses(
 
 
 class _Table:
-    """Ratings as they come in: the prompt of each row, and (row, attribute, value) one after another."""
+    """Ratings in order of arrival: the prompt of each row, and triples (row, attribute, value)."""
 
     def __init__(self) -> None:
         self.labels: list[str] = []
@@ -72,10 +72,10 @@ class _Table:
             self._values.append(value)
         self.labels.append(label)
         size = len(self._attributes)
-        if size > _MOST_ATTRIBUTES or size * len(self.labels) > _LARGEST_TOTAL:
+        if size > _MAX_ATTRIBUTES or size * len(self.labels) > _MAX_ENTRIES:
             raise ValueError(
-                f"{label} brings it to {size} attributes of {len(self.labels)} responses; up to {_MOST_ATTRIBUTES} "
-                f"attributes and {_LARGEST_TOTAL} ratings are read, so keep fewer."
+                f"{label} makes {size} attributes of {len(self.labels)} responses; keep at most {_MAX_ATTRIBUTES} attributes "
+                f"and {_MAX_ENTRIES} ratings."
             )
 
     def matrices(self, missing: Missing, key: Any, scale: Any, source: str, notes: list[str]) -> PreferenceSet:
@@ -108,7 +108,7 @@ class _Table:
         self._note_single(notes, "without two responses that share an attribute", alone)
         if not matrices:
             raise ValueError(
-                "no prompt has two responses with an attribute in common; missing=0.5 would make all even."
+                "no prompt has two responses with an attribute in common; pass missing=0.5 to count all pairs as even."
             )
         return PreferenceSet(matrices, None, names, None, source)
 
@@ -119,10 +119,10 @@ class _Table:
             )
         largest = max(groups, key=len)
         total = sum(len(group) ** 2 for group in groups)
-        if len(largest) > LARGEST_K or total > _LARGEST_TOTAL:
+        if len(largest) > MAX_RESPONSES or total > _MAX_ENTRIES:
             raise ValueError(
-                f"the prompt of {self.labels[largest[0]]} has {len(largest)} responses, and its matrices {total} entries in "
-                f"all; up to {LARGEST_K} and {_LARGEST_TOTAL} are supported, so pass fewer."
+                f"the prompt of {self.labels[largest[0]]} has {len(largest)} responses, and all matrices {total} entries; "
+                f"pass at most {MAX_RESPONSES} and {_MAX_ENTRIES}."
             )
 
     def _note_single(self, notes: list[str], why: str, rows: list[int]) -> None:
@@ -133,7 +133,7 @@ class _Table:
 
 
 def _matrix(shares: np.ndarray, pairs: tuple[np.ndarray, ...], group: np.ndarray, missing: Missing) -> tuple[Any, Any]:
-    """P of one prompt's responses, and which of them are left."""
+    """P of one prompt's responses, and the rows of those that remain."""
     P = np.full((len(group), len(group)), 0.5)
     i, j = pairs
     P[i, j], P[j, i] = shares, 1.0 - shares
@@ -147,16 +147,16 @@ def _matrix(shares: np.ndarray, pairs: tuple[np.ndarray, ...], group: np.ndarray
 
 
 def _checked(row: Any) -> tuple[str, list[tuple[str, float]]]:
-    """The prompt and the ratings of one row, or a `BadRow`."""
+    """The prompt and the ratings of one row; raises `BadRow`."""
     if not isinstance(row, dict):
-        raise BadRow(f"is no object; write {_FORM}")
+        raise BadRow(f"is not an object; write {_FORM}")
     if "response" not in row and "chosen" in row and "rejected" in row:
         raise BadRow(f"has chosen and rejected, which are two texts without ratings; write {_FORM}, for each response")
     for name in ("prompt", "response"):
         if name not in row:
             raise BadRow(f"has no {name}; write {_FORM}")
         if not isinstance(row[name], str):
-            raise BadRow(f"has a {name} that is no text; write it as a string")
+            raise BadRow(f"has a {name} that is not text; write it as a string")
     return row["prompt"], [
         (name, _number(name, value))
         for name, value in row.items()
@@ -173,4 +173,4 @@ def _number(name: str, value: Any) -> float:
     what = (
         short(value) if isinstance(value, str) else value if isinstance(value, bool | float) else type(value).__name__
     )
-    raise BadRow(f"has {short(str(name))} = {what}, which is no finite number; write a number or null")
+    raise BadRow(f"has {short(str(name))} = {what}, which is not a finite number; write a number or null")

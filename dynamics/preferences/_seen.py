@@ -1,4 +1,4 @@
-"""What a round has seen of the preferences: the exact law of its comparisons, or how much mass each result has."""
+"""What a round observes of the preferences: the exact law of its comparisons, or the mass of each result."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ LIGHT = -1000.0  # log of the root of a weight of 0: a prompt that decides only 
 
 
 class Seen(Noun):
-    """What an objective is fitted to, of one prompt or, with a leading axis X on every array, of several.
-
-    ``Pairs`` and ``Masses`` are the two kinds there are.
+    """The data that an objective is fitted to, ``Pairs`` or ``Masses``: of one prompt, or of X prompts along a
+    leading axis of every array.
     """
 
     @abstractmethod
     def rates(self) -> Float[Array, "*contexts K K"]:
-        """Pr("i beat j") in one comparison, i ≠ j, ``(K, K)``; zero diagonal: what is left to 1 are pairs of equals."""
+        """Pr("i beat j") in one comparison, ``(K, K)``, zero diagonal; 1 minus their sum is Pr(a pair of equals)."""
 
     @abstractmethod
     def weighted(self, weights: Float[Array, " X"]) -> Seen:
@@ -30,9 +29,9 @@ class Seen(Noun):
 
 
 class Pairs(Seen):
-    """Both responses of a pair i.i.d. from mu and a label by P: Pr(i beat j) = 2 mu_i mu_j P_ij.
+    """Both responses of a pair drawn i.i.d. from mu, the label from P: Pr(i beat j) = 2 mu_i mu_j P_ij.
 
-    Exact solvers use this form, whose masses may lie far below the floats: log mu is kept beside mu.
+    Exact solvers use this form. It keeps log mu beside mu, since masses may lie far below the smallest float.
 
     Attributes:
         preference: P, ``(K, K)``.
@@ -58,12 +57,12 @@ class Pairs(Seen):
 class Masses(Seen):
     """The mass of each result "i beat j": counts, or probabilities.
 
-    A mass that is 0, or below the floats, counts as not compared: there the reference's log-ratio stays.
+    A mass that is 0 or underflows means that the pair was not compared, so its log-ratio stays that of the reference.
 
     Attributes:
-        wins: ``(K, K)``, ≥ 0, ``wins[i, j]`` the mass of "i beat j"; the diagonal holds pairs of equals, which teach nothing.
-        total: what ``wins`` sums to, diagonal included: 1 for probabilities, n for n comparisons.
-        smoothing: pseudo-wins that DPO adds both ways to each pair that was compared, in units of ``wins``, ≥ 0.
+        wins: ``(K, K)``, ≥ 0, ``wins[i, j]`` the mass of "i beat j"; the diagonal holds pairs of equals, which have no effect.
+        total: the sum of ``wins``, diagonal included: 1 for probabilities, n for n comparisons.
+        smoothing: pseudo-wins that DPO adds in both directions to each compared pair, in units of ``wins``, ≥ 0.
     """
 
     wins: Float[Array, "*contexts K K"]

@@ -1,4 +1,4 @@
-"""A set of preference matrices, with what is known about where they come from."""
+"""A set of preference matrices with counts, names and their source."""
 
 from __future__ import annotations
 
@@ -18,16 +18,21 @@ from ._check import host_matrix
 class PreferenceSet:
     """M ≥ 1 preference matrices P, of possibly different K; ``set[m]`` is matrix m and ``set[a:b]`` a smaller set.
 
-    Attributes, each a tuple with one entry per matrix:
+    All attributes except ``source`` are tuples with one entry per matrix.
+
+    Attributes:
         matrices: P, shape (K, K), each as `check` accepts it.
-        counts: N, shape (K, K), symmetric: ``N[i, j]`` is how many comparisons P_ij rests on; None where not known.
-        names: the K responses' names; None where not known.
-        voters: how many people (or other sources of comparisons) there were; None where not known.
-    And:
-        source: where the matrices come from, such as the path of a file; may be empty.
+        counts: N, shape (K, K), symmetric: ``N[i, j]`` is the number of comparisons behind P_ij; None where unknown.
+        names: the K responses' names; None where unknown.
+        voters: the number of people (or other sources of comparisons); None where unknown.
+        source: the origin of the matrices, such as the path of a file; may be empty.
 
     Raises:
-        ValueError: a matrix is refused by `check`, or an attribute does not fit the matrices.
+        ValueError: `check` refuses a matrix, or an attribute does not fit the matrices.
+
+    >>> votes = dyn.preferences.PreferenceSet([[[0.5, 0.75], [0.25, 0.5]]], counts=[[[0, 4], [4, 0]]])
+    >>> votes.wins(0).tolist()
+    [[0.0, 3.0], [1.0, 0.0]]
     """
 
     matrices: tuple[Array, ...]
@@ -53,7 +58,7 @@ class PreferenceSet:
         checked = tuple(as_array(host_matrix(P, f"matrices[{m}]")) for m, P in enumerate(matrices))
         unknown = (None,) * size
         pairs = list(enumerate(len(P) for P in checked))
-        # The class is frozen, so its own constructor has to go around the lock.
+        # The class is frozen, so its constructor bypasses __setattr__.
         put = object.__setattr__
         put(self, "matrices", checked)
         put(self, "counts", unknown if counts is None else tuple(_counts(counts[m], m, K) for m, K in pairs))
@@ -76,7 +81,9 @@ class PreferenceSet:
         if not isinstance(index, slice):
             return self.matrices[index]
         if not self.matrices[index]:
-            raise ValueError(f"the slice {index.start}:{index.stop}:{index.step} of {len(self)} matrices is empty.")
+            raise ValueError(
+                f"the slice {index.start}:{index.stop}:{index.step} of {len(self)} matrices is empty; pass a longer one."
+            )
         return PreferenceSet(
             self.matrices[index], self.counts[index], self.names[index], self.voters[index], self.source
         )
@@ -89,12 +96,12 @@ class PreferenceSet:
         return {K: tuple(groups[K]) for K in sorted(groups)}
 
     def wins(self, index: int) -> np.ndarray:
-        """c = P ∘ N of one matrix, ``(K, K)``: how often i beat j, as `from_wins` and posteriors take it.
+        """c = P ∘ N of one matrix, ``(K, K)``: how often i beat j, in the form of `from_wins` and posteriors.
 
-        Pairs never compared have 0 on both sides; ties counted to both sides give halves.
+        Pairs never compared have 0 on both sides; ties give halves.
 
         Raises:
-            ValueError: how many comparisons the matrix rests on is not known.
+            ValueError: the counts are unknown.
         """
         N, P = self.counts[index], np.asarray(self.matrices[index], dtype=np.float64)
         if N is None:
@@ -125,7 +132,7 @@ def _counts(value: Any, m: int, K: int) -> np.ndarray | None:
     asymmetric = N != N.T
     if bad.any() or asymmetric.any():
         i, j = (int(k) for k in np.argwhere(bad if bad.any() else asymmetric)[0])
-        why = "is no count ≥ 0" if bad.any() else f"but {name}[{j}, {i}] = {N[j, i]:g}"
+        why = "is not a count ≥ 0" if bad.any() else f"but {name}[{j}, {i}] = {N[j, i]:g}"
         raise ValueError(f"{name}[{i}, {j}] = {N[i, j]:g} {why}; pass how often each pair was compared.")
     return N
 
@@ -143,5 +150,5 @@ def _voters(value: Any, m: int) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int | np.integer) or value < 0:
-        raise ValueError(f"voters[{m}] = {value} is no count; pass a whole number ≥ 0.")
+        raise ValueError(f"voters[{m}] = {value} is not a count; pass a whole number ≥ 0.")
     return int(value)

@@ -15,18 +15,18 @@ from ._sets import PreferenceSet
 
 Missing: TypeAlias = float | Literal["drop"] | None
 
-LARGEST_COUNT = 2.0**53
+MAX_COUNT = 2.0**53  # up to which every whole number is a float
 REMEDIES = 'missing="drop" (--missing drop) to leave such responses out, or missing=0.5 (--missing 0.5)'
 
 
 def from_wins(counts: Numbers, *, missing: float | None = None) -> Float[Array, "K K"]:
     """P_ij = c_ij / (c_ij + c_ji).
 
-    Arguments:
-        counts: c, shape (K, K), K ≥ 2, 0 ≤ c_ij ≤ 2^53; ``counts[i, j]`` is how often i beat j. Halves (a draw counted
-            to both) are fine; the diagonal is 0.
-        missing: P_ij of a pair that was never compared; None refuses such pairs, and 0.5 is the only other value that
-            treats both sides alike.
+    Args:
+        counts: c, shape (K, K), K ≥ 2, 0 ≤ c_ij ≤ 2^53; ``counts[i, j]`` is how often i beat j. Halves (a tie counted half
+            to each) are allowed; the diagonal is 0.
+        missing: P_ij of a pair that was never compared; None refuses such pairs, and 0.5, which treats both sides alike, is
+            the only other value.
 
     Returns:
         P, shape (K, K); equal counts give exactly 1/2.
@@ -34,6 +34,9 @@ def from_wins(counts: Numbers, *, missing: float | None = None) -> Float[Array, 
     Raises:
         ValueError: counts are not square, negative, not finite or on the diagonal; a pair was never compared and
             ``missing`` is None; ``missing`` is neither None nor 0.5.
+
+    >>> dyn.preferences.from_wins([[0, 3], [1, 0]]).tolist()
+    [[0.5, 0.75], [0.25, 0.5]]
     """
     check_missing(missing, 0.5)
     remedy = "drop a response or pass missing=0.5"
@@ -41,18 +44,18 @@ def from_wins(counts: Numbers, *, missing: float | None = None) -> Float[Array, 
 
 
 def check_missing(missing: Any, *accepted: Any) -> None:
-    """A ``ValueError`` unless ``missing`` is None or one of the accepted values."""
+    """Raises ``ValueError`` unless ``missing`` is None or one of the accepted values."""
     if missing is not None and not (isinstance(missing, str | float) and missing in accepted):
         raise ValueError(
-            f"missing = {in_short(missing)} is not a fair guess; pass missing={' or '.join(map(repr, accepted))}, or None "
-            f"to refuse pairs that were never compared."
+            f"missing = {in_short(missing)} does not treat both sides alike; pass missing="
+            f"{' or '.join(map(repr, accepted))}, or None to refuse pairs that were never compared."
         )
 
 
 def from_table(
     wins: np.ndarray, names: list[str], missing: Missing, source: str, voters: int | None = None
 ) -> PreferenceSet:
-    """The one matrix of a table of wins, shape (K, K), without the responses that ``missing`` drops."""
+    """The matrix of a table of wins, shape (K, K), without the responses that ``missing`` drops."""
     if missing == "drop":
         kept = without_missing(wins + wins.T)
         if len(kept) < 2:
@@ -66,9 +69,9 @@ def from_table(
 
 
 def without_missing(total: np.ndarray) -> np.ndarray:
-    """What is left, ascending, once no pair has total 0: the response with the most such pairs goes first.
+    """The responses that remain, ascending, after dropping some until no pair has total 0.
 
-    Of several the one that was compared least goes, and of those the first.
+    Each time the response with the most such pairs is dropped; of several the one compared least, of those the first.
     """
     never = (total == 0) & ~np.eye(len(total), dtype=bool)
     pairs, compared = never.sum(axis=1), total.sum(axis=1)
@@ -82,14 +85,14 @@ def without_missing(total: np.ndarray) -> np.ndarray:
 
 
 def shares(counts: np.ndarray, missing: Missing, where: Callable[[int, int], str], remedy: str) -> np.ndarray:
-    """`from_wins` on the host; ``where`` gives an entry the name it goes by in errors."""
+    """`from_wins` on the host; ``where`` gives the name of an entry in errors."""
     check_shape(counts.shape, "counts")
     c = counts.astype(np.float64)
     for bad, what in (
         (~np.isfinite(c), "is not finite; pass a count ≥ 0"),
         (c < 0, "is negative; pass a count ≥ 0"),
-        (c > LARGEST_COUNT, "is above 2^53 and no longer exact; pass a smaller count"),
-        ((c != 0) & np.eye(len(c), dtype=bool), "is on the diagonal, where nothing is compared; set it to 0"),
+        (c > MAX_COUNT, "is above 2^53, where counts are not exact; pass a smaller count"),
+        ((c != 0) & np.eye(len(c), dtype=bool), "is on the diagonal, where a response meets itself; set it to 0"),
     ):
         if bad.any():
             i, j = np.argwhere(bad)[0]

@@ -1,4 +1,4 @@
-"""Samplers: who generates the pairs that a policy is trained on; fixed, following the policy, and fitted to P."""
+"""Samplers, which generate the pairs that a policy is trained on: fixed, following the policy, or fitted to P."""
 
 from __future__ import annotations
 

@@ -13,22 +13,22 @@ from .._checks import Numbers, check_number
 from .._numerics import as_array
 from ..preferences import Target, host_matrix, ordered_pairs
 
-KEPT = {
+DESCRIPTIONS = {
     "condorcet": "the Condorcet winner on top",
     "smith": "the Smith set on top",
     "order": "the majority order",
 }
-PRECISION = 1e-10  # of HiGHS, the finest that it offers, relative to the largest difference of rows
+PRECISION = 1e-10  # the finest of HiGHS, relative to the largest difference of rows
 
 
 class FittedSampler(NamedTuple):
-    """What ``fit`` found: ``log_mu, margin = fit(P, target)``.
+    """The result of ``fit``: ``log_mu, margin = fit(P, target)``.
 
     Attributes:
         log_mu: log mu, shape (K,), ``-inf`` where it has no mass.
         margin: the smallest gap (P mu)_i - (P mu)_j of a pair that the target orders, in [-1, 1]: beta times IPO's gap
-            in h, and at most 1/4 of DPO's (at least, where negative). At most 0 where no such sampler keeps the target; inf
-            where it asks nothing.
+            in h, and at most 1/4 of DPO's (at least 1/4, where negative). It is ≤ 0 where no such sampler keeps the target,
+            and inf where the target requires nothing.
     """
 
     log_mu: Float[Array, " K"]
@@ -39,7 +39,7 @@ class FittedSampler(NamedTuple):
         shown = ", ".join(f"{k}: {mass[k]:.4g}" for k in np.argsort(-mass, kind="stable")[:6] if mass[k] > 0)
         more = f" and {(mass > 0).sum() - 6} more" if (mass > 0).sum() > 6 else ""
         if self.margin == math.inf:
-            verdict = "asks nothing of a sampler: no two responses have to be told apart"
+            verdict = "met by any sampler: no two responses have to be separated"
         elif self.margin > 0:
             verdict = f"kept by a margin of {self.margin:.4g}"
         else:
@@ -51,24 +51,28 @@ def fit(P: Numbers, target: Target, *, floor: float = 0.0) -> FittedSampler:
     """max t subject to (P mu)_i - (P mu)_j ≥ t for i in S, j outside S; Σ mu = 1, mu_k ≥ floor.
 
     IPO's optimum at mu ranks by P mu, and so does DPO's (statement 1.8): with t > 0 both put S on top. S is the Condorcet
-    winner or the Smith set; then t ≥ min P_ij - 1/2 > 0 over i in S, j outside, at floor 0. Of the order, i and j are all
-    members of each rank and the next; tied responses share a rank, and nothing is asked among them. At K = 3 an order
-    without ties can always be kept, from K = 4 on some cannot, at any mu; a warning says so.
+    winner or the Smith set; then t ≥ min P_ij - 1/2 > 0 over i in S, j outside, at floor 0. For the order, i and j are all
+    members of successive ranks; tied responses share a rank and are not separated. At K = 3 an order without ties can always
+    be kept; from K = 4 on no mu keeps some orders, and a warning says so.
 
-    Arguments:
+    Args:
         P: preference matrix, shape (K, K), K ≥ 2, concrete.
         target: "condorcet", "smith" or "order".
         floor: least mass of every response, in [0, 1/K]; above 0 the sampler has full support.
 
     Returns:
-        ``(log_mu, margin)``: the sampler, log mu of shape (K,), and t recomputed from it; what is within rounding of 0
-        is 0, and the largest t is reached to 1e-10. Where the target asks nothing (the Smith set is everything, or all
-        responses tie), mu is uniform and the margin inf.
+        ``(log_mu, margin)``: log mu, shape (K,), and t recomputed from it. Values within rounding of 0 are 0, and the
+        largest t is reached to 1e-10. Where the target requires nothing (the Smith set is everything, or all responses
+        tie), mu is uniform and the margin inf.
 
     Raises:
         ValueError: a bad P, target or floor, no Condorcet winner, or a majority relation that is not transitive.
 
     Source: [paper] Chen26, samplers fitted to P; the linear program is [derived], statement 1.5.
+
+    >>> log_mu, margin = dyn.samplers.fit(dyn.preferences.bradley_terry([1.0, 0.0, -1.0]), "condorcet")
+    >>> np.exp(log_mu).tolist(), round(margin, 4)
+    ([1.0, 0.0, 0.0], 0.2311)
     """
     pairs = ordered_pairs(P, target)
     matrix = host_matrix(P).astype(np.float64)
@@ -92,12 +96,14 @@ def fit(P: Numbers, target: Target, *, floor: float = 0.0) -> FittedSampler:
 def _floor(floor: float, K: int) -> float:
     value = float(check_number(floor, "floor", 0.0, 1.0))
     if value > (1 + 1e-12) / K:
-        raise ValueError(f"floor = {value:g} is more than 1/K = {1 / K:.6g} for each of {K} responses; pass less.")
+        raise ValueError(
+            f"floor = {value:g} is more than 1/K = {1 / K:.6g} for each of {K} responses; pass a smaller one."
+        )
     return min(value, 1 / K)
 
 
 def _best(gaps: np.ndarray, floor: float) -> np.ndarray:
-    """mu that maximises the smallest entry of gaps·mu; masses that are 0 are exactly 0."""
+    """mu that maximises the smallest entry of gaps·mu; masses within rounding of 0 are exactly 0."""
     from scipy.optimize import linprog
 
     pairs, K = gaps.shape
@@ -123,4 +129,4 @@ def _warn(target: str, floor: float, margin: float) -> None:
     who = f"no sampler that gives every response at least {floor:g}" if floor else "no sampler"
     remedy = "pass target='smith', which can be kept" if target == "order" else "pass a smaller floor"
     remedy = f"pass a smaller floor, or {remedy[5:]}" if floor and target == "order" else remedy
-    warnings.warn(f"{who} keeps {KEPT[target]}: the best margin is {margin:.4g}; {remedy}.", stacklevel=3)
+    warnings.warn(f"{who} keeps {DESCRIPTIONS[target]}: the best margin is {margin:.4g}; {remedy}.", stacklevel=3)

@@ -1,4 +1,4 @@
-"""Samplers: who generates the pairs that a policy is trained on, as a function of the policy."""
+"""Samplers, which generate the pairs that a policy is trained on, as functions of the policy."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .._parts import check_fits, check_rows, distributions, is_share, of_any_siz
 class Sampler(Noun):
     """log mu from log pi; both responses of a pair are drawn i.i.d. from mu. Contexts lead: ``(K,)`` or ``(X, K)``.
 
-    An own sampler writes ``log_sampler``:
+    Your own sampler defines ``log_sampler``:
 
         class Tempered(dyn.samplers.Sampler):
             temperature: jax.Array
@@ -31,27 +31,27 @@ class Sampler(Noun):
         """log mu, of the shape of ``log_policy``; ``-inf`` marks responses that are never sampled."""
 
     def sampler(self, logits: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
-        """mu itself, from the policy's logits: ours need no logarithm for it."""
+        """mu, from the policy's logits; the library's own samplers compute it without a logarithm."""
         return jnp.exp(self.log_sampler(log_softmax(logits)))
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raises ``ValueError`` unless this sampler fits log-policies of ``shape``."""
 
     def support(self, shape: tuple[int, ...]) -> Bool[np.ndarray, "*contexts K"]:
-        """Which responses a policy with full support has sampled; concrete samplers only."""
+        """Which responses are sampled under a policy with full support; for concrete samplers only."""
         return np.ones(shape, dtype=bool)
 
     def log_start(self, shape: tuple[int, ...]) -> Float[Array, "*contexts K"] | None:
-        """log pi_0 where rounds begin unless they are told otherwise; None: where the reference is."""
+        """log pi_0, the default start of rounds; None: the reference."""
         return None
 
     def resized(self, size: int) -> Sampler:
-        """The same sampler for another number of responses; ``ValueError`` where it fits one number only."""
+        """The same sampler for another number of responses; raises ``ValueError`` where it fits only one number."""
         return of_any_size(self)
 
 
 class OnPolicy(Sampler):
-    """mu = pi: the policy generates its own pairs, and follows as it learns."""
+    """mu = pi: the policy generates its own pairs."""
 
     def log_sampler(self, log_policy: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
         return log_policy
@@ -61,7 +61,7 @@ class OnPolicy(Sampler):
 
 
 class Fixed(Sampler):
-    """mu = the given distribution, whatever the policy is.
+    """mu = a given distribution, whatever the policy.
 
     Args:
         log_mu: log mu, ``(K,)``, or ``(X, K)`` for one per context; in nats, ``-inf`` marks responses never sampled.
@@ -99,7 +99,7 @@ class Mixture(Sampler):
 
     Args:
         lam: lambda, scalar in [0, 1], share of the policy.
-        log_offline: log pi_0, ``(K,)`` or ``(X, K)``, in nats, ``-inf`` marks responses that the offline data never shows.
+        log_offline: log pi_0, ``(K,)`` or ``(X, K)``, in nats, ``-inf`` marks responses absent from the offline data.
     """
 
     lam: Float[Array, ""]
@@ -140,5 +140,5 @@ class Mixture(Sampler):
 
 def _full(log_p: Array, name: str, shape: tuple[int, ...]) -> Array:
     if concrete(log_p) and not np.isfinite(np.asarray(log_p)).all():
-        raise ValueError(f"{name} has zero mass somewhere and cannot be the start; pass initial=, full support.")
+        raise ValueError(f"{name} has zero mass somewhere and cannot be the start; pass initial= with full support.")
     return jnp.broadcast_to(log_p, shape)

@@ -1,4 +1,4 @@
-"""A sampler leant towards the top of an order."""
+"""A sampler skewed towards the top of an order."""
 
 from __future__ import annotations
 
@@ -15,22 +15,25 @@ from .._numerics import log_softmax
 def skew(log_mu: Numbers, order: Numbers, amount: ArrayLike) -> Float[Array, " K"]:
     """mu'_k ∝ mu_k exp(-amount · r_k/(K-1)), r_k = 0 … K-1 the rank of k in ``order``.
 
-    mu' first-order dominates mu towards the top of the order (the best r responses have at least the mass that they
-    had, for every r), and more so the larger the amount: likelihood ratios fall with rank. Responses that mu never shows
-    stay without mass.
+    mu' first-order dominates mu towards the top of the order: for every r the best r responses have at least their mass
+    under mu, and more for a larger amount, because likelihood ratios fall with rank. Responses without mass under mu stay
+    without mass.
 
-    Arguments:
+    Args:
         log_mu: log mu, shape (K,), in nats; ``-inf`` where mu has no mass. May be traced.
-        order: all responses, best first, as ``classify(P).order`` gives them; the reverse leans to the bottom.
-        amount: ≥ 0, in nats between the top and the bottom; 0 gives mu back. May be traced.
+        order: all responses, best first, such as ``classify(P).order``; the reverse order skews towards the bottom.
+        amount: ≥ 0, in nats between the top and the bottom; 0 returns mu. May be traced.
 
     Returns:
         log mu', shape (K,).
 
     Raises:
-        ValueError: log_mu is no distribution, the order no order of its responses, or the amount negative.
+        ValueError: log_mu is not a distribution, the order does not list its responses once each, or the amount is negative.
 
-    Source: [derived] statement 1.7, for which any mu' with that dominance will do.
+    Source: [derived] statement 1.7, which holds for any mu' with that dominance.
+
+    >>> jnp.exp(dyn.samplers.skew(jnp.log(jnp.array([0.5, 0.5])), [1, 0], jnp.log(3.0))).round(4).tolist()
+    [0.25, 0.75]
     """
     logs = check_log_distribution(log_mu, "log_mu", zero_mass=True)
     K = logs.shape[0]

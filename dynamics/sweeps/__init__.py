@@ -1,4 +1,4 @@
-"""Sweeping: one process over many parameters, on all that a machine has or on many machines, never lost."""
+"""Sweeps: one process over many parameters, on all cores of a machine or on many machines, with results kept on disk."""
 
 from ._machine import use_machine
 from ._store import OtherSweep, summary

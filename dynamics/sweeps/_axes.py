@@ -13,11 +13,11 @@ from ..engine import check_initial
 from ..preferences import PreferenceSet, check_prompts
 from ..rounds import Process
 
-START = "initial"  # the one axis that is no parameter of the process: the log-policy of round 0
+START = "initial"  # the only axis that is not a parameter of the process: the log-policy of round 0
 
 
 class Axis(NamedTuple):
-    """One dimension: the typed names of what varies along it, their full paths, and the stacked values of each."""
+    """One dimension: the names of its parameters as passed, their full paths, and the stacked values of each."""
 
     dim: str
     names: tuple[str, ...]
@@ -40,7 +40,7 @@ class Axis(NamedTuple):
 
 
 def axes_of(process: Process[Any], over: Mapping[str | tuple[str, ...], Any]) -> tuple[Axis, ...]:
-    """The axes in the order given; ``ValueError`` names what is unknown, empty, repeated or out of range."""
+    """The axes in the given order; raises ``ValueError`` for an entry that is unknown, empty, repeated or out of range."""
     if not isinstance(over, Mapping) or not over:
         what = "empty" if isinstance(over, Mapping) else f"a {type(over).__name__}"
         raise ValueError(f"over is {what}; pass a mapping such as {{'alpha': jnp.linspace(0, 1, 41)}}.")

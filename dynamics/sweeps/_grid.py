@@ -1,4 +1,4 @@
-"""Runs over a part of a grid, on every device of this process: what a sweep compiles."""
+"""Runs over a part of a grid, on every device of this process: the compiled part of a sweep."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from ._lanes import run_lanes
 from ._machine import loops_are_whole
 
 LANES = {"cpu": 512, "cpu, whole loops": 128}
-"""Runs in step by platform: few enough for the nearest caches, enough to fill vector units and hide what a call costs,
-which is nothing where loops are compiled whole."""
+"""Runs advanced together, by platform: few enough for the nearest caches, enough to fill vector units and to hide the cost
+of a call, which vanishes where loops are compiled whole."""
 OTHER_LANES = 1 << 16
-CALL = 1 << 26
-"""Rounds of single runs in one call of the compiled loop and device: about half a second, the grain of Ctrl-C."""
+ROUNDS_PER_CALL = 1 << 26
+"""Rounds of single runs in one call of the compiled loop per device: about half a second, after which Ctrl-C acts."""
 
 # XLA halves vectors by default; the loop of a round is long enough for whole ones to pay.
 _OPTIONS = {"cpu": {"xla_cpu_prefer_vector_width": 512}}
 
 
 class Work(NamedTuple):
-    """What all runs of a sweep share; ``rounds`` are an int but where they are traced."""
+    """What all runs of a sweep share; ``rounds`` is an int outside of traced code."""
 
     process: Process[Any]
     measures: tuple[Measure, ...]
@@ -43,7 +43,7 @@ class Work(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A part of the grid: along each axis the values and their places in the whole; what is beyond ``shape`` is padding."""
+    """A part of the grid: along each axis the values and their places in the whole; entries beyond ``shape`` are padding."""
 
     tables: list[dict[str, Array]]
     places: list[np.ndarray]
@@ -52,14 +52,14 @@ class Part(NamedTuple):
 
 
 def lanes_of(total: int) -> int:
-    """Runs in step; whole vectors, so that no run's arithmetic depends on where it stands."""
+    """How many runs advance together: whole vectors, so that a run's arithmetic does not depend on its place."""
     platform = jax.default_backend()
     most = LANES.get(f"{platform}, whole loops" if loops_are_whole() else platform, OTHER_LANES)
     return min(most, -(-total // 8) * 8)
 
 
 def power_of_two(count: int) -> int:
-    """The least power of two that is no less than ``count``."""
+    """The least power of two ≥ ``count``."""
     return 1 << max(count - 1, 0).bit_length()
 
 
@@ -69,23 +69,22 @@ def run_part(work: Work, part: Part, lanes: int, advance: Callable[[int], None])
     mesh = Mesh(np.array(jax.local_devices()), ("device",))
     blocks = -(-total // lanes)
     rounds = int(work.rounds)
-    # Nor do rounds compile anything: they are data, and what they decide the size of changes with their powers of two only.
-    most = max(1, CALL // (lanes * power_of_two(rounds)))
+    # Rounds are data too; the sizes that depend on them change only with their power of two.
+    most = max(1, ROUNDS_PER_CALL // (lanes * power_of_two(rounds)))
     measures = measures_for(work.measures, rounds)
     work = work._replace(measures=measures, rounds=jnp.asarray(rounds) if rounds else 0)
     calls = -(-blocks // (mesh.size * most))
     each = -(-blocks // (mesh.size * calls))
-    # Shapes are data, so that parts at the edge of the grid compile nothing of their own.
+    # Shapes are data, so that parts at the edge of the grid need no compilation of their own.
     shapes = jnp.asarray(part.shape), jnp.asarray(part.whole), jnp.asarray(each)
     places = [jnp.asarray(p) for p in part.places]
     run = _compiled(jax.default_backend())
     found: dict[str, np.ndarray] = {}
     for call in range(calls):
         begin = call * mesh.size * each * lanes
-        # Beyond the end the last run is repeated: one shape, one compilation.
+        # Beyond the end the last run is repeated, so that one shape is compiled.
         firsts = np.minimum(begin + lanes * np.arange(mesh.size * each), total - 1).reshape(mesh.size, each)
-        # A place for one block more, never computed: with one place only a block would be compiled, and rounded, unlike
-        # one of many.
+        # One more block, never computed: a single block would be compiled, and rounded, differently from one of many.
         firsts = jnp.asarray(np.pad(firsts, ((0, 0), (0, 1)), mode="edge").ravel())
         done = run(work, part.tables, places, shapes, firsts, lanes, mesh)
         keep = min(total - begin, mesh.size * each * lanes)
@@ -99,7 +98,7 @@ def run_part(work: Work, part: Part, lanes: int, advance: Callable[[int], None])
 
 
 def run_chosen(work: Work, chosen: dict[str, Array], number: Array) -> dict[str, Array]:
-    """One block: runs with these values of parameters, along the last axis, and these places in the whole grid."""
+    """One block: runs with the parameter values ``chosen``, along the last axis, and their places ``number`` in the grid."""
     first = chosen.pop(START, None)
     if first is None and work.initial is not None:
         first = jnp.broadcast_to(work.initial[..., None], (*work.initial.shape, number.shape[0]))
@@ -120,7 +119,7 @@ def _run(
     lanes: int,
     mesh: Mesh,
 ) -> dict[str, Array]:
-    """Blocks of ``lanes`` runs, each from its first run on; ``firsts`` is split among the devices."""
+    """Blocks of ``lanes`` runs, each starting at an entry of ``firsts``, which is split among the devices."""
     arrays, rest = eqx.partition((work, tables, places, shapes), eqx.is_array)
 
     def on_device(firsts: Array, arrays: Any) -> dict[str, Array]:

@@ -1,4 +1,4 @@
-"""A block of runs in step. Runs lie along the last axis of what they hold, side by side in the vector units."""
+"""A block of runs advanced together. Runs lie along the last axis of every array, side by side in the vector units."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def run_lanes(
         initial: logits of round 0, lanes along the last axis, or None for each process's own start.
         number: the run's place in the whole grid, ``(lanes,)``, which its key derives from.
         measures: those of ``engine.measures_for``.
-        rounds: T, an array, so that no number of them compiles anew; but no rounds at all are the int 0.
+        rounds: T, an array, so that another T does not recompile; or the int 0 for no rounds.
     """
     none = isinstance(rounds, int) and rounds == 0
     keys = None if key is None else jax.vmap(lambda n: jax.random.fold_in(key, n))(number)
@@ -46,8 +46,8 @@ def run_lanes(
         if none:
             return run, jnp.asarray(False)
         run = _engine.move(point, run, key)
-        # Seen on the first round only: where an unstable fixed point is the start, later rounds amplify rounding.
-        # A random round that happens not to move is no fixed point.
+        # Tested on the first round only, because later rounds amplify rounding at an unstable fixed point. A random round
+        # that happens not to move is not a fixed point.
         return run, stands_still(state.logits, process.logits(run.carried)) & (first is None and not process.stochastic)
 
     # Measure before stepping, in one loop body, so that XLA computes their common softmax once.
@@ -63,7 +63,7 @@ def run_lanes(
 
     given = (chosen, initial, keys)
     (run, still), (marks, stood) = vectorise(begin, _all(given), lanes)(*given)
-    # Common to all lanes are the clocks, and what measures know from the start and pass on from round to round.
+    # Clocks, and what measures fix at the start and pass on unchanged, are common to all lanes.
     single = jax.tree.map(_one, (chosen, keys, run), (_all(chosen), _all(keys), marks))
     same = passed_on(lambda run, chosen, keys: step(chosen, keys, run), single[2], *single[:2])
     held = jax.tree.map(lambda has, same: has or not same, marks, same)._replace(begun=False, round=False)

@@ -1,4 +1,4 @@
-"""Making the most of a machine: what has to be said to JAX before it starts."""
+"""Settings of JAX that use all cores of a machine, made before JAX starts."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 
 import jax
 
-# A loop whose buffers are smaller than this becomes one function instead of a list of kernels to call.
+# A loop whose buffers are smaller than this many bytes is compiled to one function rather than a list of kernel calls.
 WHOLE_LOOPS = "xla_cpu_small_while_loop_byte_threshold=1048576"
 
 
@@ -19,7 +19,7 @@ def use_machine(cores: int | None = None) -> None:
     """On CPU: one JAX device for each core, and loops of sweeps compiled whole. Sweeps then use all of them.
 
     Sets ``jax_num_cpu_devices`` and adds to ``XLA_FLAGS``, for this process; call it before anything is computed. The
-    command line and the experiments do. Results do not depend on it beyond rounding.
+    command line and the experiments do. Results do not depend on it, except for rounding.
 
     Args:
         cores: how many to use, ≥ 1; as many as this process may run on unless given.

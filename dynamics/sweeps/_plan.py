@@ -1,4 +1,4 @@
-"""A sweep before it runs: its work, its axes, and the blocks of the grid that are computed and kept one by one."""
+"""The plan of a sweep: its work, its axes, and the blocks of the grid that are computed and stored one by one."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from ._axes import Axis
 from ._grid import Part, Work, power_of_two, run_chosen, run_part
 
 ROUNDS = 1 << 29
-"""Rounds of single runs in a block of a store: some seconds of work, what a crash may cost."""
+"""Rounds of single runs in a block of a store: a few seconds of work, which is all that a crash loses."""
 FEWEST, MOST = 1 << 12, 1 << 20
-"""Runs in a block of a store."""
+"""The least and largest number of runs in a block of a store."""
 
 Block = tuple[slice, ...]
 
 
 class Plan(NamedTuple):
-    """All that a process needs to know to compute any block of a sweep; it can be pickled."""
+    """Everything that a worker needs to compute any block of a sweep."""
 
     work: Work
     axes: tuple[Axis, ...]
@@ -56,7 +56,7 @@ class Plan(NamedTuple):
 
 
 def chunk_of(shape: tuple[int, ...], rounds: int) -> tuple[int, ...]:
-    """Sides of a block of a store: whole last axes as far as its number of runs goes."""
+    """Sides of a block of a store: whole last axes, as many as its number of runs allows."""
     left = int(np.clip(ROUNDS // power_of_two(rounds), FEWEST, MOST))
     sides: list[int] = []
     for n in reversed(shape):
@@ -66,7 +66,7 @@ def chunk_of(shape: tuple[int, ...], rounds: int) -> tuple[int, ...]:
 
 
 def compute(plan: Plan, block: Block, advance: Callable[[int], None] = lambda runs: None) -> dict[str, np.ndarray]:
-    """Statistics of every run of a block, over its shape; ``still`` says which began at a fixed point."""
+    """Statistics of every run of a block, over its shape; ``still`` marks those that began at a fixed point."""
     spans = [np.arange(s.start, s.stop) for s in block]
     out: dict[str, np.ndarray] = {}
     shape = tuple(len(span) for span in spans)
@@ -84,7 +84,7 @@ def compute(plan: Plan, block: Block, advance: Callable[[int], None] = lambda ru
 
 
 def sizes(plan: Plan, block: Block) -> dict[int, np.ndarray | None]:
-    """By number of responses, which positions along the axis of matrices have it (None: there is no such axis)."""
+    """By number of responses, the positions along the axis of matrices that have it; None without such an axis."""
     for axis, span in zip(plan.axes, block, strict=True):
         if "preference" in axis.paths:
             counts = np.array([np.shape(P)[-1] for P in axis.column("preference")[span]])
@@ -93,9 +93,9 @@ def sizes(plan: Plan, block: Block) -> dict[int, np.ndarray | None]:
 
 
 def _part(plan: Plan, index: list[np.ndarray]) -> tuple[Work, Part]:
-    """The runs at some positions, all of one number of responses, and the work with a process that fits the matrices."""
+    """The runs at some positions, all with one number of responses, and the work with a process of that number."""
     work, shape = plan.work, tuple(len(i) for i in index)
-    # Blocks at the edge are filled up with their last rows: one shape, one compilation.
+    # Blocks at the edge repeat their last rows, so that one shape is compiled.
     full = [np.concatenate([i, np.full(c - len(i), i[-1])]) for i, c in zip(index, plan.chunk, strict=True)]
     number = lambda x: jnp.asarray(x) if np.issubdtype(x.dtype, np.integer) else as_array(x)
     tables = [jax.tree.map(number, axis.take(i)) for axis, i in zip(plan.axes, full, strict=True)]
@@ -106,7 +106,7 @@ def _part(plan: Plan, index: list[np.ndarray]) -> tuple[Work, Part]:
 
 
 def layout(plan: Plan) -> dict[str, tuple[Variable, tuple[int, ...], np.dtype]]:
-    """By name of a result: what it means, its trailing shape and its dtype, without running anything."""
+    """By name of a result: its variable, trailing shape and dtype, without running anything."""
     alone = plan._replace(chunk=(1,) * len(plan.axes))
     work, part = _part(alone, [np.zeros(1, int) for _ in plan.axes])
     work = work._replace(measures=measures_for(work.measures, int(work.rounds)))

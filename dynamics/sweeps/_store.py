@@ -1,6 +1,6 @@
-"""A sweep on disk: a zarr group of the results, each block whole chunks, and beside them which blocks are done.
+"""A sweep on disk: a zarr group of results, in which a block is a set of whole chunks, and flags of the finished blocks.
 
-A block counts once its flag is written, and the flag comes last: whatever a crash leaves of a block is computed again.
+A block counts as finished once its flag is written, which happens last; a block that a crash left is computed again.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ if TYPE_CHECKING:
 
 
 class OtherSweep(ValueError):
-    """A store holds a sweep that differs from the one to be kept there."""
+    """The store holds a different sweep."""
 
 
 DONE, STILL = "progress/done", "progress/still"
 FORMAT = 2
 ENGINE = ("dynamics.sweeps._plan",)
-"""What computes a block, given its plan."""
+"""The modules that compute a block, given its plan."""
 CONFIGURED = ("default_matmul_precision", "numpy_dtype_promotion", "threefry_partitionable")
-"""Settings of JAX that enter numbers."""
+"""Settings of JAX that affect numbers."""
 
 
 def identity(plan: Plan) -> dict[str, Any]:
-    """What makes two sweeps the same, as JSON: a store of another one is refused, and the entry that differs is named."""
+    """Everything that two equal sweeps share, as JSON; a store that differs in an entry is refused by its name."""
     return _identity(plan, _identities(plan))
 
 
@@ -90,7 +90,7 @@ def _digest(values: Any) -> str:
 
 
 def opened(path: str | os.PathLike[str], plan: Plan, coords: dict[str, Any], attrs: dict[str, Any]) -> Any:
-    """The store at ``path``, made where there is none; ``OtherSweep`` where it holds another."""
+    """The store at ``path``, created if absent; raises ``OtherSweep`` where it holds another sweep."""
     place = Path(path)
     for found in _identities(plan):
         found.check()
@@ -100,7 +100,7 @@ def opened(path: str | os.PathLike[str], plan: Plan, coords: dict[str, Any], att
 
 
 def own(place: Path, plan: Plan) -> Any:
-    """The store at ``place``, to write; ``ValueError`` where it is not of this sweep, as this process would compute it."""
+    """The store at ``place``, writable; raises ``OtherSweep`` unless it holds this sweep as this process computes it."""
     import zarr
 
     there, here = json.loads(str(read_group(place).attrs["identity"])), json.loads(json.dumps(identity(plan)))
@@ -108,14 +108,14 @@ def own(place: Path, plan: Plan) -> Any:
         if there.get(name) != here[name]:
             raise OtherSweep(
                 f"store {place} holds another sweep: its {_difference(name, there.get(name), here[name])}; pass another "
-                f"store=, or what it was begun with."
+                f"store=, or the arguments of that sweep."
             )
     return zarr.open_group(str(place), mode="r+")
 
 
 def _difference(name: str, there: Any, here: Any) -> str:
     if name == "over" and list(there) == list(here):
-        return f"values of {next(k for k in here if there[k] != here[k])} are others"
+        return f"values of {next(k for k in here if there[k] != here[k])} differ"
     if isinstance(there, dict) and isinstance(here, dict):
         for key in sorted({*there, *here}):
             if there.get(key) != here.get(key):
@@ -129,7 +129,7 @@ def _short(value: Any) -> str:
 
 
 def read_group(path: Path) -> Any:
-    """The group of a store, to read; ``ValueError`` where there is none."""
+    """The group of a store, read-only; raises ``ValueError`` where there is none."""
     import zarr
     from zarr.errors import BaseZarrError
 
@@ -139,21 +139,23 @@ def read_group(path: Path) -> Any:
     except (OSError, KeyError, ValueError, BaseZarrError):
         known, group = False, None
     if not known:
-        raise ValueError(f"{path} is not the store of a sweep; pass a path of its own.")
+        raise ValueError(
+            f"{path} is not the store of a sweep; pass a new path, or one that dyn.sweep(..., store=) made."
+        )
     return group
 
 
 def _create(place: Path, plan: Plan, coords: dict[str, Any], attrs: dict[str, Any]) -> None:
-    """Everything beside, then one rename: a store exists whole or not at all."""
+    """Builds the store beside ``place`` and renames it, so that it exists completely or not at all."""
     import xarray as xr
     import zarr
 
     place.parent.mkdir(parents=True, exist_ok=True)
-    _sweep_out(place)
+    _remove_remains(place)
     scratch = place.with_name(f".{place.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
     try:
         extra = {"identity": json.dumps(identity(plan)), "processor": platform.processor() or platform.machine()}
-        # Format 2 stores text in a way that every reader of zarr knows.
+        # Every reader of zarr knows how format 2 stores text.
         xr.Dataset(coords=coords, attrs=attrs | extra).to_zarr(scratch, mode="w", zarr_format=2, consolidated=False)
         group = zarr.open_group(str(scratch), mode="r+", zarr_format=2)
         dims = [axis.dim for axis in plan.axes]
@@ -169,14 +171,14 @@ def _create(place: Path, plan: Plan, coords: dict[str, Any], attrs: dict[str, An
         try:
             os.rename(scratch, place)
         except OSError:
-            if not place.exists():  # somebody else was faster
+            if not place.exists():  # another process created it
                 raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _sweep_out(place: Path) -> None:
-    """Removes what creations that died have left."""
+def _remove_remains(place: Path) -> None:
+    """Removes what processes that died while creating the store have left."""
     processes = Path("/proc")
     for left in place.parent.glob(f".{place.name}.*.*"):
         pid = left.name.removeprefix(f".{place.name}.").split(".")[0]
@@ -185,7 +187,7 @@ def _sweep_out(place: Path) -> None:
 
 
 def write(group: Any, plan: Plan, place: tuple[int, ...], found: dict[str, np.ndarray]) -> None:
-    """One block: its results, then its flag."""
+    """Writes the results of one block, then its flag."""
     block = plan.block(place)
     for name, values in found.items():
         if name == "still":
@@ -196,14 +198,14 @@ def write(group: Any, plan: Plan, place: tuple[int, ...], found: dict[str, np.nd
 
 
 def waiting(group: Any, plan: Plan) -> list[tuple[int, ...]]:
-    """Blocks that are not done."""
+    """The blocks that are not done."""
     done = np.asarray(group[DONE][...])
     return [place for place in plan.places() if not done[place]]
 
 
 @contextmanager
 def kept(path: str | os.PathLike[str], group: Any, plan: Plan) -> Iterator[None]:
-    """Turns a full disk into a sentence that says what is safe."""
+    """Turns an error of writing, such as a full disk, into a sentence that says which blocks are kept."""
     try:
         yield
     except OSError as error:
@@ -211,12 +213,12 @@ def kept(path: str | os.PathLike[str], group: Any, plan: Plan) -> Iterator[None]
         raise OSError(
             error.errno,
             f"store {path} cannot be written to ({(error.strerror or str(error)).lower()}); {done} of "
-            f"{int(np.prod(plan.grid))} blocks are kept, put that right and make the same call to go on",
+            f"{int(np.prod(plan.grid))} blocks are kept; free space or fix the store, and repeat the call to continue",
         ) from error
 
 
 def lazy(path: str | os.PathLike[str]) -> xr.Dataset:
-    """The Dataset of a store, read when asked for: in chunks through dask where that is installed."""
+    """The Dataset of a store, read on access, in chunks through dask if that is installed."""
     import importlib.util
 
     import xarray as xr
@@ -225,15 +227,18 @@ def lazy(path: str | os.PathLike[str]) -> xr.Dataset:
     ds = xr.open_zarr(str(path), consolidated=False, chunks=chunks, zarr_format=2, mask_and_scale=False)
     ds.attrs = {k: v for k, v in ds.attrs.items() if k != "identity"}
     for variable in ds.variables.values():
-        variable.attrs.pop("_FillValue", None)  # blocks that are not done hold it: NaN, or -1
+        variable.attrs.pop("_FillValue", None)  # the value in blocks that are not done: NaN, or -1
     return ds
 
 
 def summary(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """What a store holds and how far it is: blocks done, grid, variables, versions.
+    """The content and progress of a store: finished blocks, grid, variables, versions.
+
+    Args:
+        path: of a store that ``dyn.sweep(..., store=path)`` made.
 
     Raises:
-        ValueError: there is no store of a sweep at ``path``.
+        ValueError: ``path`` is not the store of a sweep.
     """
     place = Path(path)
     group = read_group(place)

@@ -1,4 +1,4 @@
-"""Sweeps that are kept: blocks computed one after the other or by workers, each written where it belongs."""
+"""Stored sweeps: blocks computed one after the other or by workers, and written to the store."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import distributed
     import xarray as xr
 
-RETRIES = 3  # of a block whose worker was lost or failed
+RETRIES = 3  # of a block whose worker was lost
 
 
 def run_stored(
@@ -29,7 +29,7 @@ def run_stored(
     attrs: dict[str, Any],
     advance: Callable[[int], None],
 ) -> tuple[xr.Dataset, int]:
-    """Computes what the store lacks; the lazy Dataset, and how many runs began at a fixed point."""
+    """Computes the missing blocks; returns the lazy Dataset and how many runs began at a fixed point."""
     group = _store.opened(store, plan, coords, attrs)
     todo = _store.waiting(group, plan)
     advance(int(np.prod(plan.shape, dtype=object)) - sum(_runs(plan, place) for place in todo))
@@ -47,7 +47,7 @@ def _runs(plan: Plan, place: tuple[int, ...]) -> int:
 
 
 class _Parcel(NamedTuple):
-    """A plan for another process: keys travel as their data, precision as a switch."""
+    """A plan for another process, with the random key as plain data and the precision as a flag."""
 
     plan: Plan
     key: np.ndarray | None
@@ -77,7 +77,7 @@ def _unpack(parcel: _Parcel) -> Plan:
 
 
 def _task(parcel: _Parcel, path: str, place: tuple[int, ...]) -> int:
-    """On a worker: one block, unless another worker has done it."""
+    """Computes one block on a worker, unless another worker has finished it."""
     with jax.enable_x64(parcel.x64):
         plan = _unpack(parcel)
         group = _store.own(Path(path), plan)
@@ -89,7 +89,7 @@ def _task(parcel: _Parcel, path: str, place: tuple[int, ...]) -> int:
 def _on_workers(
     plan: Plan, path: str, client: distributed.Client, todo: list[tuple[int, ...]], advance: Callable[[int], None]
 ) -> None:
-    """Dask schedules the blocks, tries again where a worker is lost, and shows them on its dashboard."""
+    """Submits the blocks to dask, which retries those of lost workers."""
     import distributed
 
     parcel = client.scatter(_pack(plan), broadcast=True, hash=False)

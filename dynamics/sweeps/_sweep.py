@@ -1,4 +1,4 @@
-"""The verb of phase diagrams: one process over an outer product of parameters, streamed block by block."""
+"""``sweep``: one process over an outer product of parameters, block by block."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-OFFLINE = ("log_offline", "log_mu")  # parameters that a process's own start may be
+OFFLINE = ("log_offline", "log_mu")  # parameters that may be a process's own start
 
 
 def sweep(
@@ -47,7 +47,7 @@ def sweep(
 ) -> xr.Dataset:
     """The statistics of ``iterate(process(θ), rounds)`` for every θ in the outer product of ``over``.
 
-    Runs on every local device of JAX (on CPU, ``sweeps.use_machine()`` first makes a device of each core).
+    Uses every local device of JAX; on CPU, ``sweeps.use_machine()`` makes a device of each core.
 
     Args:
         process: a ``RoundMap`` or another ``Process`` whose parameters are replaced.
@@ -57,26 +57,31 @@ def sweep(
         measure: names or ``Measure``s; only their statistics are kept, so memory does not grow with ``rounds``.
         rounds: T, int ≥ 0.
         t1: for flows in continuous time, which this version does not sweep.
-        store: path of a zarr store that keeps every finished block. The same call on it goes on where a crash, a full disk
-            or Ctrl-C ended; a store of another sweep is refused. The Dataset is then lazy.
-        client: a ``distributed.Client`` whose workers, which see the same ``store``, compute the blocks.
+        store: path of a zarr store that keeps every finished block. Repeating the call continues after a crash, a full disk
+            or Ctrl-C; a store of another sweep is refused. The Dataset is then lazy.
+        client: a ``distributed.Client`` whose workers compute the blocks; they need access to ``store``.
         key: for random processes; run i draws from ``fold_in(key, i)``, i counted over the whole grid.
         progress: show a bar at a terminal when the sweep takes longer than two seconds.
         initial: log pi of round 0 of every run, ``(K,)``; by default each process's own start.
 
     Returns:
-        ``xarray.Dataset`` with a dimension per entry of ``over``, a variable per statistic, and ``result``. It depends
-        neither on blocks nor on devices or workers.
+        ``xarray.Dataset`` with a dimension per entry of ``over``, a variable per statistic, and ``result``. It does not
+        depend on blocks, devices or workers.
 
     Raises:
         ValueError: a bad argument or any value out of range, before anything is compiled.
-        OSError: the store cannot be written to; what is done is kept.
+        OSError: the store cannot be written to; finished blocks are kept.
+
+    >>> loop = dyn.SelfSampling(dyn.preferences.cyclic(3, advantage=0.2), dyn.IPO(beta=0.5), alpha=0.5, lam=1.0)
+    >>> over = {"alpha": [0.0, 0.5], "lam": [0.5, 1.0]}
+    >>> dict(dyn.sweep(loop, over, measure="final_entropy", rounds=10, initial=jnp.log(jnp.array([0.5, 0.3, 0.2]))).sizes)
+    {'alpha': 2, 'lam': 2}
     """
     check_process(process)
     if t1 is not None or rounds is None:
-        raise ValueError("sweep runs round maps; pass rounds= (t1= belongs to flows).")
+        raise ValueError("sweep runs round maps; pass rounds= and not t1=, which belongs to flows.")
     if client is not None and store is None:
-        raise ValueError("client= needs store=, a path that all workers see; pass one.")
+        raise ValueError("client= needs a store; pass store=, a path that all workers can access.")
     rounds = check_count(rounds, "rounds", 0)
     check_process_key(process, key)
     measures = of_prompts(as_measures(measure), process.prompt_weights)
@@ -113,7 +118,7 @@ def sweep(
 
 
 def _check_starts(process: Process[Any], axes: tuple[Axis, ...]) -> None:
-    """Every run's own start must have full support; under the trace of a block nobody could look."""
+    """Checks that every run's own start has full support, which is impossible inside a traced block."""
     swept = [(path, axis.column(path)) for axis in axes for path in axis.paths if path.rsplit(".", 1)[-1] in OFFLINE]
     if not swept:
         process.log_start()

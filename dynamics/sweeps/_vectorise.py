@@ -1,8 +1,8 @@
 """``vmap`` with the batch along the last axis throughout.
 
 ``jax.vmap(f, in_axes=-1, out_axes=-1)`` moves the batch to the front wherever a batched scalar is broadcast or an array
-without a batch takes part, and pays with transposes in every round. Here the runs of a block stay along the last axis, where
-they are what vector units work on. Primitives without a rule of their own go through ``vmap``.
+without a batch takes part, which costs transposes in every round. Here the runs of a block stay along the last axis, the one
+that vector units process. Primitives without a rule here go through ``vmap``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jaxtyping import Array
 
-# Same shape in as out, entry by entry.
+# Entry by entry, with equal shapes in and out.
 # fmt: off
 _ENTRYWISE = {
     "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil",
@@ -28,7 +28,7 @@ _ENTRYWISE = {
     "sub", "tan", "tanh", "xor",
 }
 # fmt: on
-# Parameters name axes from the front, so they mean the same with one more axis behind.
+# Parameters count axes from the front, so one more axis at the end does not change their meaning.
 # fmt: off
 _ALONG_AXES = {
     "argmax", "argmin", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "reduce_and", "reduce_max",
@@ -49,11 +49,11 @@ _CALLS = {
 
 
 def vectorise(function: Callable[..., Any], batched: Any, lanes: int) -> Callable[..., tuple[Any, Any]]:
-    """A function of arrays with the batch last: ``(outputs, flags)``, the flags saying which outputs have a batch.
+    """A function of arrays with the batch last that returns ``(outputs, flags)``; the flags mark outputs with a batch.
 
     Args:
-        function: pure, of single runs.
-        batched: for every leaf of the arguments whether it has the batch, same structure as the arguments.
+        function: a pure function of single runs.
+        batched: whether each leaf of the arguments has the batch; same structure as the arguments.
         lanes: length of the batch.
     """
 
@@ -74,7 +74,7 @@ def vectorise(function: Callable[..., Any], batched: Any, lanes: int) -> Callabl
 
 
 def passed_on(function: Callable[..., Any], carry: Any, *rest: Any) -> Any:
-    """For every leaf of ``carry`` whether ``function(carry, *rest)``, of its structure, returns it as it is."""
+    """Whether ``function(carry, *rest)``, of the structure of ``carry``, returns each leaf of ``carry`` unchanged."""
     jaxpr = jax.make_jaxpr(function)(carry, *rest).jaxpr
     leaves, structure = jax.tree.flatten(carry)
     return jax.tree.unflatten(
@@ -83,7 +83,7 @@ def passed_on(function: Callable[..., Any], carry: Any, *rest: Any) -> Any:
 
 
 def spread(value: Array, flag: bool, lanes: int) -> Array:
-    """``value`` with the batch, copied to every lane if it has none."""
+    """``value`` with the batch, broadcast to every lane if it has none."""
     return value if flag else jnp.broadcast_to(value[..., None], (*value.shape, lanes))
 
 
@@ -116,7 +116,7 @@ def _apply(eqn: Any, values: list[Any], flags: list[bool], lanes: int) -> tuple[
     if name == "while":
         return _while(params, values, flags, lanes)
     if name in _ENTRYWISE:
-        # Scalars may stand beside arrays, such as the condition of a select.
+        # Scalars may be mixed with arrays, such as the condition of a select.
         rank = max(ranks)
         grown = [_grow(x, f, r, rank, eqn, lanes) for x, f, r in zip(values, flags, ranks, strict=True)]
         done = _bind(eqn, grown)
@@ -144,7 +144,7 @@ def _grow(value: Any, flag: bool, rank: int, most: int, eqn: Any, lanes: int) ->
 
 
 def _while(params: Any, values: list[Any], flags: list[bool], lanes: int) -> tuple[list[Any], list[bool]]:
-    """All lanes go on until the last is done; the ones that are done stand still."""
+    """A loop that ends with the last lane; finished lanes keep their values."""
     a, b = params["cond_nconsts"], params["body_nconsts"]
     of_cond, of_body, start = values[:a], values[a : a + b], values[a + b :]
     f_cond, f_body, carried = flags[:a], flags[a : a + b], flags[a + b :]

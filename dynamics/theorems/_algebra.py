@@ -1,10 +1,10 @@
-"""Linear algebra that the statements share, in float64 on the host."""
+"""Linear algebra shared by the statements, in float64 on the host."""
 
 from __future__ import annotations
 
 import numpy as np
 
-# What rounding may do to an identity that an assumption asks for.
+# The rounding error allowed in an identity that is an assumption.
 ROUNDING = 1e-9
 
 
@@ -31,7 +31,7 @@ def centre(z: np.ndarray) -> np.ndarray:
 
 
 def covariance(p: np.ndarray) -> np.ndarray:
-    """Sigma = diag(p) - p pᵀ, its diagonal as p times the sum of the others."""
+    """Sigma = diag(p) - p pᵀ, its diagonal as p_i times the sum of the other p_j."""
     sigma = -np.outer(p, p)
     np.fill_diagonal(sigma, 0.0)
     np.fill_diagonal(sigma, -sigma.sum(axis=1))

@@ -1,6 +1,4 @@
-"""What a theorem is here: a callable from inputs to a two-sided bound, with its source, its assumptions and its
-draws.
-"""
+"""Theorems as callables from inputs to a two-sided bound, with source, assumptions and drawn instances."""
 
 from __future__ import annotations
 
@@ -16,17 +14,19 @@ from . import _inputs
 from .source import RandomSource, Source
 
 Strength = Literal["tight", "loose", "vacuous where affordable"]
-_TRIES = 200
+_MAX_TRIES = 200
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Bound:
     """lower ≤ quantity ≤ upper, entrywise, with probability at least 1 - failure_probability.
 
-    ``lower``, ``upper``: float64 arrays of the quantity's shape (0-d for a scalar). ``applicable``: whether every
-    assumption holds for these inputs; where one fails, the bounds are -inf and +inf. ``vacuous``: nothing is said here,
-    although the assumptions hold. ``failure_probability``: 0.0 for deterministic statements, None where the source
-    leaves a constant open. ``assumptions``: each assumption in words → whether it holds.
+    Attributes:
+        lower, upper: float64 arrays of the quantity's shape (0-d for a scalar).
+        applicable: whether every assumption holds for these inputs; where one fails, the bounds are -inf and +inf.
+        vacuous: whether the bound excludes nothing although the assumptions hold.
+        failure_probability: 0.0 for deterministic statements, None where the source leaves a constant open.
+        assumptions: each assumption in words → whether it holds.
     """
 
     lower: np.ndarray
@@ -37,11 +37,11 @@ class Bound:
     assumptions: Mapping[str, bool]
 
     def slack(self, value: Any) -> float:
-        """min over entries of min(value - lower, upper - value): negative by as much as the statement is violated."""
+        """min over entries of min(value - lower, upper - value); where the statement is violated, minus the violation."""
         value = np.asarray(value, dtype=np.float64)
         if value.shape != self.lower.shape:
             raise ValueError(f"value has shape {value.shape}; pass the quantity bounded, shape {self.lower.shape}.")
-        # inf - inf is nan: an infinite value at an infinite bound has no room, but violates nothing.
+        # inf - inf is nan, but an infinite value at an infinite bound has slack 0.
         with np.errstate(invalid="ignore"):
             room = np.minimum(
                 np.where(value == self.lower, 0.0, value - self.lower),
@@ -50,7 +50,7 @@ class Bound:
         return float("-inf") if np.isnan(room).any() else float(room.min(initial=np.inf))
 
     def contains(self, value: Any, *, rtol: float = 0.0, atol: float = 0.0) -> bool:
-        """Whether lower - tol ≤ value ≤ upper + tol, tol = atol + rtol |value|; NaN is contained nowhere."""
+        """Whether lower - tol ≤ value ≤ upper + tol, tol = atol + rtol |value|; NaN is never contained."""
         value = np.asarray(value, dtype=np.float64)
         tolerance = atol + rtol * np.abs(np.where(np.isfinite(value), value, 0.0))
         return bool(np.all((value >= self.lower - tolerance) & (value <= self.upper + tolerance)))
@@ -58,8 +58,13 @@ class Bound:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """What the body of a theorem returns: bounds, the assumptions under which they hold, and whether they say nothing that
-    the quantity's own range does not.
+    """The return value of a theorem's body.
+
+    Attributes:
+        lower, upper: the bounds.
+        assumptions: each assumption in words → whether it holds.
+        failure_probability: as in ``Bound``.
+        vacuous: whether the bounds exclude nothing within the quantity's own range.
     """
 
     lower: Any
@@ -71,12 +76,21 @@ class Claim:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Theorem:
-    """A statement that can be asked: ``theorem(**inputs)`` → ``Bound``, ``theorem.draw(key, n)`` → instances.
+    """An executable statement: ``theorem(**inputs)`` → ``Bound``, ``theorem.draw(key, n)`` → instances.
 
-    ``name``; ``source`` (with its tag [paper] or [derived]); ``statement`` (one sentence with the formula); ``kind``;
-    ``quantity`` (what lies between lower and upper); ``strength``: "tight" (attained, or approached, in the draws),
-    "loose", "vacuous where affordable"; ``build``: one instance from a ``Source`` of choices; ``witness``: the
-    construction that the statement speaks of, where it has one.
+    Attributes:
+        name: of the theorem.
+        source: with its tag [paper] or [derived].
+        statement: one sentence with the formula.
+        kind: "paper" or "derived".
+        quantity: what lies between lower and upper.
+        strength: "tight" (attained or approached in the draws), "loose", or "vacuous where affordable".
+        claim: the function from inputs to a ``Claim``.
+        build: makes one instance from a ``Source`` of choices.
+        witness: the construction in the statement, if any.
+
+    >>> dyn.theorems.mean_field_bounds(rate=1.0, time=2.0).upper.round(4).item()
+    1.0
     """
 
     name: str
@@ -95,7 +109,7 @@ class Theorem:
         return tuple(inspect.signature(self.claim).parameters)
 
     def __call__(self, *positional: Any, **inputs: Any) -> Bound:
-        """The bound at ``inputs``, by name; raises ``ValueError`` for malformed input, naming the entry."""
+        """The bound at ``inputs``, given by name; raises ``ValueError`` with the malformed entry."""
         signature = inspect.signature(self.claim)
         if positional:
             raise TypeError(f"{self.name} takes its inputs by name: {', '.join(signature.parameters)}.")
@@ -122,7 +136,12 @@ class Theorem:
         return Bound(lower, upper, applicable, vacuous, claim.failure_probability, dict(claim.assumptions))
 
     def draw(self, key: Any, n: int) -> list[dict[str, Any]]:
-        """``n`` instances inside the assumptions, a good share of them at their edge; ``key``: a ``jax.random`` key."""
+        """``n`` instances inside the assumptions, many of them at their edge.
+
+        Args:
+            key: a ``jax.random`` key.
+            n: number of instances, ≥ 1.
+        """
         if not isinstance(n, int) or n < 1:
             raise ValueError(f"n = {n!r}; pass a whole number of at least 1.")
         words = np.asarray(jax.random.bits(key, (4,), "uint32"))
@@ -130,11 +149,13 @@ class Theorem:
         return [self._one(source) for _ in range(n)]
 
     def _one(self, source: Source) -> dict[str, Any]:
-        for _ in range(_TRIES):
+        for _ in range(_MAX_TRIES):
             inputs = self.build(source)
             if self(**inputs).applicable:
                 return inputs
-        raise RuntimeError(f"{self.name}: no instance inside the assumptions in {_TRIES} draws.")
+        raise RuntimeError(
+            f"{self.name} found no instance inside its assumptions in {_MAX_TRIES} draws; widen its build."
+        )
 
 
 _REGISTRY: dict[str, Theorem] = {}
@@ -149,7 +170,7 @@ def theorem(
     build: Callable[[Source], dict[str, Any]],
     witness: Callable[..., np.ndarray] | None = None,
 ) -> Callable[[Callable[..., Claim]], Theorem]:
-    """Makes a ``Theorem`` of the decorated function, named after it, and enters it in the registry."""
+    """Makes a ``Theorem`` of the decorated function, with its name, and registers it."""
     kind: Literal["paper", "derived"] = "paper" if source.startswith("[paper]") else "derived"
 
     def register(claim: Callable[..., Claim]) -> Theorem:

@@ -1,4 +1,4 @@
-"""Checks on what is handed to a theorem, by the name of the input; float64 on the host whatever JAX is set to."""
+"""Checks of a theorem's inputs by name; float64 on the host, whatever JAX's precision."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from .. import preferences
 from .._checks import check_log_distribution, host_numbers
 
-# name → (low, high, whether low itself is excluded)
+# name → (low, high, whether low is excluded)
 _RANGES = {
     "alpha": (0.0, 1.0, False),
     "lam": (0.0, 1.0, False),
@@ -33,15 +33,15 @@ _CHOICES = {
     "target": ("condorcet", "smith", "order"),
 }
 _LEAST = {"rounds": 0, "comparisons": 1, "K": 2, "pairs": 1, "Q": 1, "d": 1, "N": 1, "seed": 0}
-_OF_FEATURES = {"features", "answer", "noise", "mean", "shift"}  # not of the K responses
+_OF_FEATURES = {"features", "answer", "noise", "mean", "shift"}  # shapes without the K responses
 _OPTIONAL = {"order"}
-# name → (the input whose length it has, what it holds one of)
+# name → (the input with the same length, what to pass)
 _AS_LONG_AS = {"answer": ("features", "an answer for each example"), "shift": ("mean", "two vectors of one length")}
 _SAMPLERS = {"log_mu", "log_mu_skewed", "log_offline"}
 
 
 def checked(inputs: Mapping[str, Any]) -> dict[str, Any]:
-    """``inputs`` as float64 arrays, floats, ints and strings, or a ``ValueError`` that names the bad entry."""
+    """``inputs`` as float64 arrays, floats, ints and strings; raises ``ValueError`` with the bad entry."""
     size = None
     out = {}
     for name in sorted(inputs, key=lambda name: name != "P"):
@@ -89,7 +89,7 @@ def _one(name: str, value: Any, size: int | None) -> Any:
 def _matrix(name: str, value: Any) -> np.ndarray:
     array = host_numbers(value, name)
     if array.ndim != 2 or 0 in array.shape or not np.isfinite(array).all():
-        raise ValueError(f"{name} has shape {array.shape} or is not finite; pass one finite row each, shape (n, d).")
+        raise ValueError(f"{name} has shape {array.shape} or is not finite; pass finite rows, shape (n, d).")
     return array
 
 
@@ -109,7 +109,9 @@ def _answers(value: Any) -> np.ndarray:
 
 def _order(name: str, vector: np.ndarray) -> np.ndarray:
     if sorted(vector.tolist()) != list(range(len(vector))):
-        raise ValueError(f"{name} = {vector.tolist()} is no order of {len(vector)} responses; pass each index once.")
+        raise ValueError(
+            f"{name} = {vector.tolist()} is not an order of {len(vector)} responses; pass each index once."
+        )
     return vector.astype(int)
 
 
@@ -143,7 +145,7 @@ def _is_whole(value: Any) -> bool:
 
 
 def log_distribution(name: str, value: Any, size: int | None) -> np.ndarray:
-    """Normalised log-probabilities, shape (K,), in float64; -inf only in a sampler."""
+    """Normalised log-probabilities, shape (K,), in float64; -inf is allowed only in a sampler."""
     logs = host_numbers(value, name)
     check_log_distribution(logs, name, size, zero_mass=name in _SAMPLERS)
     return normalise(logs)

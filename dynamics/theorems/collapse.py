@@ -12,7 +12,7 @@ from ._bound import Claim, theorem
 from .source import Source, log_policy, log_sampler, matrix, positive
 
 _ANY = ("any", "strongly transitive", "cyclic", "bradley-terry", "near-deterministic", "deterministic entries")
-_CORNERS = 12
+_MAX_CORNER_SIDES = 12
 
 
 def _run(source: Source) -> dict[str, Any]:
@@ -84,7 +84,7 @@ def collapse(
     top: int = 0,
     objective: str = "ipo",
 ) -> Claim:
-    """Holds whatever the samplers are, so lam and log_offline do not enter; ``top`` is the response called 1."""
+    """Holds for all samplers, so lam and log_offline do not enter; ``top`` is the response called 1."""
     lower, upper = _box(P, alpha, beta, log_reference, log_initial, rounds, top, objective)
     return Claim(lower, upper, _assumptions(P, objective))
 
@@ -109,7 +109,7 @@ def collapse_entropy(
     top: int = 0,
     objective: str = "ipo",
 ) -> Claim:
-    """The box of ``collapse``, carried over to the entropy; above K = 13 the lower side is 0."""
+    """The box of ``collapse``, translated to the entropy; above K = 13 the lower side is 0."""
     lower, upper = _box(P, alpha, beta, log_reference, log_initial, rounds, top, objective)
     lower, upper = np.delete(lower, top), np.delete(upper, top)
     return Claim(_least_entropy(lower, upper), _largest_entropy(lower), _assumptions(P, objective))
@@ -127,10 +127,10 @@ def _largest_entropy(lower: np.ndarray) -> float:
 
 
 def _least_entropy(lower: np.ndarray, upper: np.ndarray) -> float:
-    if len(lower) > _CORNERS:
+    if len(lower) > _MAX_CORNER_SIDES:
         return 0.0
     corners = np.array(list(itertools.product(*zip(lower, upper, strict=True))))
-    # Where some l_j has no upper bound the entropy can come as close to 0 as it likes.
+    # Where some l_j has no upper bound the entropy can come arbitrarily close to 0.
     if np.isinf(corners).any():
         return 0.0
     return float(_entropy(np.concatenate([np.zeros((len(corners), 1)), -corners], axis=1)).min())
@@ -143,7 +143,7 @@ def _entropy(z: np.ndarray) -> np.ndarray:
     return np.asarray(np.sum(np.exp(shifted - total) * (total - shifted), axis=-1))
 
 
-def _lead(P: np.ndarray, top: int) -> dict[str, bool]:
+def _leader_assumptions(P: np.ndarray, top: int) -> dict[str, bool]:
     others = np.arange(len(P)) != top
     return {
         "P_1k ≥ P_jk for all j, k": bool((P[top][None, :] >= P).all()),
@@ -151,7 +151,7 @@ def _lead(P: np.ndarray, top: int) -> dict[str, bool]:
     }
 
 
-def _led(source: Source) -> dict[str, Any]:
+def _with_leader(source: Source) -> dict[str, Any]:
     K = source.integer(2, 6)
     P = matrix(source, K, ("strictly strongly transitive", "strongly transitive", "bradley-terry"))
     logs = {"log_offline": log_sampler(source, K)}
@@ -161,7 +161,7 @@ def _led(source: Source) -> dict[str, Any]:
 
 
 def _certain(source: Source) -> dict[str, Any]:
-    inputs = _led(source)
+    inputs = _with_leader(source)
     log_initial = log_policy(source, len(inputs["P"]), (0.0, 1.0, 30.0))
     return {**inputs, "log_initial": log_initial, "rounds": source.choice((0, 1, 2, 10, 100))}
 
@@ -185,10 +185,8 @@ def certain_collapse(
     top: int = 0,
     objective: str = "ipo",
 ) -> Claim:
-    """Order preservation gives each round's gain; pi_t(1) never falls, so the first round's mass on 1 bounds all
-    later.
-    """
-    assumptions = {**_lead(P, top), **_assumptions(P, objective)}
+    """Order preservation bounds the gain of each round; pi_t(1) never falls, so its mass at the start bounds later ones."""
+    assumptions = {**_leader_assumptions(P, top), **_assumptions(P, objective)}
     offline = np.exp(log_offline)
     mass = lam * np.exp(log_initial[top]) + (1 - lam) * (offline[top] + offline)
     start, kappa = log_initial[top] - log_initial, 1.0 if objective == "ipo" else 4.0
@@ -200,12 +198,12 @@ def certain_collapse(
 
 
 def _collapsing(source: Source) -> dict[str, Any]:
-    inputs = _led(source)
+    inputs = _with_leader(source)
     K = len(inputs["P"])
     floor = max(1.0, np.log(K - 1))
     lead = floor + source.choice((0.0, 1.0, 50.0)) * np.array([source.number(0.0, 1.0) for _ in range(K)])
     lead[inputs["top"]] = 0.0
-    # One rounding of the normalisation must not carry the closest response across the threshold.
+    # Rounding in the normalisation must not move the closest response across the threshold.
     lead = np.where(lead > 0, lead * (1 + 1e-14) + 1e-14, 0.0)
     return {**inputs, "log_pi": -lead - np.logaddexp.reduce(-lead)}
 
@@ -230,7 +228,7 @@ def entropy_decreases(
     """∂H/∂l_j < 0 iff l_j > Σ_k p_k l_k, and the right side is below min l once (K-1) e^{-min l} ≤ 1 ≤ min l."""
     lead = np.delete(log_pi[top] - log_pi, top)
     assumptions = {
-        **_lead(P, top),
+        **_leader_assumptions(P, top),
         **_assumptions(P, objective),
         "min_j l_j ≥ max(1, log(K-1))": bool(lead.min() >= max(1.0, np.log(len(P) - 1))),
         "lam > 0 or pi_0 has mass on 1": bool(lam > 0 or log_offline[top] > -np.inf),

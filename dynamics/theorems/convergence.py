@@ -42,9 +42,7 @@ def global_convergence(P: np.ndarray, alpha: float, lam: float, beta: float) -> 
     build=lambda source: contracting(source, _half_norm, lambda alpha: (1 - alpha) * (1 + alpha)),
 )
 def contraction(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
-    """The norm of alpha I + (lam/beta) CAC Sigma, Sigma ≤ 1/2; attained on the 3-cycle next to the middle of an
-    edge.
-    """
+    """The norm of alpha I + (lam/beta) CAC Sigma, Sigma ≤ 1/2; attained on the 3-cycle near the middle of an edge."""
     rate, assumptions = _rate(P, alpha, lam, beta)
     return Claim(0.0, rate, assumptions)
 
@@ -75,7 +73,7 @@ def _sampled(source: Source) -> dict[str, Any]:
 def finite_samples(
     P: np.ndarray, alpha: float, lam: float, beta: float, rounds: int, comparisons: int, failure: float
 ) -> Claim:
-    """Hoeffding for each of the K T shares, and a geometric sum of what each round adds, at most √K of them over beta."""
+    """Hoeffding's bound for each of the K T shares, and a geometric sum of the error that each round adds."""
     rate, assumptions = _rate(P, alpha, lam, beta)
     if rate >= 1:
         return Claim(0.0, np.inf, {"x < 1 - alpha²": False})
@@ -99,7 +97,7 @@ def _row_span(P: np.ndarray) -> float:
     build=lambda source: contracting(source, lambda P: _row_span(P) / 4, lambda alpha: 1 - alpha),
 )
 def span_contraction(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
-    """‖Sigma d‖₁ ≤ span(d)/2, and a difference of rows of A turns that into at most D/2 times it."""
+    """‖Sigma d‖₁ ≤ span(d)/2, and a difference of rows of A maps it to at most D/2 times that norm."""
     rate = alpha + lam / (4 * beta) * _row_span(P)
     return Claim(0.0, rate, {"rate < 1": rate < 1})
 
@@ -187,9 +185,7 @@ def _stationary(source: Source) -> dict[str, Any]:
     build=_stationary,
 )
 def divergence_on_policy(P: np.ndarray, beta: float, log_pi: np.ndarray, log_stationary: np.ndarray) -> Claim:
-    """u has mean 0 under pi (A is skew) and under p (A p = 0); Jensen gives the lower side, Hoeffding's lemma the
-    upper.
-    """
+    """u has mean 0 under pi (A is skew) and p (A p = 0); Jensen gives the lower side, Hoeffding's lemma the upper."""
     A = al.skew(P)
     u = A @ np.exp(log_pi) / beta
     balanced = bool(np.abs(A @ np.exp(log_stationary)).max() <= al.ROUNDING)

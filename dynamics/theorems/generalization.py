@@ -1,4 +1,4 @@
-"""What training says of samples it never saw: accuracy on Gaussian classes (3.5), test error (7.8), ImLi25's bounds (4).
+"""Statements on unseen samples: accuracy on Gaussian classes (3.5), test error (7.8), ImLi25's bounds (4).
 
 tau = 1; training is DPO's flow from the reference. Test samples are drawn afresh from the law of the training samples.
 """
@@ -17,7 +17,7 @@ from .margins import cluster_features, noise_excess, noisy
 from .source import Source, positive
 
 LOG3 = math.log(3.0)
-LEAST_Q = 40  # of ImLi25's Theorem 4.3
+MIN_Q = 40  # of ImLi25's Theorem 4.3
 
 
 def _classes(source: Source, orthogonal: bool) -> dict[str, Any]:
@@ -39,7 +39,7 @@ def _classes(source: Source, orthogonal: bool) -> dict[str, Any]:
     ),
 )
 def gaussian_accuracy(mean: np.ndarray, shift: np.ndarray, v: float, beta: float, time: float) -> Claim:
-    """``mean`` m and ``shift`` b, shape (d,): by the symmetry of the classes the head moves along m alone."""
+    """``mean`` m and ``shift`` b, shape (d,): by the symmetry of the classes the head moves only along m."""
     accuracy = float(ndtr(np.linalg.norm(mean) / v))
     overlap = abs(float(mean @ shift)) <= 1e-12 * np.linalg.norm(mean) * np.linalg.norm(shift)
     return Claim(accuracy, accuracy, {"b ⟂ m": bool(overlap), "time > 0": time > 0, "m ≠ 0": bool(np.any(mean))})
@@ -54,7 +54,7 @@ def gaussian_accuracy(mean: np.ndarray, shift: np.ndarray, v: float, beta: float
     build=lambda source: _classes(source, orthogonal=False),
 )
 def initial_accuracy(mean: np.ndarray, shift: np.ndarray, v: float) -> Claim:
-    """``mean`` m and ``shift`` b, shape (d,): the head sets out along m, whatever b."""
+    """``mean`` m and ``shift`` b, shape (d,): the head starts to move along m, whatever b."""
     length = float(np.linalg.norm(mean))
     along = float(shift @ mean) / length if length > 0 else 0.0
     accuracy = (ndtr((length + along) / v) + ndtr((length - along) / v)) / 2
@@ -81,10 +81,10 @@ def noisy_error(pairs: int, l_b: float, noise: np.ndarray, v: float, beta: float
 
 
 def published_features(pairs: int, Q: int, d: int, l_b: float, v: float, seed: int, delta: float = 0.0) -> Any:
-    """The training samples that ImLi25's theorems speak of: features, chosen and rejected tokens.
+    """The training samples of ImLi25's theorems: features, chosen and rejected tokens.
 
     c_k: the rows of a root of the Gram matrix with 1 on and -delta off the diagonal; b along the next axis; noise
-    v · default_rng(seed).standard_normal((2KQ, d)). Tokens unshared across pairs and swapped within, so Z = 2.
+    v · default_rng(seed).standard_normal((2KQ, d)). Each pair has its own two tokens, swapped between its clusters, so Z = 2.
     """
     noise = v * np.random.default_rng(seed).standard_normal((2 * pairs * Q, d))
     return cluster_features(pairs, l_b, noise, centres(pairs, delta))
@@ -114,7 +114,7 @@ def _largest_v(Q: int) -> float:
 
 
 def _conditions(pairs: int, Q: int, d: int, l_b: float, v: float) -> dict[str, bool]:
-    """Those of Theorem 4.2; Z = 2, since each token is an answer in the two clusters of its pair."""
+    """The assumptions of Theorem 4.2; Z = 2, since each token is an answer in the two clusters of its pair."""
     return {
         "Z = 2 ≤ 1/(4 l_b²)": 8 * l_b**2 <= 1 + 1e-12,
         "d ≤ 5Q": d <= 5 * Q,
@@ -125,7 +125,7 @@ def _conditions(pairs: int, Q: int, d: int, l_b: float, v: float) -> dict[str, b
 
 
 def last_time(pairs: int, beta: float) -> float:
-    """tau_1 = K log 3/(5 beta²), until when ImLi25's theorems speak; in units of tau."""
+    """tau_1 = K log 3/(5 beta²), the last time of ImLi25's theorems; in units of tau."""
     return pairs * LOG3 / (5 * beta**2)
 
 
@@ -154,15 +154,15 @@ def value_margins(pairs: int, Q: int, d: int, l_b: float, v: float, seed: int, b
 @theorem(
     source="[paper] ImLi25, Theorem 4.3",
     statement="As Theorem 4.2 with Q ≥ 40: the test error at tau_1 is at most 2K Q² exp(-Q/45).",
-    quantity="probability of a wrong preference on a new sample at tau_1, mean over the clusters; beyond 1 the bound says "
-    "nothing",
+    quantity="probability of a wrong preference on a new sample at tau_1, mean over the clusters; above 1 the bound is "
+    "vacuous",
     strength="vacuous where affordable",
-    build=lambda source: _published(source, LEAST_Q, LEAST_Q + 5),
+    build=lambda source: _published(source, MIN_Q, MIN_Q + 5),
 )
 def value_error(pairs: int, Q: int, d: int, l_b: float, v: float, seed: int, beta: float) -> Claim:
     """Below Q of several hundred (``required_samples``) the bound exceeds 1; the measured error is 0 long before."""
     bound = 2 * pairs * Q**2 * math.exp(-Q / 45)
-    assumptions = _conditions(pairs, Q, d, l_b, v) | {"Q ≥ 40": Q >= LEAST_Q}
+    assumptions = _conditions(pairs, Q, d, l_b, v) | {"Q ≥ 40": Q >= MIN_Q}
     return Claim(0.0, bound, assumptions, failure_probability=None, vacuous=bound >= 1)
 
 
@@ -176,14 +176,14 @@ def value_error(pairs: int, Q: int, d: int, l_b: float, v: float, seed: int, bet
 def nearly_orthogonal_margins(
     pairs: int, Q: int, d: int, l_b: float, v: float, delta: float, seed: int, beta: float
 ) -> Claim:
-    """Asked only of tokens unshared across pairs, where distinct pairs do not interact and delta may be anything."""
+    """Drawn only with tokens that pairs do not share; pairs then do not interact, whatever delta is."""
     ones = np.ones(2 * pairs * Q)
     assumptions = _conditions(pairs, Q, d, l_b, v) | {"delta < 1/(K-1)": delta * (pairs - 1) < 1}
     return Claim(LOG3 / 80 * ones, LOG3 * ones, assumptions, failure_probability=None)
 
 
 def required_samples(K: int, error: float) -> int:
-    """The least Q from which on 2K Q² exp(-Q/45) ≤ error: samples per cluster that Theorem 4.3 asks for.
+    """The least Q from which on 2K Q² exp(-Q/45) ≤ error: the samples per cluster that Theorem 4.3 requires.
 
     Args:
         K: number of value pairs, int ≥ 1.
@@ -193,16 +193,19 @@ def required_samples(K: int, error: float) -> int:
         ValueError: a K or error outside.
 
     Source: [paper] ImLi25, Theorem 4.3, solved for Q. It grows like 45 log K.
+
+    >>> dyn.theorems.required_samples(K=2, error=0.1)
+    764
     """
     pairs = _inputs.whole("K", K, 1)
     if not (isinstance(error, int | float | np.floating) and 0 < error <= 1):
         raise ValueError(f"error = {error!r} is outside (0, 1]; pass a share of wrong preferences.")
     root = -90 * float(np.real(lambertw(-math.sqrt(error / (2 * pairs)) / 90, -1)))
-    return max(LEAST_Q, math.ceil(root))
+    return max(MIN_Q, math.ceil(root))
 
 
 def noise_norm(v: float, d: int, N: int, delta: float) -> float:
-    """v (√d + √(2 log(N/delta))): no norm of N noises N(0, v² I) in d dimensions is larger, with probability 1 - delta.
+    """v (√d + √(2 log(N/delta))): a bound on the norms of N draws from N(0, v² I) in d dimensions, with probability 1 - delta.
 
     Args:
         v: standard deviation of a coordinate, > 0.

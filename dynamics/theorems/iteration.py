@@ -93,7 +93,7 @@ def _exists(structure: str, K: int) -> bool:
 
 
 def matched_matrix(source: Source, f: np.ndarray, mu: np.ndarray) -> np.ndarray:
-    """P = sigma(f_i - f_j) + D, D skew with D mu = 0: a matrix of which f is DPO's implicit reward at mu."""
+    """P = sigma(f_i - f_j) + D, D skew with D mu = 0: a matrix for which f is DPO's implicit reward at mu."""
     S = al.sigmoid(al.pairwise_difference(f))
     free = al.null_space(mu[None, :])
     B = np.array([[source.number(-1.0, 1.0) for _ in range(free.shape[1])] for _ in range(free.shape[1])])
@@ -214,7 +214,7 @@ def contracting(
     weight = float(lam * strength(P))
     if weight <= 1e-12:
         return {"P": P, "alpha": alpha, "lam": lam, "beta": positive(source, 1e-2, 1e2)}
-    # Below 1e-3 logits of size 1/beta leave float64 too few digits for a test; a larger beta stays inside.
+    # Below 1e-3, logits of size 1/beta leave too few digits for a test; a larger beta stays inside the assumptions.
     beta = max(weight / (float(room(alpha)) * source.number(0.01, 0.9999)), 1e-3)
     return {"P": P, "alpha": alpha, "lam": lam, "beta": beta}
 
@@ -233,7 +233,7 @@ _RATIO = (
     build=lambda source: contracting(source, lambda P: al.norm(al.skew(P)) / 2, lambda alpha: 1 - alpha),
 )
 def published_contraction(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
-    """Attained at alpha = 0 on the 3-cycle, next to the middle of an edge."""
+    """Attained at alpha = 0 on the 3-cycle, near the middle of an edge."""
     rate = alpha + lam / (2 * beta) * al.norm(al.skew(P))
     return Claim(0.0, rate, {"rate < 1": rate < 1})
 
@@ -246,6 +246,6 @@ def published_contraction(P: np.ndarray, alpha: float, lam: float, beta: float) 
     build=lambda source: contracting(source, lambda P: al.norm(al.centred(al.skew(P))) / 2, lambda alpha: 1 - alpha),
 )
 def centred_contraction(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
-    """The gauge part of A never reaches the policy."""
+    """The gauge part of A does not affect the policy."""
     rate = alpha + lam / (2 * beta) * al.norm(al.centred(al.skew(P)))
     return Claim(0.0, rate, {"rate < 1": rate < 1})

@@ -47,7 +47,7 @@ def mean_field(rate: float, time: float, beta: float, loss: str = "dpo") -> Clai
     """``rate`` is c, the speed of a unit slope; DPO and the squared margin do not depend on beta beside it."""
     x = _scaled_time(rate, time)
     if loss == "dpo":
-        # r + e^r = 1 + x: near x = 0 omega is 1 + x/2, whose logarithm would be rounding; Newton's step mends it.
+        # r + e^r = 1 + x. Near x = 0 omega is 1 + x/2, whose logarithm loses its digits; a Newton step restores them.
         r = np.log(np.real(wrightomega(1.0 + x)))
         r = r - (r + np.expm1(r) - x) / (1.0 + np.exp(r))
         return Claim(r, r)
@@ -67,7 +67,7 @@ def _dpo_flow(source: Source) -> dict[str, Any]:
     build=_dpo_flow,
 )
 def mean_field_bounds(rate: float, time: float) -> Claim:
-    """Both sides meet at short times, and the upper one again at long ones."""
+    """Both sides are attained at short times, and the upper one at long times too."""
     x = _scaled_time(rate, time)
     return Claim(np.log1p(x / 2), min(x / 2, np.log1p(x)))
 
@@ -108,7 +108,7 @@ def head_change(features: np.ndarray, answer: np.ndarray, beta: float, time: flo
     build=lambda source: _two_answers(source, balanced=True),
 )
 def distinguishable_head_change(features: np.ndarray, answer: np.ndarray, beta: float, time: float) -> Claim:
-    """At unequal frequencies the bound can be exceeded several times over (``head_change`` holds)."""
+    """At unequal frequencies the quantity can exceed the bound several times (``head_change`` still holds)."""
     plus, minus = features[answer > 0], features[answer < 0]
     both = {"both answers occur": bool(len(plus) and len(minus))}
     delta = np.linalg.norm(plus.mean(axis=0) - minus.mean(axis=0)) if all(both.values()) else 0.0
@@ -136,7 +136,7 @@ def priority(differences: np.ndarray, beta: float) -> Claim:
 
 
 def noisy(source: Source) -> dict[str, Any]:
-    """Value clusters with noise of any size that statement 7.8 admits."""
+    """Value clusters with noise of any size that statement 7.8 allows."""
     pairs, Q = source.integer(1, 3), source.integer(1, 4)
     l_b = source.choice((0.0, 0.25, 0.5, 0.9))
     largest = _largest_noise(l_b)
@@ -177,7 +177,7 @@ def noisy_margins(pairs: int, l_b: float, noise: np.ndarray, beta: float, time: 
 
 
 def noise_excess(pairs: int, l_b: float, noise: np.ndarray) -> tuple[float, float, dict[str, bool]]:
-    """eps and e of statement 7.8, and what it assumes."""
+    """eps, e and the assumptions of statement 7.8."""
     eps = float(np.linalg.norm(noise, axis=1).max())
     e = 2 * eps * np.sqrt(1 + l_b**2) + eps**2
     assumptions = {
@@ -191,8 +191,9 @@ def noise_excess(pairs: int, l_b: float, noise: np.ndarray) -> tuple[float, floa
 def cluster_features(
     pairs: int, l_b: float, noise: np.ndarray, centres: np.ndarray | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The examples that ``noisy_margins`` speaks of: features, chosen and rejected tokens; c_k = e_k unless given, in the
-    first K coordinates, and b along the next.
+    """The examples of ``noisy_margins``: features, chosen and rejected tokens.
+
+    c_k lies in the first K coordinates, e_k unless given, and b along the next.
     """
     N, d = noise.shape
     pair = np.repeat(np.arange(pairs), N // pairs)

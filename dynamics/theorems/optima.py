@@ -34,9 +34,7 @@ def _some_samplers(source: Source) -> dict[str, Any]:
     build=_some_samplers,
 )
 def sampler_independence(P: np.ndarray, log_samplers: np.ndarray) -> Claim:
-    """K-1 independent samplers tell any P from a Bradley–Terry one: D = sigma(f_i - f_j) - P is skew of rank ≤ 1, so
-    0.
-    """
+    """K-1 independent samplers with one optimum f force Bradley–Terry: D = sigma(f_i - f_j) - P is skew of rank ≤ 1, so 0."""
     n, K = log_samplers.shape
     assumptions = {"0 < P < 1": bool(((P > 0) & (P < 1)).all())}
     if not assumptions["0 < P < 1"]:
@@ -61,9 +59,7 @@ def sampler_independence(P: np.ndarray, log_samplers: np.ndarray) -> Claim:
     build=lambda source: {"P": matrix(source, source.integer(2, 6), _INTERIOR)},
 )
 def bradley_terry_residual(P: np.ndarray) -> Claim:
-    """The residual at (i, j) is the mean over k of the triples (i, j, k), and any fit leaves a third of a triple's
-    sum.
-    """
+    """The residual at (i, j) is the mean over k of the triples (i, j, k); any fit leaves a third of a triple's sum."""
     K = len(P)
     assumptions = {"0 < P < 1": bool(((P > 0) & (P < 1)).all())}
     if not assumptions["0 < P < 1"]:
@@ -76,7 +72,7 @@ def undetected(scores: ArrayLike, log_samplers: ArrayLike) -> np.ndarray:
     """P = sigma(f_i - f_j) - D, D skew with D mu_m = 0 for all m: not Bradley–Terry, yet f is DPO's optimum at every
     mu_m.
 
-    Arguments:
+    Args:
         scores: f, shape (K,), the common implicit reward.
         log_samplers: log mu_m, shape (n, K), n ≤ K - 2.
 
@@ -89,7 +85,7 @@ def undetected(scores: ArrayLike, log_samplers: ArrayLike) -> np.ndarray:
     inputs = checked({"scores": scores, "log_samplers": log_samplers})
     free = al.null_space(np.exp(inputs["log_samplers"]))
     if free.shape[1] < 2:
-        raise ValueError("log_samplers leaves no room: pass at most K - 2 linearly independent samplers.")
+        raise ValueError("log_samplers has rank above K - 2; pass at most K - 2 linearly independent samplers.")
     D = np.outer(free[:, 0], free[:, 1]) - np.outer(free[:, 1], free[:, 0])
     S = al.sigmoid(al.pairwise_difference(inputs["scores"]))
     P = S - 0.5 * (S / np.maximum(np.abs(D), 1e-300)).min() * D
@@ -113,9 +109,7 @@ def _few_samplers(source: Source) -> dict[str, Any]:
     witness=undetected,
 )
 def too_few_samplers(scores: np.ndarray, log_samplers: np.ndarray) -> Claim:
-    """The second entry is half the room that sigma(f_i - f_j) leaves along D, so it is positive: P is not
-    Bradley–Terry.
-    """
+    """The second entry is half the distance from sigma(f_i - f_j) along D to an entry 0 or 1, so it is positive."""
     n, K = log_samplers.shape
     assumptions = {"K ≥ 3": K >= 3, "at most K - 2 samplers": n <= K - 2}
     if not all(assumptions.values()):
@@ -156,9 +150,9 @@ def sampler_independence_ipo(P: np.ndarray, log_samplers: np.ndarray) -> Claim:
 
 
 def unseated(log_mu: ArrayLike, margin: float) -> np.ndarray:
-    """P with P_wj = 1/2 + eps for all j, P_kj = 1 - eps for j ≠ w, k, the rest 1/2; k, w the two that mu shows least.
+    """P with P_wj = 1/2 + eps for all j, P_kj = 1 - eps for j ≠ w, k, the rest 1/2; w, k are the two least sampled.
 
-    Arguments:
+    Args:
         log_mu: log mu, shape (K,), K ≥ 3.
         margin: eps in (0, 1/8), so that k is ranked above the Condorcet winner w at this sampler.
 
@@ -171,7 +165,9 @@ def unseated(log_mu: ArrayLike, margin: float) -> np.ndarray:
     mu = checked({"log_mu": log_mu, "margin": margin})["log_mu"]
     K = len(mu)
     if K < 3 or margin >= 0.125:
-        raise ValueError(f"K = {K}, margin = {margin:g}: no such matrix; pass K ≥ 3 responses and a margin below 1/8.")
+        raise ValueError(
+            f"K = {K}, margin = {margin:g} have no such matrix; pass K ≥ 3 responses and a margin below 1/8."
+        )
     w, k = _least_sampled(mu)
     P = np.full((K, K), 0.5)
     others = [j for j in range(K) if j not in (w, k)]
@@ -200,7 +196,7 @@ def _least_sampled(log_mu: np.ndarray) -> tuple[int, int]:
     witness=unseated,
 )
 def no_universal_sampler(log_mu: np.ndarray, margin: float, beta: float) -> Claim:
-    """w and k are the two responses that mu shows least, in that order; m ≥ 1/3 then, and any eps < 1/8 will do."""
+    """w and k are the two least sampled responses, in that order; then m ≥ 1/3, and every eps < 1/8 works."""
     K = len(log_mu)
     w, k = _least_sampled(log_mu)
     mu = np.exp(log_mu)

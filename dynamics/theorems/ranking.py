@@ -38,14 +38,14 @@ def order_preservation(P: np.ndarray, log_mu: np.ndarray, objective: str = "ipo"
     mu = np.exp(log_mu)
     gap = (mu[:, None] + mu[None, :]) * al.skew(P)
     lower, upper = al.one_sided(gap, 1.0 if objective == "ipo" else 4.0)
-    # P_ij = 1/2 says that the rows agree, hence f_i = f_j; no mass on i and j says nothing unless they are tied.
+    # P_ij = 1/2 makes the rows equal, hence f_i = f_j. Without mass on i and j there is no bound unless they are tied.
     silent = (gap == 0) & (P != 0.5)
     lower = np.where(silent & (P < 0.5), -np.inf, lower)
     return Claim(lower, np.where(silent & (P > 0.5), np.inf, upper), assumptions)
 
 
 def reversing_sampler(P: ArrayLike) -> np.ndarray:
-    """log e_k for the k that breaks row dominance most: P_ij ≥ 1/2, yet P_ik < P_jk; shape (K,), -inf off k."""
+    """log e_k for the k that violates row dominance most, P_ij ≥ 1/2 but P_ik < P_jk; shape (K,), -inf except at k."""
     matrix = checked({"P": P})["P"]
     if al.row_dominant(matrix):
         raise ValueError("P is row dominant, so no sampler reverses its order; pass a P that is not.")
@@ -75,7 +75,7 @@ def _not_dominant(source: Source) -> dict[str, Any]:
     witness=reversing_sampler,
 )
 def order_reversal(P: np.ndarray, objective: str = "ipo") -> Claim:
-    """At a vertex the optimum reads one column of P."""
+    """At a vertex the optimum depends on one column of P."""
     i, j, k = _worst(P)
     assumptions = {"row dominance fails": bool(P[i, k] < P[j, k])}
     if objective == "dpo":
@@ -89,7 +89,7 @@ def order_reversal(P: np.ndarray, objective: str = "ipo") -> Claim:
 
 
 def _skewed(source: Source) -> dict[str, Any]:
-    """Two rows i < j whose difference d falls with rank, and two samplers of which the second leans to the top."""
+    """Two rows i < j whose difference d falls with rank, and two samplers, the second skewed towards the top."""
     K = source.integer(2, 6)
     i = source.integer(0, K - 2)
     j = source.integer(i + 1, K - 1)
@@ -100,7 +100,7 @@ def _skewed(source: Source) -> dict[str, Any]:
     for k in range(K):
         if k not in (i, j):
             base = max(0.0, d[k]) + source.number(0.0, 1.0) * (1.0 - abs(d[k]))
-            # The other row is the rounded difference, so that d read off P is the same for equal entries.
+            # The other row is the rounded difference, so that equal entries of d stay equal when computed from P.
             P[i, k], P[j, k] = base, min(max(base - d[k], 0.0), 1.0)
             P[k, i], P[k, j] = 1 - P[i, k], 1 - P[j, k]
     P[i, j], P[j, i] = 0.5 + d[i], 0.5 - d[i]
@@ -164,7 +164,7 @@ def _ranked(source: Source) -> dict[str, Any]:
 def same_ranking(P: np.ndarray, log_mu: np.ndarray) -> Claim:
     """F(x) = Σ_k mu_k sigma(x - f_k) increases with slope ≤ 1/4, and F(f_i) = (P mu)_i."""
     gap = al.beats(P, np.exp(log_mu))
-    # A gap within rounding of 0 has no sign to speak of: it bounds f from neither side.
+    # A gap within rounding of 0 has no reliable sign, so it gives no bound on either side.
     blurred = (np.abs(gap) < 1e-15) & (gap != 0)
     lower, upper = al.one_sided(gap, 4.0)
     lower, upper = np.where(blurred, -np.inf, lower), np.where(blurred, np.inf, upper)

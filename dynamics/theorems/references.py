@@ -1,4 +1,4 @@
-"""Statements on the loss as a link and on references that follow the policy (statement 7.17 and one of our own)."""
+"""Statements on the loss as a link and on references that follow the policy (statement 7.17 and one without a number)."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def ema_spectrum(P: np.ndarray, rate: float, lam: float, beta: float) -> Claim:
     w, assumptions = _frequencies(P)
     k = 1j * lam * w / (len(P) * beta)
     root = np.sqrt((1.0 + k) ** 2 - 4.0 * k * (1.0 - rate))
-    # The product of the two is known, so the smaller one does not cancel.
+    # The smaller root comes from the product of the two, without cancellation.
     sign = np.where(np.real(np.conj(1.0 + k) * root) >= 0, 1.0, -1.0)
     large = 0.5 * (1.0 + k + sign * root)
     moduli = -np.sort(-np.abs(np.concatenate([large, k * (1.0 - rate) / large])))
@@ -85,9 +85,10 @@ def ema_spectrum(P: np.ndarray, rate: float, lam: float, beta: float) -> Claim:
 
 @theorem(
     source="[derived] by the laboratory",
-    statement="There uniform is unstable iff k² (1 - rate)² (2 - rate) > 2 - 3 rate, k = lam w/(K beta), w the largest "
-    "w_k: for small k iff rate > 2/3 (at equality too, for every k > 0), where the geometric reference of alpha = 1 is "
-    "never stable. So the critical beta is lam w (1 - rate) √((2 - rate)/(2 - 3 rate))/K, infinite from rate = 2/3 on.",
+    statement="For the rounds of ema_spectrum uniform is unstable iff k² (1 - rate)² (2 - rate) > 2 - 3 rate, k = lam w/(K "
+    "beta), w the largest w_k: for small k iff rate > 2/3, and at rate = 2/3 for every k > 0; the geometric reference"
+    " of alpha = 1, in contrast, is never stable. So the critical beta is lam w (1 - rate) √((2 - rate)/(2 - 3 "
+    "rate))/K, infinite from rate = 2/3 on.",
     quantity="the beta at which the spectral radius of the round of (log pi, log ref) at uniform, directions with w_k = 0 "
     "left out, is 1",
     strength="tight",

@@ -1,4 +1,4 @@
-"""Statements on samplers that are fitted to P (statement 1.5), and on the orders that none of them keeps."""
+"""Statements on samplers fitted to P (statement 1.5) and on orders that no sampler keeps."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CROSSED = {(0, 1): 1, (0, 2): 3, (0, 3): 1, (1, 2): 5, (1, 3): 3, (2, 3): 1}
 
 
 def asked(P: np.ndarray, target: Any) -> tuple[tuple[int, int], ...]:
-    """Pairs (i, j) of which i is to come out above j; none where the target does not exist or asks nothing."""
+    """Pairs (i, j) in which i should be ranked above j; none where the target does not exist or requires nothing."""
     try:
         return preferences.ordered_pairs(P, target)
     except ValueError:
@@ -27,7 +27,7 @@ def asked(P: np.ndarray, target: Any) -> tuple[tuple[int, int], ...]:
 
 
 def game_value(gaps: np.ndarray) -> tuple[float, np.ndarray]:
-    """min over y in the simplex of max_k (y·gaps)_k and the y that attains it: the other player's side of max min gaps·mu."""
+    """min over y in the simplex of max_k (y·gaps)_k, and the y that attains it: the dual of max_mu min gaps·mu."""
     from scipy.optimize import linprog
 
     rows, columns = gaps.shape
@@ -51,7 +51,7 @@ def _interior(P: np.ndarray) -> bool:
 
 
 def _dominated(source: Source) -> np.ndarray:
-    """One response, or three to five with a majority cycle among them, beat each of the one or two others."""
+    """P in which one response, or three to five in a majority cycle, beat each of the one or two others."""
     size = source.choice((1, 3, 4, 5))
     inner = matrix(source, size, ("cyclic",)) if size > 1 else np.full((1, 1), 0.5)
 
@@ -69,7 +69,7 @@ def lottery_on_top(P: ArrayLike) -> np.ndarray:
     """log mu, shape (K,), mu a maximal lottery on the Smith set S: (P mu)_i ≥ 1/2 for every i in S, no mass outside."""
     M = checked({"P": P})["P"]
     inside = list(preferences.classify(M).smith_set)
-    # The game of a skew matrix is worth 0: y A ≤ 0 in every column, which is A y ≥ 0 in every row.
+    # The value of a skew-symmetric game is 0: y A ≤ 0 in every column, that is A y ≥ 0 in every row.
     mass = game_value(al.skew(M)[np.ix_(inside, inside)])[1] if len(inside) > 1 else np.ones(1)
     mu = np.zeros(len(M))
     mu[inside] = np.where(mass > 1e-12, mass, 0.0)
@@ -88,7 +88,7 @@ def lottery_on_top(P: ArrayLike) -> np.ndarray:
     witness=lottery_on_top,
 )
 def top_sampler(P: np.ndarray) -> Claim:
-    """(P mu)_i ≥ 1/2 on S, and (P mu)_j ≤ 1/2 - gamma outside; both are equalities at a Condorcet winner."""
+    """(P mu)_i ≥ 1/2 on S and (P mu)_j ≤ 1/2 - gamma outside; both are equalities for a Condorcet winner."""
     pairs = asked(P, "smith")
     assumptions = {"the Smith set is not everything": bool(pairs), _INTERIOR: _interior(P)}
     if not pairs:
@@ -117,9 +117,9 @@ def _targeted(source: Source) -> dict[str, Any]:
     build=_targeted,
 )
 def fitted_sampler(P: np.ndarray, target: str) -> Claim:
-    """Von Neumann's minimax: one side here, the other in whatever fits the sampler. ``order``: each rank and the next."""
+    """Von Neumann's minimax: this is the dual of fitting the sampler. "order" compares each rank with the next."""
     pairs = asked(P, target)
-    assumptions = {"the target exists and asks something": bool(pairs), _INTERIOR: _interior(P)}
+    assumptions = {"the target exists and orders some pair": bool(pairs), _INTERIOR: _interior(P)}
     if not pairs:
         return Claim(np.full(3, -np.inf), np.full(3, np.inf), assumptions)
     above, below = np.array(pairs).T
@@ -150,7 +150,7 @@ def sample_the_middle(P: ArrayLike) -> np.ndarray:
     witness=sample_the_middle,
 )
 def three_responses(P: np.ndarray) -> Claim:
-    """At a vertex the optimum reads one column of P."""
+    """At a vertex the optimum depends on one column of P."""
     seen = preferences.classify(P)
     exists = len(P) == 3 and seen.transitivity != "none" and (P == 0.5).sum() == len(P)
     assumptions = {"K = 3 with a majority order without ties": bool(exists), _INTERIOR: _interior(P)}
@@ -165,7 +165,7 @@ def three_responses(P: np.ndarray) -> Claim:
 def crossed(K: int, advantage: float) -> np.ndarray:
     """P_12, P_13, P_14, P_23, P_24, P_34 = 1/2 + a·(1, 3, 1, 5, 3, 1), and every other pair P_ij = 1/2 + a, i < j.
 
-    Arguments:
+    Args:
         K: number of responses, K ≥ 4.
         advantage: a in (0, 1/10]; 1/10 and 1/14 give the transitive matrices of fractions with the smallest common
             denominator, 5 (where P_23 = 1) and 7, whose order no sampler keeps.
@@ -178,7 +178,9 @@ def crossed(K: int, advantage: float) -> np.ndarray:
     """
     size, a = (checked({"K": K, "advantage": advantage})[name] for name in ("K", "advantage"))
     if size < 4 or a > 0.1:
-        raise ValueError(f"K = {size}, advantage = {a:g}: no such matrix; pass K ≥ 4 and an advantage of at most 1/10.")
+        raise ValueError(
+            f"K = {size}, advantage = {a:g} have no such matrix; pass K ≥ 4 and an advantage of at most 1/10."
+        )
     return pairwise(size, lambda i, j: 0.5 + a * _CROSSED.get((i, j), 1))
 
 
@@ -189,7 +191,7 @@ def _any_sampler(source: Source) -> dict[str, Any]:
 @theorem(
     source="[derived] statement 1.5: from K = 4 on no sampler keeps some orders",
     statement="For K ≥ 4 the witness P is transitive without ties, yet at every sampler [(f_1 - f_2) + (f_3 - f_4)]/2 = "
-    "-a m/2 for IPO, m the mass of the first four: 2 comes out above 1 or 4 above 3 wherever m > 0, and the lesser gap of "
+    "-a m/2 for IPO, m the mass of the first four: 2 is ranked above 1 or 4 above 3 wherever m > 0, and the lesser gap of "
     "DPO is at most -2 a m.",
     quantity="(mean of f_1 - f_2 and f_3 - f_4 of IPO, the lesser of the two of DPO) at the witness P",
     strength="tight",

@@ -1,7 +1,7 @@
-"""Instances from choices: one definition of every draw, whether a generator or Hypothesis makes the choices.
+"""Instances built from choices, which a random generator or Hypothesis makes.
 
-A builder asks a ``Source`` for whole numbers, reals and options; ``RandomSource`` answers from a NumPy generator with a
-good share of end points, ``dynamics.testing`` answers from Hypothesis, so that a failing instance shrinks.
+A builder asks a ``Source`` for whole numbers, reals and options. ``RandomSource`` draws them from a NumPy generator, with
+many end points; ``dynamics.testing`` draws them from Hypothesis, so that a failing instance shrinks.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 
 class Source(abc.ABC):
-    """What a builder may ask for; in each case the first or smallest answer is the simplest."""
+    """The choices available to a builder; the first or smallest answer is the simplest."""
 
     @abc.abstractmethod
     def choice(self, options: Sequence[T]) -> T:
@@ -34,7 +34,7 @@ class Source(abc.ABC):
 
 
 class RandomSource(Source):
-    """Answers from ``rng``; a real number is an end point in one case of five."""
+    """Choices drawn from ``rng``; a real number is an end point in one case of five."""
 
     def __init__(self, rng: np.random.Generator):
         self.rng = rng
@@ -64,7 +64,7 @@ def permutation(source: Source, K: int) -> np.ndarray:
 
 
 def log_policy(source: Source, K: int, scales: Sequence[float] = (0.0, 1.0, 1e-6, 30.0, 1e4)) -> np.ndarray:
-    """Log-probabilities with full support, from uniform over nearly uniform to e^-20000 away from a vertex."""
+    """Log-probabilities with full support: uniform, nearly uniform, ordinary, or down to e^-20000."""
     scale = source.choice(scales)
     return normalise(scale * np.array([source.number(-1.0, 1.0) for _ in range(K)]))
 
@@ -128,9 +128,7 @@ def _weakly_transitive(source: Source, K: int) -> np.ndarray:
 
 
 def _strongly_transitive(source: Source, K: int) -> np.ndarray:
-    """Margins that grow as the rank of i improves or that of j worsens; tied responses share a rank, so their rows
-    agree.
-    """
+    """Margins that grow as the rank of i improves or that of j worsens; tied responses share a rank and have equal rows."""
     ranks = np.cumsum([0] + [source.choice((1, 1, 0)) for _ in range(K - 1)])
     raw = pairwise(K, lambda i, j: source.number(1e-3, 0.49))
     return _shuffled(source, pairwise(K, lambda i, j: 0.5 + _largest_inside(raw, ranks, i, j)))
@@ -176,7 +174,7 @@ def _deterministic_entries(source: Source, K: int) -> np.ndarray:
 
 
 def _connected_deterministic_entries(source: Source, K: int) -> np.ndarray:
-    """Some entries are 0 or 1, but a circle of positive ones links all responses: Ford's condition at full support."""
+    """Some entries are 0 or 1, but a cycle of positive entries visits all responses: Ford's condition at full support."""
     P = _deterministic_entries(source, K)
     for i in range(K):
         j = (i + 1) % K
@@ -213,6 +211,6 @@ MATRICES: dict[str, Callable[[Source, int], np.ndarray]] = {
 
 
 def matrix(source: Source, K: int, kinds: Sequence[str]) -> np.ndarray:
-    """A preference matrix of one of ``kinds`` (keys of ``MATRICES``; those that need K ≥ 3 are left out at K = 2)."""
+    """A preference matrix of one of ``kinds`` (keys of ``MATRICES``; "cyclic" is left out at K = 2)."""
     allowed = [kind for kind in kinds if K > 2 or kind != "cyclic"]
     return MATRICES[source.choice(allowed)](source, K)

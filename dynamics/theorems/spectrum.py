@@ -53,7 +53,7 @@ def _moduli(alpha: float, frequencies: np.ndarray, K: int) -> np.ndarray:
     build=_at_any_policy,
 )
 def spectrum(P: np.ndarray, alpha: float, lam: float, beta: float, log_pi: np.ndarray) -> Claim:
-    """C A Sigma is similar to the skew Sigma^½ A Sigma^½; the direction that Sigma kills is the gauge."""
+    """C A Sigma is similar to the skew Sigma^½ A Sigma^½; the null space of Sigma is the gauge."""
     root = _root(al.covariance(np.exp(log_pi)))
     w = np.linalg.svd(root @ al.skew(P) @ root, compute_uv=False)
     modulus = _moduli(alpha, lam / beta * w, len(P))
@@ -147,9 +147,7 @@ def uniqueness(
     },
 )
 def onset_amplitude(advantage: float, alpha: float, lam: float, objective: str = "ipo") -> Claim:
-    """At a lam = √3/4 exactly the cubic term of DPO vanishes and the statement is silent; alpha = 0 is the 1:4
-    resonance.
-    """
+    """At a lam = √3/4 DPO's cubic term vanishes and the statement does not apply; alpha = 0 is the 1:4 resonance."""
     k2 = (1 - alpha) * (1 + alpha)
     cubic = 1.5 * k2 if objective == "ipo" else 2 * k2 * (0.75 - 4 * (advantage * lam) ** 2)
     assumptions = {

@@ -30,6 +30,7 @@ def win_rates(P: Float[Array, "*contexts K K"], mu: Float[Array, "*contexts K"])
 
     >>> dyn.preferences.win_rates(jnp.array([[0.5, 0.75], [0.25, 0.5]]), jnp.array([0.5, 0.5])).tolist()
     [[0.0, 0.375], [0.125, 0.0]]
+    """
     W = 2.0 * mu[..., :, None] * mu[..., None, :] * P
     return W * (1.0 - jnp.eye(mu.shape[-1]))
 

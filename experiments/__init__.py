@@ -1,4 +1,4 @@
-"""One file per claim: a frozen ``Config``, ``run(config)`` → ``xarray.Dataset``, ``check(ds)`` → findings.
+"""One folder per claim: a frozen ``Config``, ``run(config)`` → ``xarray.Dataset``, and ``check(ds)`` → findings in ``checks``.
 
 ``python -m experiments`` runs all of them; nothing here is imported by the library.
 """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import xarray as xr
 from toy_experiments import TINY, tiny_results
 
 import dynamics as dyn
+from dynamics._source_digest import imported
 from experiments import TITLES, _store, critical_beta, evolution, experiment, figure, onset, stability_map
 from experiments.__main__ import main
 from experiments._framework import Finding, binomial_interval, decide
@@ -94,6 +96,29 @@ def test_the_fingerprint_follows_configuration_and_files(tmp_path: Path):
     before = _store.fingerprint("critical_beta", config)
     np.savez(file, P=np.asarray(dyn.preferences.cyclic(3, 0.3)))
     assert _store.fingerprint("critical_beta", config) != before
+
+
+def test_the_fingerprint_covers_run_and_checks_and_no_other_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shutil.copytree(ROOT / "experiments", tmp_path / "copied", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.syspath_prepend(tmp_path)
+    code = lambda: imported(["copied.evolution"])
+
+    def edited(path: str, old: str, new: str) -> dict[str, str]:
+        file = tmp_path / "copied" / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+        os.utime(file, ns=(0, file.stat().st_mtime_ns + 1_000_000_000))
+        return code()
+
+    before = code()
+    assert {"copied.evolution", "copied.evolution.checks", "copied._framework"} <= set(before)
+    assert edited("evolution/checks.py", "DECISIVE = 100.0", "# A comment.\nDECISIVE = 100.0") == before
+    assert edited("onset/__init__.py", "STRETCH = 2000", "STRETCH = 2001") == before
+    own_check = edited("evolution/checks.py", "DECISIVE = 100.0", "DECISIVE = 99.0")
+    assert {name for name in before if own_check[name] != before[name]} == {"copied.evolution.checks"}
+    own_run = edited("evolution/__init__.py", "rounds: int = ", "rounds: int = 1 + ")
+    assert {name for name in before if own_run[name] != own_check[name]} == {"copied.evolution"}
 
 
 # Findings fail when the data contradict the claim.

@@ -10,7 +10,8 @@ import xarray as xr
 from toy_experiments import TINY
 
 import dynamics as dyn
-from experiments import _phases_checks, _ratings, phases
+from experiments import _ratings, phases
+from experiments.phases import checks
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_repeated_matrices_weigh_as_often_as_they_occur():
     assert [len(P) for P in kept] == [2, 2, 3]
     assert count.tolist() == [2, 1, 1]
     values = np.array([[1.0], [4.0], [0.0]])
-    mean, error = _phases_checks._mean(values, count)
+    mean, error = checks._mean(values, count)
     plain = np.array([1.0, 1.0, 4.0, 0.0])
     assert mean[0] == plain.mean()
     assert error[0] == pytest.approx(plain.std(ddof=1) / 2)

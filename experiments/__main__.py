@@ -1,4 +1,4 @@
-"""``python -m experiments``: every experiment at quick scale, its figure and its findings."""
+"""``python -m experiments``: a tour of the experiments, or those that are named, with figures and findings."""
 
 from __future__ import annotations
 
@@ -16,16 +16,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import TITLES, experiment, figure
+from . import TITLES, TOUR, experiment, figure
 from ._framework import Finding, Tick
 from ._store import UserError, fingerprint, load, location, save, writable
 
 USAGE = """\
-python -m experiments                       every experiment at quick scale, figures and findings
-python -m experiments list                  what there is
-python -m experiments run NAME… [options]   some of them; with one NAME also the options of its Config
+python -m experiments                       the tour: some experiments at quick scale, with figures and findings
+python -m experiments --all                 every experiment at quick scale
+python -m experiments list                  the names of all experiments; those of the tour are marked
+python -m experiments run NAME… [options]   the named experiments; with one NAME also the options of its Config
+
+The tour tells one story: rounds oscillate or collapse (evolution, phases), where and how that begins (stability_map,
+onset), what flows and margins do instead (continuous, margins), and how sure data make a verdict (advice).
 
 options:
+  --all                  every experiment, not only the tour
   --full                 the larger configuration
   --preferences PATH…    files (as `dynamics classify` takes) or folders of them, for experiments that read preferences
   --workers N            sweeps are computed by N worker processes (dask; install '.[cluster]')
@@ -57,7 +62,7 @@ def _command(argv: list[str]) -> int:
         raise UserError(f"unknown command {command!r}; {hint}.")
     if command == "list":
         width = max(map(len, TITLES))
-        print("\n".join(f"{name:<{width}}  {title}" for name, title in TITLES.items()))
+        print("\n".join(f"{name:<{width}}  {'tour' if name in TOUR else '':<4}  {t}" for name, t in TITLES.items()))
         return 0
     names = list(itertools.takewhile(lambda word: not word.startswith("-"), rest))
     options = rest[len(names) :]
@@ -85,12 +90,15 @@ class _Parser(argparse.ArgumentParser):
 def _configure(names: list[str], options: list[str]) -> tuple[dict[str, Any], Path, int | None]:
     """The configuration of every experiment that is to run, where results go, and how many workers there are."""
     parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--all", action="store_true")
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--preferences", nargs="+", metavar="PATH")
     parser.add_argument("--workers", type=int, metavar="N")
     parser.add_argument("--out", type=Path, default=Path("results"))
     common, own = parser.parse_known_args(options)
-    chosen = names or list(TITLES)
+    if common.all and names:
+        raise UserError("--all runs every experiment; leave out --all, or the names.")
+    chosen = names or (TITLES if common.all else TOUR)
     if own and len(names) != 1:
         raise UserError(f"option {own[0]} belongs to one experiment's Config; name that one: run NAME {' '.join(own)}.")
     configs = {name: _config(name, common.full, own) for name in chosen}

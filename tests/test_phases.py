@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from toy_experiments import TINY
+from toy_experiments import TINY, toy_results
 
 import dynamics as dyn
 from experiments import _ratings, phases
@@ -15,8 +15,8 @@ from experiments.phases import checks
 
 
 @pytest.fixture(scope="module")
-def result() -> xr.Dataset:
-    return phases.run(TINY["phases"])
+def result(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
+    return toy_results(tmp_path_factory)["phases"]
 
 
 def statuses(ds: xr.Dataset, word: str) -> list[str]:

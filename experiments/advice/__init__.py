@@ -26,11 +26,11 @@ class Config:
     """Win counts, generated or read, thinned to fewer comparisons, and what their posteriors say of stability."""
 
     preferences: tuple[str, ...] = ()
-    """Files or folders of them, as `read` takes them, with counts; drawn from known matrices where there is none."""
+    """Files with counts that `read` accepts, or folders of such files; without any, wins are drawn from known matrices."""
     comparisons: tuple[int, ...] = (3, 10, 30, 100, 300, 1000, 3000)
-    """Comparisons per pair, on average, that are kept; real counts are thinned to these as far as they go."""
+    """Average numbers of comparisons per pair that are kept; real counts are thinned to those that they reach."""
     thinnings: int = 6
-    """Independent sub-samples at each number."""
+    """Independent sub-samples at each number of comparisons."""
     draws: int = 80
     """Draws of each posterior."""
     alpha: float = 0.5
@@ -39,9 +39,9 @@ class Config:
     beta_dpo: float = 0.4
     prior: float = 0.5
     max_responses: int = 20
-    """Larger matrices are left out and counted."""
+    """Larger matrices are left out, and a note says how many."""
     most: int = 12
-    """No more matrices than this are read from each file, spread evenly over it; what is left out is counted."""
+    """At most this many matrices are read from each file, evenly spread; a note says how many are left out."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -67,19 +67,19 @@ class Config:
 
 @dataclasses.dataclass(frozen=True)
 class Case:
-    """Where comparisons come from: a known P, or counts of wins that are thinned."""
+    """A source of comparisons: a known P, or counts of wins to be thinned."""
 
     name: str
     P: np.ndarray
     wins: np.ndarray | None = None
 
     def available(self) -> float:
-        """Comparisons per pair, on average; without end where P is known."""
+        """The average number of comparisons per pair; infinite if P is known."""
         K = len(self.P)
         return np.inf if self.wins is None else float(self.wins.sum() / (K * (K - 1) / 2))
 
     def sample(self, comparisons: float, rng: np.random.Generator) -> np.ndarray:
-        """Wins among so many comparisons per pair: drawn from P, or a sub-sample without replacement of those there are."""
+        """Wins in ``comparisons`` per pair: drawn from P, or sub-sampled from the counts without replacement."""
         K = len(self.P)
         i, j = np.triu_indices(K, 1)
         wins = np.zeros((K, K))
@@ -87,7 +87,7 @@ class Case:
             wins[i, j] = rng.binomial(int(comparisons), self.P[i, j])
             wins[j, i] = int(comparisons) - wins[i, j]
             return wins
-        # Halves, from ties, become whole at random; pairs keep their shares of all comparisons.
+        # Half wins, from ties, are rounded at random; every pair keeps its share of all comparisons.
         whole = np.floor(self.wins[i, j] + rng.uniform(size=len(i))).astype(int)
         total = np.round(self.wins[i, j] + self.wins[j, i]).astype(int)
         whole = np.minimum(whole, total)
@@ -149,7 +149,7 @@ def _draws(wins: np.ndarray, config: Config, rng: np.random.Generator) -> np.nda
 
 
 def _known(config: Config) -> list[Case]:
-    """Cycles on both sides of the threshold of statement 2.1 and a Bradley–Terry matrix, all of K = 3."""
+    """Cycles on both sides of the threshold of statement 2.1 and a Bradley–Terry matrix, all with K = 3."""
     threshold = config.beta_ipo * np.sqrt(3 * (1 - config.alpha**2)) / config.lam
     cases = []
     for share in SHARES:
@@ -159,7 +159,7 @@ def _known(config: Config) -> list[Case]:
 
 
 def _read(config: Config) -> tuple[list[Case], list[str]]:
-    """Cases from files with counts, and what was left out in words."""
+    """Cases from files with counts, and notes on what was left out."""
     cases, unreadable, left = [], [], 0
     for path, found in opened(listed(config.preferences)):
         if isinstance(found, str):
@@ -178,7 +178,7 @@ def _read(config: Config) -> tuple[list[Case], list[str]]:
 
 
 def _usable(found: PreferenceSet, m: int, config: Config) -> bool:
-    """Known counts, no more responses than allowed, and comparisons for one level at least."""
+    """Whether counts are known, K is within ``max_responses``, and comparisons reach at least one level."""
     K = len(found[m])
     if found.counts[m] is None or config.max_responses < K:
         return False

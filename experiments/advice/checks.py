@@ -7,28 +7,28 @@ import xarray as xr
 
 from .._framework import OBJECTIVES, Finding, binomial_interval, decide
 
-SURE = 0.95  # or 1 - SURE: then the comparisons have decided
+SURE = 0.95  # comparisons have decided at a probability above this, or below 1 minus this
 SHARES = (0.5, 0.9, 1.1, 1.5)  # of the threshold, for generated cycles
 
 
 def sure(ds: xr.Dataset) -> np.ndarray:
-    """Whether a sub-sample's posterior has decided, ``(case, objective, comparisons, thinning)``; NaN counts as not."""
+    """Whether each posterior has decided, ``(case, objective, comparisons, thinning)``; NaN counts as undecided."""
     p = ds.unstable.values
     return np.nan_to_num(np.maximum(p, 1 - p - ds.not_found.values), nan=0.0) >= SURE
 
 
 def deciding(ds: xr.Dataset) -> np.ndarray:
-    """Comparisons per pair from which on at least half of the sub-samples have decided, ``(case, objective)``, or NaN."""
+    """The comparisons per pair from which at least half of the sub-samples have decided, ``(case, objective)``, or NaN."""
     known = ~np.isnan(ds.unstable.values).all(axis=-1)
     enough = (sure(ds).mean(axis=-1) >= 0.5) | ~known
-    # From there on: at every larger number that was tried too.
+    # The same must be true at every larger number that was tried.
     onward = np.logical_and.accumulate(enough[..., ::-1], axis=-1)[..., ::-1] & known
     first = np.argmax(onward, axis=-1)
     return np.where(onward.any(axis=-1), ds.comparisons.values[first], np.nan)
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
-    """Whether sure posteriors are right, and how many comparisons make them sure."""
+    """Whether confident posteriors are right, and how many comparisons make them confident."""
     findings = [_right(ds), _found(ds)]
     if ds.attrs["generated"]:
         findings.append(_distance(ds))

@@ -1,4 +1,4 @@
-"""Self-sampling as a continuous flow, its sampler following the policy, against rounds: same fixed points, other stability."""
+"""Continuous self-sampling, where the sampler follows the policy, has the fixed points of rounds but another stability."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ __all__ = ["Config", "check", "run"]
 KINDS = {"IPO": dyn.IPO, "DPO": dyn.DPO}
 RELAXATION = (
     4 / 3
-)  # rate at which IPO's flow on policy nears uniform without preferences at K = 3: the unit of time drawn
+)  # rate at which IPO's on-policy flow approaches uniform at K = 3 without preferences; the figure's unit of time
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,15 +42,15 @@ class Config:
     matrices: int = 90
     """Random matrices of each size."""
     betas: tuple[float, ...] = (0.02, 0.03, 0.045, 0.07, 0.1, 0.15, 0.22, 0.32)
-    """beta of IPO; DPO runs at 4 beta, where its rounds agree with IPO's to first order about uniform."""
+    """beta of IPO; DPO runs at 4 beta, where its rounds agree with IPO's to first order around the uniform policy."""
     lams: tuple[float, ...] = (1.0, 0.5)
-    """Shares of the policy in the sampler; the first is drawn, at 1 it is on policy."""
+    """Shares of the policy in the sampler; 1 is on policy. The figure shows the first."""
     advantage: float = 0.4
-    """a in P = 1/2 ± a of the 3-cycle whose orbits are drawn."""
+    """a in P = 1/2 ± a of the 3-cycle whose orbits the figure shows."""
     drawn_beta: float = 0.11
     start: tuple[float, float, float] = (0.7, 0.2, 0.1)
     rounds: int = 16
-    """Rounds, and units of the flow's time, that are drawn."""
+    """Rounds, and units of the flow's time, that the figure shows."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -71,7 +71,7 @@ class Config:
 
 
 def run(config: Config, tick: Tick = silent) -> xr.Dataset:
-    """At the rounds' fixed points, by objective, lam, beta and matrix: the flow's force, both spectra; orbits of a 3-cycle."""
+    """The flow's force and both spectra at the fixed points of rounds, and orbits on a 3-cycle."""
     rng = np.random.default_rng(config.seed)
     parts = []
     for n, K in enumerate(config.sizes):
@@ -125,7 +125,7 @@ def _cyclic(K: int, count: int, rng: np.random.Generator) -> Float[np.ndarray, "
 
 
 def _compare(P: Float[np.ndarray, "n K K"], name: str, config: Config) -> dict[str, np.ndarray]:
-    """Each measure as ``(lam, beta, matrix)``, by the library's rounds and flow at fixed points found without them."""
+    """Measures as ``(lam, beta, matrix)``: the library's rounds and flow, at fixed points that were found without them."""
     z = np.stack([fixed_points(P, name, lam, config.betas) for lam in config.lams])
     betas = KAPPA[name] * np.array(config.betas)
     moved, step, force, slope = (np.asarray(x) for x in _library(name, P, np.array(config.lams), betas, z))
@@ -145,7 +145,7 @@ def _compare(P: Float[np.ndarray, "n K K"], name: str, config: Config) -> dict[s
 
 @eqx.filter_jit
 def _library(name: str, P: Any, lams: Any, betas: Any, z: Any) -> tuple[Array, Array, Array, Array]:
-    """How far a round moves the logits, and its Jacobian; the flow's velocity, and its."""
+    """How far a round moves the logits, the Jacobian of a round, the velocity of the flow, and the Jacobian of the flow."""
     uniform = jnp.full(z.shape[-1], -jnp.log(z.shape[-1]))
 
     def one(lam: Array, beta: Array, P: Array, z: Array) -> tuple[Array, Array, Array, Array]:
@@ -170,7 +170,7 @@ def _times(config: Config) -> np.ndarray:
 
 
 def _orbits(config: Config) -> tuple[np.ndarray, np.ndarray, float]:
-    """IPO's rounds and flow on the 3-cycle from one start, on policy, and the rate at which the flow should near uniform."""
+    """IPO's on-policy rounds and flow on the 3-cycle from one start, and the predicted rate of the flow near uniform."""
     P, objective = dyn.preferences.cyclic(3, advantage=config.advantage), dyn.IPO(beta=config.drawn_beta)
     start = np.log(np.array(config.start) / sum(config.start))
     loop = dyn.SelfSampling(P, objective, 0.0, 1.0)

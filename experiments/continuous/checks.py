@@ -14,11 +14,11 @@ from .._framework import (
     decide,
 )
 
-ROUNDED = 1e-9  # relative to the size of what cancels
+ROUNDING = 1e-9  # relative to the size of the terms that cancel
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
-    """Whether the fixed points agree, what the flow's spectrum is on policy, and what attracts where."""
+    """Whether fixed points agree, the spectrum of the on-policy flow, and which fixed points attract."""
     tests = (_same_points, _formula, _attracts, _sector, _off_policy, _rounds_leave)
     findings = [test(ds.sel(objective=name), name) for test in tests for name in OBJECTIVES]
     return [*findings, _orbit(ds)]
@@ -35,8 +35,8 @@ def _same_points(one: xr.Dataset, name: str) -> Finding:
         source="[derived] statements 1.1, 1.2 and 3.8: both ask for Σ_j mu_j (P_ij - s(beta (h_i - h_j))) = 0",
         measured=f"at {one.moved.size} fixed points of rounds (a round moves logits by {moved:.1g} of their size at most) the "
         f"forces of the flow cancel to {force:.1g}",
-        interval=f"rounding; {ROUNDED:g} of what cancels allowed; lam = {', '.join(f'{x:g}' for x in one.lam.values)}",
-        status=decide(force <= ROUNDED, moved <= ROUNDED),
+        interval=f"rounding; {ROUNDING:g} of what cancels allowed; lam = {', '.join(f'{x:g}' for x in one.lam.values)}",
+        status=decide(force <= ROUNDING, moved <= ROUNDING),
     )
 
 

@@ -26,21 +26,21 @@ WORKERS = 2
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Matrices with a majority cycle, generated or read, and the rounds that are followed down in beta."""
+    """Matrices with a majority cycle, generated or read, and the rounds whose fixed point is followed as beta falls."""
 
     preferences: tuple[str, ...] = ()
-    """Files or folders of them, as `read` takes them; matrices are generated where there is none."""
+    """Files that `read` accepts, or folders of such files; without any, matrices are generated."""
     matrices: int = 60
-    """How many to generate: half with uniform entries, half Bradley–Terry seen through a few voters."""
+    """The number to generate: half with uniform entries, half Bradley–Terry estimated from a few voters."""
     sizes: tuple[int, ...] = (3, 4, 5, 6)
-    """K of the generated ones."""
+    """K of the generated matrices."""
     voters: int = 15
     alpha: float = 0.5
     lam: float = 1.0
     max_responses: int = 40
-    """Larger matrices are left out and counted."""
+    """Larger matrices are left out, and a note says how many."""
     minutes: float = 600.0
-    """No matrix is begun after this long; those left are counted."""
+    """After this time no further matrix is started; a note says how many are left."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -57,7 +57,7 @@ class Config:
         return cls(matrices=600, sizes=(3, 4, 5, 6, 7, 8))
 
     def files(self) -> tuple[Path, ...]:
-        """The files that ``preferences`` names, folders opened."""
+        """The files that ``preferences`` names, with folders replaced by the files in them."""
         return listed(self.preferences)
 
 
@@ -71,7 +71,7 @@ class Case:
 
 
 def run(config: Config, tick: Tick = silent) -> xr.Dataset:
-    """The critical beta of every matrix with a cycle, by objective, with what became of the others."""
+    """The critical beta of every matrix with a cycle, by objective, and the outcome where there is none."""
     cases, notes = _read(config) if config.preferences else (_generate(config), [])
     if not cases:
         raise ValueError("no matrix with a majority cycle (P > 1/2) was found; pass --preferences with others.")
@@ -104,14 +104,14 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
 
 
 def _follow_all(cases: list[Case], config: Config, tick: Tick) -> np.ndarray:
-    """Critical beta, outcome and start, ``(3, objective, matrix)``; groups of one size and objective, two at a time."""
+    """Critical beta, outcome and start, ``(3, objective, matrix)``; two groups of one size and objective run at a time."""
     out = np.full((3, len(OBJECTIVES), len(cases)), np.nan)
     out[1] = NOT_BEGUN
     began, done = time.monotonic(), itertools.count(1)
     sizes = sorted({len(case.P) for case in cases})
 
     def follow(group: tuple[int, int]) -> None:
-        # One group compiles once, and its compilation leaves the other core to another group.
+        # A group compiles once; while it compiles on one core, another group can use the other.
         size, m = group
         for n, case in enumerate(cases):
             if len(case.P) != size or time.monotonic() - began > 60 * config.minutes:
@@ -126,7 +126,7 @@ def _follow_all(cases: list[Case], config: Config, tick: Tick) -> np.ndarray:
 
 
 def _generate(config: Config) -> list[Case]:
-    """Matrices drawn until enough have a cycle, sizes and kinds in turn."""
+    """Draws matrices, alternating sizes and kinds, until enough have a cycle."""
     wanted = [(config.sizes[(m // 2) % len(config.sizes)], m % 2) for m in range(config.matrices)]
     rng = np.random.default_rng(config.seed)
     cases = []
@@ -152,7 +152,7 @@ def _noisy_bradley_terry(K: int, voters: int, rng: np.random.Generator) -> np.nd
 
 
 def _read(config: Config) -> tuple[list[Case], list[str]]:
-    """The matrices with a cycle among what can be read, and what was left out in words."""
+    """The matrices with a cycle among those that can be read, and notes on what was left out."""
     cases, notes, unreadable, large, total = [], [], [], 0, 0
     for path, found in opened(config.files()):
         if isinstance(found, str):
@@ -192,7 +192,7 @@ def _critical(P: np.ndarray, objective: str, config: Config) -> tuple[float, int
         return np.nan, UNDEFINED, np.nan
     proven = _proven_beta(P, config)
     top = MARGIN * factor * proven
-    # Nothing is proven for DPO, so that rounds contract at the top is looked at, and the top raised if they do not.
+    # Nothing is proven for DPO, so it is checked that rounds are stable at the top; if they are not, the top is raised.
     for _ in range(4):
         loop = dyn.SelfSampling(P, kind(beta=top), config.alpha, config.lam)
         try:

@@ -7,14 +7,14 @@ import xarray as xr
 
 from .._framework import OBJECTIVES, Finding, binomial_interval, decide
 
-CUSTOMARY = 0.1  # beta in common use for DPO
+CUSTOMARY = 0.1  # a common beta for DPO
 MARGIN = 1.25  # the walk over beta starts at this multiple of the beta that 7.2 proves stable
 OUTCOMES = ("loses stability", "never in range", "undefined", "failed", "not begun")
 LOSES, NEVER, UNDEFINED, FAILED, NOT_BEGUN = range(5)
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
-    """The distribution of critical betas, and what the statements say of it."""
+    """The distribution of critical betas, and what the statements say about it."""
     return [_beyond_proof(ds), _above_customary(ds), _ratio(ds), *(_quantiles(ds.sel(objective=n)) for n in OBJECTIVES)]
 
 
@@ -83,7 +83,7 @@ def _quantiles(one: xr.Dataset) -> Finding:
 
 
 def _median_interval(values: np.ndarray) -> tuple[float, float]:
-    """Order statistics that hold the median in between with probability 95% or more, where there are enough."""
+    """Order statistics with the median between them with a probability of 95% or more, if there are enough values."""
     from scipy.stats import binom
 
     ordered, n = np.sort(values), len(values)

@@ -26,37 +26,37 @@ __all__ = ["Config", "check", "run"]
 
 CASES = ("balanced", "unbalanced", "oblique")
 TESTED = ("balanced", "oblique")
-MEANS = 20_000  # drawn for such an interval
+MEANS = 20_000  # mean accuracies drawn to find their interval
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(60)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """DPO on one behaviour, answers s = ±1, features b + s m + N(0, v² I): delta = 2|m|."""
+    """DPO on one behaviour with answers s = ±1 and features b + s m + N(0, v² I), so that delta = 2|m|."""
 
     deltas: tuple[float, ...] = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 2.8, 4.0)
-    """distinguishabilities, ascending; accuracy is followed at every second one."""
+    """Distinguishabilities in ascending order; accuracy is followed for every second one."""
     noise: float = 0.5
-    """v."""
+    """v, the standard deviation of the features."""
     shared: float = 1.5
     """|b|; b is orthogonal to m in the balanced and the unbalanced case."""
     angle: float = 45.0
-    """between b and m in the oblique case, in degrees."""
+    """The angle between b and m in the oblique case, in degrees."""
     share: float = 0.8
-    """of the answer yes in the unbalanced case."""
+    """The share of the answer yes in the unbalanced case."""
     d: int = 8
     n: int = 500
-    """training samples of each answer; in the unbalanced case half of all samples."""
+    """Training samples of each answer; in the unbalanced case, half of all samples."""
     beta: float = 0.1
     short_time: float = 1e-3
-    """beta² t/tau at which the first speed is measured."""
+    """beta² t/tau at which the initial speed is measured."""
     long_time: float = 10.0
     last_time: float = 30.0
     times: int = 26
     tests: int = 2500
-    """fresh draws of each answer for each data set."""
+    """Fresh draws of each answer for each data set."""
     data_sets: int = 6
-    """data sets of each case and delta."""
+    """Data sets for each case and delta."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -81,7 +81,7 @@ class Config:
 
 
 def run(config: Config, tick: Tick = silent) -> xr.Dataset:
-    """Changes of the head by case, delta, data set and time beside their slopes; accuracies beside the Gaussian ones."""
+    """Changes of the head with their predicted slopes, and accuracies with their Gaussian predictions."""
     tick(0, "drawing")
     index = list(itertools.product(CASES, range(len(config.deltas)), range(config.data_sets)))
     made = [_data(config, *one) for one in index]
@@ -142,7 +142,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
 
 
 def _directions(config: Config, case: str, delta: float) -> tuple[np.ndarray, np.ndarray]:
-    """m and b; all directions are alike, so these lie in the first two."""
+    """m and b, in the span of the first two coordinates, which is enough by symmetry."""
     m, b = np.zeros(config.d), np.zeros(config.d)
     m[0] = delta / 2
     angle = math.radians(config.angle) if case == "oblique" else math.pi / 2
@@ -159,7 +159,7 @@ def _data(config: Config, case: str, at: int, number: int) -> dyn.data.Behaviour
 
 
 def _kept(config: Config, case: str, samples: dyn.data.Samples) -> tuple[np.ndarray, ...]:
-    """Features, chosen, rejected and sign of 2n samples with the case's share of each answer."""
+    """Features, chosen, rejected and sign of 2n samples, with the share of each answer that the case asks for."""
     g, chosen, rejected, _, sign = map(np.asarray, samples)
     plus, minus = np.flatnonzero(sign > 0), np.flatnonzero(sign < 0)
     count = len(plus) if case == "unbalanced" else config.n
@@ -174,7 +174,7 @@ def _accuracies(
     flow: dyn.MarginFlow,
     sol: dyn.Solution,
 ) -> np.ndarray:
-    """On fresh draws, (tested, shown, data set, time)."""
+    """Accuracies on fresh draws, ``(tested, shown, data set, time)``."""
     found = []
     for n, (case, at, _) in enumerate(index):
         if case not in TESTED or at % 2:
@@ -205,8 +205,10 @@ def _predictions(config: Config, time: np.ndarray) -> dict[str, tuple[tuple[str,
 
 
 def _interval(config: Config, m: np.ndarray, b: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Of the mean accuracy over data sets at 0+: heads start along the mean of s g, which is N(m, v²/2n), and fresh draws
-    are binomial."""
+    """The interval of the mean accuracy over data sets at 0+.
+
+    Heads start along the mean of s g, which is N(m, v²/2n), and the count of accurate fresh draws is binomial.
+    """
     shape = (MEANS, config.data_sets)
     heads = m + config.noise / math.sqrt(2 * config.n) * rng.standard_normal((*shape, config.d))
     share = rng.binomial(2 * config.tests, _accuracy(heads, m, b, config.noise)) / (2 * config.tests)
@@ -214,13 +216,13 @@ def _interval(config: Config, m: np.ndarray, b: np.ndarray, rng: np.random.Gener
 
 
 def _accuracy(u: np.ndarray, m: np.ndarray, b: np.ndarray, v: float) -> np.ndarray:
-    """Of heads along u, (…, d), on N(±m + b, v² I): at u = m, where population flows start, statement 3.5."""
+    """The accuracy of heads along u, (…, d), on N(±m + b, v² I). Population flows start at u = m, by statement 3.5."""
     along, across, length = u @ m, u @ b, v * np.linalg.norm(u, axis=-1)
     return 0.5 * (norm.cdf((along + across) / length) + norm.cdf((along - across) / length))
 
 
 def _population(m: np.ndarray, b: np.ndarray, v: float, time: np.ndarray) -> np.ndarray:
-    """Accuracies under dU/dT = E[s sigma(-2 s U·g) g], U = beta u, T = beta² t/tau, noise integrated out by parts."""
+    """Accuracies under dU/dT = E[s sigma(-2 s U·g) g] with U = beta u, T = beta² t/tau; noise is integrated by parts."""
     both = np.array([1.0, -1.0])[:, None]
 
     def velocity(_: float, u: np.ndarray) -> np.ndarray:

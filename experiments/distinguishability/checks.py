@@ -11,13 +11,13 @@ from scipy.stats import t as student
 
 from .._framework import Finding, config_of, decide
 
-SLOPE = 0.01  # what the first speed may fall short of the exact slope
-WIDE = 0.05  # of accuracy: an interval wider than this decides nothing
-TAIL = 0.001  # of either side of an interval: with five distinguishabilities 1 % in all
+SLOPE = 0.01  # relative amount by which the initial speed may fall short of the exact slope
+WIDE = 0.05  # an interval of accuracy wider than this is not decided
+TAIL = 0.001  # probability outside an interval on each side; with five distinguishabilities 1 % in total
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
-    """Speeds against slope and bounds; accuracies against the Gaussian ones and the population flow."""
+    """Speeds against slope and bounds; accuracies against Gaussian predictions and the population flow."""
     return [
         _slope(ds),
         _bound(ds),
@@ -102,7 +102,7 @@ def _ordered(ds: xr.Dataset) -> Finding:
 
 
 def _against(ds: xr.Dataset, case: str, predicted: xr.DataArray, measured: xr.DataArray) -> tuple[float, bool, str]:
-    """Largest deviation of mean accuracies; whether all are as near as sampling puts them at 0+; the interval in words."""
+    """The largest deviation of mean accuracies, whether all are within the interval at 0+, and that interval in words."""
     one, config = ds.sel(tested=case), config_of(ds)
     below, above = (one.first_interval.sel(side=side) - one.first_accuracy for side in ("low", "high"))
     off = measured.mean("data_set") - predicted

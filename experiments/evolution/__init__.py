@@ -1,4 +1,4 @@
-"""Evolution: policies spiral in or oscillate on a preference cycle, and collapse on a transitive matrix at alpha 1."""
+"""Evolution: policies spiral in or oscillate on a preference cycle, and collapse on a transitive matrix at alpha = 1."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Config", "check", "run"]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Orbits from one start off uniform: three on a 3-cycle, one on a strictly strongly transitive matrix."""
+    """Orbits from one non-uniform start: three on a 3-cycle, one on a strictly strongly transitive matrix."""
 
     advantage: float = 0.4
     """a in P = 1/2 ± a of the 3-cycle."""
@@ -27,10 +27,10 @@ class Config:
     larger_alpha: float = 0.8
     lam: float = 1.0
     beta: float = 0.3
-    """beta of IPO; DPO runs at 4 beta, where its rounds are the same to first order about uniform."""
+    """beta of IPO; DPO runs at 4 beta, where its rounds agree with IPO's to first order around the uniform policy."""
     smaller_beta: float = 0.2
     margins: tuple[float, float, float] = (0.1, 0.3, 0.15)
-    """P_01, P_02 and P_12 of the transitive matrix, each less 1/2."""
+    """P_01 - 1/2, P_02 - 1/2 and P_12 - 1/2 of the transitive matrix."""
     collapse_beta: float = 1.0
     start: tuple[float, float, float] = (0.7, 0.2, 0.1)
     rounds: int = 100
@@ -52,7 +52,7 @@ class Config:
 
 
 def run(config: Config, tick: Tick = silent) -> xr.Dataset:
-    """Log-policies and entropies by case, objective and round, with what the theory says of each case."""
+    """Log-policies and entropies by case, objective and round, with the predictions of the theory."""
     cycle = dyn.preferences.cyclic(3, advantage=config.advantage)
     matrices = [cycle, cycle, cycle, transitive(config.margins)]
     alphas = [config.alpha, config.larger_alpha, config.alpha, 1.0]
@@ -64,7 +64,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
         loops = [_loop(P, name, alpha, config.lam, beta) for name in OBJECTIVES]
         rows.append([np.asarray(dyn.iterate(loop, config.rounds, initial=start).log_policy) for loop in loops])
         uniform = jnp.full(3, -jnp.log(3.0))
-        # At alpha = 1 the transitive matrix leaves uniform no fixed point.
+        # At alpha = 1 the uniform policy is not a fixed point of the transitive matrix.
         radii.append([float(dyn.stability.spectral_radius(p, uniform)) if alpha < 1 else np.nan for p in loops])
     lower, upper = _bounds(matrices[-1], config, start)
     log_policy = np.array(rows)
@@ -94,7 +94,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
 
 
 def transitive(margins: tuple[float, float, float]) -> np.ndarray:
-    """P of three responses from the entries above its diagonal, each less 1/2."""
+    """P of three responses from the entries above its diagonal, each minus 1/2."""
     m01, m02, m12 = margins
     A = np.array([[0, m01, m02], [0, 0, m12], [0, 0, 0]])
     return 0.5 + A - A.T

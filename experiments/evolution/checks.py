@@ -10,11 +10,11 @@ import dynamics as dyn
 from .._framework import OBJECTIVES, Finding, config_of, decide
 
 CASES = ("baseline", "larger alpha", "larger lam/beta", "collapse")
-DECISIVE = 100.0  # by this factor the linear rate must change a distance within the run before it is compared
+DECISIVE = 100.0  # a distance is compared only if the linear rate changes it by this factor within the run
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
-    """Stability as the spectral radius predicts it against what the orbits do, and the entropy against its bounds."""
+    """The stability that the spectral radius predicts against the orbits, and the entropy against its bounds."""
     findings = [_stability(ds.sel(case=case, objective=name)) for case in CASES[:3] for name in OBJECTIVES]
     findings += [_within_bounds(ds.sel(case="collapse", objective=name)) for name in OBJECTIVES]
     return [*findings, _collapses(ds)]

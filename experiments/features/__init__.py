@@ -1,4 +1,4 @@
-"""Features: where rounds lose stability when policies are log-linear in d features, against tabular policies."""
+"""Features: where rounds of policies that are log-linear in d features lose stability, compared with tabular policies."""
 
 from __future__ import annotations
 
@@ -40,13 +40,13 @@ class Config:
     alpha: float = 0.5
     lam: float = 1.0
     decades: float = 4.0
-    """How far beta is followed down."""
+    """Decades of beta over which a fixed point is followed."""
     drawn: int = 5
-    """Index of the matrix with a majority cycle whose map over alpha is computed."""
+    """Index of the cyclic matrix for which a map over alpha is computed."""
     alphas: int = 40
     """Values of alpha of that map."""
     checked: tuple[int, ...] = (2,)
-    """Ranks whose spectra the library computes too."""
+    """Ranks for which the library computes the spectrum as well."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -65,7 +65,7 @@ class Config:
 
 
 def run(config: Config, tick: Tick = silent) -> xr.Dataset:
-    """Critical betas by family, objective, matrix and rank; for one matrix over alpha; the library's radius there."""
+    """Critical betas by family, objective, matrix and rank, and for one matrix over alpha; the library's radius there."""
     P, bases = _draw(config)
     ranks = np.arange(1, config.size)
     shape = (len(FAMILIES), len(OBJECTIVES), config.matrices, len(ranks))
@@ -129,7 +129,7 @@ def _cyclic(K: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def _batch(P: np.ndarray, bases: np.ndarray, config: Config, alphas: np.ndarray) -> Loops:
-    """Every family, objective and matrix; then the drawn one under IPO at every alpha."""
+    """Loops for every family, objective and matrix, then for the matrix ``drawn`` under IPO at every alpha."""
     each = lambda x: np.repeat(x[:, None], len(OBJECTIVES), axis=1).reshape(-1, *x.shape[2:])
     again = lambda x: np.repeat(x[0, config.drawn][None], len(alphas), axis=0)
     count = 2 * len(OBJECTIVES) * config.matrices
@@ -146,7 +146,7 @@ def _batch(P: np.ndarray, bases: np.ndarray, config: Config, alphas: np.ndarray)
 def _library_radius(
     P: np.ndarray, bases: np.ndarray, beta: np.ndarray, log_policy: np.ndarray, config: Config
 ) -> np.ndarray:
-    """rho by the library's rounds at the policies found, and NaN where a round moves them."""
+    """The spectral radius of the library's rounds at the policies found, or NaN where a round moves the policy."""
     radius = np.full(beta.shape, np.nan)
     for o, name in enumerate(OBJECTIVES):
         at = np.where(beta[:, o] > 0, beta[:, o], 1.0)

@@ -17,7 +17,7 @@ from .._framework import (
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
-    """What is proven of classes, against the library and the walks; and what features do to random matrices."""
+    """What is proven about policy classes, and what features do to random matrices."""
     moved = [say(ds, name) for say in (_raised, _lowered) for name in OBJECTIVES]
     return [_same_spectrum(ds), _interlacing(ds), _one_feature(ds), _kinds(ds), *moved]
 
@@ -35,7 +35,7 @@ def _same_spectrum(ds: xr.Dataset) -> Finding:
         measured=f"|radius - 1| at {len(off)} losses, ranks {', '.join(map(str, checked['rank'].values))}: at most {worst[0]} "
         f"where rounds turn or flip, {worst[1]} at folds; {int((~np.isfinite(off)).sum())} policies were not fixed",
         interval="walks end 1e-11 in log beta before the loss, whose root is the distance at a fold: 1e-8 and 1e-3 allowed",
-        status=decide((off <= bound).all(), len(off) > 0),  # NaN where a policy was not fixed fails
+        status=decide((off <= bound).all(), len(off) > 0),  # NaN, where a policy was not fixed, counts as a failure
     )
 
 
@@ -83,7 +83,7 @@ def _kinds(ds: xr.Dataset) -> Finding:
 
 
 def _ratio(ds: xr.Dataset, name: str) -> Float[np.ndarray, "n d"]:
-    """Critical beta over that of tabular policies, 0 and inf where one never loses; NaN where neither does or one failed."""
+    """Critical beta over that of tabular policies: 0 or inf if one never loses stability, NaN if both or if one failed."""
     one = ds.sel(family="cyclic", objective=name)
     beta = np.where(one.outcome.values == FAILED, np.nan, one.critical_beta.values)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -121,7 +121,7 @@ def _lowered(ds: xr.Dataset, name: str) -> Finding:
 
 
 def _shares(hit: np.ndarray, ratio: np.ndarray) -> tuple[list[str], np.ndarray, np.ndarray]:
-    """Of the matrices with a ratio how many are hit, by number of features, in words and as 95% intervals."""
+    """The share of matrices with a ratio that are in ``hit``, by number of features, in words and as 95% intervals."""
     counts = [(int(h.sum()), int((~np.isnan(r)).sum())) for h, r in zip(hit.T, ratio.T, strict=True)]
     ends = [binomial_interval(*c) if c[1] else (0.0, 1.0) for c in counts]
     said = [

@@ -1,4 +1,4 @@
-"""Finite samples: rounds of n comparisons on the 3-cycle. Single runs keep oscillating while their average flattens."""
+"""Finite samples: with n comparisons per round on the 3-cycle, single runs keep oscillating while their average flattens."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["Config", "check", "run"]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Many runs of each size of sample, from one start: orbits at one beta past the onset, mean squares along a cut."""
+    """Many runs for each sample size, from one start: orbits at one beta past the onset, and mean squares along a cut."""
 
     advantage: float = 0.4
     """a in P = 1/2 ± a of the 3-cycle."""
@@ -28,16 +28,16 @@ class Config:
     samples: tuple[int, ...] = (30, 100, 300, 1000, 3000, 10_000)
     """Comparisons in a round."""
     ratio: float = 0.8
-    """beta over the onset's, of the orbits; below 1 uniform repels."""
+    """beta of the orbits over the beta of the onset; below 1 the uniform policy repels."""
     runs: int = 128
-    """Runs from the same start, of each size of sample."""
+    """Runs from the same start for each sample size."""
     rounds: int = 300
     ratios: tuple[float, ...] = (0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3, 1.5, 1.8)
-    """beta over the onset's along the cut."""
+    """beta over the beta of the onset, along the cut."""
     cut_runs: int = 16
     cut_rounds: int = 600
     level: float = 0.1
-    """Mean of |w|², in nat², at which a run looks like oscillating."""
+    """Mean of |w|², in nat², from which a run seems to oscillate."""
     start: tuple[float, float, float] = (0.45, 0.33, 0.22)
     seed: int = 0
 
@@ -61,7 +61,7 @@ class Config:
 
 
 def run(config: Config, tick: Tick = silent) -> xr.Dataset:
-    """The mode w_t of every run at one beta, and mean squares of w along the cut, by objective and size of sample."""
+    """The mode w_t of every run at one beta, and mean squares of w along the cut, by objective and sample size."""
     parts = []
     for i, name in enumerate(OBJECTIVES):
         tick(i / 2, f"{name}: orbits")
@@ -94,7 +94,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
 
 
 def _sweep(config: Config, title: str, name: str, ratios: tuple[float, ...], runs: int, rounds: int) -> xr.Dataset:
-    """Runs of samples: dimensions ratio, samples and run."""
+    """Runs with finite samples, with the dimensions ratio, samples and run."""
     import jax
 
     onset = onset_beta(name, config.advantage, config.alpha, config.lam)
@@ -102,7 +102,7 @@ def _sweep(config: Config, title: str, name: str, ratios: tuple[float, ...], run
     over = {
         "beta": onset * np.array(ratios),
         "samples": np.array(config.samples),
-        # The same start for all: what differs along this axis is the draw.
+        # All runs share the start; along this axis only the random draws differ.
         "initial": np.tile(_start(config), (runs, 1)),
     }
     key = jax.random.fold_in(jax.random.key(config.seed), OBJECTIVES.index(name))

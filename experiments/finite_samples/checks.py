@@ -8,12 +8,12 @@ import xarray as xr
 from .._curves import median, over_data_sets
 from .._framework import OBJECTIVES, Finding, config_of, decide
 
-COHERENT, DISPERSED = 0.8, 0.3  # of the coherence: between them its decay is fitted
-SETTLED = 0.9  # spectral radius below which a transient is gone and few rounds are enough for a mean
+COHERENT, DISPERSED = 0.8, 0.3  # the decay of the coherence is fitted between these values
+SETTLED = 0.9  # below this spectral radius transients have decayed and few rounds suffice for a mean
 
 
 def coherence(mode: np.ndarray) -> np.ndarray:
-    """|mean of w| over the mean of |w|, over runs (last axis of complex ``mode``): 1 in step, 0 at all phases."""
+    """|mean of w| over the mean of |w|, over runs (the last axis): 1 if all are in phase, 0 if phases are spread evenly."""
     return np.abs(mode.mean(axis=-1)) / np.abs(mode).mean(axis=-1)
 
 
@@ -24,7 +24,7 @@ def complex_mode(ds: xr.Dataset) -> np.ndarray:
 
 
 def dispersal_rates(mode: np.ndarray) -> np.ndarray:
-    """Rate at which the coherence decays, by size of sample, over the rounds between two levels; NaN where too few."""
+    """The rate at which the coherence decays between two levels, by sample size; NaN if too few rounds lie between them."""
     rates = []
     for curve in coherence(mode):
         begun = int(np.argmax(curve < COHERENT)) if (curve < COHERENT).any() else len(curve)
@@ -35,7 +35,7 @@ def dispersal_rates(mode: np.ndarray) -> np.ndarray:
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
-    """Averages against single runs, how fast phases part, and fluctuations on the stable side."""
+    """Averages against single runs, how fast phases disperse, and fluctuations on the stable side."""
     findings = []
     mode = complex_mode(ds)
     for i, name in enumerate(OBJECTIVES):
@@ -52,7 +52,7 @@ def _average_flattens(ds: xr.Dataset, name: str, mode: np.ndarray) -> Finding:
     exact = ds["exact"].sel(objective=name).values
     steady = float(np.sqrt(np.mean(np.sum(exact[-tenth:] ** 2, axis=-1))))
     middle = median(single)
-    # Of independent phases the average is left with one part in the root of the runs.
+    # With independent phases, the average shrinks by the square root of the number of runs.
     left = average / float(np.mean(single))
     return Finding(
         claim=f"{name}: with {int(ds.samples[0])} comparisons a round every run goes on oscillating while the average flattens",
@@ -79,7 +79,7 @@ def _phases_part(ds: xr.Dataset, name: str, mode: np.ndarray) -> Finding:
 
 
 def _fluctuations(one: xr.Dataset, name: str) -> Finding:
-    """Where a transient is gone and n is large, mean squares over those of the linear equation with noise."""
+    """Mean squares over those of the linear equation with noise, where transients have decayed and n is large."""
     settled = one.spectral_radius.values < SETTLED
     large = one.samples.values >= 1000
     ratio = (one.mean_square / one.linear_noise).transpose("ratio", "samples", "cut_run").values
@@ -101,7 +101,7 @@ def _fluctuations(one: xr.Dataset, name: str) -> Finding:
 
 
 def _onset_is_smeared(one: xr.Dataset, name: str) -> Finding:
-    """How far above the onset single runs pass for oscillating."""
+    """How far above the onset single runs still seem to oscillate."""
     level = config_of(one)["level"]
     reached = np.array([crossing(one.ratio.values, row, level) for row in mean_squares(one)])
     shown = ", ".join(f"{r:.2f} at n = {int(size)}" for r, size in zip(reached, one.samples.values, strict=True))
@@ -121,7 +121,7 @@ def mean_squares(one: xr.Dataset) -> np.ndarray:
 
 
 def crossing(ratio: np.ndarray, values: np.ndarray, level: float) -> float:
-    """The largest ratio at which falling ``values`` pass ``level``; NaN where they do not within the range."""
+    """The largest ratio at which decreasing ``values`` cross ``level``; NaN if they do not within the range."""
     above = values >= level
     if above.all() or not above.any():
         return np.nan

@@ -1,4 +1,4 @@
-"""Inexact rounds: some optimizer steps a round in place of the optimum, against oscillation and collapse."""
+"""Inexact rounds: how a few optimizer steps per round, in place of the optimum, change oscillation and collapse."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ __all__ = ["Config", "check", "run"]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The 3-cycle past the onset of exact rounds, and a transitive matrix at alpha = 1 and the same beta, by steps a round."""
+    """A 3-cycle past the onset of exact rounds, and a transitive matrix at alpha = 1 and the same beta."""
 
     advantage: float = 0.4
     """a in P = 1/2 ± a of the 3-cycle."""
     alpha: float = 0.5
     lam: float = 1.0
     ratio: float = 0.7
-    """beta over that at which exact rounds lose stability; below 1 they oscillate."""
+    """beta over the beta at which exact rounds lose stability; below 1 they oscillate."""
     steps: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
-    """Optimizer steps a round."""
+    """Optimizer steps per round."""
     approach: float = 0.06
-    """Share of the way to a round's optimum that one SGD step goes at the uniform policy; it sets the learning rate."""
+    """Fraction of the way to a round's optimum that one SGD step covers at the uniform policy; it sets the learning rate."""
     momentum: float = 0.9
     adam_rate: float = 0.03
     rounds: int = 1500
     margins: tuple[float, float, float] = (0.1, 0.3, 0.15)
-    """P_01, P_02 and P_12 of the transitive matrix, each less 1/2."""
+    """P_01 - 1/2, P_02 - 1/2 and P_12 - 1/2 of the transitive matrix."""
     start: tuple[float, float, float] = (0.45, 0.33, 0.22)
 
     def __post_init__(self) -> None:
@@ -60,7 +60,7 @@ class Config:
 
 
 def run(config: Config, tick: Tick = silent) -> xr.Dataset:
-    """Cycle strength, spectral radius of SGD's rounds and time to collapse by objective, optimizer and steps a round."""
+    """Cycle strength, spectral radius of SGD's rounds and time to collapse, by objective, optimizer and steps per round."""
     shape = (len(OBJECTIVES), len(OPTIMIZERS), len(config.steps))
     strength, entropy, halved = np.empty(shape), np.empty(shape), np.empty(shape)
     radius = np.empty((len(OBJECTIVES), len(config.steps)))
@@ -113,20 +113,23 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
 
 
 def _strength(config: Config) -> dyn.diagnostics.CycleStrength:
-    """Over the second half, when what dies out mostly has."""
+    """Cycle strength over the second half of the rounds, when most transients have decayed."""
     return dyn.diagnostics.CycleStrength(burn_in=config.rounds // 2)
 
 
 def predicted_radius(config: Config, p: np.ndarray) -> np.ndarray:
-    """A round that goes the share p of the way is an exact one with alpha + (1-p)(1-alpha) for alpha and p/beta for 1/beta."""
+    """The radius of a round that covers a fraction p of the way to its optimum.
+
+    Such a round equals an exact one with alpha replaced by alpha + (1-p)(1-alpha) and 1/beta by p/beta.
+    """
     k = np.sqrt(1 - config.alpha**2) / config.ratio
     return np.hypot(1 - p * (1 - config.alpha), p * k)
 
 
 def inner_of(config: Config, objective: str, optimizer: str) -> dyn.Descend:
-    """The optimizer at a rate at which one SGD step goes ``approach`` of the way at the uniform policy.
+    """The optimizer, with a learning rate at which one SGD step covers the fraction ``approach`` at the uniform policy.
 
-    The losses' Hessians there are 4/K C in h (IPO) and beta²/(2K) C (DPO).
+    The Hessians of the losses there are 4/K C in h (IPO) and beta²/(2K) C (DPO).
     """
     rate = config.approach / (4 / 3 if objective == "IPO" else beta_of(config, objective) ** 2 / 6)
     made = {
@@ -143,7 +146,7 @@ def _loop(P: np.ndarray, objective: str, config: Config, inner: dyn.Descend | No
 
 
 def beta_of(config: Config, objective: str) -> float:
-    """beta of all loops of an objective."""
+    """The beta of all loops of one objective."""
     return config.ratio * onset_beta(objective, config.advantage, config.alpha, config.lam)
 
 

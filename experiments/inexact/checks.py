@@ -8,17 +8,17 @@ import xarray as xr
 from .._framework import OBJECTIVES, Finding, config_of, decide
 
 OPTIMIZERS = ("SGD", "momentum, reset", "momentum, kept", "Adam, reset", "Adam, kept")
-OSCILLATES = 1e-3  # variance of a coordinate over late rounds above which an orbit counts as oscillating
+OSCILLATES = 1e-3  # an orbit counts as oscillating if a coordinate's variance over late rounds is larger
 
 
 def largest_stable_share(alpha: float, ratio: float) -> float:
-    """p below which such rounds are stable: 2 (1-alpha)/((1-alpha)² + k²)."""
+    """The fraction p below which inexact rounds are stable: 2 (1-alpha)/((1-alpha)² + k²)."""
     k2 = (1 - alpha**2) / ratio**2
     return 2 * (1 - alpha) / ((1 - alpha) ** 2 + k2)
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
-    """The spectral radius against its formula, where oscillation begins, kept against reset state, and the collapse."""
+    """The spectral radius against its formula, the onset of oscillation, kept against reset state, and the collapse."""
     findings = []
     for name in OBJECTIVES:
         one = ds.sel(objective=name)

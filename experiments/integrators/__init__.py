@@ -1,4 +1,4 @@
-"""Integrators: how much of a trajectory is the optimizer: full-batch SGD, mini-batches and Adam against the flow."""
+"""Integrators: what full-batch SGD, mini-batches and Adam change about a trajectory, compared with the flow."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from .checks import ADAM, BATCHES, FLOW, PATHS, SGD, TURNED, check
 
 __all__ = ["Config", "check", "run"]
 
-COARSEST = 20  # steps of the largest rate over the span; every rate visits the times of these
-SHARE = 0.6  # of the loss at the reference: where the loss is this, paths are compared
-CLOCK = np.linspace(0.0, 1.25, 51)  # time in units of what the path takes to that loss
+FEWEST_STEPS = 20  # steps over the span at the largest rate; all rates share the times of these steps
+SHARE = 0.6  # paths are compared where the loss is this fraction of the loss at the reference
+CLOCK = np.linspace(0.0, 1.25, 51)  # time in units of the time at which the path reaches that loss
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Behaviours of unequal distinguishability along the coordinates, one last layer, DPO."""
+    """DPO on one last layer, with behaviours of unequal distinguishability along the coordinates."""
 
     beta: float = 0.1
     lengths: tuple[float, ...] = (2.0, 1.4, 0.8)
-    """Distinguishability of each behaviour, along a coordinate of its own; the first is learned fastest."""
+    """Distinguishability of each behaviour, each along its own coordinate; the first is learned fastest."""
     noise: float = 0.3
     """Standard deviation of the features in each coordinate."""
     dimension: int = 6
     samples: int = 20
-    """Of each answer of each behaviour."""
+    """Samples of each answer of each behaviour."""
     span: float = 40.0
     """beta² t/tau at the end."""
     halvings: int = 4
-    """Rates of SGD: span/20 and as many halvings of it."""
+    """Number of times that SGD's largest rate, span/20, is halved."""
     batch: int = 16
     """Examples in a mini-batch."""
     draws: int = 6
-    """Runs on each data set that differ in their mini-batches."""
+    """Runs with different mini-batches on each data set."""
     adam_rates: tuple[float, ...] = (0.2, 0.1, 0.05, 0.025)
-    """beta times the learning rate of Adam, descending."""
+    """beta times the learning rate of Adam, in descending order."""
     seeds: int = 12
     """Data sets."""
     seed: int = 0
@@ -71,15 +71,15 @@ class Config:
 
 
 def run(config: Config, tick: Tick = silent) -> xr.Dataset:
-    """Errors by rate, margins of the behaviours by path on a clock of equal loss, and slow over fast at equal loss."""
+    """Errors by rate, and margins of the behaviours along each path, compared at equal loss."""
     flow, turned = _flow(config), _turned(_flow(config), config)
-    rates = config.span / COARSEST / 2.0 ** np.arange(config.halvings + 1)
-    steps = COARSEST * 2**config.halvings
+    rates = config.span / FEWEST_STEPS / 2.0 ** np.arange(config.halvings + 1)
+    steps = FEWEST_STEPS * 2**config.halvings
     keys = jax.random.split(jax.random.key(config.seed + 1), (config.seeds, config.draws))
     tick(0.0, "gradient flow")
     ts = jnp.asarray(np.linspace(0, config.span, steps + 1) / config.beta**2)
     solved = [_solved(one, ts, config) for one in (flow, turned)]
-    exact = solved[0][0][:, :: steps // COARSEST]
+    exact = solved[0][0][:, :: steps // FEWEST_STEPS]
     size = np.sqrt((exact**2).mean(axis=(1, 2)))
     tick(0.3, "full-batch SGD")
     full = _descents(flow, "sgd", rates / config.beta**2, keys[:, :1], None, steps, len(config.lengths))
@@ -98,7 +98,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     rms = lambda x, axes: np.sqrt((x**2).mean(axis=axes)) / size
     at = int(np.argmin(np.abs(CLOCK - 1)))
     ratio = {name: course[..., at, -1] / course[..., at, 0] for name, course in courses.items()}
-    shown = {FLOW: 0, SGD: 0, BATCHES: 0, ADAM: -1, TURNED: -1}  # SGD at its largest rate, Adam at its least
+    shown = {FLOW: 0, SGD: 0, BATCHES: 0, ADAM: -1, TURNED: -1}  # SGD at its largest rate, Adam at its smallest
     ds = xr.Dataset(
         {
             "course": (("path", "seed", "clock", "behaviour"), np.array([courses[p][n] for p, n in shown.items()])),
@@ -135,7 +135,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
 
 
 def _flow(config: Config) -> dyn.MarginFlow:
-    """One flow for every data set."""
+    """A flow for each data set."""
     d = np.eye(len(config.lengths), config.dimension) * np.array(config.lengths)[:, None]
     keys = jax.random.split(jax.random.key(config.seed), config.seeds)
     made = [dyn.data.behaviours(d, config.noise**2, config.samples, key=key).samples for key in keys]
@@ -144,7 +144,7 @@ def _flow(config: Config) -> dyn.MarginFlow:
 
 
 def _turned(flow: dyn.MarginFlow, config: Config) -> dyn.MarginFlow:
-    """The same examples in coordinates rotated at random, which margins of the flow do not notice."""
+    """The same examples in randomly rotated coordinates, which leave the margins of the flow unchanged."""
     random = np.random.default_rng(config.seed)
     frames = np.linalg.qr(random.normal(size=(config.seeds, config.dimension, config.dimension)))[0]
     features, *rest = flow.parts()
@@ -152,7 +152,7 @@ def _turned(flow: dyn.MarginFlow, config: Config) -> dyn.MarginFlow:
 
 
 def _groups(r: Any, config: Config) -> Any:
-    """Mean margin of each behaviour, the examples of one being consecutive."""
+    """The mean margin of each behaviour, whose examples are consecutive."""
     return r.reshape(*r.shape[:-1], len(config.lengths), -1).mean(axis=-1)
 
 
@@ -165,9 +165,9 @@ def _solved(flow: dyn.MarginFlow, ts: jax.Array, config: Config) -> tuple[np.nda
 def _descents(
     flow: dyn.MarginFlow, kind: str, rates: np.ndarray, keys: jax.Array, batch: int | None, steps: int, behaviours: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Margins at the times that all rates of SGD share, loss and behaviours' margins at every step; rate, seed, draw."""
-    often = steps // COARSEST
-    marks = np.arange(COARSEST + 1) * np.minimum(2 ** np.arange(len(rates)), often)[:, None]
+    """Margins at the times that all rates share, and loss and mean margins at every step, by rate, seed and draw."""
+    often = steps // FEWEST_STEPS
+    marks = np.arange(FEWEST_STEPS + 1) * np.minimum(2 ** np.arange(len(rates)), often)[:, None]
     found = _descend(flow, kind, jnp.asarray(rates), jnp.asarray(marks), keys, batch, steps, behaviours)
     return tuple(map(np.asarray, found))  # pyright: ignore[reportReturnType]
 
@@ -195,12 +195,12 @@ def _descend(
 
         return flow.over_batch(lambda flow, own: jax.vmap(lambda key: one(flow, key))(own), keys)
 
-    # One rate after the other: the margins of every step are kept only until the next.
+    # Rates run one after another, so that the margins of every step are kept for one rate only.
     return jax.lax.map(at_rate, (rates, marks))
 
 
 def _courses(loss: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """Behaviours' margins ``(…, T, m)`` on the clock that shows 1 where the loss ``(…, T)`` is its share; NaN past the end."""
+    """Margins ``(…, T, m)`` on a clock that reads 1 where the loss ``(…, T)`` reaches SHARE of its start; NaN past the end."""
     steps = np.arange(loss.shape[-1], dtype=float)
     half = first_reached(steps, -loss, -SHARE * np.log(2))
     found = np.full((*half.shape, len(CLOCK), groups.shape[-1]), np.nan)

@@ -12,7 +12,7 @@ FLOW, SGD, BATCHES, ADAM, TURNED = PATHS = ("flow", "SGD", "mini-batch SGD", "Ad
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
-    """Orders in the rate, then the paths at equal loss."""
+    """Orders of the error in the rate, then paths compared at equal loss."""
     order = "[derived] statement 3.2, whose flow explicit steps follow to first order"
     noise = "[derived] statement 3.2, steps with independent errors of mean 0"
     return [

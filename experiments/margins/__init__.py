@@ -1,4 +1,4 @@
-"""Margins of K value pairs over time: between their bounds, about the mean field, and how more values cost accuracy."""
+"""Margins of K value pairs over time: their bounds, their mean field, and the accuracy that more values cost."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Config:
     """DPO on K pairs of clusters N(±c_k + b, v² I): tight ones within statement 7.8, and noisy ones beyond it."""
 
     pairs: tuple[int, ...] = (1, 2, 4, 8, 16)
-    """K, ascending."""
+    """Numbers K of value pairs, in ascending order."""
     per_cluster: int = 20
     """Q, training samples of each of the 2K clusters."""
     d: int = 24
-    """dimension of the features, the same for every K."""
+    """Dimension of the features, the same for every K."""
     l_b: float = 0.25
-    """length of the shared mean b of the tight clusters; the centres c_k have length 1."""
+    """Length of the shared mean b of the tight clusters; the centres c_k have length 1."""
     noise: float = 0.03
     """v of the tight clusters."""
     noisy_l_b: float = 2.0
@@ -48,9 +48,9 @@ class Config:
     """beta² t/tau at the end."""
     times: int = 32
     tests: int = 200
-    """fresh draws of each cluster."""
+    """Fresh draws of each cluster."""
     data_sets: int = 4
-    """data sets of each K and case."""
+    """Data sets for each K and case."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -77,7 +77,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     """Quantiles, extremes and medians of margins, bounds, mean field and test error by K, case, data set and time."""
     tick(0, "drawing")
     made = [[_data(config, case, n) for n in range(config.data_sets)] for case in CASES]
-    # beta² t/tau, from well before the fastest margins bend.
+    # beta² t/tau; starts long before the fastest margins depart from a straight line.
     grid = np.geomspace(config.common_time / 100, config.last_time, config.times)
     time = np.sort(np.append(grid[np.abs(np.log(grid / config.common_time)) > 1e-9], config.common_time))
     ts = time / config.beta**2
@@ -108,8 +108,8 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
 
 
 def _data(config: Config, case: str, number: int) -> dyn.data.ValueClusters:
-    """The largest K; the first K' of its pairs, whose samples come first, are a data set of K' pairs."""
-    # The same key for both noisy cases: they differ in their tokens alone.
+    """A data set at the largest K. Its first K' pairs, whose samples come first, are a data set of K' pairs."""
+    # Both noisy cases use the same key, so that they differ only in their tokens.
     key = jax.random.fold_in(jax.random.key(config.seed), number)
     l_b, v = (config.l_b, config.noise) if case == "tight" else (config.noisy_l_b, config.noisy)
     return dyn.data.value_clusters(
@@ -118,7 +118,7 @@ def _data(config: Config, case: str, number: int) -> dyn.data.ValueClusters:
 
 
 def _flows(config: Config, made: list[list[dyn.data.ValueClusters]]) -> dyn.MarginFlow:
-    """One batch of flows by case, K and data set: examples of pairs beyond K have weight 0 and move nothing."""
+    """One batch of flows by case, K and data set; examples of pairs beyond K have weight 0 and so no effect."""
     kept = [(one.samples, one.samples.group < K) for row in made for K, one in itertools.product(config.pairs, row)]
     features, chosen, rejected = (
         np.array([np.asarray(getattr(s, name)) for s, _ in kept]) for name in ("features", "chosen", "rejected")
@@ -131,7 +131,7 @@ def _flows(config: Config, made: list[list[dyn.data.ValueClusters]]) -> dyn.Marg
 def _unseen(
     config: Config, made: list[list[dyn.data.ValueClusters]], flow: dyn.MarginFlow, sol: dyn.Solution, rows: int
 ) -> np.ndarray:
-    """Margins of fresh draws, all pairs' in turn, (case, K, data set, time, draw)."""
+    """Margins of fresh draws, pair after pair, ``(case, K, data set, time, draw)``."""
     shape = (len(CASES), len(config.pairs), config.data_sets)
     found = np.empty((*shape, rows, 2 * config.pairs[-1] * config.tests))
     for at, (i, k, n) in enumerate(np.ndindex(shape)):
@@ -145,7 +145,7 @@ def _unseen(
 def _tight(
     config: Config, made: list[dyn.data.ValueClusters], train: np.ndarray, unseen: np.ndarray, ts: np.ndarray
 ) -> xr.Dataset:
-    """The tight clusters: quantiles over all data sets, extremes and bounds of each, the mean field."""
+    """The tight clusters: quantiles over all data sets, extremes and bounds for each, and the mean field."""
     quantiles, extremes, bounds, fields = [], [], [], []
     for k, K in enumerate(config.pairs):
         own = [_of(K, some[k], count) for some, count in ((train, config.per_cluster), (unseen, config.tests))]
@@ -175,14 +175,14 @@ def _of(K: int, values: np.ndarray, per_cluster: int) -> np.ndarray:
 
 
 def _bounds(config: Config, K: int, made: dyn.data.ValueClusters, ts: np.ndarray) -> np.ndarray:
-    """Statement 7.8 with the largest noise drawn, (2, T); NaN where its assumption fails."""
+    """The bounds of statement 7.8 at the largest noise drawn, ``(2, T)``; NaN where its assumption fails."""
     s = made.samples
     noise = np.asarray(s.features - s.sign[:, None] * made.centres[s.group] - made.shared)[s.group < K]
     found = [
         dyn.theorems.noisy_margins(pairs=K, l_b=config.l_b, noise=noise, beta=config.beta, time=float(t)) for t in ts
     ]
     edges = np.array([(b.lower[0], b.upper[0]) for b in found]).T
-    # Where a theorem does not apply, its bounds are infinite.
+    # The bounds are infinite where the theorem does not apply.
     return np.where(np.isfinite(edges), edges, np.nan)
 
 
@@ -191,7 +191,7 @@ def _by_case(config: Config, train: np.ndarray, unseen: np.ndarray) -> xr.Datase
     for k, K in enumerate(config.pairs):
         median.append(np.median(_of(K, train[:, k], config.per_cluster), axis=-1))
         wrong.append(0.5 * (1 - np.sign(_of(K, unseen[:, k], config.tests))).mean(axis=-1))
-    # w = mean of s g over a pair, or over all where tokens are shared: c_k/K against noise v |w| of a fresh draw.
+    # w is the mean of s g over a pair, or over all pairs if tokens are shared: c_k/K against the noise v |w| of a draw.
     spread = config.noisy * np.sqrt(1 + config.noisy**2 * config.d / (2 * config.per_cluster))
     sharing = np.array([np.ones(len(config.pairs)), np.sqrt(config.pairs)])
     dims = ("pairs", "case", "data_set", "time")
@@ -206,7 +206,7 @@ def _by_case(config: Config, train: np.ndarray, unseen: np.ndarray) -> xr.Datase
 
 
 def _cosines(made: list[dyn.data.ValueClusters]) -> xr.Dataset:
-    """Of the 2K classes at the largest K: with the other cluster of a pair, with clusters of other pairs."""
+    """Cosines between the 2K class means at the largest K: within a pair, and between pairs."""
     group = np.repeat(np.arange(made[0].centres.shape[0]), 2)
     same = (group[:, None] == group) & ~np.eye(len(group), dtype=bool)
     found = np.empty((2, 2, 4))

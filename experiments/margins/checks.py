@@ -9,11 +9,11 @@ from scipy.stats import t as student
 from .._framework import Finding, binomial_interval, config_of, decide
 
 NOISY = ("noisy, own tokens", "noisy, shared tokens")
-NEAR = 0.05  # of the mean field, what a median may deviate by
+NEAR = 0.05  # relative deviation from the mean field that is allowed for a median
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
-    """Bounds and mean field against the margins; what is published about more values against the noisy clusters."""
+    """Margins against bounds and mean field; noisy clusters against what is published about more values."""
     found = [_between(ds), _mean_field(ds), _tight_error(ds)]
     found += [_falling(ds, case) for case in NOISY]
     return [*found, _rising(ds), _own_tokens(ds), _shared_mean(ds)]
@@ -51,7 +51,7 @@ def _mean_field(ds: xr.Dataset) -> Finding:
 
 def _tight_error(ds: xr.Dataset) -> Finding:
     config = config_of(ds)
-    # At the largest K, whose fresh draws are those of every smaller one and more.
+    # At the largest K, whose fresh draws include those of every smaller K.
     trials = 2 * int(ds.pairs[-1]) * config["tests"] * config["data_sets"]
     share = ds.test_error.sel(case="tight").isel(pairs=-1).max("time").mean("data_set")
     wrong = round(float(share) * trials)
@@ -78,7 +78,7 @@ def _falling(ds: xr.Dataset, case: str) -> Finding:
         source="[paper] ImLi25, margins over steps (.65, .60, .435, .232 at K = 1, 2, 4, 8 on one model)",
         measured=f"median margin at beta² t/tau = {config_of(ds)['common_time']:g}: {means} at K = {pairs}",
         interval=f"range over {config_of(ds)['data_sets']} data sets at most ±{np.max(high - low) / 2:.3f}",
-        # Falling where every data set lies below every one of the K before; rising means against the claim.
+        # Margins fall if every data set lies below all those of the previous K; they rise if it lies above.
         status=decide(
             (np.diff(margin.mean("data_set")) < 0).all(), (high[1:] < low[:-1]).all() or (low[1:] > high[:-1]).any()
         ),
@@ -86,7 +86,7 @@ def _falling(ds: xr.Dataset, case: str) -> Finding:
 
 
 def _slopes(ds: xr.Dataset, case: str) -> tuple[float, float]:
-    """Mean slope of the test error by K over the data sets, and the half-width of its 95 % interval."""
+    """The mean slope over data sets of the test error by K, and the half-width of its 95 % interval."""
     error = _at_common_time(ds, "test_error", case).transpose("pairs", "data_set").values
     slopes = np.polyfit(ds.pairs.values, error, 1)[0]
     count = len(slopes)

@@ -1,4 +1,4 @@
-"""Misaligned start: flipped labels undo alignment, faster the further apart features hold the two answers."""
+"""Misaligned start: flipped labels undo alignment, and do so faster if features separate the two answers further."""
 
 from __future__ import annotations
 
@@ -21,29 +21,29 @@ from .checks import check
 __all__ = ["Config", "check", "run"]
 
 REFERENCES = ("aligned", "base")
-LAWS = ("identical", "noisy")  # samples of one answer: all at their mean, or with the noise of the configuration
+LAWS = ("identical", "noisy")  # samples of one answer are all at their mean, or have the noise of the configuration
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """One yes-or-no behaviour, balanced, DPO; features of a base model and of models aligned ever further."""
+    """DPO on one balanced yes-or-no behaviour, with features of a base model and of increasingly aligned models."""
 
     beta: float = 0.1
     distinguishability: tuple[float, ...] = (0.5, 0.75, 1.0, 1.5, 2.0)
-    """delta of the features' law, ascending: the base model's, then those of aligned ones."""
+    """delta of the features in ascending order: of the base model, then of aligned models."""
     noise: float = 0.3
     """Standard deviation of the features in each coordinate."""
     samples: int = 60
-    """Of each answer."""
+    """Samples of each answer."""
     dimension: int = 8
     seeds: int = 15
-    """Data sets of each model."""
+    """Data sets for each model."""
     span: float = 200.0
     """beta² t/tau at the end."""
     level: float = 1.0
-    """Mean margin of the true labels whose loss is timed."""
+    """Mean margin of the true labels; the time until it is lost is measured."""
     aligned_margins: tuple[float, ...] = (0.5, 1.0, 1.5, 2.0, 3.0)
-    """Mean margins R to which a head is aligned before labels are flipped; at the features of the middle model."""
+    """Mean margins R to which a head is aligned before labels are flipped, with the features of the middle model."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -54,7 +54,9 @@ class Config:
         require(self, "dimension", 1, 100_000)
         require(self, "seeds", LEAST_SEEDS, 100_000)
         if len(self.distinguishability) < 2 or (np.diff(self.distinguishability) <= 0).any():
-            raise ValueError("distinguishability needs the base's and at least one larger value, ascending.")
+            raise ValueError(
+                "distinguishability needs the base model's value and at least one larger value, ascending."
+            )
         if not self.aligned_margins:
             raise ValueError("aligned_margins is empty; pass at least one mean margin.")
 
@@ -64,7 +66,7 @@ class Config:
 
 
 def run(config: Config, tick: Tick = silent) -> xr.Dataset:
-    """Two stories: features at several distinguishabilities, flipped from a blank head; heads aligned, then flipped."""
+    """Flipped labels on features of several distinguishabilities from a zero head, and on heads that were aligned before."""
     times = np.append(0.0, np.geomspace(1e-6, 1.0, 200)) * config.span / config.beta**2
     tick(0.0, "features: flipped labels from the reference")
     parts = [_features(config, times)]
@@ -91,7 +93,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
 
 
 def _samples(config: Config, deltas: list[float], purpose: int) -> dyn.MarginFlow:
-    """A flow under the true labels for every delta and seed, seeds running fastest."""
+    """A flow under the true labels for every delta and seed; the seed is the inner index."""
     d = np.eye(1, config.dimension)
     keys = jax.random.split(jax.random.fold_in(jax.random.key(config.seed), purpose), (len(deltas), config.seeds))
     made = [
@@ -135,7 +137,7 @@ def _features(config: Config, times: np.ndarray) -> xr.Dataset:
 
 
 def _heads(config: Config, times: np.ndarray) -> xr.Dataset:
-    """Heads trained on true labels to mean margins R, then on flipped ones, against either reference."""
+    """Heads trained on true labels to mean margins R and then on flipped labels, with either reference."""
     middle = config.distinguishability[len(config.distinguishability) // 2]
     flow = _samples(config, [middle] * len(config.aligned_margins), 1)
     aligning = _solved(flow, times)
@@ -149,7 +151,7 @@ def _heads(config: Config, times: np.ndarray) -> xr.Dataset:
     at = met.argmax(axis=1)  # saved times at which the head counts as aligned
     rows = np.arange(len(at))
     start, coefficient = margin[rows, at], a[rows, at]
-    # A flipped pair has the margin and the coefficient of the true one with the sign turned.
+    # A flipped pair has the margin and the coefficient of the true pair with the opposite sign.
     known = MarginState(jnp.asarray(-coefficient), jnp.asarray(-start))
     fresh = -np.asarray(_solved(_flipped(flow), times).reward_margin)
     relative = np.stack([start[:, None] + fresh, -np.asarray(_solved(_flipped(flow), times, known).reward_margin)])

@@ -10,7 +10,7 @@ from .._framework import Finding, config_of, decide
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
-    """Aligned features against the base's, then aligned heads against both references."""
+    """Aligned features against base features, then aligned heads with both references."""
     return [_initial_speed(ds), _aligned_loses_sooner(ds), _base_catches_up(ds), *_heads_undone(ds)]
 
 

@@ -1,4 +1,4 @@
-"""Onset: where oscillation begins along a cut in beta, how large it is, and where it hides under local stability."""
+"""Onset: where oscillation begins along a cut in beta, how large it is, and where it coexists with local stability."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from .checks import check
 __all__ = ["Config", "check", "run"]
 
 START = (0.6, 0.3, 0.1)
-STRETCH = 2000  # rounds averaged over, after transients
-NUDGE = 1e-4  # nats, put on the state before each step of a sweep: a policy at rest to rounding would hide instability
+STRETCH = 2000  # rounds of an average, after transients
+NUDGE = (
+    1e-4  # nats, added to the state before each step in beta, because a policy exactly at rest would hide instability
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A cut in beta through the onset on the 3-cycle, hysteresis of DPO, and two basins at K = 4."""
+    """A cut in beta through the onset on the 3-cycle, hysteresis of DPO, and two basins of attraction at K = 4."""
 
     advantage: float = 0.4
     """a in P = 1/2 ± a of the cut."""
@@ -35,7 +37,7 @@ class Config:
     cuts: int = 60
     """Values of beta along the cut."""
     samples: int = 150
-    """Last rounds shown at each."""
+    """Last rounds shown at each beta."""
     rounds: int = 1500
     excesses: tuple[float, ...] = (1e-1, 3e-2, 1e-2, 3e-3, 1e-3)
     """rho² - 1 at which the amplitude is measured."""
@@ -100,9 +102,9 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
 
 
 def _cut(config: Config) -> xr.Dataset:
-    # Denser where the orbit is born: equal steps in the square root of the distance past the onset.
+    # Points are denser near the onset: steps are equal in the square root of the distance from it.
     side = np.linspace(-0.35, 1.0, config.cuts)
-    ratio = 1 / (1 + 0.6 * side * np.abs(side))  # beta over its critical value
+    ratio = 1 / (1 + 0.6 * side * np.abs(side))  # beta over the critical beta
     start = np.log(START)
     orbits, exponents, critical = [], [], []
     for name in OBJECTIVES:
@@ -138,7 +140,7 @@ def _amplitudes(config: Config) -> xr.Dataset:
             w = np.sqrt(max(slope, 0.01) * excess)
             start = jax.nn.log_softmax(2 * w * jnp.cos(2 * jnp.pi * jnp.arange(3) / 3))
             sol = dyn.iterate(loop, STRETCH, initial=start)
-            # The orbit settles at the rate of the excess per round; equal stretches compile once.
+            # Per round, the distance to the orbit shrinks at the rate of the excess. Stretches of equal length compile once.
             for _ in range(int(np.ceil(12 / (excess * STRETCH)))):
                 sol = dyn.iterate(loop, STRETCH, initial=sol.final)
             row.append(squared_amplitude(np.asarray(sol.log_policy)))
@@ -158,7 +160,7 @@ def _amplitudes(config: Config) -> xr.Dataset:
 
 
 def _hysteresis(config: Config, tick: Tick) -> xr.Dataset:
-    """Swing of pi(0) at each beta, coming from below (oscillating) and from above (at rest), state handed on."""
+    """The swing of pi(0) at each beta as beta rises (from an oscillation) and falls (from rest), keeping the state."""
     ratio = np.linspace(0.97, 1.06, config.hysteresis_steps)
     window = min(100, config.hysteresis_rounds)
     swings = np.empty((len(config.hysteresis_advantages), 2, len(ratio)))

@@ -11,11 +11,11 @@ from dynamics.diagnostics import VERDICTS
 
 from .._framework import OBJECTIVES, Finding, binomial_interval, config_of, decide
 
-JUMP = 0.1  # difference of the two swings, as a probability, that counts as hysteresis
+JUMP = 0.1  # a difference of the two swings, in probability, that counts as hysteresis
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
-    """Critical values, exponents, amplitudes, hysteresis and basins against their statements."""
+    """Critical values, exponents, amplitudes, hysteresis and basins against the statements."""
     findings = []
     for name in OBJECTIVES:
         one = ds.sel(objective=name)
@@ -62,7 +62,8 @@ def _amplitude(one: xr.Dataset) -> Finding:
     subcritical = bool((one.amplitude_predicted < 0).any())
     ratio = np.sqrt(np.abs(small.amplitude_squared / small.amplitude_predicted)).values
     excess = small.excess.values
-    # 7.5 is the limit at excess 0: a parabola through the smallest three, and how far it is from their line.
+    # 7.5 is the limit at excess 0. It is extrapolated by a parabola through the smallest three; the uncertainty is the
+    # difference from a line.
     limit = np.polyfit(excess, ratio, len(excess) - 1)[-1]
     spread = abs(limit - np.polyfit(excess[:2], ratio[:2], 1)[-1]) if len(excess) > 1 else np.inf
     listed = ", ".join(f"{r:.5f} at {e:g}" for r, e in zip(ratio, excess, strict=True))
@@ -80,7 +81,7 @@ def _amplitude(one: xr.Dataset) -> Finding:
 def _jump(one: xr.Dataset, config: dict[str, Any]) -> Finding:
     a = float(one.hysteresis_advantage)
     predicted = a > np.sqrt(3) / 4
-    # At rest a distance shrinks by 1 - (1 - alpha²)(beta/critical - 1) a round: closer to 1 it outlasts a step.
+    # Near rest a distance shrinks by 1 - (1 - alpha²)(beta/critical - 1) per round; too close to 1 it outlasts a step.
     nearest = 1 + np.log(100) / ((1 - config["alpha"] ** 2) * config["hysteresis_rounds"])
     ratio = one.hysteresis_ratio.values
     gap = (one.swing.sel(direction="beta rising") - one.swing.sel(direction="beta falling")).values

@@ -23,24 +23,24 @@ KINDS = ("cyclic", "transitive")
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A square of (alpha, lam) at one beta, and lines over beta at one alpha; matrices generated or read."""
+    """A square over (alpha, lam) at one beta, and lines over beta at one alpha, on matrices that are generated or read."""
 
     preferences: tuple[str, ...] = ()
-    """Files or folders of them, as `read` takes them; matrices of generated ratings where there is none."""
+    """Files that `read` accepts, or folders of such files; without any, matrices come from generated ratings."""
     cyclic: int = 40
-    """Generated matrices with a majority cycle; 118 were published."""
+    """Number of generated matrices with a majority cycle; the paper has 118."""
     transitive: int = 60
-    """Generated strictly strongly transitive ones; 4,924 strongly transitive ones were published."""
+    """Number of generated strictly strongly transitive matrices; the paper has 4,924 strongly transitive ones."""
     most: int = 120
-    """Distinct matrices of each kind, spread over those read, that are run."""
+    """At most this many distinct matrices of each kind are run, evenly spread over those read."""
     cells: int = 6
-    """Values of alpha, and of lam, from 0 to 1."""
+    """Number of values of alpha, and of lam, from 0 to 1."""
     beta: float = 0.1
-    """beta of the square for IPO; DPO runs at 4 beta, where its rounds are the same to first order about uniform."""
+    """beta of the square for IPO; DPO runs at 4 beta, where its rounds agree with IPO's to first order at uniform."""
     alpha: float = 0.5
     """alpha of the lines."""
     lams: tuple[float, ...] = (0.0, 0.5, 1.0)
-    """lam of the lines, ascending."""
+    """lam of the lines, in ascending order."""
     betas: int = 7
     lowest_beta: float = 0.02
     highest_beta: float = 1.28
@@ -67,11 +67,11 @@ class Config:
         return cls(cyclic=118, transitive=4924, most=5000, cells=11, betas=13, rounds=3000)
 
     def files(self) -> tuple[Path, ...]:
-        """The files that ``preferences`` names, folders opened."""
+        """The files that ``preferences`` names, with folders replaced by the files in them."""
         return listed(self.preferences)
 
     def settings(self) -> np.ndarray:
-        """alpha, lam and beta of IPO, ``(3, S)``: the square, alpha slowest, then the lines, lam slowest."""
+        """alpha, lam and beta of IPO, ``(3, S)``: first the square (outer index alpha), then the lines (outer index lam)."""
         share = np.linspace(0, 1, self.cells)
         betas = np.geomspace(self.lowest_beta, self.highest_beta, self.betas)
         square = np.meshgrid(share, share, [self.beta], indexing="ij")
@@ -130,7 +130,7 @@ def _generated(config: Config) -> tuple[list[list[np.ndarray]], list[str]]:
 
 
 def _read(config: Config) -> tuple[list[list[np.ndarray]], list[str]]:
-    """The cyclic and the strictly strongly transitive matrices among those read, and what was passed over."""
+    """The cyclic and the strictly strongly transitive matrices among those read, and notes on what was left out."""
     kinds: list[list[np.ndarray]] = [[], []]
     passed, total, certain = [], 0, 0
     for _, found in opened(config.files()):
@@ -139,7 +139,7 @@ def _read(config: Config) -> tuple[list[list[np.ndarray]], list[str]]:
             continue
         total += len(found)
         for P in map(np.asarray, found):
-            # DPO has an optimum under every sampler only where nothing is certain.
+            # DPO has an optimum under every sampler only if no preference is certain.
             if P.min() == 0:
                 certain += 1
                 continue
@@ -158,7 +158,7 @@ def _read(config: Config) -> tuple[list[list[np.ndarray]], list[str]]:
 
 
 def _distinct(found: list[np.ndarray], most: int) -> tuple[list[np.ndarray], np.ndarray]:
-    """At most so many distinct matrices, spread over all, smallest K first; and how often each was found."""
+    """At most ``most`` distinct matrices, evenly spread, smallest K first, and the number of times each was found."""
     counted: dict[tuple[int, bytes], list] = {}
     for P in found:
         counted.setdefault((len(P), P.tobytes()), [P, 0])[1] += 1
@@ -173,13 +173,13 @@ def _norm(P: np.ndarray) -> float:
 
 
 def start(K: int) -> np.ndarray:
-    """log pi of round 0, off uniform, where matrices with A1 = 0 would rest."""
+    """log pi of round 0; it is not uniform, since matrices with A1 = 0 would stay there."""
     log_policy = -0.25 * np.arange(K)
     return log_policy - np.logaddexp.reduce(log_policy)
 
 
 def _simulate(matrices: list[np.ndarray], objective: str, config: Config) -> dict[str, np.ndarray]:
-    """Both statistics by matrix and setting; matrices of one size are swept together."""
+    """Both statistics by matrix and setting; matrices of one size share a sweep."""
     alpha, lam, beta = config.settings()
     kind = {"IPO": dyn.IPO, "DPO": dyn.DPO}[objective]
     size = np.array([len(P) for P in matrices])

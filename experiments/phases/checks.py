@@ -9,12 +9,12 @@ from scipy.stats import spearmanr
 
 from .._framework import OBJECTIVES, Finding, config_of, decide
 
-SURE = 2.0  # standard errors of a difference that counts
-NEAR = 1e-6  # nat, below which entropies differ by rounding only
+SURE = 2.0  # a difference counts from this many standard errors on
+NEAR = 1e-6  # nat; entropies that differ by less differ by rounding only
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
-    """Growth of cycle strength, its bound where rounds contract, and what the terminal entropy follows."""
+    """Growth of cycle strength, its bound where rounds contract, and what the terminal entropy depends on."""
     findings = [_grows(ds.sel(objective=name)) for name in OBJECTIVES]
     findings.append(_transient(ds.sel(objective="IPO")))
     for name in OBJECTIVES:
@@ -35,21 +35,21 @@ def _mean(values: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray
 
 
 def _square(one: xr.Dataset, name: str) -> Float[np.ndarray, "M cells cells"]:
-    """By matrix, alpha and lam, at the square's beta."""
+    """The square: values by matrix, alpha and lam."""
     cells = config_of(one)["cells"]
     values = one[name].values
     return values[:, : cells**2].reshape(len(values), cells, cells)
 
 
 def _lines(one: xr.Dataset, name: str) -> Float[np.ndarray, "M lams betas"]:
-    """By matrix, lam and beta, at the lines' alpha."""
+    """The lines: values by matrix, lam and beta."""
     config = config_of(one)
     values = one[name].values
     return values[:, config["cells"] ** 2 :].reshape(len(values), len(config["lams"]), config["betas"])
 
 
 def _steps(values: np.ndarray, count: np.ndarray, axis: int) -> tuple[int, int]:
-    """How often the mean rises, and falls, between neighbours along an axis, beyond the error of the paired difference."""
+    """How often the mean rises and falls between neighbours along an axis by more than the error of the paired difference."""
     steps = np.diff(values, axis=axis).reshape(len(values), -1)
     mean, error = _mean(steps, count)
     sure = np.abs(mean) > SURE * error
@@ -81,7 +81,7 @@ def _grows(one: xr.Dataset) -> Finding:
 
 
 def _transient(one: xr.Dataset) -> Finding:
-    """Summing KL(pi*‖pi_t) ≤ q^t KL(pi*‖pi_0) ≥ ‖pi_t - pi*‖² over the rounds bounds the variance around its mean."""
+    """The variance is bounded by the sum over rounds of ‖pi_t - pi*‖² ≤ KL(pi*‖pi_t) ≤ q^t KL(pi*‖pi_0)."""
     rate = one.lam.values / one.beta.values * one.cyclic_norm.values[:, None] / 2
     squared = one.alpha.values**2 + rate**2
     q = np.maximum(one.alpha.values, squared)

@@ -1,4 +1,4 @@
-"""Priority: behaviours trained together are learned in the order of <dbar, d_i>, not of how distinguishable each is."""
+"""Priority: behaviours trained together are learned in the order of <dbar, d_i>, not in that of their distinguishability."""
 
 from __future__ import annotations
 
@@ -21,31 +21,31 @@ __all__ = ["Config", "check", "run"]
 
 MANY = 16
 SIZES = {"two": 2, "random pairs": 2, "four": 4, "sixteen": MANY}
-FOUR = ((1.5, 0.0), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))  # the largest difference is the slowest of these
-LEVELS = np.geomspace(0.05, 3.0, 15)  # of mean margins at which orders are compared in the figure
+FOUR = ((1.5, 0.0), (0.0, 1.0), (0.0, 1.0), (0.0, 1.0))  # the behaviour with the largest difference is the slowest
+LEVELS = np.geomspace(0.05, 3.0, 15)  # mean margins at which the figure compares orders
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Two, four and sixteen yes-or-no behaviours on the same two tokens, DPO from the reference, all of equal weight."""
+    """DPO from the reference on two, four and sixteen yes-or-no behaviours with the same two tokens and equal weights."""
 
     beta: float = 0.1
     seeds: int = 20
-    """Data sets of each case."""
+    """Data sets for each case."""
     samples: int = 20
-    """Of each answer of each of sixteen behaviours; fewer behaviours share as many in all."""
+    """Samples of each answer of each of sixteen behaviours; cases with fewer behaviours have the same total."""
     dimension: int = 8
-    """Of the features."""
+    """Dimension of the features."""
     noise: float = 0.3
     """Standard deviation of the features in each coordinate."""
     lengths: tuple[float, float] = (0.5, 2.0)
-    """Least and largest distinguishability drawn, log-uniformly."""
+    """Smallest and largest distinguishability; draws are log-uniform."""
     lean: float = 0.5
-    """Length of the direction that all random behaviours share, before normalising, against 1 of their own."""
+    """Length of the direction that all random behaviours share, where their own direction has length 1."""
     span: float = 100.0
     """beta² t/tau at the end."""
     level: float = 0.5
-    """Mean margin from which on a behaviour counts as learned."""
+    """Mean margin at which a behaviour counts as learned."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -114,7 +114,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
 
 
 def _differences(case: str, config: Config, random: np.random.Generator) -> np.ndarray:
-    """d_i of the law of a case, ``(m, d)``."""
+    """The differences d_i of a case, ``(m, d)``."""
     d = config.dimension
     if case == "two":
         return np.eye(2, d) * np.array([[1.5], [0.75]])
@@ -129,7 +129,7 @@ def _differences(case: str, config: Config, random: np.random.Generator) -> np.n
 def _draw(law: np.ndarray, config: Config, key: jax.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Features, sample differences padded to sixteen rows, and the behaviour of each sample."""
     m = len(law)
-    # Sixteen blocks of equal size whatever the case, so that all cases are flows of one batch.
+    # Every case has sixteen blocks of equal size, so that all cases form one batch of flows.
     blocks = np.repeat(law, MANY // m, axis=0)
     g = np.asarray(dyn.data.behaviours(blocks, config.noise**2, config.samples, key=key).samples.features)
     means = g.reshape(m, MANY // m, 2, config.samples, -1).mean(axis=(1, 3))
@@ -141,7 +141,7 @@ def _draw(law: np.ndarray, config: Config, key: jax.Array) -> tuple[np.ndarray, 
 def _margins(
     features: np.ndarray, groups: Sequence[np.ndarray], sign: np.ndarray, times: np.ndarray, config: Config
 ) -> np.ndarray:
-    """Mean margin of each behaviour over time, ``(flow, T, 16)``, NaN beyond the behaviours there are."""
+    """Mean margin of each behaviour over time, ``(flow, T, 16)``; NaN where a case has fewer behaviours."""
     chosen = np.broadcast_to(np.where(sign > 0, 0, 1), features.shape[:2])
     flow = dyn.MarginFlow(features, chosen, 1 - chosen, dyn.DPO(beta=config.beta))
     sol = dyn.gradient_flow(flow, times[-1], saveat=diffrax.SaveAt(ts=jnp.asarray(times)))
@@ -154,7 +154,7 @@ def _margins(
 
 
 def _learned(times: np.ndarray, margins: np.ndarray, level: float) -> np.ndarray:
-    """When each behaviour's mean margin, ``(seed, T, m)``, reaches a level; beyond the end by what it lacks then."""
+    """When mean margins ``(seed, T, m)`` reach a level; after the end if they do not, later the more they lack."""
     curves = np.moveaxis(margins, 1, -1)
     found = first_reached(times, curves, level)
     return np.where(np.isfinite(found), found, times[-1] * (1 + level - curves[..., -1]))

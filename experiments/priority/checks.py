@@ -11,17 +11,17 @@ import dynamics as dyn
 from .._curves import median, over_data_sets
 from .._framework import Finding, binomial_interval, config_of, decide
 
-GAP = 0.2  # of the priority matrix, in [-2, 2]: pairs beyond it are asked to keep their order
-CORRELATED = 0.8  # rank correlation from which on one order is said to follow another
+GAP = 0.2  # pairs with a larger entry of the priority matrix, which lies in [-2, 2], should keep their order
+CORRELATED = 0.8  # rank correlation above which one order counts as following another
 
 
 def rank_correlations(scores: np.ndarray, order: np.ndarray) -> np.ndarray:
-    """Spearman's, of large scores with early learning, by seed."""
+    """Spearman's correlation between large scores and early learning, by seed."""
     return np.array([spearmanr(s, -o)[0] for s, o in zip(scores, order, strict=True)])
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
-    """Initial speeds, who is first of two and last of four, and rank correlations over sixteen."""
+    """Initial speeds, the first of two and the last of four behaviours, and rank correlations over sixteen."""
     return [_initial_speeds(ds), _first_of_two(ds), _last_of_four(ds), *_sixteen(ds), _gaps(ds)]
 
 

@@ -1,4 +1,4 @@
-"""Ranking failures: which of three desiderata the optimum at a fixed sampler loses, and what a fitted sampler repairs."""
+"""Ranking failures: which of three desiderata the optimum at a fixed sampler violates, and which a fitted sampler restores."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ __all__ = ["Config", "check", "run"]
 DESIDERATA = TARGETS
 SAMPLERS = ("uniform", "reference", "towards", "away", "fitted")
 BY = ("h", "pi")
-KEPT, FAILS, NOT_ASKED = 0, 1, -1  # the last also where DPO has no optimum
-TIE = 1e-9  # of f: responses that come out closer than that are tied
-BLOCK = 32  # matrices solved at once
-EPSILON = 0.1  # of the constructed counter-examples
+KEPT, FAILS, NOT_ASKED = 0, 1, -1  # NOT_ASKED also if DPO has no optimum
+TIE = 1e-9  # responses whose f differs by less are tied
+BLOCK = 32  # matrices solved together
+EPSILON = 0.1  # parameter of the constructed counter-examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,23 +35,23 @@ class Config:
     """Matrices, generated or read, and the samplers at which IPO and DPO rank their responses."""
 
     preferences: tuple[str, ...] = ()
-    """Files or folders of them, as `read` takes them; matrices are generated where there is none."""
+    """Files that `read` accepts, or folders of such files; without any, matrices are generated."""
     matrices: int = 30
-    """How many to generate of each family and size."""
+    """Number of matrices to generate for each family and size."""
     sizes: tuple[int, ...] = (3, 5)
-    """K of the generated ones."""
+    """K of the generated matrices."""
     voters: int = 15
-    """Behind each pair of the matrices from counts."""
+    """Voters for each pair, in the matrices from counts."""
     spread: float = 1.0
-    """Standard deviation of the reference's logits, drawn for each matrix."""
+    """Standard deviation of the logits of the reference, which is drawn for each matrix."""
     amount: float = 3.0
-    """Of skewing, in nats between the top and the bottom of the majority order."""
+    """Amount of skewing, in nats between the top and the bottom of the majority order."""
     beta: float = 0.1
-    """For the ranking by pi = ref exp(f/beta)."""
+    """beta of the ranking by pi = ref exp(f/beta)."""
     constructed: int = 20
-    """Random samplers against which a counter-example is constructed, of each size."""
+    """Random samplers of each size for which a counter-example is constructed."""
     max_responses: int = 40
-    """Larger matrices are left out and counted."""
+    """Larger matrices are left out, and a note says how many."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -69,12 +69,12 @@ class Config:
         return cls(matrices=400, sizes=(3, 4, 5, 6, 8, 10), constructed=200)
 
     def files(self) -> tuple[Path, ...]:
-        """The files that ``preferences`` names, folders opened."""
+        """The files that ``preferences`` names, with folders replaced by the files in them."""
         return listed(self.preferences)
 
 
 def run(config: Config, tick: Tick = silent) -> xr.Dataset:
-    """What becomes of each desideratum on every matrix and at every sampler, by h and by pi, for IPO and DPO."""
+    """Whether each desideratum is kept, for every matrix and sampler, ranking by h and by pi, for IPO and DPO."""
     tick(0.0, "matrices")
     if config.preferences:
         cases, notes = read(config.preferences, config.max_responses)
@@ -125,10 +125,11 @@ def _dataset(cases: list[Case], seen: list[dict[str, np.ndarray]], built: np.nda
 
 
 def fitted(P: np.ndarray, target: Target) -> tuple[np.ndarray, float]:
-    """log mu with full support and the largest margin t: uniform is mixed in by so much that t/2 remains.
+    """log mu of a sampler with full support, and the largest margin t that any sampler reaches.
 
-    Gaps at uniform are at least -1, so a share (t/2)/(1+t) will do. Where t ≤ 0 nothing is lost by 1 %; where the target
-    does not exist or asks nothing, the sampler is uniform and t NaN.
+    The sampler of largest margin is mixed with the uniform one, in a proportion that keeps a margin of t/2: gaps at uniform are
+    at least -1, so a share of (t/2)/(1+t) is small enough. If t ≤ 0 the share is 1 %. If the target does not exist or imposes
+    no condition, the sampler is uniform and t is NaN.
     """
     uniform = np.full(len(P), -np.log(len(P)))
     try:
@@ -154,7 +155,7 @@ def _judge(group: list[np.ndarray], config: Config, rng: np.random.Generator) ->
     """Outcomes of matrices of one size."""
     K = len(group[0])
     uniform = np.full(K, -np.log(K))
-    tilted = np.asarray(dyn.samplers.skew(uniform, range(K), config.amount))  # of the ranks, best first
+    tilted = np.asarray(dyn.samplers.skew(uniform, range(K), config.amount))  # by rank, best first
     known = [dyn.preferences.classify(P) for P in group]
     reference = np.asarray(jax.nn.log_softmax(config.spread * rng.standard_normal((len(group), K)), axis=-1))
     log_mu, margins = np.empty((len(group), 6, K)), np.empty((len(group), 3))
@@ -162,7 +163,7 @@ def _judge(group: list[np.ndarray], config: Config, rng: np.random.Generator) ->
         rank = np.argsort(kind.order)
         top, margins[n, 1] = fitted(P, "smith")
         order, margins[n, 2] = fitted(P, "order")
-        # A Condorcet winner is the Smith set, so that what is fitted to one is fitted to the other.
+        # A Condorcet winner is the Smith set, so the sampler fitted to one is fitted to the other.
         margins[n, 0] = margins[n, 1] if kind.condorcet_winner is not None else np.nan
         log_mu[n] = uniform, reference[n], tilted[rank], tilted[::-1][rank], top, order
     f = rewards(np.stack(group), log_mu, np.array([kind.bt_finite for kind in known]))
@@ -182,9 +183,9 @@ def _judge(group: list[np.ndarray], config: Config, rng: np.random.Generator) ->
 
 
 def outcomes(P: np.ndarray, scores: np.ndarray, tie: float) -> np.ndarray:
-    """What becomes of each desideratum, ``(objective, sampler, desideratum)``, from scores ``(objective, 6, K)``.
+    """Whether each desideratum is kept, ``(objective, sampler, desideratum)``, from scores ``(objective, 6, K)``.
 
-    The fifth sampler is fitted to the tops, the sixth to the order.
+    The fifth sampler is fitted to the top responses, the sixth to the order.
     """
     found = np.full((len(scores), len(SAMPLERS), len(DESIDERATA)), NOT_ASKED)
     for d, target in enumerate(DESIDERATA):
@@ -198,9 +199,9 @@ def outcomes(P: np.ndarray, scores: np.ndarray, tie: float) -> np.ndarray:
 
 
 def _disagreements(f: np.ndarray) -> np.ndarray:
-    """At how many pairs IPO's and DPO's f, ``(objective, 6, K)``, differ in sign, by sampler; the worse of two fits."""
+    """The number of pairs that f of IPO and DPO, ``(objective, 6, K)``, order differently, by sampler (larger of two fits)."""
     sign = np.where(np.abs(gap := f[..., :, None] - f[..., None, :]) <= TIE, 0.0, np.sign(gap))
-    # A tie of one to rounding may be a gap of a few 1e-9 of the other.
+    # A gap that is 0 up to rounding for one objective may be a few 1e-9 for the other.
     differ = (sign[0] * sign[1] < 0).sum(axis=(-2, -1)) // 2
     missing = np.isnan(f[1]).any(axis=-1)
     counts = np.where(missing, -1, differ)
@@ -208,13 +209,13 @@ def _disagreements(f: np.ndarray) -> np.ndarray:
 
 
 def rewards(P: np.ndarray, log_mu: np.ndarray, exists: np.ndarray) -> np.ndarray:
-    """f of IPO and DPO at each of a matrix's samplers, ``(n, 2, m, K)``; NaN where DPO has no optimum."""
+    """f of IPO and DPO at each sampler of each matrix, ``(n, 2, m, K)``; NaN where DPO has no optimum."""
     n = len(P)
     filled = np.minimum(np.arange(-(-n // BLOCK) * BLOCK), n - 1)
     f, found = [], []
     for begin in range(0, len(filled), BLOCK):
         chosen = filled[begin : begin + BLOCK]
-        # A matrix without an optimum would keep the whole block iterating.
+        # A single matrix without an optimum would keep the whole block iterating.
         safe = np.where(exists[chosen, None, None], P[chosen], 0.5)
         ipo, dpo, solved = map(np.asarray, _block(P[chosen], safe, log_mu[chosen]))
         f.append(np.stack([ipo, dpo], axis=1))
@@ -226,7 +227,7 @@ def rewards(P: np.ndarray, log_mu: np.ndarray, exists: np.ndarray) -> np.ndarray
     return both
 
 
-# Nearly all of the time goes into compiling, once for each K.
+# Most of the time is spent on compiling, once for each K.
 @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
 def _block(P: jax.Array, safe: jax.Array, log_mu: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     ipo, dpo = dyn.IPO(1.0), dyn.DPO(1.0)
@@ -242,7 +243,7 @@ def _block(P: jax.Array, safe: jax.Array, log_mu: jax.Array) -> tuple[jax.Array,
 
 
 def _constructed(config: Config, rng: np.random.Generator) -> np.ndarray:
-    """Outcomes on matrices made to fail at random samplers, ``(drawn, at, objective, desideratum)``."""
+    """Outcomes on matrices constructed to fail at random samplers, ``(drawn, at, objective, desideratum)``."""
     witness = dyn.theorems.no_universal_sampler.witness
     assert witness is not None
     out = []

@@ -7,19 +7,19 @@ import xarray as xr
 
 from .._framework import Finding, binomial_interval, decide
 
-RARE = 0.01  # a share above which failures count as no accident
+RARE = 0.01  # failures count as systematic above this share
 NAMES = {"condorcet": "Condorcet-top", "smith": "Smith-top", "order": "order"}
 CLOPPER = "95 % Clopper–Pearson, as if matrices were drawn at random"
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
-    """Shares that fail by sampler, who never fails, what fitting repairs, and that IPO and DPO agree."""
+    """Shares of failures by sampler, cases that never fail, what fitting restores, and agreement of IPO and DPO."""
     shares = [_share(ds, sampler) for sampler in ("uniform", "reference", "towards", "away")]
     return [*shares, _towards(ds), _by_pi(ds), _agree(ds), _dominance(ds), *_built(ds), _tops(ds), *_orders(ds)]
 
 
 def counted(outcome: np.ndarray) -> tuple[int, int]:
-    """How many fail, and of how many."""
+    """The number of failures, and of outcomes in all."""
     return int((outcome == 1).sum()), int((outcome >= 0).sum())
 
 
@@ -53,13 +53,13 @@ def _share(ds: xr.Dataset, sampler: str) -> Finding:
 
 
 def _discordant(first: np.ndarray, second: np.ndarray) -> tuple[int, int]:
-    """How many fail in the first alone and in the second alone, where both are asked."""
+    """The number of failures in the first only, and in the second only, where both have an outcome."""
     both = (first >= 0) & (second >= 0)
     return int((both & (first > second)).sum()), int((both & (second > first)).sum())
 
 
 def _paired(claim: str, source: str, what: str, more: np.ndarray, less: np.ndarray) -> Finding:
-    """That ``more`` fails oftener than ``less``, by the matrices on which only one of the two does."""
+    """Whether ``more`` fails more often than ``less``, judged by the matrices on which only one of them fails."""
     only_more, only_less = _discordant(more, less)
     low, high = _interval(only_more, only_more + only_less)
     return Finding(

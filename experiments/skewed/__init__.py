@@ -1,4 +1,4 @@
-"""Skewed sampling: how gaps of reward change when the top of the majority order is sampled more often."""
+"""Skewed sampling: how reward gaps change when the top of the majority order is sampled more often."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from .checks import check
 
 __all__ = ["Config", "check", "run"]
 
-FLAT = 1e-12  # by how much d may rise from rank to rank, for rounding
+FLAT = 1e-12  # increase of d from rank to rank that is attributed to rounding
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """Random matrices and samplers; the samplers are tilted towards the top of the majority order."""
+    """Random matrices, and random samplers that are skewed towards the top of the majority order."""
 
     matrices: int = 80
-    """Of each of five families and each size."""
+    """Matrices of each of five families and each size."""
     sizes: tuple[int, ...] = (3, 4)
     voters: int = 15
-    """Behind each pair of the matrices from counts."""
+    """Voters for each pair, in the matrices from counts."""
     spread: float = 1.0
     """Standard deviation of the sampler's logits before skewing."""
     amounts: tuple[float, ...] = (0.1, 0.3, 1.0, 3.0, 10.0)
-    """Of skewing, in nats between the top and the bottom, ascending."""
+    """Amounts of skewing, in nats between the top and the bottom, in ascending order."""
     amount: float = 1.0
-    """The one of them that findings on shares are about."""
+    """The amount that the findings on shares refer to."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -55,7 +55,7 @@ class Config:
 
 
 def run(config: Config, tick: Tick = silent) -> xr.Dataset:
-    """The gap of every pair that the majority orders, before and after skewing by each amount, for IPO and DPO."""
+    """The reward gap of every pair in the majority order, before and after skewing by each amount, for IPO and DPO."""
     tick(0.0, "matrices")
     cases = [case for case in drawn(config.matrices, config.sizes, config.voters, config.seed) if _interior(case.P)]
     rng = np.random.default_rng(config.seed)
@@ -92,7 +92,7 @@ def _interior(P: np.ndarray) -> bool:
 
 
 def _pairs(group: list[np.ndarray], config: Config, rng: np.random.Generator) -> dict[str, np.ndarray]:
-    """Every pair i above j of matrices of one size, in the order of the majority."""
+    """Every pair with i above j in the majority order, of matrices of one size."""
     K, n = len(group[0]), len(group)
     orders = [dyn.preferences.classify(P).order for P in group]
     P = np.stack([M[np.ix_(order, order)] for M, order in zip(group, orders, strict=True)])

@@ -7,14 +7,14 @@ import xarray as xr
 
 from .._framework import Finding, binomial_interval, config_of, decide
 
-SHRINKS = 1e-9  # what a gap must lose to count; rounding is 1e-13
-RARE = 0.01  # a share above which shrinking counts as no accident
+SHRINKS = 1e-9  # a gap that loses less counts as unchanged; rounding is 1e-13
+RARE = 0.01  # shrinking counts as systematic above this share
 CLOPPER = "95 % Clopper–Pearson, as if pairs were drawn at random"
 EARLIER = "395 of 3,724 (10.6 %) under another law of draws"
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
-    """That IPO's gaps inside the assumption never shrink, and how often the others do."""
+    """Whether IPO's gaps never shrink inside the assumption, and how often the others do."""
     return [
         _never_shrinks(ds),
         _within(ds),

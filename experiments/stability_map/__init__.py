@@ -20,7 +20,7 @@ __all__ = ["Config", "check", "run"]
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """A grid of cells over alpha in (0, 1) and lam/beta, at lam = 1; DPO's range of lam/beta is a quarter of IPO's."""
+    """Cells over alpha in (0, 1) and lam/beta, at lam = 1; the range of lam/beta for DPO is a quarter of that for IPO."""
 
     advantage: float = 0.4
     """a in P = 1/2 ± a of the 3-cycle."""
@@ -30,9 +30,9 @@ class Config:
     """Largest lam/beta, in units of the onset at alpha = 0."""
     rounds: int = 1000
     band: float = 0.012
-    """|spectral radius - 1| below which transients outlast the run and nothing is compared."""
+    """Cells with |spectral radius - 1| below this are not compared, since transients outlast the run."""
     starts: tuple[tuple[float, float, float], ...] = ((0.9, 0.09, 0.01),)
-    """Policies of round 0; a cell converges when it does from each."""
+    """Policies of round 0; a cell counts as converging if it does so from all of them."""
 
     def __post_init__(self) -> None:
         require(self, "advantage", 0, 0.5, open_low=True, open_high=True)
@@ -100,7 +100,7 @@ def _simulate(
 
 
 def _spectral_radius(P: np.ndarray, objective: str, alpha: np.ndarray, ratio: np.ndarray) -> np.ndarray:
-    """rho at uniform: from the Jacobian at one cell, alpha and lam/beta entering as the theory of 2.2 says."""
+    """rho at the uniform policy: the Jacobian of one cell, extended over alpha and lam/beta by the theory of 2.2."""
     kind = {"IPO": dyn.IPO, "DPO": dyn.DPO}[objective]
     loop = dyn.SelfSampling(P, kind(beta=1.0), 0.0, 1.0)
     turn = float(dyn.stability.spectral_radius(loop, jnp.full(3, -jnp.log(3.0))))
@@ -108,7 +108,7 @@ def _spectral_radius(P: np.ndarray, objective: str, alpha: np.ndarray, ratio: np
 
 
 def _boundaries(P: np.ndarray, advantage: float, alpha: np.ndarray) -> np.ndarray:
-    """lam/beta where each statement's condition is met with equality, ``(statement, objective, alpha)``."""
+    """lam/beta where the condition of each statement holds with equality, ``(statement, objective, alpha)``."""
     A = P - 0.5
     norm = np.linalg.norm(A, 2)  # A1 = 0, so CAC = A
     span = np.ptp(A[:, None] - A[None], axis=2).max()
@@ -126,6 +126,6 @@ def _onset(advantage: float, alpha: np.ndarray, objective: str) -> np.ndarray:
 
 
 def _proven(P: np.ndarray, advantage: float, alpha: np.ndarray, ratio: np.ndarray) -> np.ndarray:
-    """Whether each statement's condition holds at each cell of IPO; for the last, that uniform is unstable."""
+    """Whether the condition of each statement holds at each cell of IPO; for the last, whether uniform is unstable."""
     ends = _boundaries(P, advantage, alpha)[:, 0, :, None]
     return np.concatenate([ratio < ends[:-1], ratio > ends[-1:]])

@@ -14,7 +14,7 @@ CONVERGED, OSCILLATING = VERDICTS.index("converged"), VERDICTS.index("oscillatin
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
-    """Simulation against theory, cell by cell, and how far each statement reaches."""
+    """Simulation against theory, cell by cell, and the reach of each statement."""
     return [
         *(_agreement(ds.sel(objective=name), config_of(ds)["band"]) for name in OBJECTIVES),
         _proven_converge(ds.sel(objective="IPO")),

@@ -30,7 +30,7 @@ TITLES = {
 }
 
 # The experiments that run when none is named, in this order.
-TOUR = ("evolution", "stability_map", "onset", "phases", "advice", "continuous", "margins")
+TOUR = ("evolution", "phases", "stability_map", "continuous", "margins", "advice")
 
 
 def experiment(name: str) -> ModuleType:

@@ -26,8 +26,9 @@ python -m experiments --all                 every experiment at quick scale
 python -m experiments list                  the names of all experiments; those of the tour are marked
 python -m experiments run NAME… [options]   the named experiments; with one NAME also the options of its Config
 
-The tour tells one story: rounds oscillate or collapse (evolution, phases), where and how that begins (stability_map,
-onset), what flows and margins do instead (continuous, margins), and how sure data make a verdict (advice).
+The tour is the shortest way through the story: rounds oscillate or collapse (evolution, phases), what decides between
+stability and oscillation (stability_map), how continuous training differs (continuous, margins), and how many comparisons
+make a verdict certain (advice).
 
 options:
   --all                  every experiment, not only the tour

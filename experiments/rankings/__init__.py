@@ -26,7 +26,7 @@ SAMPLERS = ("uniform", "reference", "towards", "away", "fitted")
 BY = ("h", "pi")
 KEPT, FAILS, NOT_ASKED = 0, 1, -1  # NOT_ASKED also if DPO has no optimum
 TIE = 1e-9  # responses whose f differs by less are tied
-BLOCK = 32  # matrices solved together
+BLOCK = 192  # pairs of a matrix and a sampler that are solved together
 EPSILON = 0.1  # parameter of the constructed counter-examples
 
 
@@ -210,17 +210,20 @@ def _disagreements(f: np.ndarray) -> np.ndarray:
 
 def rewards(P: np.ndarray, log_mu: np.ndarray, exists: np.ndarray) -> np.ndarray:
     """f of IPO and DPO at each sampler of each matrix, ``(n, 2, m, K)``; NaN where DPO has no optimum."""
-    n = len(P)
-    filled = np.minimum(np.arange(-(-n // BLOCK) * BLOCK), n - 1)
+    n, m, K = log_mu.shape
+    # Blocks of pairs (matrix, sampler) have one shape for each K, however many samplers there are.
+    matrix, samplers = np.repeat(np.arange(n), m), log_mu.reshape(n * m, K)
+    filled = np.minimum(np.arange(-(-n * m // BLOCK) * BLOCK), n * m - 1)
     f, found = [], []
     for begin in range(0, len(filled), BLOCK):
-        chosen = filled[begin : begin + BLOCK]
+        pair = filled[begin : begin + BLOCK]
         # A single matrix without an optimum would keep the whole block iterating.
-        safe = np.where(exists[chosen, None, None], P[chosen], 0.5)
-        ipo, dpo, solved = map(np.asarray, _block(P[chosen], safe, log_mu[chosen]))
+        safe = np.where(exists[matrix[pair], None, None], P[matrix[pair]], 0.5)
+        ipo, dpo, solved = map(np.asarray, _block(P[matrix[pair]], safe, samplers[pair]))
         f.append(np.stack([ipo, dpo], axis=1))
         found.append(solved)
-    both, solved = np.concatenate(f)[:n], np.concatenate(found)[:n] & exists[:, None]
+    both = np.swapaxes(np.concatenate(f)[: n * m].reshape(n, m, 2, K), 1, 2)
+    solved = np.concatenate(found)[: n * m].reshape(n, m) & exists[:, None]
     if (unsolved := exists[:, None] & ~solved).any():
         raise RuntimeError(f"DPO's optimum was not found on {unsolved.any(axis=1).sum()} matrices where it exists.")
     both[:, 1] = np.where(solved[..., None], both[:, 1], np.nan)
@@ -236,9 +239,8 @@ def _block(P: jax.Array, safe: jax.Array, log_mu: jax.Array) -> tuple[jax.Array,
         f, found = objective.solve(dyn.preferences.Pairs(P, log_mu, jnp.exp(log_mu)), jnp.zeros_like(log_mu))
         return f - jnp.mean(f), found
 
-    over = lambda objective: jax.vmap(jax.vmap(functools.partial(solve, objective), (None, 0)))
-    f, _ = over(ipo)(P, jnp.asarray(log_mu))
-    g, found = over(dpo)(safe, jnp.asarray(log_mu))
+    f, _ = jax.vmap(functools.partial(solve, ipo))(P, log_mu)
+    g, found = jax.vmap(functools.partial(solve, dpo))(safe, log_mu)
     return f, g, found
 
 

@@ -1,6 +1,6 @@
-"""One file per claim: a frozen ``Config``, ``run(config)`` → ``xarray.Dataset``, ``check(ds)`` → findings.
+"""One folder per claim: a frozen ``Config``, ``run(config)`` → ``xarray.Dataset``, and ``check(ds)`` → findings in ``checks``.
 
-``python -m experiments`` runs all of them; nothing here is imported by the library.
+``python -m experiments`` runs a tour of them, ``python -m experiments --all`` runs all; the library imports nothing from here.
 """
 
 from __future__ import annotations
@@ -28,6 +28,9 @@ TITLES = {
     "misalignment": "Misaligned start: flipped labels from base and from aligned features",
     "integrators": "Integrators: how much of a trajectory is the optimizer",
 }
+
+# The experiments that run when none is named, in this order.
+TOUR = ("evolution", "phases", "stability_map", "continuous", "margins", "advice")
 
 
 def experiment(name: str) -> ModuleType:

@@ -1,4 +1,4 @@
-"""``python -m experiments``: every experiment at quick scale, its figure and its findings."""
+"""``python -m experiments``: a tour of the experiments, or those that are named, with figures and findings."""
 
 from __future__ import annotations
 
@@ -16,16 +16,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import TITLES, experiment, figure
+from . import TITLES, TOUR, experiment, figure
 from ._framework import Finding, Tick
 from ._store import UserError, fingerprint, load, location, save, writable
 
 USAGE = """\
-python -m experiments                       every experiment at quick scale, figures and findings
-python -m experiments list                  what there is
-python -m experiments run NAME… [options]   some of them; with one NAME also the options of its Config
+python -m experiments                       the tour: some experiments at quick scale, with figures and findings
+python -m experiments --all                 every experiment at quick scale
+python -m experiments list                  the names of all experiments; those of the tour are marked
+python -m experiments run NAME… [options]   the named experiments; with one NAME also the options of its Config
+
+The tour is the shortest way through the story: rounds oscillate or collapse (evolution, phases), what decides between
+stability and oscillation (stability_map), how continuous training differs (continuous, margins), and how many comparisons
+make a verdict certain (advice).
 
 options:
+  --all                  every experiment, not only the tour
   --full                 the larger configuration
   --preferences PATH…    files (as `dynamics classify` takes) or folders of them, for experiments that read preferences
   --workers N            sweeps are computed by N worker processes (dask; install '.[cluster]')
@@ -36,13 +42,13 @@ Exit status: 0 every finding holds or is not decided, 1 some finding fails, 2 ba
 
 
 def main(argv: list[str]) -> int:
-    """Runs the command line; the exit status."""
+    """Runs the command line and returns the exit status."""
     try:
         return _command(argv)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # whoever read the output has seen enough
+    except BrokenPipeError:  # the reader of the output, such as head, has closed the pipe
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except KeyboardInterrupt:
@@ -57,7 +63,7 @@ def _command(argv: list[str]) -> int:
         raise UserError(f"unknown command {command!r}; {hint}.")
     if command == "list":
         width = max(map(len, TITLES))
-        print("\n".join(f"{name:<{width}}  {title}" for name, title in TITLES.items()))
+        print("\n".join(f"{name:<{width}}  {'tour' if name in TOUR else '':<4}  {t}" for name, t in TITLES.items()))
         return 0
     names = list(itertools.takewhile(lambda word: not word.startswith("-"), rest))
     options = rest[len(names) :]
@@ -83,23 +89,26 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _configure(names: list[str], options: list[str]) -> tuple[dict[str, Any], Path, int | None]:
-    """The configuration of every experiment that is to run, where results go, and how many workers there are."""
+    """The configuration of every experiment to run, the folder for results, and the number of workers."""
     parser = _Parser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--all", action="store_true")
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--preferences", nargs="+", metavar="PATH")
     parser.add_argument("--workers", type=int, metavar="N")
     parser.add_argument("--out", type=Path, default=Path("results"))
     common, own = parser.parse_known_args(options)
-    chosen = names or list(TITLES)
+    if common.all and names:
+        raise UserError("--all runs every experiment; leave out --all, or the names.")
+    chosen = names or (TITLES if common.all else TOUR)
     if own and len(names) != 1:
         raise UserError(f"option {own[0]} belongs to one experiment's Config; name that one: run NAME {' '.join(own)}.")
     configs = {name: _config(name, common.full, own) for name in chosen}
     if common.preferences:
         readers = [name for name in chosen if hasattr(configs[name], "preferences")]
-        deaf = [name for name in names if name not in readers]
-        if deaf:
+        unsuitable = [name for name in names if name not in readers]
+        if unsuitable:
             raise UserError(
-                f"{deaf[0]} reads no preferences; leave out --preferences, or run one that does, such as critical_beta."
+                f"{unsuitable[0]} reads no preferences; leave out --preferences, or run one that does, such as critical_beta."
             )
         for name in readers:
             with _one_sentence():
@@ -145,7 +154,7 @@ def _config(name: str, full: bool, options: list[str]) -> Any:
 
 
 def _sentence(boxed: str) -> str:
-    """tyro's message without the title and the box around it, whose lines depend on the terminal's encoding."""
+    """tyro's message without its title and the box drawn around it, whose characters depend on the terminal's encoding."""
     inside = [line.strip("╭╮╰╯│─-| ") for line in boxed.splitlines()[1:]]
     words = itertools.takewhile(bool, itertools.dropwhile(lambda line: not line, inside))
     text = " ".join(words).removeprefix("Error parsing Config: ")
@@ -160,7 +169,7 @@ def _set_up_jax(out: Path) -> None:
     use_machine()
     jax.config.update("jax_enable_x64", True)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        # Workers inherit the environment, not the configuration.
+        # Worker processes inherit environment variables but not the configuration of JAX.
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str((out / ".jax_cache").resolve())
         jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
@@ -206,9 +215,9 @@ def _draw(name: str, ds: Any, folder: Path) -> None:
     drawn, image = figure(name).draw(ds), io.BytesIO()
     with plot.style():
         drawn.savefig(image, dpi=200)
-        # Without a date the same result gives the same file.
+        # The creation date is left out so that the same result gives the same file.
         drawn.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-    # 256 colours are enough, and a third of the size.
+    # With 256 colours the file has a third of the size and looks the same.
     Image.open(image).convert("RGB").quantize(256).save(folder / f"{name}.png", optimize=True, dpi=(200, 200))
 
 

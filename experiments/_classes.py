@@ -1,6 +1,6 @@
-"""Fixed points of rounds within classes of log-linear policies, many loops side by side, followed down in beta.
+"""Follows fixed points of rounds on log-linear policies as beta falls, for many loops at once.
 
-Written from the equations and not with the library's rounds, which judge what it finds.
+This is written from the equations, without the library's rounds, so that the library can serve as an independent check.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from ._framework import KAPPA, OBJECTIVES
 
 OUTCOMES = ("never in range", "Neimark-Sacker", "flip", "fold or branch point", "failed")
 NEVER, TURNS, FLIPS, FOLDS, FAILED = range(5)
-ABOVE = 10.0  # times kappa lam ‖A‖/(2 (1-alpha)), where rounds contract: there a walk begins
-LIGHTEST = 1e-12  # a fixed point with a response rarer than this ends the range
-LONGEST, SHORTEST = 0.05, 1e-11  # steps in log beta
-ROUNDED = (
-    1e-3  # |modulus - 1| of a leading eigenvalue that counts as 1: next to a fold it has a root, so 1e-11 leaves 1e-5
-)
+START_FACTOR = 10.0  # a walk starts at this multiple of kappa lam ‖A‖/(2 (1-alpha)), where rounds contract
+MIN_PROBABILITY = 1e-12  # a walk ends where some response is rarer than this at the fixed point
+MAX_STEP, MIN_STEP = 0.05, 1e-11  # of log beta
+# A leading eigenvalue counts as of modulus 1 within this distance. Near a fold it varies with the square root of beta's
+# distance, so that a step of 1e-11 leaves about 1e-5.
+MODULUS_TOLERANCE = 1e-3
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Loops:
     P: Float[np.ndarray, "n K K"]
     basis: Float[np.ndarray, "n K d"]
     is_logistic: Bool[np.ndarray, " n"]
-    """Whether it is DPO, else IPO."""
+    """True for DPO, False for IPO."""
     alpha: Float[np.ndarray, " n"]
     lam: float
 
@@ -38,21 +38,24 @@ class Loops:
         return Loops(self.P[at], self.basis[at], self.is_logistic[at], self.alpha[at], self.lam)
 
     def log_policy(self, f: Float[np.ndarray, "n K"], beta: Float[np.ndarray, " n"]) -> Float[np.ndarray, "n K"]:
-        """log pi of the fixed point whose reward is f: pi ∝ exp(f/(beta (1-alpha)))."""
+        """log pi of the fixed point with reward f: pi ∝ exp(f/(beta (1-alpha)))."""
         z = f / ((1 - self.alpha) * beta)[:, None]
         z = z - z.max(axis=-1, keepdims=True)
         return z - np.log(np.exp(z).sum(axis=-1, keepdims=True))
 
     def top(self) -> Float[np.ndarray, " n"]:
-        """A beta at which rounds contract well."""
+        """A beta large enough for rounds to contract."""
         kappa = np.where(self.is_logistic, KAPPA["DPO"], KAPPA["IPO"])
-        return ABOVE * kappa * self.lam * np.linalg.norm(self.P - 0.5, 2, axis=(1, 2)) / (2 * (1 - self.alpha))
+        return START_FACTOR * kappa * self.lam * np.linalg.norm(self.P - 0.5, 2, axis=(1, 2)) / (2 * (1 - self.alpha))
 
 
 def uniform_betas(
     P: Float[np.ndarray, "n K K"], bases: Float[np.ndarray, "n K m"], alpha: float, lam: float
 ) -> Float[np.ndarray, "2 n m"]:
-    """kappa lam ‖BᵀAB‖₂/(K √(1 - alpha²)), B the first 1 … m columns: where 2.1, compressed to the class, puts the loss."""
+    """The beta at which 2.1, restricted to the class, predicts the loss of stability, for the first 1 … m columns B of a basis.
+
+    It is kappa lam ‖BᵀAB‖₂/(K √(1 - alpha²)).
+    """
     compressed = np.swapaxes(bases, 1, 2) @ (P - 0.5) @ bases
     sizes = [np.linalg.norm(compressed[:, :d, :d], 2, axis=(1, 2)) for d in range(1, bases.shape[-1] + 1)]
     kappa = np.array([KAPPA[name] for name in OBJECTIVES])
@@ -67,12 +70,16 @@ def counted(outcome: np.ndarray) -> str:
 
 
 def follow(loops: Loops, decades: float) -> tuple[Float[np.ndarray, " n"], np.ndarray, Float[np.ndarray, "n K"]]:
-    """The beta at which the fixed point followed down from ``top()`` stops attracting, the outcome, and log pi there.
+    """Follows the fixed point down in beta from ``top()`` until it stops attracting.
 
-    Steps in log beta shrink where the next point is not found, lies far off or does not attract, down to SHORTEST. Then the
-    leading eigenvalue says what happened: a pair at modulus 1, -1, or +1, where the branch turns back or another crosses.
+    A step in log beta is halved where the next point is not found, is far away or does not attract. Once steps are shorter
+    than MIN_STEP, the leading eigenvalue tells the outcome: a complex pair of modulus 1, or -1, or +1, where the branch turns
+    back or crosses another.
+
+    Returns:
+        The beta at which the point stops attracting, the outcome, and log pi there.
     """
-    # Newton's method runs off where a branch ends; what is not finite is not found.
+    # Newton's method diverges where a branch ends; values that are not finite count as not found.
     with np.errstate(all="ignore"):
         return _walk(loops, loops.top(), decades)
 
@@ -81,7 +88,7 @@ def _walk(
     loops: Loops, top: Float[np.ndarray, " n"], decades: float
 ) -> tuple[Float[np.ndarray, " n"], np.ndarray, Float[np.ndarray, "n K"]]:
     n, K, _ = loops.basis.shape
-    log_beta, step = np.log(top), np.full(n, LONGEST)
+    log_beta, step = np.log(top), np.full(n, MAX_STEP)
     f, values, _ = _settle(loops, np.zeros((n, K)), top, steps=20)
     lead, outcome, bracketed = _leading(values), np.full(n, -1), np.zeros(n, dtype=bool)
     outcome[~(np.abs(lead) < 1)] = FAILED
@@ -96,10 +103,10 @@ def _walk(
         log_beta[at], f[at], lead[at] = new[kept], tried[kept], first[kept]
         bracketed[going[found & ~kept]] = True
         step[going[~kept]] /= 2
-        step[at] = np.where(bracketed[at], step[at] / 2, np.minimum(1.5 * step[at], LONGEST))
-        ended = kept & ((np.log(top[going]) - new > decades * np.log(10)) | (rarest < LIGHTEST))
+        step[at] = np.where(bracketed[at], step[at] / 2, np.minimum(1.5 * step[at], MAX_STEP))
+        ended = kept & ((np.log(top[going]) - new > decades * np.log(10)) | (rarest < MIN_PROBABILITY))
         outcome[going[ended]] = NEVER
-        short = going[(step[going] < SHORTEST) & ~ended]
+        short = going[(step[going] < MIN_STEP) & ~ended]
         outcome[short] = _kind(lead[short])
     beta = np.exp(log_beta)
     return np.where(outcome == NEVER, 0.0, beta), outcome, loops.log_policy(f, beta)
@@ -108,7 +115,7 @@ def _walk(
 def _settle(
     loops: Loops, f: Float[np.ndarray, "n K"], beta: Float[np.ndarray, " n"], steps: int = 6
 ) -> tuple[Float[np.ndarray, "n K"], Complex[np.ndarray, "n d"], Float[np.ndarray, " n"]]:
-    """The rewards at the fixed points that Newton's method reaches, a round's eigenvalues (NaN without), the rarest mass."""
+    """Newton's method: the rewards at the fixed points, the eigenvalues of a round (NaN if none), the smallest probability."""
     share = (1 - loops.alpha) * beta
     change = np.zeros_like(f)
     for _ in range(steps):
@@ -126,11 +133,12 @@ def _settle(
 
 
 def _linear(loops: Loops, f: Float[np.ndarray, "n K"], beta: Float[np.ndarray, " n"]) -> tuple[np.ndarray, ...]:
-    """Columns Φ, g, D, H and pi where the reward is f and pi the policy that it settles at, scaled to Φ's own units.
+    """Φ, g, D, H and pi at reward f, where pi is the fixed policy of that reward; all in units of the columns of Φ.
 
-    With s(x) = 1/2 + x for IPO and sigma(x) for DPO both fits ask for g = Φᵀ(mu∘e) = 0, e_i = Σ_j mu_j (P_ij - s(f_i - f_j)).
-    g's derivative by theta through mu is D and that by the weights of f is -H: a round has Jacobian alpha + H⁻¹D/beta
-    [derived]. Φ is 0 at the heaviest response and the identity at the next d, so that light ones keep their precision.
+    With s(x) = 1/2 + x for IPO and sigma(x) for DPO, both fits require g = Φᵀ(mu∘e) = 0, e_i = Σ_j mu_j (P_ij - s(f_i - f_j)).
+    The derivative of g by theta through mu is D, and by the weights of f it is -H, so a round has the Jacobian
+    alpha + H⁻¹D/beta [derived]. Φ is 0 at the most probable response and the identity at the next d, so that improbable
+    responses keep their precision.
     """
     K, i = f.shape[-1], np.arange(f.shape[-1])
     p = np.exp(loops.log_policy(f, beta))
@@ -163,7 +171,7 @@ def _pinned(basis: Float[np.ndarray, "n K d"], p: Float[np.ndarray, "n K"]) -> F
 
 
 def _solve(matrix: Float[np.ndarray, "n d d"], rhs: Float[np.ndarray, "n d m"]) -> Float[np.ndarray, "n d m"]:
-    """matrix⁻¹ rhs; NaN where it is singular to rounding."""
+    """matrix⁻¹ rhs, or NaN where the matrix is singular up to rounding."""
     fine = np.flatnonzero(np.isfinite(matrix).all(axis=(1, 2)) & np.isfinite(rhs).all(axis=(1, 2)))
     fine = fine[np.linalg.cond(matrix[fine]) < 1 / np.finfo(float).eps]
     out = np.full(rhs.shape, np.nan)
@@ -178,4 +186,4 @@ def _leading(values: Complex[np.ndarray, "n d"]) -> Complex[np.ndarray, " n"]:
 
 def _kind(lead: Complex[np.ndarray, " n"]) -> np.ndarray:
     kind = np.where(np.abs(np.imag(lead)) > 1e-4, TURNS, np.where(np.real(lead) < 0, FLIPS, FOLDS))
-    return np.where(np.abs(np.abs(lead) - 1) < ROUNDED, kind, FAILED)
+    return np.where(np.abs(np.abs(lead) - 1) < MODULUS_TOLERANCE, kind, FAILED)

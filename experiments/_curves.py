@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from scipy.stats import binom
 
-LEAST_SEEDS = 6  # with fewer even the whole range covers a median with less than 95 %
+LEAST_SEEDS = 6  # with fewer, even the full range covers the median with a probability below 95 %
 
 
 class Median(NamedTuple):
-    """A median over the first axis and its interval; each a number or an array over the other axes."""
+    """A median over the first axis and its interval; each is a number, or an array over the other axes."""
 
     value: Any
     low: Any
@@ -22,9 +22,10 @@ class Median(NamedTuple):
 
 
 def median(values: np.ndarray, level: float = 0.95) -> Median:
-    """Over the first axis, with the interval between order statistics that covers at least at ``level`` whatever the law.
+    """The median over the first axis, with a distribution-free interval between two order statistics.
 
-    Below ``LEAST_SEEDS`` values it is the whole range, and covers less.
+    The interval covers with probability ``level`` or more. With fewer than ``LEAST_SEEDS`` values it is the full range, which
+    covers with a smaller probability.
     """
     ordered, n = np.sort(np.asarray(values, dtype=float), axis=0), len(values)
     k = max(int(binom.ppf((1 - level) / 2, n, 0.5)), 1)
@@ -34,12 +35,12 @@ def median(values: np.ndarray, level: float = 0.95) -> Median:
 
 
 def over_data_sets(count: int, what: str = "data sets") -> str:
-    """What the interval of a ``median`` is."""
+    """A description in words of the interval of a ``median``."""
     return f"95 % interval of the median over {count} {what} (order statistics)"
 
 
 def first_reached(times: np.ndarray, curves: np.ndarray, level: float) -> np.ndarray:
-    """When curves ``(…, T)`` first reach ``level`` from below, linear between saved times; inf where they never do."""
+    """The times at which curves ``(…, T)`` first reach ``level`` from below, interpolated linearly; inf where they never do."""
     above = curves >= level
     after = np.argmax(above, axis=-1)
     before = np.maximum(after - 1, 0)

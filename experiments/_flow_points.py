@@ -1,6 +1,6 @@
-"""Where tabular rounds at alpha = 0 have their fixed points, and what the flow of 3.8 is there: from the equations alone.
+"""Fixed points of tabular rounds at alpha = 0, and the flow of 3.8 at them, computed from the equations alone.
 
-Nothing here uses the library, whose rounds and flows are held against it.
+Nothing here uses the library, so that its rounds and flows can be compared with these results.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from scipy.special import expit
 
 from ._framework import KAPPA
 
-STEP = 1e-3  # nat, of differences
-FINEST = 1.12  # largest ratio of one beta to the next as fixed points are followed down
+STEP = 1e-3  # nat, of finite differences
+MAX_BETA_RATIO = 1.12  # largest ratio between successive beta while fixed points are followed
 
 
 def fixed_points(
@@ -24,15 +24,16 @@ def fixed_points(
 ) -> Float[np.ndarray, "beta n K"]:
     """Logits at which Σ_j mu_j (P_ij - s(beta (z_i - z_j))) = 0, s(x) = 1/2 + x for IPO, sigma for DPO.
 
-    Both one-shot optima at alpha = 0 say so (1.1, 1.2). Newton's method, followed down from a large beta.
+    This is the condition for the one-shot optima of IPO and DPO at alpha = 0 (1.1, 1.2). It is solved by Newton's method while
+    beta falls from a large value.
     """
     highest = 8 * betas[-1]
     ends = np.array([highest, *betas[::-1]])
-    counts = np.ceil(np.log(ends[:-1] / ends[1:]) / np.log(FINEST)).astype(int)
+    counts = np.ceil(np.log(ends[:-1] / ends[1:]) / np.log(MAX_BETA_RATIO)).astype(int)
     z, found, before = np.zeros(P.shape[:2]), [], highest
     for start, end, count in zip(ends[:-1], ends[1:], counts, strict=True):
         for beta in np.geomspace(start, end, count + 1)[1:]:
-            z = z * before / beta  # what a sampler that stays put would do
+            z = z * before / beta  # exact if the sampler did not depend on z
             before = beta
             for _ in range(10):
                 z = z + _newton_step(P, name, lam, KAPPA[name] * beta, z)
@@ -47,7 +48,8 @@ def _newton_step(P: np.ndarray, name: str, lam: float, beta: float, z: np.ndarra
     through_sampler = E - np.einsum("nij,nj->ni", E, p)[:, :, None]
     slope = lam * through_sampler * p[:, None, :] + beta * V * mu[:, None, :]
     slope[:, i, i] -= beta * np.einsum("nij,nj->ni", V, mu)
-    # Constants are free and mu weighs the rows to 0: adding one number to every entry settles both.
+    # Logits are defined up to a constant, and the rows weighted by mu sum to 0. Adding one number to every entry of the
+    # matrix makes it invertible in spite of both.
     step = np.linalg.solve(slope + beta, -e[..., None])[..., 0]
     step *= np.minimum(1.0, 2.0 / np.abs(step).max(axis=-1, keepdims=True).clip(1e-300))
     return step - step.mean(axis=-1, keepdims=True)
@@ -60,7 +62,7 @@ def _shares(z: np.ndarray, lam: float) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _errors(P: np.ndarray, name: str, beta: float, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """P_ij - s(beta (z_i - z_j)), and s' there."""
+    """P_ij - s(beta (z_i - z_j)), and s' at the same argument."""
     x = beta * (z[..., :, None] - z[..., None, :])
     if name == "IPO":
         return P - (0.5 + x), np.ones_like(x)
@@ -70,10 +72,11 @@ def _errors(P: np.ndarray, name: str, beta: float, z: np.ndarray) -> tuple[np.nd
 def flow_at(
     P: np.ndarray, name: str, lams: tuple[float, ...], betas: tuple[float, ...], z: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """By 3.8: c mu_i Σ_j mu_j (|A_ij| + |s - 1/2|), and c (B - beta L), the Jacobian at a fixed point on policy [derived].
+    """By 3.8: the size of the terms that cancel at a fixed point, and the Jacobian of the on-policy flow there [derived].
 
-    c = 4/beta for IPO and 2 beta for DPO, B_ij = p_i p_j (P_ij - s(beta (z_i - z_j))) is skew, L the Laplacian of p_i p_j s'.
-    For IPO it is -4 (Sigma - Sigma A Sigma/beta).
+    The size is c mu_i Σ_j mu_j (|A_ij| + |s - 1/2|), the Jacobian c (B - beta L), with c = 4/beta for IPO and 2 beta for DPO,
+    the skew matrix B_ij = p_i p_j (P_ij - s(beta (z_i - z_j))) and the Laplacian L of p_i p_j s'. For IPO the Jacobian is
+    -4 (Sigma - Sigma A Sigma/beta).
     """
     gross, jacobian = np.empty(z.shape), np.empty((*z.shape, z.shape[-1]))
     i = np.arange(z.shape[-1])
@@ -91,9 +94,9 @@ def flow_at(
 
 
 def differences(velocity: Callable[[Array], Array], z: Float[Array, " K"]) -> tuple[Array, Array]:
-    """A velocity, and its derivative with all that follows z, to fourth order in the step.
+    """A velocity, and its total derivative by z from finite differences of fourth order.
 
-    Automatic differentiation would stop at the sampler, as the flow's own gradient does, and leave out that it moves.
+    Automatic differentiation would treat the sampler as constant, as the gradient of the flow does, although it depends on z.
     """
     shares = jnp.array([-2.0, -1.0, 0.0, 1.0, 2.0])
     shifts = STEP * jnp.eye(z.shape[0])
@@ -103,9 +106,9 @@ def differences(velocity: Callable[[Array], Array], z: Float[Array, " K"]) -> tu
 
 
 def reduced(slope: np.ndarray, diagonal: np.ndarray) -> np.ndarray:
-    """The flow's Jacobian in differences to the fastest response, in units of the others' rates.
+    """The Jacobian of the flow in differences to the fastest response, in units of the rates of the other responses.
 
-    Rates span many orders of magnitude; balanced so, slow responses keep their precision beside fast ones.
+    Rates span many orders of magnitude; with this scaling, slow responses keep their precision beside fast ones.
     """
     order = np.argsort(-diagonal, axis=-1)
     slope = np.take_along_axis(np.take_along_axis(slope, order[..., None], -2), order[..., None, :], -1)

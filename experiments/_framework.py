@@ -1,4 +1,4 @@
-"""What experiments share: findings, configurations that check themselves, provenance and intervals."""
+"""Helpers that all experiments share: findings, checks of configurations, provenance and intervals."""
 
 from __future__ import annotations
 
@@ -16,15 +16,18 @@ from dynamics._provenance import provenance
 
 Status = Literal["holds", "fails", "not decided"]
 Tick = Callable[[float, str], None]
-"""Told how far a run is, in [0, 1], and what it does next."""
+"""Called during a run with the share that is done, in [0, 1], and the name of the next step."""
 
 OBJECTIVES = ("IPO", "DPO")
-KAPPA = {"IPO": 1.0, "DPO": 4.0}  # of statement 2.1: how much larger a beta DPO needs at uniform
+KAPPA = {
+    "IPO": 1.0,
+    "DPO": 4.0,
+}  # statement 2.1: DPO needs a beta this many times as large as IPO at the uniform policy
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """What an experiment says of one claim.
+    """What an experiment found about one claim.
 
     Attributes:
         claim: the claim in one sentence.
@@ -42,11 +45,11 @@ class Finding:
 
 
 def silent(share: float, what: str) -> None:
-    """A ``Tick`` that tells nobody."""
+    """A ``Tick`` that does nothing."""
 
 
 def decide(holds: bool | np.bool_, decided: bool | np.bool_ = True) -> Status:
-    """The status of a claim that was tested, or could not be."""
+    """The status of a claim: "not decided" unless ``decided``, otherwise by ``holds``."""
     if not decided:
         return "not decided"
     return "holds" if holds else "fails"
@@ -55,7 +58,7 @@ def decide(holds: bool | np.bool_, decided: bool | np.bool_ = True) -> Status:
 def require(
     config: Any, name: str, low: float, high: float, *, open_low: bool = False, open_high: bool = False
 ) -> None:
-    """``ValueError`` unless every number in a field of ``config`` lies in the interval; for ``__post_init__``."""
+    """Raises ``ValueError`` unless every number in a field of ``config`` lies in the interval; for ``__post_init__``."""
     for value in np.ravel(getattr(config, name)):
         inside = (low < value if open_low else low <= value) and (value < high if open_high else value <= high)
         if not (math.isfinite(value) and inside):
@@ -64,16 +67,16 @@ def require(
 
 
 def require_policy(config: Any, name: str) -> None:
-    """``ValueError`` unless a field holds probabilities > 0 that sum to 1."""
+    """Raises ``ValueError`` unless a field holds positive probabilities that sum to 1."""
     policy = np.asarray(getattr(config, name), dtype=float)
     if not (policy > 0).all() or abs(policy.sum() - 1) > 1e-9:
         raise ValueError(
-            f"{name} = {tuple(map(float, policy))} is no policy; pass positive probabilities that sum to 1."
+            f"{name} = {tuple(map(float, policy))} is not a policy; pass positive probabilities that sum to 1."
         )
 
 
 def described(ds: xr.Dataset, experiment: str, config: Any, units: dict[str, tuple[str, str]]) -> xr.Dataset:
-    """``ds`` with (unit, meaning) on its variables and what it takes to repeat it in its attributes."""
+    """``ds`` with a (unit, meaning) for its variables and, in its attributes, everything needed to repeat it."""
     for name, (unit, meaning) in units.items():
         ds[name].attrs |= {"units": unit, "long_name": meaning}
     settings = dataclasses.asdict(config)
@@ -88,7 +91,7 @@ def config_of(ds: xr.Dataset) -> dict[str, Any]:
 
 
 def binomial_interval(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
-    """Clopper and Pearson's interval of a share, which covers at least at its level."""
+    """The Clopper–Pearson interval of a share, which covers with probability ``level`` or more."""
     tail = (1 - level) / 2
     low = 0.0 if successes == 0 else float(beta_distribution.ppf(tail, successes, trials - successes + 1))
     high = 1.0 if successes == trials else float(beta_distribution.ppf(1 - tail, successes + 1, trials - successes))

@@ -25,7 +25,7 @@ class Case:
 
 
 def listed(paths: Sequence[str]) -> tuple[Path, ...]:
-    """The files that ``paths`` name, folders opened."""
+    """The files that ``paths`` name, with folders replaced by the files in them."""
     found: list[Path] = []
     for path in map(Path, paths):
         inside = sorted(p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES)) if path.is_dir() else [path]
@@ -34,7 +34,7 @@ def listed(paths: Sequence[str]) -> tuple[Path, ...]:
 
 
 def opened(files: Sequence[Path]) -> Iterator[tuple[Path, PreferenceSet | str]]:
-    """Each file with what is in it, or with why it cannot be read."""
+    """Each file with its contents, or with the reason why it cannot be read."""
     for path in files:
         try:
             yield path, dyn.preferences.read(path)
@@ -43,7 +43,7 @@ def opened(files: Sequence[Path]) -> Iterator[tuple[Path, PreferenceSet | str]]:
 
 
 def read(paths: Sequence[str], largest: int) -> tuple[list[Case], list[str]]:
-    """Every matrix of at most ``largest`` responses, and what was left out in words."""
+    """Every matrix of at most ``largest`` responses, and notes on what was left out."""
     cases, unreadable, large = [], [], 0
     for path, found in opened(listed(paths)):
         if isinstance(found, str):
@@ -66,8 +66,10 @@ def read(paths: Sequence[str], largest: int) -> tuple[list[Case], list[str]]:
 
 
 def drawn(count: int, sizes: Sequence[int], voters: int, seed: int) -> list[Case]:
-    """``count`` of each family and size: uniform entries; a random order, strongly transitive or not; uniform entries
-    that have a majority cycle; and Bradley–Terry with scores N(0, 0.7²) seen through so many voters.
+    """``count`` matrices of each family and size.
+
+    The families are: uniform entries; a random order, strongly transitive or not; uniform entries with a majority cycle; and
+    Bradley–Terry with scores N(0, 0.7²), estimated from the votes of ``voters``.
     """
     rng = np.random.default_rng(seed)
     return [Case(P, family) for family in FAMILIES for K in sizes for P in _family(family, K, count, voters, rng)]

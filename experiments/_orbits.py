@@ -1,4 +1,4 @@
-"""Orbits about the uniform policy of the 3-cycle: their tails, their complex amplitude, their Lyapunov exponent."""
+"""Orbits around the uniform policy on the 3-cycle: last rounds, complex amplitude, Lyapunov exponent."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Tail(Measure):
 
 
 class Mode(Measure):
-    """w_t = Σ_j z_t(j) e^{-2 pi i j/3}/3, the 3-cycle's oscillating mode, in every round, and its mean square.
+    """The oscillating mode w_t = Σ_j z_t(j) e^{-2 pi i j/3}/3 of the 3-cycle in every round, and its mean square.
 
-    z_j = w e^{2 pi i j/3} + c.c. are the logits. Rounds count from 0; the mean is over the second half.
+    The logits are z_j = w e^{2 pi i j/3} + c.c. Rounds are numbered from 0; the mean is over their second half.
     """
 
     length: int = eqx.field(static=True)
@@ -67,13 +67,13 @@ class Mode(Measure):
 def cycle_loop(
     objective: str, advantage: float, alpha: float, lam: float, beta: float, **options: Any
 ) -> dyn.SelfSampling:
-    """Rounds on the 3-cycle P = 1/2 ± a with uniform reference and offline policy."""
+    """Rounds on the 3-cycle P = 1/2 ± a with a uniform reference and offline policy."""
     kind = {"IPO": dyn.IPO, "DPO": dyn.DPO}[objective]
     return dyn.SelfSampling(dyn.preferences.cyclic(3, advantage=advantage), kind(beta=beta), alpha, lam, **options)
 
 
 def two_basins() -> dyn.SelfSampling:
-    """The example of statement 7.2: IPO at K = 4 whose only fixed point attracts, but not everything."""
+    """The example of statement 7.2: IPO at K = 4, whose only fixed point attracts some starts and not others."""
     P = np.full((4, 4), 0.5)
     for (i, j), p in {(0, 1): 0.82, (0, 2): 0.65, (0, 3): 0.45, (1, 2): 0.22, (1, 3): 0.19, (2, 3): 0.11}.items():
         P[i, j], P[j, i] = p, 1 - p
@@ -82,13 +82,13 @@ def two_basins() -> dyn.SelfSampling:
 
 
 def onset_beta(objective: str, advantage: float, alpha: float, lam: float) -> float:
-    """The beta at which uniform loses stability, statement 2.1."""
+    """The beta at which the uniform policy loses stability, by statement 2.1."""
     inputs = {"structure": "cycle", "K": 3, "advantage": advantage, "alpha": alpha, "lam": lam}
     return float(dyn.theorems.uniform_threshold(**inputs, objective=objective.lower()).upper)
 
 
 def squared_amplitude(log_policy: Float[np.ndarray, "T 3"]) -> float:
-    """Mean over rounds of |w|², z_j = w e^{2 pi i j/3} + c.c. the logits."""
+    """The mean over rounds of |w|², where the logits are z_j = w e^{2 pi i j/3} + c.c."""
     return float(np.mean(np.abs(np.asarray(log_policy) @ np.exp(-2j * np.pi * np.arange(3) / 3) / 3) ** 2))
 
 
@@ -96,7 +96,7 @@ def squared_amplitude(log_policy: Float[np.ndarray, "T 3"]) -> float:
 def lyapunov_exponents(
     loop: dyn.SelfSampling, betas: Float[Array, " n"], start: Float[Array, " K"], rounds: int
 ) -> Float[Array, " n"]:
-    """(1/T) Σ log ‖J(z_t) v_t‖ over the second half of ``rounds`` for each beta, v renormalised every round."""
+    """(1/T) Σ log ‖J(z_t) v_t‖ over the second half of ``rounds`` for each beta; v is normalised after every round."""
 
     def growth(beta: Array) -> Array:
         process = eqx.tree_at(lambda p: p.objective.beta, loop, beta)

@@ -1,4 +1,4 @@
-"""Generated scored responses in HelpSteer's layout, and the kinds of preference matrix that they give."""
+"""Generated scored responses in HelpSteer's layout, and the kinds of preference matrix that result."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ _MOST_BATCHES = 2000
 
 
 def rated(prompts: int, rng: np.random.Generator) -> Float[np.ndarray, "{prompts} 4 5"]:
-    """Ratings of four responses to each prompt: rounded from a latent quality and length, and noise."""
+    """Ratings of four responses to each prompt: a latent quality and length plus noise, rounded."""
     latent = rng.normal(size=(prompts, 4, 2))
     raw = LEVELS + latent @ LOADINGS.T + NOISE * rng.normal(size=(prompts, 4, 5))
     return np.clip(np.round(raw), 0, HIGHEST)
 
 
 def drawn_until(cyclic: int, transitive: int, seed: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """So many matrices with a majority cycle and strictly strongly transitive ones, and how many draws that took."""
+    """``cyclic`` matrices with a majority cycle, ``transitive`` strictly strongly transitive ones, and the number of draws."""
     rng = np.random.default_rng(seed)
     found: tuple[list[np.ndarray], list[np.ndarray]] = [], []
     for batch in range(1, _MOST_BATCHES + 1):
@@ -49,7 +49,7 @@ def has_cycle(P: Float[np.ndarray, "n K K"]) -> Bool[np.ndarray, " n"]:
 
 
 def strictly_strong(P: Float[np.ndarray, "n K K"]) -> Bool[np.ndarray, " n"]:
-    """Whether no two tie, and P_ij, P_jk > 1/2 imply P_ik > max(P_ij, P_jk)."""
+    """Whether there are no ties and P_ij, P_jk > 1/2 imply P_ik > max(P_ij, P_jk)."""
     holds = (P != 0.5).sum(axis=(1, 2)) == P.shape[-1] * (P.shape[-1] - 1)
     Q = P[holds]
     first, second, both = Q[:, :, :, None], Q[:, None, :, :], Q[:, :, None, :]

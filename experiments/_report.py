@@ -1,4 +1,4 @@
-"""Findings as a table for people, as Markdown and as JSON."""
+"""Findings as a table in the terminal, as Markdown and as JSON."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ COLOURS = {"holds": "green", "fails": "bold red", "not decided": "yellow"}
 
 
 def tally(findings: dict[str, list[Finding]]) -> str:
-    """How many of each status, in words."""
+    """The number of findings of each status, in words."""
     count = Counter(f.status for group in findings.values() for f in group)
     return ", ".join(f"{count[status]} {status}" for status in COLOURS if count[status])
 
 
 def show(findings: dict[str, list[Finding]]) -> None:
-    """The table on standard output."""
+    """Prints the table of findings."""
     table = Table(box=box.SIMPLE_HEAD, show_lines=False, pad_edge=False, row_styles=("", "dim"))
     for title, ratio in (("claim", 5), ("source", 3), ("measured", 4), ("interval", 3)):
         table.add_column(title, ratio=ratio, overflow="fold")
@@ -35,14 +35,14 @@ def show(findings: dict[str, list[Finding]]) -> None:
             status = f"[{COLOURS[f.status]}]{f.status}[/]"
             table.add_row(*(text.replace("[", r"\[") for text in (f.claim, f.source, f.measured, f.interval)), status)
         table.add_section()
-    # Without a terminal rich assumes 80 columns, too few for five columns of sentences.
+    # Without a terminal, rich assumes a width of 80 characters, which is too little for five columns of sentences.
     console = Console(width=None if Console().is_terminal else 160)
     console.print(table)
     console.print(f"{sum(map(len, findings.values()))} findings: {tally(findings)}.")
 
 
 def write(findings: dict[str, list[Finding]], folder: Path) -> None:
-    """``findings.md`` and ``findings.json``."""
+    """Writes ``findings.md`` and ``findings.json``."""
     lines = ["# Findings", "", f"{sum(map(len, findings.values()))} findings: {tally(findings)}."]
     for name, group in findings.items():
         lines += ["", f"## {TITLES[name]}", "", f"![{name}](figures/{name}.png)", ""]

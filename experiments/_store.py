@@ -1,4 +1,4 @@
-"""Results on disk: one zarr store per configuration, found again by a hash of configuration and source."""
+"""Results on disk: one zarr store per configuration, named by a hash of configuration and source code."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from dynamics._source_digest import imported
 
 
 class UserError(Exception):
-    """Something that the caller can put right, in one sentence."""
+    """A mistake that the user can correct, described in one sentence."""
 
 
 def fingerprint(name: str, config: Any) -> str:
-    """A hash of the configuration, of the files it names, of the code that the experiment imports, and of versions."""
+    """A hash of the configuration, the files that it names, the code that the experiment imports, and versions."""
     known = identify(config, "config")
     code = imported([f"experiments.{name}", *sorted(known.modules)])
     versions = {k: v for k, v in provenance().items() if k.startswith("version")}
@@ -38,7 +38,7 @@ def fingerprint(name: str, config: Any) -> str:
 
 
 def writable(folder: Path) -> Path:
-    """``folder``, made where it is missing, or a ``UserError`` when nothing can be written there."""
+    """Creates ``folder`` if needed and returns it; raises ``UserError`` if it cannot be written to."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -50,12 +50,12 @@ def writable(folder: Path) -> Path:
 
 
 def location(folder: Path, name: str, key: str) -> Path:
-    """Where the result of a configuration lies."""
+    """The path of the result of a configuration."""
     return folder / f"{name}-{key}.zarr"
 
 
 def load(path: Path) -> xr.Dataset | None:
-    """The Dataset stored at ``path``, or None where there is none that can be read."""
+    """The Dataset stored at ``path``, or None if there is none or it cannot be read."""
     if not path.is_dir():
         return None
     try:
@@ -67,10 +67,10 @@ def load(path: Path) -> xr.Dataset | None:
 
 
 def save(ds: xr.Dataset, path: Path) -> None:
-    """Writes beside ``path`` and renames, so that an interrupted write is never taken for a result."""
+    """Writes to a temporary folder and renames it, so that an interrupted write is never mistaken for a result."""
     scratch = Path(tempfile.mkdtemp(prefix=f".{path.stem}-", dir=path.parent))
     try:
-        # Format 2 stores text in a way that every reader of zarr knows.
+        # Every reader of zarr understands how format 2 stores text.
         ds.to_zarr(scratch / "data", mode="w", zarr_format=2, consolidated=True)
         if path.exists():
             shutil.rmtree(path)

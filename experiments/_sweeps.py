@@ -1,4 +1,4 @@
-"""Sweeps of experiments: kept on disk while the experiment runs, and computed by workers where the command line asks."""
+"""Sweeps of experiments: kept on disk while the experiment runs, and computed by worker processes on request."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ import xarray as xr
 import dynamics as dyn
 from dynamics.sweeps import OtherSweep
 
-_kept: list[tuple[Path, Any]] = []  # where the running experiment keeps its sweeps, and who computes them
+_kept: list[tuple[Path, Any]] = []  # the folder and the client of the running experiment's sweeps
 
 
 @contextlib.contextmanager
 def keeping(folder: Path, client: Any = None) -> Iterator[None]:
-    """Sweeps inside are stored in ``folder``, from which an experiment that was interrupted goes on; it goes at the end."""
+    """Stores the sweeps of the block in ``folder``, so that an interrupted experiment can resume; deletes it at the end."""
     _kept.append((folder, client))
     try:
         yield
@@ -29,7 +29,7 @@ def keeping(folder: Path, client: Any = None) -> Iterator[None]:
 
 @contextlib.contextmanager
 def workers(count: int | None) -> Iterator[Any]:
-    """A client of so many worker processes on this machine, one core each; None where none are asked for."""
+    """A client of ``count`` worker processes on this machine, with one core each; None if ``count`` is None."""
     if count is None:
         yield None
         return
@@ -45,12 +45,12 @@ def workers(count: int | None) -> Iterator[Any]:
 
 
 def sweep(name: str, process: Any, over: Any, **options: Any) -> xr.Dataset:
-    """``dyn.sweep`` in memory, or under ``name`` among the sweeps that are kept."""
+    """``dyn.sweep``, in memory or stored under ``name`` inside ``keeping``."""
     if not _kept:
         return dyn.sweep(process, over, progress=False, **options)
     folder, client = _kept[-1]
     try:
         return dyn.sweep(process, over, progress=False, store=folder / name, client=client, **options).load()
-    except OtherSweep:  # begun under other code: as if it had not been begun
+    except OtherSweep:  # the stored sweep is of other code: start again
         shutil.rmtree(folder / name)
         return dyn.sweep(process, over, progress=False, store=folder / name, client=client, **options).load()

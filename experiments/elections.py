@@ -1,8 +1,8 @@
 """Regions of real preference matrices, counted by family: ``python -m experiments.elections PATH… [--out TABLE.csv]``.
 
-For every matrix of the files or folders named, at one alpha and lam and several beta: under IPO whether rounds
-are proven to converge (7.2, 7.3), locally stable without that proof, or unstable; under DPO locally stable or unstable, or
-without a finite optimum. Each is counted by file; the table holds numbers and the files' names only.
+Every matrix in the files is classified at one alpha and lam and several beta. Under IPO its rounds are proven to converge
+(7.2, 7.3), locally stable without that proof, or unstable; under DPO they are locally stable, unstable, or without a finite
+optimum. The table holds the counts for each file; of the data it holds nothing but the names of the files.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ COUNTED = {
     "DPO": ("locally stable", "unstable", "no optimum", "not found"),
 }
 NO_OPTIMUM = 2  # as in ``Radii.status``
-UNDECIDED = 1e-9  # a radius this close to 1 decides nothing, and counts as not found
+UNDECIDED = 1e-9  # a radius this close to 1 is not decided and counts as not found
 
 
 def regions(stack: np.ndarray, objective: str, alpha: float, lam: float, beta: float) -> np.ndarray:
-    """The region of each of a stack ``(M, K, K)``, in words."""
+    """The region of each matrix of a stack ``(M, K, K)``, in words."""
     finite = np.array([objective == "IPO" or dyn.preferences.classify(P).bt_finite for P in stack])
     words = np.full(len(stack), "no optimum", dtype=object)
     if not finite.any():
@@ -53,7 +53,7 @@ def regions(stack: np.ndarray, objective: str, alpha: float, lam: float, beta: f
 def tabulate(
     sets: dict[str, PreferenceSet], alpha: float, lam: float, betas: Sequence[float]
 ) -> dict[tuple[str, str, float], Counter[str]]:
-    """Counts by (family, objective, beta), with a bar; matrices of one size from all families in one go."""
+    """Counts by (family, objective, beta), with a progress bar; matrices of one size are computed together."""
     found: dict[tuple[str, str, float], Counter[str]] = {}
     sizes = sorted({K for matrices in sets.values() for K in matrices.by_size()})
     with progress("runs", sum(map(len, sets.values())) * len(COUNTED) * len(betas)) as advance:
@@ -69,7 +69,7 @@ def tabulate(
 
 
 def rows(sets: dict[str, PreferenceSet], found: dict[tuple[str, str, float], Counter[str]]) -> list[list[object]]:
-    """The table: a line of headings, then one for each family, objective and beta, with totals over all families."""
+    """The rows of the table: headings, then a row for each family, objective and beta, then totals over all families."""
     regions_of = list(dict.fromkeys(region for kinds in COUNTED.values() for region in kinds))
     out: list[list[object]] = [["family", "K least", "K most", "objective", "beta", "matrices", *regions_of]]
     settings = sorted({key[1:] for key in found}, key=lambda s: (s[0] != "IPO", -s[1]))
@@ -84,7 +84,7 @@ def rows(sets: dict[str, PreferenceSet], found: dict[tuple[str, str, float], Cou
 
 
 def read_all(paths: Sequence[str]) -> tuple[dict[str, PreferenceSet], list[str]]:
-    """Sets by the file's name, and what could not be read in words."""
+    """The sets by the name of their file, and messages about files that could not be read."""
     sets: dict[str, PreferenceSet] = {}
     skipped = []
     for file, found in opened(listed(paths)):
@@ -100,7 +100,7 @@ def read_all(paths: Sequence[str]) -> tuple[dict[str, PreferenceSet], list[str]]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The command; 0, or 2 with one sentence on bad input."""
+    """Runs the command; returns 0, or 2 after one sentence about bad input."""
     parser = argparse.ArgumentParser(prog="python -m experiments.elections", description=__doc__)
     parser.add_argument("paths", nargs="+", metavar="PATH")
     parser.add_argument("--alpha", type=float, default=0.5)

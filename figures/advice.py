@@ -1,4 +1,4 @@
-"""The probability that rounds are unstable against the number of comparisons, and when it is decided."""
+"""The probability that rounds are unstable against the number of comparisons, and the number that decides."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dynamics import plot
 from ._common import COLOURS, PALE, caption, letter, styled
 
 SURE = 0.95
-NAMED = 5  # cases drawn with a line of their own; more are thin lines
+NAMED = 5  # up to this many cases have labelled lines; with more, all lines are thin
 DASHES = {"IPO": "-", "DPO": (0, (5, 1.5))}
 
 

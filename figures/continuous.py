@@ -16,7 +16,7 @@ from ._common import COLOURS, INK, PALE, caption, letter, styled
 
 ROUNDS, FLOW = plot.PALETTE[3], plot.PALETTE[2]
 UNSTABLE = "#FBEFE6"
-LEAST = 0.08  # radius drawn; below it both relax without turning to speak of
+MIN_RADIUS = 0.08  # smallest radius shown; below it, both approach the fixed point almost without turning
 
 
 @styled
@@ -61,7 +61,7 @@ def _spectra(ds: xr.Dataset, ax: Axes) -> None:
     """Measured: a point for every matrix and beta; the curve is the proven bound on policy."""
     some = ds.isel(lam=0)
     radius = some.spectral_radius.values
-    low, high = max(0.8 * radius.min(), LEAST), 1.25 * radius.max()
+    low, high = max(0.8 * radius.min(), MIN_RADIUS), 1.25 * radius.max()
     for name, marker in (("DPO", "s"), ("IPO", "o")):
         one = some.sel(objective=name)
         face = COLOURS[name] if name == "IPO" else "none"
@@ -127,7 +127,7 @@ def _shares(ds: xr.Dataset, ax: Axes) -> None:
 
 
 def _interval(hits: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Clopper and Pearson's 95% intervals."""
+    """95% Clopper–Pearson intervals."""
     low = np.where(hits == 0, 0.0, beta_distribution.ppf(0.025, np.maximum(hits, 1), count - hits + 1))
     high = np.where(hits == count, 1.0, beta_distribution.ppf(0.975, hits + 1, np.maximum(count - hits, 1)))
     return low, high
@@ -140,7 +140,7 @@ def _caption(ds: xr.Dataset) -> str:
         f"α = 0, uniform reference. a, b: P = 1/2 ± {s['advantage']:g}, β = {s['drawn_beta']:g}, λ = 1, one start (circle); "
         f"rounds purple, the flow whose sampler follows the policy green. c, d: {s['matrices']} random matrices with a "
         f"majority cycle of each size K = {sizes}. Measured: all points and orbits; spectra of the library's rounds and flow, "
-        f"c at λ = {s['lams'][0]:g}, every β of d and ρ ≥ {LEAST:g}; bands: 95%, Clopper–Pearson. Proven: both rest at "
+        f"c at λ = {s['lams'][0]:g}, every β of d and ρ ≥ {MIN_RADIUS:g}; bands: 95%, Clopper–Pearson. Proven: both rest at "
         "the same policies; on policy (λ = 1) every fixed point attracts the flow at every β, "
         "and its eigenvalues stay above the curve in c. For "
         "λ < 1 the flow's stability is measured only."

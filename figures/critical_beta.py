@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from ._common import COLOURS, INK, caption, letter, styled
 
-LOSES, NEVER, UNDEFINED = 0, 1, 2  # as in the outcome's flags
+LOSES, NEVER, UNDEFINED = 0, 1, 2  # values of the flags of outcome
 CUSTOMARY = 0.1
 DASHES = {"IPO": "-", "DPO": (0, (5, 1.5))}
 MARKERS = {"IPO": "o", "DPO": "s"}
@@ -49,7 +49,7 @@ def _distribution(one: xr.Dataset, ax: Axes, name: str) -> None:
     values = np.sort(one.critical_beta.values[outcome == LOSES])
     if not len(values):
         return
-    # Above the largest critical value nothing is unstable; each matrix adds its share below its own.
+    # No matrix is unstable above the largest critical beta; each adds its share below its own critical beta.
     x = np.concatenate([[values[0] / 3], values, [values[-1] * 3]])
     y = np.concatenate([[len(values)], len(values) - np.arange(len(values)), [0]]) / defined.sum()
     label = f"{name} ({len(values)} of {defined.sum()} lose stability)"

@@ -15,7 +15,7 @@ from dynamics import plot
 from ._common import COLOURS, PALE, caption, letter, styled
 
 NAMES = ("1", "2", "3")
-SHOWN = 40  # rounds drawn as coordinates; more would blacken the panels
+SHOWN = 40  # rounds shown in coordinates; more would be hard to read
 
 
 @styled

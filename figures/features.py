@@ -16,11 +16,11 @@ from dynamics import plot
 
 from ._common import COLOURS, INK, PALE, caption, letter, styled
 
-NEVER, TURNS, FLIPS, FOLDS, FAILED = range(5)  # as in the outcome's flags
+NEVER, TURNS, FLIPS, FOLDS, FAILED = range(5)  # values of the flags of outcome
 WAYS = ((TURNS, "b: turns (pair at modulus 1)"), (FLIPS, "flips (at −1)"), (FOLDS, "folds or branches (at +1)"))
 SHADES = {NEVER: "#F0F0EC", TURNS: "#9ECAE1", FLIPS: "#D55E00", FOLDS: "#7A2E00"}
 HATCHES = {NEVER: "", TURNS: "", FLIPS: "////", FOLDS: ""}
-FOOT = 1.2  # half of the height, as a factor, of the bands for ratios 0 and infinity
+BAND_FACTOR = 1.2  # half the height, as a factor, of the bands for ratios 0 and infinity
 SHADED = "#E4EAF2"
 LINES: dict[int, Any] = {TURNS: "-", FLIPS: (0, (4, 1.5)), FOLDS: (0, (1, 1.2))}
 
@@ -43,7 +43,7 @@ def draw(ds: xr.Dataset) -> Figure:
 
 
 def _map(ds: xr.Dataset, ax: Axes) -> None:
-    """Measured: the first loss of stability coming from lam/beta = 0, a curve for every number of features."""
+    """Measured: the first loss of stability as lam/beta rises from 0, with a curve for each number of features."""
     alpha, lam = ds.alpha.values, json.loads(ds.attrs["config"])["lam"]
     ranks = ds["rank"].values
     ratio = lam / np.where(ds.map_beta.values > 0, ds.map_beta.values, np.nan)
@@ -57,7 +57,7 @@ def _map(ds: xr.Dataset, ax: Axes) -> None:
         colour, width = (INK, 1.9) if r == len(ranks) - 1 else (plot.PALETTE[r % len(plot.PALETTE)], 1.2)
         for kind, line in LINES.items():
             here = kinds[r] == kind
-            # Each stretch reaches to its neighbour, so that a change of kind leaves no gap.
+            # Each segment extends to the next, so that there is no gap where the kind changes.
             wide = here | np.append(here[1:], False)
             ax.plot(
                 np.where(wide, ratio[r], np.nan), alpha, color=colour, linestyle=line, linewidth=width, zorder=2 + r
@@ -120,7 +120,7 @@ def _ratios(ds: xr.Dataset, ax: Axes, family: str) -> None:
         columns = [column[~np.isnan(column)] for column in ratio.T]
         levels = (0.1, 0.25, 0.5, 0.75, 0.9)
         q = np.array([np.quantile(c, levels, method="inverted_cdf") if len(c) else np.full(5, np.nan) for c in columns])
-        q = np.clip(q, FOOT * lowest, highest / FOOT)
+        q = np.clip(q, BAND_FACTOR * lowest, highest / BAND_FACTOR)
         x, face = ranks + shift, COLOURS[name] if name == "IPO" else "white"
         ax.vlines(x, q[:, 0], q[:, 4], color=COLOURS[name], linewidth=0.9, zorder=2)
         ax.vlines(x, q[:, 1], q[:, 3], color=COLOURS[name], linewidth=3.4, alpha=0.55, zorder=2)
@@ -128,9 +128,9 @@ def _ratios(ds: xr.Dataset, ax: Axes, family: str) -> None:
             x, q[:, 2], marker, color=COLOURS[name], markerfacecolor=face, markersize=4.2, linestyle="none", zorder=3
         )
     ax.axhline(1, color=INK, linewidth=0.8, linestyle=(0, (4, 2)), zorder=1)
-    ax.axhspan(lowest, FOOT**2 * lowest, color=PALE, alpha=0.45, linewidth=0, zorder=0)
+    ax.axhspan(lowest, BAND_FACTOR**2 * lowest, color=PALE, alpha=0.45, linewidth=0, zorder=0)
     if family == "cyclic":
-        ax.axhspan(highest / FOOT**2, highest, color=PALE, alpha=0.45, linewidth=0, zorder=0)
+        ax.axhspan(highest / BAND_FACTOR**2, highest, color=PALE, alpha=0.45, linewidth=0, zorder=0)
     ax.set_yscale("log")
     ax.set_ylim(lowest, highest)
     ax.set_xticks(ranks)

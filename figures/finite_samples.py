@@ -1,4 +1,4 @@
-"""Finite samples: runs and their average, how phases part, and fluctuations along beta."""
+"""Finite samples: runs and their average, how phases disperse, and fluctuations along beta."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dynamics.plot import MARKERS
 
 from ._common import COLOURS, INK, PALE, caption, letter, styled
 
-SHOWN = 40  # rounds of single runs; more would blacken the panel
+SHOWN = 40  # rounds of single runs that are shown; more would be hard to read
 RUNS = 4
 
 
@@ -88,7 +88,7 @@ def _plane(one: xr.Dataset, ax: Axes) -> None:
 
 
 def _coherence(one: xr.Dataset, ax: Axes) -> None:
-    # Of m independent phases the mean has length √(pi/m)/2 on average; below, a curve says nothing more.
+    # The mean of m independent phases has length √(pi/m)/2 on average; below that, a curve is noise.
     floor = float(np.sqrt(np.pi / one.sizes["run"]) / 2)
     for index, w in enumerate(_complex(one)):
         curve = np.abs(w.mean(axis=1)) / np.abs(w).mean(axis=1)

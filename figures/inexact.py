@@ -1,4 +1,4 @@
-"""Inexact rounds: oscillation, spectral radius and time to collapse against optimizer steps a round."""
+"""Inexact rounds: oscillation, spectral radius and time to collapse against optimizer steps per round."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def draw(ds: xr.Dataset) -> Figure:
 
 
 def _onset(ds: xr.Dataset) -> float:
-    """Steps at which the predicted radius passes 1, between those computed; NaN where it does not."""
+    """The number of steps, interpolated, at which the predicted radius crosses 1; NaN if it does not."""
     radius, steps = ds.predicted_radius.values, np.log(ds.steps.values)
     up = np.flatnonzero((radius[:-1] <= 1) & (radius[1:] > 1))
     return float(np.exp(np.interp(1.0, radius[up[0] : up[0] + 2], steps[up[0] : up[0] + 2]))) if len(up) else np.nan

@@ -1,4 +1,4 @@
-"""What the optimizer adds to a trajectory: courses and paths at equal loss, errors by step."""
+"""What the optimizer adds to a trajectory: margins and paths at equal loss, and errors by step size."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINES = ("-", plot.DASHES[1], plot.DASHES[3], plot.DASHES[2], plot.DASHES[5])
 
 @styled
 def draw(ds: xr.Dataset) -> Figure:
-    """Courses on one clock, paths in the plane of fast and slow, errors by rate, slow over fast by rate."""
+    """Margins on one clock, paths in the plane of fast and slow behaviours, errors by rate, slow over fast by rate."""
     config = json.loads(ds.attrs["config"])
     figure = Figure(figsize=(7.4, 6.2), layout="constrained")
     (a, b), (c, d) = figure.subplots(2, 2)
@@ -86,7 +86,7 @@ def _paths(ds: xr.Dataset, ax: Axes) -> None:
 
 
 def _bars(ax: Axes, x: np.ndarray, values: np.ndarray, colour: str, mark: str, label: str | None = None) -> np.ndarray:
-    """Medians and middle nine tenths over the last axis; the medians."""
+    """Draws medians and the middle nine tenths over the last axis, and returns the medians."""
     low, middle, high = np.nanquantile(values, (0.05, 0.5, 0.95), axis=-1)
     style = {"color": colour, "fmt": mark, "markersize": 3.8, "linewidth": 1.0, "label": label}
     ax.errorbar(x, middle, [middle - low, high - middle], **style)

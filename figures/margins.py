@@ -16,7 +16,7 @@ from ._common import INK, PALE, caption, letter, styled
 
 TRAIN, TEST = plot.PALETTE[0], plot.PALETTE[1]
 TIME = "time β²t/τ"
-TALLEST = 6.0  # reward margin drawn; upper bounds go on
+MAX_MARGIN_SHOWN = 6.0  # largest reward margin shown; upper bounds continue beyond it
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
@@ -69,7 +69,7 @@ def _margins(one: xr.Dataset, ax: Axes) -> None:
         ax.plot(one.time, bound, color=INK, linestyle="-", linewidth=0.6, label=label)
     ax.set_xscale("log")
     ax.set_xlim(0.1, float(one.time[-1]))
-    ax.set_ylim(0, TALLEST)
+    ax.set_ylim(0, MAX_MARGIN_SHOWN)
     ax.set_xticks((0.1, 1, 10, 100))
 
 

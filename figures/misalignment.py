@@ -1,4 +1,4 @@
-"""Flipped labels: aligned features against the base's, and how fast an aligned head is undone."""
+"""Flipped labels: aligned features against base features, and how fast an aligned head is undone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from dynamics import plot
 
 from ._common import INK, PALE, caption, letter, styled
 
-SHOWN = 2.0  # mean margin of the aligned head drawn as a course, or the nearest there is
+SHOWN = 2.0  # the aligned head with the mean margin nearest to this is shown over time
 
 
 @styled
@@ -52,7 +52,7 @@ def _shade(k: int, count: int) -> Any:
 
 
 def _some(ds: xr.Dataset) -> list[int]:
-    """At most five models: the base, the most aligned and those between."""
+    """Indices of at most five models: the base, the most aligned, and some between them."""
     count = ds.sizes["model"]
     return sorted({round(x) for x in np.linspace(0, count - 1, min(count, 5))})
 

@@ -13,7 +13,7 @@ from dynamics import plot
 
 from ._common import COLOURS, INK, PALE, caption, letter, styled
 
-OSCILLATING = 2  # as in the verdict's flags
+OSCILLATING = 2  # value of the flags of verdict
 
 
 @styled

@@ -16,7 +16,7 @@ from dynamics import plot
 from ._common import INK, caption, letter, styled
 
 MARKERS = "osD^vP"
-LOWEST = 1e-3  # nat, from which on entropies are told apart by colour
+LOWEST = 1e-3  # nat; smaller entropies share a colour
 STRENGTH = LinearSegmentedColormap.from_list("strength", ["#FFFFFF", "#FFE9C4", "#F6B45E", "#D55E00", "#7A2E00"])
 ENTROPY = LinearSegmentedColormap.from_list("entropy", ["#08306B", "#2C7FB8", "#A6CEE3", "#FFFFFF"])
 
@@ -114,7 +114,7 @@ def _lines(one: xr.Dataset, ax: Axes) -> None:
 
 
 def _drive(one: xr.Dataset, ax: Axes, log_k: float) -> None:
-    """Every setting with alpha < 1; the bound depends on 1/(beta(1 - alpha)) alone once the start is forgotten."""
+    """Every setting with alpha < 1; after transients the bound depends only on 1/(beta(1 - alpha))."""
     inside = one.alpha.values < 1
     drive = 1 / (one.beta.values[inside] * (1 - one.alpha.values[inside]))
     lam, mean = one.lam.values[inside], _mean(one, "final_entropy")[inside]

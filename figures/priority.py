@@ -1,4 +1,4 @@
-"""Which of several behaviours is learned first: margins over time, and the order against two predictions of it."""
+"""Which of several behaviours is learned first: margins over time, and the order against two predictions."""
 
 from __future__ import annotations
 

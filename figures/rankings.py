@@ -1,4 +1,4 @@
-"""Shares of matrices on which an optimum loses each desideratum, by sampler and by family."""
+"""Shares of matrices on which an optimum violates each desideratum, by sampler and by family."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ SAMPLERS = {
     "away": "skewed to\nthe bottom",
     "fitted": "fitted",
 }
-OFFSET = 0.22  # between the desiderata of one sampler or family
+OFFSET = 0.22  # distance between the desiderata of one sampler or family
 MARKERS = "osD"
-FEW, ROW = 8, 0.21  # families that fit beside the samplers, inches that each needs below them
+FEW, ROW = 8, 0.21  # number of families that fit beside the samplers; height in inches of each below them
 
 
 @styled
@@ -50,7 +50,7 @@ def _families(ds: xr.Dataset) -> list[str]:
 
 
 def _share(outcome: np.ndarray) -> tuple[float, float, float]:
-    """Share that fails and its Clopper–Pearson interval; NaN where none is asked."""
+    """The share of failures and its Clopper–Pearson interval; NaN if there are no outcomes."""
     failed, asked = int((outcome == 1).sum()), int((outcome >= 0).sum())
     if not asked:
         return np.nan, np.nan, np.nan

@@ -1,4 +1,4 @@
-"""How gaps of reward change as the top is sampled more often: which shrink, and by how much they grow."""
+"""How reward gaps change as the top is sampled more often: which shrink, and by how much the others grow."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch
 
 from ._common import INK, caption, letter, styled
 
-CONVERGED, OSCILLATING = 1, 2  # as in the verdict's flags
+CONVERGED, OSCILLATING = 1, 2  # values of the flags of verdict
 BLUES = ("#08519C", "#4292C6", "#9ECAE1")
 STRIP = "#F0F0EC"
 UNSTABLE = "#FFE9C4"
@@ -24,7 +24,7 @@ AMPLITUDE = LinearSegmentedColormap.from_list("amplitude", ["#FFE9C4", "#F6B45E"
 
 @styled
 def draw(ds: xr.Dataset) -> Figure:
-    """IPO and DPO side by side over (alpha, lam/beta), and a key."""
+    """IPO and DPO side by side over (alpha, lam/beta), with a legend."""
     figure = Figure(figsize=(7.4, 4.9), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for ax, name, mark in ((left, "IPO", "a"), (right, "DPO", "b")):
@@ -61,7 +61,7 @@ def _regions(one: xr.Dataset, ax: Axes, name: str, widest: float) -> None:
     ax.fill_betweenx(alpha, onset, widest, color=UNSTABLE, linewidth=0, zorder=0)
     if name == "DPO":
         return
-    # Each shade adds what the ones before it do not reach.
+    # Each shade adds the region that the previous ones do not reach.
     reached = np.zeros_like(alpha)
     added = (curve["2.3 published"], np.maximum(curve["7.3 span"], curve["7.3 two-norm"]), curve["7.2 global"])
     for end, colour in zip(added, BLUES, strict=True):
@@ -70,7 +70,7 @@ def _regions(one: xr.Dataset, ax: Axes, name: str, widest: float) -> None:
 
 
 def _cells(one: xr.Dataset, ax: Axes) -> None:
-    """Measured: cells that oscillate, by amplitude; dots where runs settle; crosses where neither was reached."""
+    """Measured: cells that oscillate, by amplitude; dots where runs settle; crosses where neither was decided."""
     verdict = one.verdict.transpose("start", "alpha", "column").values
     amplitude = one.amplitude.transpose("start", "alpha", "column").values.max(axis=0)
     moving, settled = (verdict == OSCILLATING).any(axis=0), (verdict == CONVERGED).all(axis=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,10 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
-from toy_experiments import TINY, tiny_results
+from toy_experiments import TINY, ToyResults, toy_results
 
 import dynamics as dyn
-from experiments import TITLES, _store, critical_beta, evolution, experiment, figure, onset, stability_map
+from dynamics._source_digest import imported
+from experiments import TITLES, TOUR, _store, critical_beta, evolution, experiment, figure, onset, stability_map
 from experiments.__main__ import main
 from experiments._framework import Finding, binomial_interval, decide
 from experiments._sweeps import keeping
@@ -23,9 +25,9 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
-def results() -> dict[str, xr.Dataset]:
-    """Every experiment, run once."""
-    return tiny_results()
+def results(tmp_path_factory: pytest.TempPathFactory) -> ToyResults:
+    """Every experiment at toy size, each run on first use."""
+    return toy_results(tmp_path_factory)
 
 
 def statuses(findings: list[Finding], word: str) -> list[str]:
@@ -33,7 +35,7 @@ def statuses(findings: list[Finding], word: str) -> list[str]:
 
 
 @pytest.mark.parametrize("name", TITLES)
-def test_no_finding_fails_and_each_is_complete(results: dict[str, xr.Dataset], name: str):
+def test_no_finding_fails_and_each_is_complete(results: ToyResults, name: str):
     findings = experiment(name).check(results[name])
     assert findings
     for f in findings:
@@ -46,7 +48,7 @@ def test_no_finding_fails_and_each_is_complete(results: dict[str, xr.Dataset], n
 
 
 @pytest.mark.parametrize("name", TITLES)
-def test_a_dataset_says_how_to_repeat_it(results: dict[str, xr.Dataset], name: str):
+def test_a_dataset_says_how_to_repeat_it(results: ToyResults, name: str):
     attrs = results[name].attrs
     assert set(json.loads(attrs["config"])) == set(vars(TINY[name]))
     assert attrs["seed"] == 0
@@ -54,7 +56,7 @@ def test_a_dataset_says_how_to_repeat_it(results: dict[str, xr.Dataset], name: s
 
 
 @pytest.mark.parametrize("name", TITLES)
-def test_what_is_stored_is_read_back_and_checks_alike(results: dict[str, xr.Dataset], name: str, tmp_path: Path):
+def test_what_is_stored_is_read_back_and_checks_alike(results: ToyResults, name: str, tmp_path: Path):
     path = tmp_path / "result.zarr"
     assert _store.load(path) is None
     _store.save(results[name], path)
@@ -96,10 +98,33 @@ def test_the_fingerprint_follows_configuration_and_files(tmp_path: Path):
     assert _store.fingerprint("critical_beta", config) != before
 
 
+def test_the_fingerprint_covers_run_and_checks_and_no_other_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    shutil.copytree(ROOT / "experiments", tmp_path / "copied", ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.syspath_prepend(tmp_path)
+    code = lambda: imported(["copied.evolution"])
+
+    def edited(path: str, old: str, new: str) -> dict[str, str]:
+        file = tmp_path / "copied" / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+        os.utime(file, ns=(0, file.stat().st_mtime_ns + 1_000_000_000))
+        return code()
+
+    before = code()
+    assert {"copied.evolution", "copied.evolution.checks", "copied._framework"} <= set(before)
+    assert edited("evolution/checks.py", "DECISIVE = 100.0", "# A comment.\nDECISIVE = 100.0") == before
+    assert edited("onset/__init__.py", "STRETCH = 2000", "STRETCH = 2001") == before
+    own_check = edited("evolution/checks.py", "DECISIVE = 100.0", "DECISIVE = 99.0")
+    assert {name for name in before if own_check[name] != before[name]} == {"copied.evolution.checks"}
+    own_run = edited("evolution/__init__.py", "rounds: int = ", "rounds: int = 1 + ")
+    assert {name for name in before if own_run[name] != own_check[name]} == {"copied.evolution"}
+
+
 # Findings fail when the data contradict the claim.
 
 
-def test_evolution_fails_on_a_wrong_radius_and_a_wrong_bound(results: dict[str, xr.Dataset]):
+def test_evolution_fails_on_a_wrong_radius_and_a_wrong_bound(results: ToyResults):
     ds = results["evolution"].copy(deep=True)
     ds["spectral_radius"] = 1 / ds.spectral_radius
     assert "fails" in statuses(evolution.check(ds), "spectral radius")
@@ -111,7 +136,7 @@ def test_evolution_fails_on_a_wrong_radius_and_a_wrong_bound(results: dict[str, 
     assert statuses(evolution.check(ds), "Condorcet") == ["fails"]
 
 
-def test_the_map_fails_on_verdicts_against_the_theory(results: dict[str, xr.Dataset]):
+def test_the_map_fails_on_verdicts_against_the_theory(results: ToyResults):
     ds = results["stability_map"].copy(deep=True)
     swap = {1: 2, 2: 1}
     ds["verdict"] = ds.verdict.copy(data=np.vectorize(lambda v: swap.get(v, v))(ds.verdict.values))
@@ -125,7 +150,7 @@ def test_the_map_fails_on_verdicts_against_the_theory(results: dict[str, xr.Data
     assert statuses(stability_map.check(ds), "larger part") == ["fails"]
 
 
-def test_the_curves_of_the_map_are_those_of_the_theorems(results: dict[str, xr.Dataset]):
+def test_the_curves_of_the_map_are_those_of_the_theorems(results: ToyResults):
     ds, th = results["stability_map"].sel(objective="IPO"), dyn.theorems
     P = np.asarray(dyn.preferences.cyclic(3, advantage=0.4))
     asked = (th.published_contraction, th.span_contraction, th.contraction, th.global_convergence)
@@ -137,7 +162,7 @@ def test_the_curves_of_the_map_are_those_of_the_theorems(results: dict[str, xr.D
             np.testing.assert_array_equal(ds.proven.values[:, i, j], expected)
 
 
-def test_onset_fails_on_shifted_thresholds_amplitudes_and_basins(results: dict[str, xr.Dataset]):
+def test_onset_fails_on_shifted_thresholds_amplitudes_and_basins(results: ToyResults):
     ds = results["onset"].copy(deep=True)
     ds["critical_found"] = ds.critical_found * (1 + 1e-7)
     assert statuses(onset.check(ds), "loses stability at") == ["fails", "fails"]
@@ -151,7 +176,7 @@ def test_onset_fails_on_shifted_thresholds_amplitudes_and_basins(results: dict[s
     assert statuses(onset.check(ds), "every start converge") == ["fails"]
 
 
-def test_critical_beta_fails_above_the_proven_bound(results: dict[str, xr.Dataset]):
+def test_critical_beta_fails_above_the_proven_bound(results: ToyResults):
     ds = results["critical_beta"].copy(deep=True)
     ds["critical_beta"] = ds.critical_beta.copy(data=ds.critical_beta.values[::-1])
     findings = critical_beta.check(ds)
@@ -210,7 +235,7 @@ WRONG = [
 
 
 @pytest.mark.parametrize(("name", "wrong", "claim"), WRONG, ids=[f"{name}-{claim}" for name, _, claim in WRONG])
-def test_a_claim_fails_on_wrong_data(results: dict[str, xr.Dataset], name: str, wrong: dict, claim: str):
+def test_a_claim_fails_on_wrong_data(results: ToyResults, name: str, wrong: dict, claim: str):
     ds = results[name].copy(deep=True)
     for variable, change in wrong.items():
         ds[variable] = ds[variable].copy(data=change(ds[variable].values))
@@ -255,6 +280,7 @@ BAD = [
     (["run", "critical_beta", "--preferences", "/nowhere/a.npz"], "does not exist"),
     (["run", "critical_beta", "--preferences"], "--preferences"),
     (["run", "onset", "--workers", "0"], "--workers 0 is below 1"),
+    (["run", "onset", "--all"], "--all runs every experiment"),
 ]
 
 
@@ -278,7 +304,21 @@ def test_an_out_that_is_a_file_is_refused_before_anything_runs(tmp_path, capsys,
 
 def test_list_names_every_experiment(capsys):
     assert main(["list"]) == 0
-    assert [line.split()[0] for line in capsys.readouterr().out.splitlines()] == list(TITLES)
+    words = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [first for first, *_ in words] == list(TITLES)
+    assert {first for first, second, *_ in words if second == "tour"} == set(TOUR)
+
+
+@pytest.mark.parametrize(("argv", "names"), [([], TOUR), (["run"], TOUR), (["--all"], TITLES), (["--full"], TOUR)])
+def test_the_tour_runs_unless_all_are_asked_for(argv, names, tmp_path, monkeypatch):
+    ran = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("experiments.__main__._run_all", lambda configs, out, count: ran.append(configs) or 0)
+    assert main(argv) == 0
+    assert list(ran[0]) == list(names)
+    for name, config in ran[0].items():
+        default = experiment(name).Config
+        assert config == (default.full() if "--full" in argv else default())
 
 
 def test_a_second_run_reads_back(tmp_path, capsys, monkeypatch):

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.figure import Figure
-from toy_experiments import tiny_results
+from toy_experiments import ToyResults, toy_results
 
 from experiments import TITLES, _store, figure
 
@@ -18,13 +18,13 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
-def results() -> dict[str, xr.Dataset]:
-    """Every experiment, run once."""
-    return tiny_results()
+def results(tmp_path_factory: pytest.TempPathFactory) -> ToyResults:
+    """Every experiment at toy size, each run on first use."""
+    return toy_results(tmp_path_factory)
 
 
 @pytest.mark.parametrize("name", TITLES)
-def test_a_figure_has_labelled_axes_and_a_caption(results: dict[str, xr.Dataset], name: str):
+def test_a_figure_has_labelled_axes_and_a_caption(results: ToyResults, name: str):
     before = results[name].copy(deep=True)
     drawn = figure(name).draw(results[name])
     assert isinstance(drawn, Figure)
@@ -37,7 +37,7 @@ def test_a_figure_has_labelled_axes_and_a_caption(results: dict[str, xr.Dataset]
     assert any(ax.get_ylabel() for ax in axes)
 
 
-def test_nothing_is_drawn_outside_the_page(results: dict[str, xr.Dataset]):
+def test_nothing_is_drawn_outside_the_page(results: ToyResults):
     for name in TITLES:
         drawn = figure(name).draw(results[name])
         drawn.canvas.draw()
@@ -46,7 +46,7 @@ def test_nothing_is_drawn_outside_the_page(results: dict[str, xr.Dataset]):
         assert (inches > -0.05).all(), (name, inches)
 
 
-def test_figures_draw_a_stored_result_without_jax(results: dict[str, xr.Dataset], tmp_path: Path):
+def test_figures_draw_a_stored_result_without_jax(results: ToyResults, tmp_path: Path):
     for name in TITLES:
         _store.save(results[name], tmp_path / f"{name}.zarr")
     script = (

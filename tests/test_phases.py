@@ -7,15 +7,16 @@ import json
 import numpy as np
 import pytest
 import xarray as xr
-from toy_experiments import TINY
+from toy_experiments import TINY, toy_results
 
 import dynamics as dyn
-from experiments import _phases_checks, _ratings, phases
+from experiments import _ratings, phases
+from experiments.phases import checks
 
 
 @pytest.fixture(scope="module")
-def result() -> xr.Dataset:
-    return phases.run(TINY["phases"])
+def result(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
+    return toy_results(tmp_path_factory)["phases"]
 
 
 def statuses(ds: xr.Dataset, word: str) -> list[str]:
@@ -65,7 +66,7 @@ def test_repeated_matrices_weigh_as_often_as_they_occur():
     assert [len(P) for P in kept] == [2, 2, 3]
     assert count.tolist() == [2, 1, 1]
     values = np.array([[1.0], [4.0], [0.0]])
-    mean, error = _phases_checks._mean(values, count)
+    mean, error = checks._mean(values, count)
     plain = np.array([1.0, 1.0, 4.0, 0.0])
     assert mean[0] == plain.mean()
     assert error[0] == pytest.approx(plain.std(ddof=1) / 2)

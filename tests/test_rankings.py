@@ -10,16 +10,16 @@ import problems
 import pytest
 import sampling_oracles
 import xarray as xr
-from toy_experiments import TINY
+from toy_experiments import toy_results
 
 import dynamics as dyn
 from experiments import _matrices, rankings, skewed
 
 
 @pytest.fixture(scope="module")
-def many() -> xr.Dataset:
+def many(tmp_path_factory: pytest.TempPathFactory) -> xr.Dataset:
     """The toy result twenty times over: enough matrices for shares to be decided."""
-    ds = rankings.run(TINY["rankings"])
+    ds = toy_results(tmp_path_factory)["rankings"]
     return xr.concat([ds] * 20, "matrix", data_vars="minimal").assign_attrs(ds.attrs)
 
 

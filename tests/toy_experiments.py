@@ -1,9 +1,15 @@
-"""Every experiment at toy size, computed once for all tests."""
+"""Every experiment at toy size, computed on first use and once for all workers of a test run."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import os
+import pickle
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
+import pytest
 import xarray as xr
 
 from experiments import (
@@ -62,7 +68,61 @@ TINY = {
 }
 
 
+class ToyResults(Mapping[str, xr.Dataset]):
+    """Datasets by the name of their experiment; callers copy before they tamper.
+
+    Args:
+        folder: where the workers of one test run share what one of them has computed.
+    """
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self._read: dict[str, xr.Dataset] = {}
+        folder.mkdir(exist_ok=True)
+
+    def __getitem__(self, name: str) -> xr.Dataset:
+        if name not in self._read:
+            with _locked(self.folder / f"{name}.lock"):
+                self._read[name] = self._compute(name)
+        return self._read[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(TINY)
+
+    def __len__(self) -> int:
+        return len(TINY)
+
+    def _compute(self, name: str) -> xr.Dataset:
+        path = self.folder / f"{name}.pickle"  # exact, where a store would be one of the things under test
+        if path.exists():
+            return pickle.loads(path.read_bytes())
+        ds = experiment(name).run(TINY[name]).load()
+        scratch = path.with_suffix(".part")
+        scratch.write_bytes(pickle.dumps(ds))
+        scratch.replace(path)
+        return ds
+
+
+@contextlib.contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Other workers wait here; the system releases the lock of a worker that dies."""
+    try:
+        import fcntl
+    except ImportError:  # not on this system: workers may compute the same result twice
+        yield
+        return
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 @functools.cache
-def tiny_results() -> dict[str, xr.Dataset]:
-    """Datasets by name; callers copy before they tamper."""
-    return {name: experiment(name).run(config) for name, config in TINY.items()}
+def _results_in(folder: Path) -> ToyResults:
+    return ToyResults(folder)
+
+
+def toy_results(factory: pytest.TempPathFactory) -> ToyResults:
+    """The results of this test run, the same for every file of tests and every worker."""
+    base = factory.getbasetemp()
+    # A worker of pytest-xdist has a folder of its own inside that of the run.
+    return _results_in((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "toy_experiments")

@@ -101,14 +101,16 @@ def lyapunov_exponents(
     def growth(beta: Array) -> Array:
         process = eqx.tree_at(lambda p: p.objective.beta, loop, beta)
 
-        def one(carry: tuple[Array, Any, Array], _: None) -> tuple[tuple[Array, Any, Array], Array]:
-            z, memory, v = carry
-            (z, memory), (dz, _) = jax.jvp(lambda z: process.advance(z, memory, None)[:2], (z,), (v,))
+        move = lambda z: process.advance(process.centred_start(z), None)[0].logits
+
+        def one(carry: tuple[Array, Array], _: None) -> tuple[tuple[Array, Array], Array]:
+            z, v = carry
+            z, dz = jax.jvp(move, (z,), (v,))
             size = jnp.linalg.norm(dz)
-            return (z, memory, dz / size), jnp.log(size)
+            return (z, dz / size), jnp.log(size)
 
         v = jnp.array([1.0, -0.3, -0.7])
-        _, logs = jax.lax.scan(one, (start, process.start_memory(start), v), None, length=rounds)
+        _, logs = jax.lax.scan(one, (start, v), None, length=rounds)
         return jnp.mean(logs[rounds // 2 :])
 
     return jax.vmap(growth)(betas)

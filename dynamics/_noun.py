@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
 import numpy as np
@@ -18,6 +18,9 @@ class Noun(eqx.Module):
     Exact solvers and proofs rely on how a concrete class behaves, so they would ignore a method that a subclass overrides.
     Such a subclass is refused when it is defined, and the error names what to subclass instead.
     """
+
+    shorter_way: ClassVar[str] = ""
+    """What to subclass and write instead in the common case, for the message of a refused subclass."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -61,9 +64,10 @@ def _refusal(cls: type, base: type) -> str:
             f"{base.__name__} is final, so {cls.__name__} cannot subclass it; hold an instance of it in your own class."
         )
     asked = ", ".join(sorted(parent.__abstractmethods__))  # pyright: ignore[reportAttributeAccessIssue]
+    shorter = f"{parent.shorter_way}, or " if parent.shorter_way else ""
     return (
         f"{base.__name__} is final, so {cls.__name__} cannot subclass it (exact solvers and proofs would ignore what it "
-        f"overrides); subclass {parent.__name__} and write {asked}."
+        f"overrides); subclass {shorter}{parent.__name__} and write {asked}."
     )
 
 

@@ -150,9 +150,9 @@ def test_stability_is_of_the_inexact_round():
     np.testing.assert_allclose(jacobian, C @ np.array(differences).T @ C, atol=1e-8)
 
 
-def test_a_state_that_is_kept_has_no_map_of_policies():
+def test_kept_moments_that_do_not_shrink_with_the_gradient_are_refused():
     loop = loop_of(dyn.IPO(0.3), dyn.Descend(optax.adam(0.05), 3, reset_state=False))
-    with pytest.raises(ValueError, match="carries an optimizer's state"):
+    with pytest.raises(ValueError, match="does not step in proportion to small gradients"):
         dyn.stability.analyze(loop)
     plain = loop_of(dyn.IPO(0.3), dyn.Descend(optax.sgd(0.02), 3, reset_state=False))
     assert float(dyn.stability.spectral_radius(plain, START)) > 0

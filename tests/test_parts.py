@@ -158,20 +158,21 @@ ROWS = covering([list(choices) for choices in PARTS.values()], lambda c: refused
 def keeps_the_contract(combination):
     """Three rounds: found, finite, centred, in the class, and blind to the gauge."""
     loop, start = loop_of(combination), start_of(combination)
-    advance = eqx.filter_jit(lambda z, memory, key: loop.advance(z, memory, key))
-    z = jnp.asarray(start) - jnp.mean(jnp.asarray(start))
-    memory = eqx.filter_jit(loop.start_memory)(z)
+    advance = eqx.filter_jit(lambda state, key: loop.advance(state, key))
+    state = eqx.filter_jit(loop.start)(jnp.asarray(start))
     for t in range(3):
         key = jax.random.fold_in(jax.random.key(3), t) if loop.stochastic else None
-        out, after, found = advance(z, memory, key)
+        after, found = advance(state, key)
+        out = after.logits
         assert bool(found)
         assert np.isfinite(np.asarray(out)).all()
         np.testing.assert_allclose(jnp.sum(out), 0.0, atol=1e-12)
         if combination[4] != "own":  # half the way between two policies may leave a list, or a curved class
             loop.policy.check_member(out, "a round's policy")
         if combination[2] != "Ema":  # the memory of which has a gauge of its own
-            np.testing.assert_allclose(advance(z + 7.0, memory, key)[0], out, atol=1e-9)
-        z, memory = out, after
+            shifted = eqx.tree_at(lambda s: s.logits, state, state.logits + 7.0)
+            np.testing.assert_allclose(advance(shifted, key)[0].logits, out, atol=1e-9)
+        state = after
 
 
 @pytest.mark.parametrize("combination", ROWS, ids="-".join)

@@ -60,11 +60,6 @@ def test_a_memory_is_swept_too():
         np.testing.assert_allclose(got, one.final_entropy, rtol=1e-12)
 
 
-def test_stability_refuses_a_reference_with_a_memory_by_name():
-    with pytest.raises(ValueError, match="Ema carries a reference from round to round"):
-        dyn.stability.analyze(rounds_of(dyn.references.Ema(0.3)))
-
-
 def test_a_reference_of_ones_own():
     class Half(dyn.references.Reference):
         """ref_t ∝ √pi_t."""

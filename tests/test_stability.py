@@ -12,6 +12,7 @@ import dynamics as dyn
 from dynamics.stability import critical, find_fixed_points, first_crossing, jacobian, spectral_radius, suggest
 from dynamics.stability._critical import criticality_of
 from dynamics.stability._normal_form import first_lyapunov_coefficient
+from dynamics.stability._space import space_of
 
 IPO_DPO = [(dyn.IPO, 1.0), (dyn.DPO, 4.0)]
 
@@ -116,16 +117,16 @@ def test_criticality_of_the_normal_form_agrees_with_statement_7_5():
             alpha = 0.5
             beta = kappa * advantage * lam / (np.sqrt(3) * np.sqrt(1 - alpha**2))
             loop = dyn.SelfSampling(dyn.preferences.cyclic(3, advantage), kind(beta), alpha, lam)
-            closed, source = criticality_of(loop, np.zeros(3))
+            closed, source = criticality_of(loop, space_of(loop), np.zeros(2))
             assert source.startswith("statement 7.5")
-            coefficient = first_lyapunov_coefficient(loop, np.zeros(3))
+            coefficient = first_lyapunov_coefficient(loop, space_of(loop), np.zeros(2))
             assert (coefficient < 0) == (closed == "supercritical")
             # 7.5's rates for |w|², k² = 1 - alpha² at onset, in the scale of a unit eigenvector: one factor for both.
             k2 = 1 - alpha**2
             want = -k2 / 4 if kind is dyn.IPO else -k2 / 3 * (0.75 - 4 * (advantage * lam) ** 2)
             np.testing.assert_allclose(coefficient, want, rtol=1e-6)
     resonant = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.4 / np.sqrt(3)), 0.0, 1.0)
-    assert first_lyapunov_coefficient(resonant, np.zeros(3)) is None
+    assert first_lyapunov_coefficient(resonant, space_of(resonant), np.zeros(2)) is None
 
 
 def test_a_fold_is_followed_around_and_named():

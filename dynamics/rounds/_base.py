@@ -53,6 +53,7 @@ class Process(Noun, Generic[S]):
     """
 
     stochastic: ClassVar[bool] = False
+    shorter_way: ClassVar[str] = "RoundMap and write __call__"
 
     @abstractmethod
     def start(self, log_policy: Float[Array, "*contexts K"]) -> S:

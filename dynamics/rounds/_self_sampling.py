@@ -18,7 +18,8 @@ from ..preferences import PreferenceSet, check_prompts
 from ..references import Geometric
 from ..samplers import Mixture
 from ._base import Process
-from ._rounds import Rounds, RoundsState, check_of_parts
+from ._fitting import check_of_parts
+from ._rounds import Rounds, RoundsState
 
 WHERE = {
     "alpha": "reference.alpha",

@@ -20,13 +20,13 @@ class Snapshot(eqx.Module):
     """One round of a run, as given to a measure."""
 
     round: Int[Array, ""]
-    logits: Float[Array, " K"]
-    log_policy: Float[Array, " K"]
-    log_reference: Float[Array, " K"]
+    logits: Float[Array, "*contexts K"]
+    log_policy: Float[Array, "*contexts K"]
+    log_reference: Float[Array, "*contexts K"]
     beta: Float[Array, ""] | None = None
 
     @property
-    def policy(self) -> Float[Array, " K"]:
+    def policy(self) -> Float[Array, "*contexts K"]:
         """pi; the compiler shares this softmax with a round that computes it from the same logits."""
         return softmax(self.logits)
 

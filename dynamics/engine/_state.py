@@ -30,12 +30,12 @@ class State(eqx.Module):
         round: rounds since the process started.
     """
 
-    logits: Float[Array, "*batch K"]
+    logits: Float[Array, "*shape K"]
     carried: Any
     round: Int[Array, "*batch"]
 
     @property
-    def log_policy(self) -> Float[Array, "*batch K"]:
+    def log_policy(self) -> Float[Array, "*shape K"]:
         """log pi, in nats."""
         return log_softmax(self.logits)
 

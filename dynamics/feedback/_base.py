@@ -45,7 +45,7 @@ class Feedback(Noun):
     def observe(self, pairs: Pairs, key: PRNGKeyArray | None = None) -> Seen:
         """What a round sees."""
 
-    def observe_prompts(self, pairs: Pairs, keys: PRNGKeyArray | None) -> Seen:
+    def observe_prompts(self, pairs: Pairs, keys: Any) -> Seen:
         """What a round sees of several prompts, each by itself; arrays of ``pairs`` and ``keys`` have a leading axis X."""
         return jax.vmap(self.observe)(pairs, keys)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -78,7 +80,7 @@ class BestOfN(Feedback):
         if self.scores is not None and self.scores.shape != shape:
             raise ValueError(f"scores has shape {self.scores.shape}, the responses {shape}; let them match.")
 
-    def observe_prompts(self, pairs: Pairs, keys: PRNGKeyArray | None) -> Masses | Pairs:
+    def observe_prompts(self, pairs: Pairs, keys: Any) -> Masses | Pairs:
         if self.scores is None:
             return jax.vmap(self.observe)(pairs, keys)
         assert self.n is not None

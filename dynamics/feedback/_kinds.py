@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
@@ -129,7 +131,7 @@ class Observed(Feedback):
     def observe(self, pairs: Pairs | None = None, key: PRNGKeyArray | None = None) -> Masses:
         return assemble_masses(self.wins, jnp.sum(self.wins), self.smoothing)
 
-    def observe_prompts(self, pairs: Pairs | None, keys: PRNGKeyArray | None) -> Masses:
+    def observe_prompts(self, pairs: Pairs | None, keys: Any) -> Masses:
         total = jnp.sum(self.wins, axis=(-2, -1))
         return assemble_masses(self.wins, total, jnp.full_like(total, self.smoothing))
 

@@ -98,7 +98,7 @@ class Objective(Noun):
         x, found = minimise(value, jnp.zeros(columns.shape[-1], columns.dtype), arrays)
         return kl_coefficient(self) * (columns @ x), found
 
-    def check_optimum(self, seen: Seen, support: Bool[np.ndarray, " K"], basis: np.ndarray | None) -> None:
+    def check_optimum(self, seen: Seen, support: Bool[np.ndarray, "*contexts K"], basis: np.ndarray | None) -> None:
         """Raises ``ValueError`` where the value has no finite or no unique minimiser for what was seen, which is concrete.
 
         Args:

@@ -79,7 +79,7 @@ class SLiC(MarginLoss):
     def hinge(self) -> tuple[ArrayLike, ArrayLike, ArrayLike]:
         return 1.0, -1.0, 0.0
 
-    def check_optimum(self, seen: Seen, support: Bool[np.ndarray, " K"], basis: np.ndarray | None) -> None:
+    def check_optimum(self, seen: Seen, support: Bool[np.ndarray, "*contexts K"], basis: np.ndarray | None) -> None:
         raise ValueError(
             "SLiC's optimum is not unique (margins beyond 1 cost nothing); take steps on it instead, "
             "dyn.Descend(optax.sgd(0.1), steps)."

@@ -42,7 +42,7 @@ class DPO(MarginLoss):
     def slope(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
         return -jax.nn.sigmoid(-margin)
 
-    def check_optimum(self, seen: Seen, support: Bool[np.ndarray, " K"], basis: np.ndarray | None) -> None:
+    def check_optimum(self, seen: Seen, support: Bool[np.ndarray, "*contexts K"], basis: np.ndarray | None) -> None:
         if isinstance(seen, Masses):
             _check_wins(np.asarray(seen.compared()), float(np.min(seen.smoothing)), basis)
         elif not isinstance(seen, Pairs):

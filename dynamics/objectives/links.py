@@ -135,7 +135,7 @@ class Link(MarginLoss):
     def in_range(self) -> Bool[Array, ""]:
         return super().in_range() & (self.label_smoothing >= 0) & (self.label_smoothing <= MOST_SMOOTHING)
 
-    def check_optimum(self, seen: Seen, support: Bool[np.ndarray, " K"], basis: np.ndarray | None) -> None:
+    def check_optimum(self, seen: Seen, support: Bool[np.ndarray, "*contexts K"], basis: np.ndarray | None) -> None:
         if self.link == "linear" or float(self.label_smoothing) > 0:
             return
         try:

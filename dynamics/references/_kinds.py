@@ -29,7 +29,7 @@ class Reference(Noun):
     """
 
     @abstractmethod
-    def log_at(self, logits: Float[Array, " K"], memory: Any) -> Float[Array, " K"]:
+    def log_at(self, logits: Float[Array, "*contexts K"], memory: Any) -> Float[Array, "*contexts K"]:
         """log ref_t up to a constant, from the logits of pi_t and the memory, ``(K,)``."""
 
     @property
@@ -37,11 +37,11 @@ class Reference(Noun):
         """Whether log ref_t depends on more of the past than pi_t."""
         return False
 
-    def start(self, logits: Float[Array, " K"]) -> Any:
+    def start(self, logits: Float[Array, "*contexts K"]) -> Any:
         """The memory at round 0 of a run that starts from ``logits``."""
         return None
 
-    def follow(self, logits: Float[Array, " K"], memory: Any) -> Any:
+    def follow(self, logits: Float[Array, "*contexts K"], memory: Any) -> Any:
         """The memory of the next round, from the logits of pi_{t+1}."""
         return memory
 
@@ -53,11 +53,11 @@ class Reference(Noun):
         """Orthonormal columns that span the centred memories, raveled, where ``basis`` spans the policies' logits."""
         return jnp.eye(len(ravel(memory)[0]))
 
-    def log_baseline(self, size: int, memory: Any = None) -> Float[Array, " K"]:
+    def log_baseline(self, size: int, memory: Any = None) -> Float[Array, "*contexts K"]:
         """log ref that rewards and divergences of a run are measured from, ``(K,)``; uniform unless overridden."""
         return uniform(size)
 
-    def anchors(self) -> dict[str, Float[Array, " K"]]:
+    def anchors(self) -> dict[str, Float[Array, "*contexts K"]]:
         """By name the log-policies that a policy class has to contain for rounds to stay in it."""
         return {}
 
@@ -74,10 +74,10 @@ class _Given(Reference):
 
     log_reference: eqx.AbstractVar[Float[Array, "*contexts K"]]
 
-    def log_baseline(self, size: int, memory: Any = None) -> Float[Array, " K"]:
+    def log_baseline(self, size: int, memory: Any = None) -> Float[Array, "*contexts K"]:
         return self.log_reference
 
-    def anchors(self) -> dict[str, Float[Array, " K"]]:
+    def anchors(self) -> dict[str, Float[Array, "*contexts K"]]:
         return {"log_reference": self.log_reference}
 
     def check(self, shape: tuple[int, ...]) -> None:
@@ -96,7 +96,7 @@ class Fixed(_Given):
     def __init__(self, log_reference: Numbers):
         self.log_reference = distributions(log_reference, "log_reference")
 
-    def log_at(self, logits: Float[Array, " K"], memory: Any = None) -> Float[Array, " K"]:
+    def log_at(self, logits: Float[Array, "*contexts K"], memory: Any = None) -> Float[Array, "*contexts K"]:
         return self.log_reference
 
     def resized(self, size: int) -> Fixed:
@@ -123,7 +123,7 @@ class Geometric(_Given):
         self.alpha = share_of(alpha, "alpha")
         self.log_reference = distributions(log_reference, "log_reference")
 
-    def log_at(self, logits: Float[Array, " K"], memory: Any = None) -> Float[Array, " K"]:
+    def log_at(self, logits: Float[Array, "*contexts K"], memory: Any = None) -> Float[Array, "*contexts K"]:
         return self.alpha * logits + (1 - self.alpha) * self.log_reference
 
     def resized(self, size: int) -> Geometric:
@@ -154,7 +154,7 @@ class Ema(Reference):
     """
 
     rate: Float[Array, ""]
-    log_start: Float[Array, " K"] | None
+    log_start: Float[Array, "*contexts K"] | None
 
     def __init__(self, rate: ArrayLike, log_start: Numbers | None = None):
         self.rate = share_of(rate, "rate")
@@ -164,15 +164,17 @@ class Ema(Reference):
     def keeps_state(self) -> bool:
         return True
 
-    def log_at(self, logits: Float[Array, " K"], memory: Any) -> Float[Array, " K"]:
+    def log_at(self, logits: Float[Array, "*contexts K"], memory: Any) -> Float[Array, "*contexts K"]:
         return memory[0]
 
-    def start(self, logits: Float[Array, " K"]) -> tuple[Float[Array, " K"], Float[Array, " K"]]:
+    def start(
+        self, logits: Float[Array, "*contexts K"]
+    ) -> tuple[Float[Array, "*contexts K"], Float[Array, "*contexts K"]]:
         """log ref_0, and once more what divergences are measured from."""
         first = centre(logits if self.log_start is None else self.log_start)
         return first, log_softmax(first)
 
-    def follow(self, logits: Float[Array, " K"], memory: Any) -> Any:
+    def follow(self, logits: Float[Array, "*contexts K"], memory: Any) -> Any:
         log_reference, first = memory
         first = log_softmax(log_reference) if first is None else first
         return centre(self.rate * logits + (1 - self.rate) * log_reference), first
@@ -183,12 +185,12 @@ class Ema(Reference):
     def memory_basis(self, memory: Any, basis: Float[Array, "K m"]) -> Float[Array, "K m"]:
         return basis
 
-    def log_baseline(self, size: int, memory: Any = None) -> Float[Array, " K"]:
+    def log_baseline(self, size: int, memory: Any = None) -> Float[Array, "*contexts K"]:
         if memory is None:
             return uniform(size) if self.log_start is None else self.log_start
         return memory[1]
 
-    def anchors(self) -> dict[str, Float[Array, " K"]]:
+    def anchors(self) -> dict[str, Float[Array, "*contexts K"]]:
         return {} if self.log_start is None else {"log_start": self.log_start}
 
     def check(self, shape: tuple[int, ...]) -> None:

@@ -95,6 +95,10 @@ class Process(Noun, Generic[S]):
         """Shares of the prompts in averages, ``(X,)``; None for one prompt."""
         return None
 
+    def prompts(self) -> tuple[Process[Any], ...] | None:
+        """The rounds of each prompt by itself where no prompt bears on another, else None; None for one prompt."""
+        return None
+
     def log_start(self) -> Float[Array, "*contexts K"]:
         """log pi of round 0 where the caller names none, ``(K,)``; uniform unless overridden."""
         return uniform(self.num_responses)
@@ -102,7 +106,7 @@ class Process(Noun, Generic[S]):
     def log_baseline(self, state: S) -> Float[Array, "*contexts K"]:
         """log ref that rewards and divergences of a run are measured from, ``(K,)``."""
         reference = getattr(self, "log_reference", None)
-        return uniform(self.num_responses) if reference is None else reference
+        return jnp.broadcast_to(uniform(self.num_responses) if reference is None else reference, self.shape)
 
     def basis(self) -> Float[Array, "n m"]:
         """Orthonormal columns that span the raveled centred logits which policies may have; all of them unless overridden."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import equinox as eqx
 import jax
@@ -18,6 +18,7 @@ from ._own import check_own_parts, seen_at_start
 if TYPE_CHECKING:
     from ._rounds import Rounds
 
+Part = TypeVar("Part")
 PARTS = ("objective", "sampler", "reference", "feedback", "learner", "policy")
 
 
@@ -34,6 +35,11 @@ def resized(loop: Rounds, P: Float[Array, "*contexts K K"]) -> Rounds:
         for name in ("policy", "reference", "sampler", "feedback"):
             parts[name] = parts[name].resized(size)
     return assemble(type(loop), preference=P, weights=loop.weights, **parts)
+
+
+def of_prompt(part: Part, x: int) -> Part:
+    """A sampler, reference or feedback of the library as it is for one prompt: arrays by prompt have the prompts first."""
+    return jax.tree.map(lambda leaf: leaf[x] if np.ndim(leaf) > 1 else leaf, part)
 
 
 def check_of_parts(loop: Rounds, where: str, path: str, values: np.ndarray) -> None:

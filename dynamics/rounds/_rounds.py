@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from .._checks import Numbers, in_short
+from .._noun import assemble, is_own
 from .._numerics import centre, log_softmax
 from .._vectors import block_diagonal, ravel
 from ..feedback import Feedback, Population
@@ -21,7 +22,7 @@ from ..preferences import Pairs, PreferenceSet, check_prompts, check_weights
 from ..references import Reference
 from ..samplers import Sampler
 from ._base import Process
-from ._fitting import PARTS, check_of_parts, check_parts, resized
+from ._fitting import PARTS, check_of_parts, check_parts, of_prompt, resized
 
 
 class RoundsState(eqx.Module):
@@ -131,6 +132,27 @@ class Rounds(Process[RoundsState]):
     def keeps_state(self) -> bool:
         """Whether a round depends on more of the past than the policy; a warm start does not count."""
         return self.reference.keeps_state or self.learner.keeps_state
+
+    def prompts(self) -> tuple[Rounds, ...] | None:
+        """The rounds of each prompt by itself where no prompt bears on another, else None; None for one prompt.
+
+        No prompt does where each policy has its own logits and every round ends at the optimum; what parts of one's own do
+        with several prompts is not known.
+        """
+        parts = (self.sampler, self.reference, self.feedback)
+        whole = self.policy.is_free and type(self.learner) is Optimum and not any(map(is_own, parts))
+        if self.weights is None or not whole:
+            return None
+        alone = Tabular(self.num_responses)
+        fields = {name: getattr(self, name) for name in PARTS} | {"policy": alone, "weights": None}
+        return tuple(
+            assemble(
+                Rounds,
+                preference=self.preference[x],
+                **fields | {name: of_prompt(fields[name], x) for name in ("sampler", "reference", "feedback")},
+            )
+            for x in range(self.shape[0])
+        )
 
     def log_start(self) -> Float[Array, "*contexts K"]:
         log_start = self.sampler.log_start(self.shape)

@@ -132,6 +132,27 @@ class SelfSampling(Process[RoundsState]):
     def prompt_weights(self) -> Float[Array, " X"] | None:
         return self.weights
 
+    def prompts(self) -> tuple[SelfSampling, ...] | None:
+        """The rounds of each prompt by itself where no prompt bears on another, else None."""
+        alone = self.parts().prompts()
+        if alone is None:
+            return None
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return tuple(
+            assemble(
+                SelfSampling,
+                **fields
+                | {
+                    "preference": loop.preference,
+                    "policy": loop.policy,
+                    "log_reference": loop.reference.log_reference,  # pyright: ignore[reportAttributeAccessIssue]
+                    "log_offline": loop.sampler.log_offline,  # pyright: ignore[reportAttributeAccessIssue]
+                    "weights": None,
+                },
+            )
+            for loop in alone
+        )
+
     @property
     def stochastic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
         """Whether rounds draw comparisons."""

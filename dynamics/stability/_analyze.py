@@ -4,30 +4,35 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float
 
 from .. import engine as _engine
 from .._checks import check_count
+from .._progress import progress
 from ..diagnostics import Verdict
-from ..engine import State, as_state
+from ..engine import State, as_state, check_initial
 from ..rounds import Process
 from ._certificate import PROVEN_STABLE, certify, contraction_rates
 from ._find import find_fixed_points
 from ._fixed_points import FixedPoint
 from ._local import boundary, check_analysable
 from ._orbit import Judged, judge_orbit, lyapunov_exponent
+from ._prompts import of_independent
 from ._report import Report
+from ._space import nearest
 
+FEW, MOST = 64, 4096  # logits
 NUDGE = 1e-3  # nats, off an unstable fixed point
 CHAOS = 0.01  # per round: a Lyapunov exponent above it rules a period out; over 2,000 rounds e^20
 
 
 def analyze(
     process: Process[Any],
-    initial: Float[ArrayLike, " K"] | None = None,
+    initial: Float[ArrayLike, "*contexts K"] | None = None,
     *,
-    rounds: int = 3000,
+    rounds: int | None = None,
     max_rounds: int = 100_000,
     starts: int = 64,
     verdict: Verdict | None = None,
@@ -36,11 +41,13 @@ def analyze(
 
     Args:
         process: a deterministic ``Process``.
-        initial: log pi of round 0, ``(K,)``, in nats; by default the process's own start, and if that is an unstable
-            fixed point, 1e-3 nats off it (an exact start would show rounding only).
-        rounds: rounds before a verdict is tried; four times as many while it is undecided, up to ``max_rounds``.
+        initial: log pi of round 0, ``(K,)``, or ``(X, K)`` of X prompts, in nats; by default the process's own start, and if
+            that is an unstable fixed point, 1e-3 nats off it (an exact start would show rounding only).
+        rounds: rounds before a verdict is tried; four times as many while it is undecided, up to ``max_rounds``. 3000 unless
+            given; 300 for more than 64 logits.
         max_rounds: where to stop trying.
-        starts: number of spread starts, for fixed points and (half of them) for basins.
+        starts: number of spread starts, for fixed points and (half of them) for basins; fewer for prompts that share features,
+            4096 over the number of logits, and two at least.
         verdict: the thresholds, e.g. ``dyn.diagnostics.Verdict(entropy_floor=0.01)``.
 
     Returns:
@@ -52,9 +59,23 @@ def analyze(
     Source: fixed points and spectra [derived]; certificates name their statement.
     """
     check_analysable(process)
-    rounds, starts = check_count(rounds, "rounds", 10), check_count(starts, "starts", 1)
+    logits = int(np.prod(process.shape))
+    rounds = check_count(rounds, "rounds", 10) if rounds is not None else 3000 if logits <= FEW else 300
+    starts = check_count(starts, "starts", 1)
     max_rounds = check_count(max_rounds, "max_rounds", rounds)
     judge = Verdict() if verdict is None else verdict
+    alone = process.prompts()
+    if alone is not None:
+        given = [None] * len(alone) if initial is None else np.asarray(check_initial(process, initial))
+        options: dict[str, Any] = {"rounds": rounds, "max_rounds": max_rounds, "starts": starts, "verdict": verdict}
+        reports = []
+        with progress("prompts", len(alone)) as advance:
+            for one, start in zip(alone, given, strict=True):
+                reports.append(analyze(one, start, **options))
+                advance(1)
+        return of_independent(process, reports)
+    if len(process.shape) > 1:
+        starts = min(starts, max(2, MOST // logits))
     points = find_fixed_points(process, starts)
     rates = contraction_rates(process)
     certificate, certificate_reason = certify(process, points, rates)
@@ -83,6 +104,7 @@ def analyze(
         numbers=numbers,
         log_initial=np.asarray(state.log_policy),
         rounds=orbit.ran,
+        verdicts=orbit.prompts,
     )
 
 
@@ -93,9 +115,8 @@ def _start(process: Process[Any], initial: Any, points: list[FixedPoint]) -> tup
     here = np.asarray(state.log_policy)
     for point in points:
         if point.log_policy is not None and np.abs(point.log_policy - here).max() < 1e-9 and point.spectral_radius > 1:
-            off = NUDGE * np.cos(1.0 + np.arange(process.num_responses))  # no symmetry of a round map to stay on
-            basis = process.basis()
-            return _engine.jit_start(process, state.logits + basis @ (basis.T @ off)), True
+            off = NUDGE * np.cos(1.0 + np.arange(here.size)).reshape(here.shape)  # not on a symmetry of a round map
+            return _engine.jit_start(process, state.logits + nearest(process, jnp.asarray(off))), True
     return state, False
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.optimize import brentq
 
 from .._parameters import is_whole, parameters, replace, resolve
+from .._progress import progress
 from ..rounds import Process, canonical
 from ._branch import Branch, Point
 from ._fixed_points import interior, points_of, polish, settled
@@ -38,7 +39,8 @@ class Crossing:
         rotation_number: |arg|/2pi of the crossing eigenvalue, turns per round in [0, 1/2].
         criticality: "supercritical", "subcritical", or None where not defined (resonances; other kinds).
         criticality_source: the statement that gives it, or how it was computed; None where it was not asked for.
-        log_policy: the fixed point there, ``(K,)``, in nats.
+        log_policy: the fixed point there, ``(K,)``, in nats; ``(X, K)`` of prompts that share features.
+        prompt: the prompt that it is of, where no prompt bears on another; None elsewhere.
     """
 
     parameter: str
@@ -49,6 +51,7 @@ class Crossing:
     criticality: str | None
     criticality_source: str | None
     log_policy: np.ndarray
+    prompt: int | None = None
 
 
 def is_share(path: str) -> bool:
@@ -77,7 +80,7 @@ def critical(process: Process[Any], parameter: str, bounds: tuple[float, float] 
         bounds: (low, high) to follow it over; default [0, 1) for shares and beta·[1e-4, 1e4].
 
     Returns:
-        Crossings in ascending order of value; empty where stability never changes.
+        Crossings in ascending order of value, those of all prompts; empty where stability never changes.
 
     Raises:
         ValueError: an unknown or non-scalar parameter, bounds that are not low < high or leave its range.
@@ -85,6 +88,15 @@ def critical(process: Process[Any], parameter: str, bounds: tuple[float, float] 
 
     Source: [derived]; agrees with the closed thresholds at uniform to 1e-8 ([paper] Chen26 for IPO on the 3-cycle).
     """
+    alone = process.prompts()
+    if alone is not None:
+        check_analysable(process)
+        with progress("prompts", len(alone)) as advance:
+            of_all = []
+            for x, one in enumerate(alone):
+                of_all += [dataclasses.replace(crossing, prompt=x) for crossing in critical(one, parameter, bounds)]
+                advance(1)
+        return tuple(sorted(of_all, key=lambda crossing: crossing.value))
     branch, low, high = _branch(process, parameter, bounds)
     found: dict[float, Crossing] = {}
     start = _start(branch, low, high)

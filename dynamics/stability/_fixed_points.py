@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float
 from .._numerics import centre, low_discrepancy_policies
 from ..engine import State
 from ..rounds import Canonical, Process, canonical
-from ._space import Space, step
+from ._space import Space, each, spread_policies, step
 
 NEWTON_STEPS = 80
 SHORTENINGS = 0.5 ** np.arange(12)
@@ -56,6 +56,8 @@ def starts(process: Process[Any], space: Space, count: int) -> Float[Array, "sta
     spread policies covers the region where fixed points can be, however large 1/(beta(1-alpha)) is.
     """
     size = process.num_responses
+    if len(process.shape) > 1:
+        return points_of(process, space, jnp.concatenate([_own_start(process), spread_policies(process, count)]))
     spread = low_discrepancy_policies(size, count)
     corners = np.concatenate([s * np.eye(size) for s in (2.0, 12.0)])
     edges = 20.0 * (np.eye(size)[:, None] + np.eye(size)[None, :])[np.triu_indices(size, 1)][: 2 * size]
@@ -67,16 +69,16 @@ def starts(process: Process[Any], space: Space, count: int) -> Float[Array, "sta
     return points_of(process, space, plain)
 
 
-def _own_start(process: Process[Any]) -> Float[Array, "starts K"]:
+def _own_start(process: Process[Any]) -> Float[Array, "starts *contexts K"]:
     """The process's own start, or nothing where an offline sampler with zeros is none."""
     try:
         return process.log_start()[None]
     except ValueError:
-        return jnp.empty((0, process.num_responses))
+        return jnp.empty((0, *process.shape))
 
 
 @eqx.filter_jit
-def points_of(process: Process[Any], space: Space, log_policies: Float[Array, "n K"]) -> Float[Array, "n m"]:
+def points_of(process: Process[Any], space: Space, log_policies: Float[Array, "n *contexts K"]) -> Float[Array, "n m"]:
     """The points at which runs start with some policies, given by their logits."""
     return jax.vmap(lambda z: space.point(process.centred_start(z)))(log_policies)
 
@@ -99,7 +101,7 @@ def _newton(
         direction = jnp.linalg.solve(jax.jacfwd(move)(y), -g)
         direction = jnp.where(jnp.all(jnp.isfinite(direction)), direction, g)
         tried = y + jnp.asarray(SHORTENINGS, y.dtype)[:, None] * direction
-        size = jnp.linalg.norm(jax.vmap(move)(tried), axis=1)
+        size = jnp.linalg.norm(each(process, move)(tried), axis=1)
         best = jnp.argmin(jnp.where(jnp.isnan(size), jnp.inf, size))
         now = jnp.linalg.norm(g)
         # Less gain than the shortest step promises: at the root to rounding, or stuck.
@@ -117,7 +119,7 @@ def _newton(
         eps = jnp.finfo(y.dtype).eps
         return y, (jnp.max(jnp.abs(g)) <= 1e5 * eps * scale) & (left <= jnp.sqrt(eps) * scale)
 
-    return jax.vmap(one)(points)
+    return each(process, one)(points)
 
 
 def interior(process: Process[Any], space: Space, count: int) -> list[np.ndarray]:

@@ -11,12 +11,11 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .. import engine as _engine
-from .._numerics import low_discrepancy_policies
-from ..diagnostics import Measure, Verdict
+from ..diagnostics import Measure, Verdict, of_prompts
 from ..engine import State, result_code
 from ..rounds import Process
-from ..schema import RESULT_MESSAGES, RESULT_NAMES
-from ._space import Space, space_of, step
+from ..schema import RESULT_MESSAGES, RESULT_NAMES, SEVERITY
+from ._space import Space, each, nearest, space_of, spread_policies, step
 
 
 @eqx.filter_jit
@@ -29,7 +28,7 @@ def _run(
         run = _engine.go(process, (judge,), _engine.begin(process, (judge,), state, rounds), None, rounds)
         return run, _engine.state_of(process, run), _engine.finish(process, (judge,), run)
 
-    return jax.vmap(one)(states)
+    return each(process, one)(states)
 
 
 class Judged(NamedTuple):
@@ -40,6 +39,7 @@ class Judged(NamedTuple):
     ran: int
     stretch: int
     basins: dict[str, float]
+    prompts: tuple[str, ...] | None
 
 
 def judge_orbit(
@@ -57,14 +57,16 @@ def judge_orbit(
     oscillation also has to keep its amplitude over a stretch in which a decay at that rate would show.
     """
     names = judge.variables(process.num_responses)[judge.name].flags
-    spread = jnp.asarray(low_discrepancy_policies(process.num_responses, others))
+    spread = jnp.asarray(spread_policies(process, others))
     states = jax.tree.map(
         lambda first, rest: jnp.concatenate([jnp.asarray(first)[None], rest]), state, _start_all(process, spread)
     )
     ran, stretch, amplitude = 0, rounds, None
     basins: dict[str, float] = {}
     while True:
-        run, ends, statistics = _run(process, states, judge.for_rounds(stretch), jnp.asarray(stretch))
+        (measure,) = of_prompts((judge.for_rounds(stretch),), process.prompt_weights)
+        run, ends, statistics = _run(process, states, measure, jnp.asarray(stretch))
+        statistics, verdicts = _of_the_worst(statistics, judge.name)
         ran += stretch
         results, failed_rounds = np.asarray(result_code(run.result)), np.asarray(run.failed_round)
         if results[0]:
@@ -82,15 +84,27 @@ def judge_orbit(
             amplitude = numbers["amplitude"]
             label = label if kept and decayed < 0.98 else "undecided"
         if label != "undecided" or ran >= max_rounds:
-            return Judged(numbers, label, ran, stretch, basins)
+            of_each = tuple(names[int(code)] for code in verdicts[0]) if verdicts.ndim > 1 else None
+            return Judged(numbers, label, ran, stretch, basins, of_each)
         states = jax.tree.map(lambda x: x[:1], ends)
         stretch = min(3 * ran, max_rounds - ran)
 
 
+def _of_the_worst(statistics: dict[str, Array], name: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """For each run the statistics of the prompt whose verdict is worst, and the verdicts of all prompts."""
+    found = {key: np.asarray(value) for key, value in statistics.items()}
+    verdicts = found[name]
+    if verdicts.ndim == 1:
+        return found, verdicts
+    worst = np.argmax(np.asarray(SEVERITY)[verdicts], axis=1)
+    rows = np.arange(len(worst))
+    return {key: value[rows, worst] for key, value in found.items() if value.ndim > 1}, verdicts
+
+
 @eqx.filter_jit
-def _start_all(process: Process[Any], policies: Float[Array, "starts K"]) -> State:
-    basis = process.basis()  # spread policies off a log-linear class start from the nearest in it
-    return jax.vmap(lambda log_policy: _engine.start(process, basis @ (basis.T @ log_policy)))(policies)
+def _start_all(process: Process[Any], policies: Float[Array, "starts *contexts K"]) -> State:
+    # Spread policies off a log-linear class start from the nearest in it.
+    return each(process, lambda log_policy: _engine.start(process, nearest(process, log_policy)))(policies)
 
 
 @eqx.filter_jit

@@ -30,6 +30,9 @@ class Report:
         numbers: the statistics behind the verdict.
         log_initial: the start of the orbit, ``(K,)``, in nats.
         rounds: length of the orbit judged.
+        verdicts: of several prompts the verdict of each; ``verdict`` is the worst, in the order oscillating, undecided,
+            collapsed, converged, and ``numbers`` are those of a prompt that has it.
+        prompts: the report of each prompt, where no prompt bears on another.
     """
 
     fixed_points: tuple[FixedPoint, ...]
@@ -44,11 +47,19 @@ class Report:
     numbers: dict[str, float]
     log_initial: np.ndarray
     rounds: int
+    verdicts: tuple[str, ...] | None = None
+    prompts: tuple[Report, ...] = ()
 
     @property
     def spectral_radius(self) -> float | None:
         """The smallest spectral radius among the fixed points found, or None without any."""
         return min((point.spectral_radius for point in self.fixed_points), default=None)
+
+    def _counts(self) -> list[str]:
+        if self.verdicts is None:
+            return []
+        counts = {name: self.verdicts.count(name) for name in dict.fromkeys(self.verdicts)}
+        return ["prompts       " + ", ".join(f"{count} {name}" for name, count in counts.items())]
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-ready values; numbers that do not exist are null."""
@@ -56,12 +67,13 @@ class Report:
             {f.name: getattr(p, f.name) for f in dataclasses.fields(p) if f.name != "state"} for p in self.fixed_points
         ]
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-        return _plain(fields | {"fixed_points": points})
+        return _plain(fields | {"fixed_points": points, "prompts": [report.to_dict() for report in self.prompts]})
 
     def __str__(self) -> str:
         rate = self.contraction_rate
         lines = [
             f"verdict       {self.verdict}",
+            *self._counts(),
             f"reason        {self.reason}",
             f"certificate   {self.certificate} ({self.certificate_reason})",
             "contraction   "
@@ -77,6 +89,8 @@ def _describe(point: FixedPoint) -> str:
     turn = f", rotation number {point.rotation_number:.4f}" if point.rotation_number > 0 else ""
     if point.log_policy is None:
         return f"vertex {point.vertex}, largest transversal multiplier {point.spectral_radius:.6g}"
+    if point.log_policy.ndim > 1:
+        return f"policies of {len(point.log_policy)} prompts, spectral radius {point.spectral_radius:.6f}{turn}"
     top = np.argsort(-point.log_policy)[:4]
     share = ", ".join(f"{i}: {math.exp(point.log_policy[i]):.3g}" for i in top)
     return f"pi = {{{share}{', …' if len(point.log_policy) > 4 else ''}}}, spectral radius {point.spectral_radius:.6f}{turn}"

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
+import numpy as np
 from jaxtyping import Array, Float
 
+from .._numerics import low_discrepancy_policies
 from .._vectors import ravel, unravel
 from ..rounds import Process
 
@@ -36,12 +40,31 @@ def space_of(process: Process[Any]) -> Space:
     return Space(process.state_basis(), process.centred_start())
 
 
+def each(process: Process[Any], function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function`` over a leading axis: side by side for one prompt, one after the other for many, which fill the machine."""
+    return jax.vmap(function) if len(process.shape) == 1 else lambda *xs: jax.lax.map(lambda x: function(*x), xs)
+
+
+def spread_policies(process: Process[Any], count: int) -> Float[np.ndarray, "count *contexts K"]:
+    """Well spread log-policies, of several prompts other ones for each."""
+    *prompts, size = process.shape
+    many = int(np.prod(prompts, dtype=int))
+    rows = low_discrepancy_policies(size, count * many).reshape(many, count, size)
+    return np.swapaxes(rows, 0, 1).reshape(count, *process.shape)
+
+
+def nearest(process: Process[Any], logits: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
+    """The nearest logits that policies may have."""
+    basis = process.basis()
+    return (basis @ (basis.T @ logits.ravel())).reshape(logits.shape)
+
+
 def step(process: Process[Any], space: Space, y: Float[Array, " m"]) -> Float[Array, " m"]:
     """One round, from point to point."""
     state, _ = process.advance(space.state(y), None)
     return space.point(process.centre(state))
 
 
-def log_policy_at(process: Process[Any], space: Space, y: Float[Array, " m"]) -> Float[Array, " K"]:
+def log_policy_at(process: Process[Any], space: Space, y: Float[Array, " m"]) -> Float[Array, "*contexts K"]:
     """log pi at a point."""
     return process.log_policy(space.state(y))

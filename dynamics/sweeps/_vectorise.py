@@ -146,6 +146,7 @@ def _grow(value: Any, flag: bool, rank: int, most: int, eqn: Any, lanes: int) ->
 def _while(params: Any, values: list[Any], flags: list[bool], lanes: int) -> tuple[list[Any], list[bool]]:
     """A loop that ends with the last lane; finished lanes keep their values."""
     a, b = params["cond_nconsts"], params["body_nconsts"]
+    rank = len(params["cond_jaxpr"].out_avals[0].shape)  # of a batch of loops, each of which ends by itself
     of_cond, of_body, start = values[:a], values[a : a + b], values[a + b :]
     f_cond, f_body, carried = flags[:a], flags[a : a + b], flags[a + b :]
     cond = lambda carry, marks: _evaluate(params["cond_jaxpr"], [*of_cond, *carry], [*f_cond, *marks], lanes)
@@ -178,9 +179,18 @@ def _while(params: Any, values: list[Any], flags: list[bool], lanes: int) -> tup
         (going,), (stops,) = cond(carry, marks)
         new, after = body(carry, marks)
         new = [spread(x, f or not m, lanes) for x, f, m in zip(new, after, marks, strict=True)]
-        return [jnp.where(going, x, old) for x, old in zip(new, carry, strict=True)] if stops else new
+        if not stops and rank == 0:
+            return new
+        return [jnp.where(_of_each(going, x, rank, stops), x, old) for x, old in zip(new, carry, strict=True)]
 
     return lax.while_loop(go_on, step, carry), marks
+
+
+def _of_each(going: Array, value: Array, rank: int, has_lanes: bool) -> Array:
+    """A condition with ``rank`` leading axes, and maybe lanes last, against a value that has these and more between."""
+    lanes = going.shape[rank:] if has_lanes else (1,) if rank < value.ndim else ()
+    between = value.ndim - rank - len(lanes)
+    return going.reshape(*going.shape[:rank], *(1,) * between, *lanes) if rank else going
 
 
 def _broadcast_in_dim(params: Any, values: list[Any], flags: list[bool], ranks: list[int], lanes: int) -> Any:

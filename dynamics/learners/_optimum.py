@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..objectives import Objective, exact_for, kl_coefficient
+from ..objectives import Exact, Objective, exact_for, kl_coefficient
 from ..policies import Policy
 from ..preferences import Pairs
 from ._base import Fit, Learner
@@ -30,10 +30,12 @@ class Optimum(Learner):
     seeks_optimum: ClassVar[bool] = True
 
     def start(self, fit: Fit | None, logits: Float[Array, " K"]) -> Any:
-        # DPO's f without a guess starts from log-odds; the same f at the first sampler is a better one.
-        if fit is None or not _warm(fit):
+        exact = None if fit is None else _warm(fit)
+        if fit is None or exact is None:
             return None
-        return _reward(fit, None)[0]
+        if exact.first is None:
+            return _reward(fit, None)[0]
+        return exact.first(fit.objective, fit.seen, _basis(fit.policy))
 
     def learn(
         self, fit: Fit, logits: Float[Array, " K"], memory: Any, key: PRNGKeyArray | None = None
@@ -51,7 +53,7 @@ class Optimum(Learner):
             out, found = search(fit, logits)
             return out, None, found
         f, found = _reward(fit, memory)
-        return fit.log_reference + f / kl_coefficient(fit.objective), f if _warm(fit) else None, found
+        return fit.log_reference + f / kl_coefficient(fit.objective), None if _warm(fit) is None else f, found
 
     def note(self, objective: Objective, policy: Policy) -> str | None:
         if policy.candidates() is not None:
@@ -77,11 +79,12 @@ def _basis(policy: Policy) -> Float[Array, "K m"] | None:
     return None if basis.shape[1] == basis.shape[0] - 1 else basis
 
 
-def _warm(fit: Fit) -> bool:
+def _warm(fit: Fit) -> Exact | None:
+    """The exact solver of a fit, where a guess helps it."""
     if fit.policy.candidates() is not None or fit.policy.basis() is None:
-        return False
+        return None
     exact = exact_for(fit.objective, type(fit.seen), free=_basis(fit.policy) is None)
-    return exact is not None and exact.warm
+    return exact if exact is not None and exact.warm else None
 
 
 def _reward(fit: Fit, guess: Float[Array, " K"] | None) -> tuple[Float[Array, " K"], Bool[Array, ""]]:

@@ -131,6 +131,15 @@ class _Newton(NamedTuple):
     iteration: Array
 
 
+def first_guess(P: Float[Array, "K K"], log_mu: Float[Array, " K"]) -> Float[Array, " K"]:
+    """Where ``newton`` begins without a guess: the log-odds that P asks for."""
+    return centre(_finite(required(opponents(log_mu), P).log_odds))
+
+
+def _finite(f: Float[Array, " K"]) -> Float[Array, " K"]:
+    return jnp.where(jnp.isfinite(f), f, 0.0)
+
+
 def newton(
     P: Float[Array, "K K"], log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None
 ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
@@ -138,6 +147,7 @@ def newton(
     return newton_on(opponents(log_mu), P, guess, None)
 
 
+@jax.jit  # traced once for each size, wherever it stands
 def newton_on(
     rows: Float[Array, "K K"],
     P: Float[Array, "K K"],
@@ -171,8 +181,7 @@ def newton_on(
             s.iteration + 1,
         )
 
-    raw = want.log_odds if guess is None else guess
-    first = centre_within(jnp.where(jnp.isfinite(raw), raw, 0.0), linked)
+    first = centre_within(_finite(want.log_odds if guess is None else guess), linked)
     begun = _Newton(first, jnp.asarray(jnp.inf, first.dtype), jnp.array(0), jnp.array(0))
     out = jax.lax.while_loop(keep_going, step, begun)
     found = out.error < GOOD

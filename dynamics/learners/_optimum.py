@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from ..objectives import Objective, exact_for, kl_coefficient
+from ..objectives import Exact, Objective, exact_for, kl_coefficient
 from ..policies import Policy
 from ..preferences import Pairs
 from ._base import Fit, Learner
@@ -30,10 +30,15 @@ class Optimum(Learner):
     seeks_optimum: ClassVar[bool] = True
 
     def start(self, fit: Fit | None, logits: Float[Array, "*contexts K"]) -> Any:
-        # DPO's f without a guess starts from log-odds; the same f at the first sampler is a better one.
-        if fit is None or not _warm(fit):
+        exact = None if fit is None else _warm(fit)
+        if fit is None or exact is None:
             return None
-        return _reward(fit, None)[0]
+        if exact.first is None:
+            return _reward(fit, None)[0]
+        columns, first = _columns(fit), exact.first
+        if columns is not None or fit.weights is None:
+            return first(fit.objective, fit.seen, columns)
+        return jax.vmap(lambda seen: first(fit.objective, seen, None))(fit.seen)
 
     def learn(
         self, fit: Fit, logits: Float[Array, "*contexts K"], memory: Any, key: PRNGKeyArray | None = None
@@ -51,7 +56,7 @@ class Optimum(Learner):
             out, found = search(fit, logits)
             return out, None, found
         f, found = _reward(fit, memory)
-        return fit.log_reference + f / kl_coefficient(fit.objective), f if _warm(fit) else None, found
+        return fit.log_reference + f / kl_coefficient(fit.objective), None if _warm(fit) is None else f, found
 
     def note(self, objective: Objective, policy: Policy) -> str | None:
         if policy.candidates() is not None:
@@ -70,22 +75,26 @@ class Optimum(Learner):
             )
 
 
-def _warm(fit: Fit) -> bool:
+def _columns(fit: Fit) -> Float[Array, "*contexts K m"] | None:
+    """Columns that restrict the logits, or None where all are allowed."""
+    basis = fit.policy.basis()
+    assert basis is not None
+    return None if fit.policy.is_free else basis.reshape(*fit.log_reference.shape, -1)
+
+
+def _warm(fit: Fit) -> Exact | None:
+    """The exact solver of a fit, where a guess helps it."""
     if fit.policy.candidates() is not None or fit.policy.basis() is None:
-        return False
+        return None
     exact = exact_for(fit.objective, type(fit.seen), free=fit.policy.is_free)
-    return exact is not None and exact.warm
+    return exact if exact is not None and exact.warm else None
 
 
 def _reward(fit: Fit, guess: Float[Array, "*contexts K"] | None) -> tuple[Float[Array, "*contexts K"], Bool[Array, ""]]:
     """f of the round's optimum: prompt by prompt where every policy is allowed, else of all prompts at once."""
-    solve, basis, shape = fit.objective.solve, fit.policy.basis(), fit.log_reference.shape
-    if not fit.policy.is_free:
-        assert basis is not None
-        columns = basis if len(shape) == 1 else basis.reshape(*shape, -1)
+    solve, columns = fit.objective.solve, _columns(fit)
+    if columns is not None or fit.weights is None:
         return solve(fit.seen, fit.log_reference, columns, guess, fit.weights)
-    if len(shape) == 1:
-        return solve(fit.seen, fit.log_reference, None, guess)
     f, found = jax.vmap(lambda seen, log_ref, guess: solve(seen, log_ref, None, guess))(
         fit.seen, fit.log_reference, guess
     )

@@ -1,7 +1,7 @@
 """Objectives: scalars of a policy, a reference and what was seen of the preferences; most are losses of a reward margin."""
 
 from ._base import MarginLoss, Objective, kl_coefficient
-from ._exact import exact_for, register
+from ._exact import Exact, exact_for, register
 from ._margin import SLiC, SquaredMargin
 from ._newton import minimise
 from ._slope import check_slope
@@ -13,6 +13,7 @@ __all__ = [
     "DPO",
     "IPO",
     "LINKS",
+    "Exact",
     "Link",
     "MarginLoss",
     "Objective",

@@ -20,15 +20,20 @@ Solve = Callable[[Any, Any, Any, Any], tuple[Array, Array]]
 """(objective, seen, basis or None, guess or None) → (f, whether it was found); pi* ∝ ref exp(f/beta)."""
 
 
+Guess = Callable[[Any, Any, Any], Array]
+"""(objective, seen, basis or None) → f to begin with, at little cost."""
+
+
 class Exact(NamedTuple):
-    """An exact solver, and whether a guess helps it."""
+    """An exact solver, whether a guess helps it, and what it begins with where there is no round before (None: its f)."""
 
     solve: Solve
     warm: bool = False
+    first: Guess | None = None
 
 
 def register(
-    objective: type[Objective], seen: type[Seen], *, free: bool, warm: bool = False
+    objective: type[Objective], seen: type[Seen], *, free: bool, warm: bool = False, first: Guess | None = None
 ) -> Callable[[Solve], Solve]:
     """Adds a solver for this class of objective on this kind of what was seen.
 
@@ -39,6 +44,7 @@ def register(
         seen: ``dyn.feedback.Pairs`` or ``dyn.feedback.Masses``.
         free: True for a solver over all logits (``basis`` is None), False for one within the span of ``basis``.
         warm: whether a guess, f of the round before, helps it.
+        first: a cheap guess for the first round of a run; None: the solver's own f, without a guess.
 
     Raises:
         ValueError: there is one already.
@@ -48,7 +54,7 @@ def register(
         name = _entry(seen, free)
         if name in vars(objective):
             raise ValueError(f"{objective.__name__} on {seen.__name__} has an exact solver already.")
-        setattr(objective, name, Exact(solve, warm))
+        setattr(objective, name, Exact(solve, warm, first))
         return solve
 
     return add

@@ -111,12 +111,22 @@ def win_odds(objective: Any, pairs: Pairs, basis: None, guess: Any) -> tuple[Arr
     return _win_odds.reward(pairs.preference, pairs.log_mu, guess)
 
 
+def log_odds(objective: Any, pairs: Pairs, basis: None) -> Array:
+    """What P asks for: f itself next to a vertex, and where Newton's method begins anyway."""
+    return _win_odds.first_guess(pairs.preference, pairs.log_mu)
+
+
 def logistic(objective: Any, pairs: Pairs, basis: Array, guess: Any) -> tuple[Array, Array]:
     """The convex programme within the span of a basis."""
     from . import _projected  # loads on use
 
-    start = jnp.zeros(pairs.log_mu.shape) if guess is None else guess
+    start = zero(objective, pairs, basis) if guess is None else guess
     return _projected.logistic(basis, pairs.preference, pairs.log_mu, start)
+
+
+def zero(objective: Any, pairs: Pairs, basis: Array) -> Array:
+    """The reference's own log-ratios."""
+    return jnp.zeros_like(pairs.log_mu)
 
 
 def maximum_likelihood(objective: Any, seen: Masses, basis: None, guess: Any) -> tuple[Array, Array]:
@@ -135,7 +145,7 @@ def smoothed_within(objective: Any, seen: Masses, basis: Array, guess: Any) -> t
     return solve_convex(objective, Masses(wins, jnp.sum(wins, axis=(-2, -1))), basis)
 
 
-register(DPO, Pairs, free=True, warm=True)(win_odds)
-register(DPO, Pairs, free=False, warm=True)(logistic)
+register(DPO, Pairs, free=True, warm=True, first=log_odds)(win_odds)
+register(DPO, Pairs, free=False, warm=True, first=zero)(logistic)
 register(DPO, Masses, free=True)(maximum_likelihood)
 register(DPO, Masses, free=False)(smoothed_within)

@@ -19,12 +19,11 @@ import jax.numpy as jnp
 from jax.nn import log_sigmoid, logsumexp, sigmoid
 from jaxtyping import Array, Bool, Float
 
-from .._numerics import centre, solve
+from .._numerics import ELIMINATED, centre
 
-MAX_ITERATIONS = 200
+MAX_ITERATIONS = 400
 DAMPING = 0.3
 GOOD = 1e3  # units of rounding within which the equation counts as met
-SMALLEST = 0.8  # power of the least float that a sum of terms has to exceed, so that what left the floats cannot show
 
 
 class WinOdds(NamedTuple):
@@ -47,15 +46,23 @@ def opponents(log_mu: Float[Array, " K"]) -> Float[Array, "K K"]:
 
 def required(log_opponents: Float[Array, "K K"], P: Float[Array, "K K"]) -> WinOdds:
     """What P asks for."""
-    return WinOdds(logsumexp(log_opponents + jnp.log(P), axis=1), logsumexp(log_opponents + jnp.log(P.T), axis=1))
+    return WinOdds(*logsumexp(log_opponents + jnp.log(_both(P)), axis=2))
 
 
 def attained(log_opponents: Float[Array, "K K"], f: Float[Array, " K"]) -> WinOdds:
     """What the reward f gives."""
+    return WinOdds(*logsumexp(log_opponents + log_sigmoid(_gaps(f)), axis=2))
+
+
+def _both(P: Float[Array, "K K"]) -> Float[Array, "2 K K"]:
+    """Rates of winning and of losing."""
+    return jnp.stack([P, P.T])
+
+
+def _gaps(f: Float[Array, " K"]) -> Float[Array, "2 K K"]:
+    """f_i - f_j, and the same the other way round."""
     gap = f[:, None] - f[None, :]
-    return WinOdds(
-        logsumexp(log_opponents + log_sigmoid(gap), axis=1), logsumexp(log_opponents + log_sigmoid(-gap), axis=1)
-    )
+    return jnp.stack([gap, -gap])
 
 
 def mismatch(have: WinOdds, want: WinOdds, log_opponents: Float[Array, "K K"]) -> Float[Array, " K"]:
@@ -64,16 +71,15 @@ def mismatch(have: WinOdds, want: WinOdds, log_opponents: Float[Array, "K K"]) -
     return jnp.where(alone, 0.0, have.log_odds - want.log_odds)
 
 
-def _share(log_terms: Float[Array, "K K"], log_total: Float[Array, " K"]) -> Float[Array, "K K"]:
+def _shares(log_terms: Float[Array, "2 K K"], of: WinOdds) -> Float[Array, "2 K K"]:
     empty = log_terms == -jnp.inf
-    return jnp.where(empty, 0.0, jnp.exp(jnp.where(empty, 0.0, log_terms - log_total[:, None])))
+    return jnp.where(empty, 0.0, jnp.exp(jnp.where(empty, 0.0, log_terms - jnp.stack(of)[:, :, None])))
 
 
 def laplacian(log_opponents: Float[Array, "K K"], f: Float[Array, " K"], have: WinOdds) -> Float[Array, "K K"]:
     """∂G/∂f: rows sum to 0, off-diagonal entries are ≤ 0."""
-    gap = f[:, None] - f[None, :]
-    coupling = _share(log_opponents + log_sigmoid(gap), have.win) * sigmoid(-gap)
-    coupling += _share(log_opponents + log_sigmoid(-gap), have.lose) * sigmoid(gap)
+    gaps = _gaps(f)
+    coupling = jnp.sum(_shares(log_opponents + log_sigmoid(gaps), have) * sigmoid(-gaps), axis=0)
     return jnp.diag(jnp.sum(coupling, axis=1)) - coupling
 
 
@@ -81,9 +87,8 @@ def by_log_mu(
     log_opponents: Float[Array, "K K"], P: Float[Array, "K K"], f: Float[Array, " K"], have: WinOdds, want: WinOdds
 ) -> Float[Array, "K K"]:
     """∂G_i/∂ log mu_j at fixed f."""
-    gap = f[:, None] - f[None, :]
-    weight = _share(log_opponents + log_sigmoid(gap), have.win) - _share(log_opponents + log_sigmoid(-gap), have.lose)
-    return weight - (_share(log_opponents + jnp.log(P), want.win) - _share(log_opponents + jnp.log(P.T), want.lose))
+    win, lose = _shares(log_opponents + log_sigmoid(_gaps(f)), have) - _shares(log_opponents + jnp.log(_both(P)), want)
+    return win - lose
 
 
 def opposing_mass(log_mu: Float[Array, " K"]) -> Float[Array, " K"]:
@@ -103,15 +108,6 @@ def solve_gauged(
     redundant (Σ mu_i·row_i = 0), and the constant absorbs what rounding leaves of that.
     """
     return centre(solver(matrix + 1.0, rhs))
-
-
-def _solve_within(
-    matrix: Float[Array, "K K"], rhs: Float[Array, " K"], linked: Bool[Array, "K K"] | None
-) -> Float[Array, " K"]:
-    """The same with a constant of its own for each component of linked responses."""
-    if linked is None:
-        return solve_gauged(matrix, rhs, solve)
-    return centre_within(solve(matrix + linked, rhs), linked)
 
 
 def centre_within(z: Float[Array, " K"], linked: Bool[Array, "K K"] | None) -> Float[Array, " K"]:
@@ -135,6 +131,15 @@ class _Newton(NamedTuple):
     iteration: Array
 
 
+def first_guess(P: Float[Array, "K K"], log_mu: Float[Array, " K"]) -> Float[Array, " K"]:
+    """Where ``newton`` begins without a guess: the log-odds that P asks for."""
+    return centre(_finite(required(opponents(log_mu), P).log_odds))
+
+
+def _finite(f: Float[Array, " K"]) -> Float[Array, " K"]:
+    return jnp.where(jnp.isfinite(f), f, 0.0)
+
+
 def newton(
     P: Float[Array, "K K"], log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None
 ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
@@ -142,6 +147,7 @@ def newton(
     return newton_on(opponents(log_mu), P, guess, None)
 
 
+@jax.jit  # traced once for each size, wherever it stands
 def newton_on(
     rows: Float[Array, "K K"],
     P: Float[Array, "K K"],
@@ -149,25 +155,8 @@ def newton_on(
     linked: Bool[Array, "K K"] | None,
 ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
     """``newton`` with opponents of any log-masses, and which responses these link (None: all)."""
-    raw = required(rows, P).log_odds if guess is None else guess
-    first = centre_within(jnp.where(jnp.isfinite(raw), raw, 0.0), linked)
-    begun = _Newton(first, jnp.asarray(jnp.inf, first.dtype), jnp.array(0), jnp.array(0))
-    # Masses and rates within the floats are the common case, and need no logarithm of every term.
-    mass = jnp.exp(rows)
-    plain = WinOdds(jnp.log(jnp.sum(mass * P, axis=1)), jnp.log(jnp.sum(mass * P.T, axis=1)))
-    quick = _iterate(lambda f: _plain(mass, plain, f), begun, linked)
-    # A solve that was good enough there takes no step here.
-    handed = begun._replace(f=quick.f, error=quick.error, stalled=jnp.where(quick.error < GOOD, 2, 0))
-    out = _iterate(lambda f: _logarithmic(rows, required(rows, P), f), handed, linked)
-    found = out.error < GOOD
-    # Where no optimum exists the iteration may have left the floats; what is returned beside found = False stays finite.
-    return jnp.where(found | jnp.all(jnp.isfinite(out.f)), out.f, 0.0), found
-
-
-def _iterate(
-    equation: Callable[[Array], tuple[Array, Array, Array, Array]], begun: _Newton, linked: Bool[Array, "K K"] | None
-) -> _Newton:
-    """Damped Newton steps on (G, ∂G/∂f, error in units of rounding, whether to go on) from where ``begun`` stands."""
+    want = required(rows, P)
+    unit = _tolerance(want)
 
     def keep_going(s: _Newton) -> Bool[Array, ""]:
         # A few units are as good as it gets; twice no progress once below GOOD ends it too.
@@ -176,54 +165,76 @@ def _iterate(
     def step(s: _Newton) -> _Newton:
         # -G is a cooperative field that ignores constants, so implicit Euler steps of any length along it never move away
         # from the root in the largest-entry norm.  Steps of length 1/delta are that far from saturation, and Newton's at it.
-        residual, slope, error, usable = equation(s.f)
+        residual, coupling = _equation(rows, want, s.f)
+        error = jnp.max(jnp.abs(residual) / unit)
         error = jnp.where(jnp.isnan(error), jnp.inf, error)
         delta = DAMPING * jnp.minimum(jnp.max(jnp.abs(residual)), 1.0)
-        change = _solve_within(slope + delta * jnp.eye(s.f.shape[0]), -residual, linked)
-        moved = centre_within(s.f + change, linked)
+        change = _relax(coupling, delta, -residual, linked)
         # Along a line of slope D in the largest gap, |d²G| ≤ 2 D², and damping leaves at most 0.6 D²: after a step this
         # short the equation is met to rounding, and need not be looked at again [derived].
         left = 1.6 * (jnp.max(change) - jnp.min(change)) ** 2 / jnp.finfo(change.dtype).eps
-        after = jnp.where(left < 2.0, left, error)
-        stalled = jnp.where(error < 0.5 * s.error, 0, s.stalled + 1)
-        f = jnp.where(usable & (error > 2.0), moved, s.f)
+        go = error > 2.0
         return _Newton(
-            f,
-            jnp.where(usable & (error > 2.0), after, error),
-            stalled,
-            jnp.where(usable, s.iteration + 1, MAX_ITERATIONS),
+            jnp.where(go, centre_within(s.f + change, linked), s.f),
+            jnp.where(go & (left < 2.0), left, error),
+            jnp.where(error < 0.5 * s.error, 0, s.stalled + 1),
+            s.iteration + 1,
         )
 
-    return jax.lax.while_loop(keep_going, step, begun)
+    first = centre_within(_finite(want.log_odds if guess is None else guess), linked)
+    begun = _Newton(first, jnp.asarray(jnp.inf, first.dtype), jnp.array(0), jnp.array(0))
+    out = jax.lax.while_loop(keep_going, step, begun)
+    found = out.error < GOOD
+    # Where no optimum exists the iteration may have left the floats; what is returned beside found = False stays finite.
+    return jnp.where(found | jnp.all(jnp.isfinite(out.f)), out.f, 0.0), found
 
 
-def _logarithmic(
+def _equation(
     rows: Float[Array, "K K"], want: WinOdds, f: Float[Array, " K"]
-) -> tuple[Float[Array, " K"], Float[Array, "K K"], Float[Array, ""], Bool[Array, ""]]:
-    """G, ∂G/∂f and the error at f, every term a logarithm."""
-    have = attained(rows, f)
-    residual = mismatch(have, want, rows)
-    return residual, laplacian(rows, f, have), jnp.max(jnp.abs(residual) / _tolerance(want)), jnp.asarray(True)
+) -> tuple[Float[Array, " K"], Float[Array, "K K"]]:
+    """G(f) and -∂G_i/∂f_j for j ≠ i, from terms in units of the largest one of their sum, which never leave the floats."""
+    under = jnp.minimum(_gaps(f), 0.0)
+    part = jnp.exp(under)  # sigma(gap) is the first over the sum of both, one of which is 1
+    share = 1.0 / (part[0] + part[1])
+    log_terms = rows + under
+    most = jnp.max(log_terms, axis=2)
+    most = jnp.where(most == -jnp.inf, 0.0, most)
+    terms = jnp.exp(log_terms - most[:, :, None]) * share
+    total = jnp.sum(terms, axis=2)
+    alone = total == 0.0
+    total = jnp.where(alone, 1.0, total)
+    odds = most[0] - most[1] + jnp.log(total[0] / total[1])
+    residual = jnp.where(alone[0], 0.0, odds - want.log_odds)
+    return residual, share * jnp.sum(terms * part[::-1] / total[:, :, None], axis=0)
 
 
-def _plain(
-    mass: Float[Array, "K K"], want: WinOdds, f: Float[Array, " K"]
-) -> tuple[Float[Array, " K"], Float[Array, "K K"], Float[Array, ""], Bool[Array, ""]]:
-    """The same from sums of terms themselves, each right to rounding, as long as these are within the floats."""
-    gap = f[:, None] - f[None, :]
-    ratio = jnp.exp(-jnp.abs(gap))
-    likely = 1.0 / (1.0 + ratio)
-    rare = ratio * likely
-    first, second = jnp.where(gap >= 0, likely, rare), jnp.where(gap >= 0, rare, likely)
-    win, lose = jnp.sum(mass * first, axis=1), jnp.sum(mass * second, axis=1)
-    residual = jnp.log(win / lose) - want.log_odds
-    coupling = mass * (likely * rare) * (1.0 / win + 1.0 / lose)[:, None]
-    least = jnp.minimum(
-        jnp.minimum(jnp.min(win), jnp.min(lose)), jnp.exp(jnp.minimum(jnp.min(want.win), jnp.min(want.lose)))
-    )
-    usable = least > jnp.finfo(least.dtype).tiny ** SMALLEST
-    error = jnp.where(usable, jnp.max(jnp.abs(residual) / _tolerance(want)), jnp.inf)
-    return residual, jnp.diag(jnp.sum(coupling, axis=1)) - coupling, error, usable
+def _relax(
+    coupling: Float[Array, "K K"],
+    delta: Float[Array, ""],
+    rhs: Float[Array, " K"],
+    linked: Bool[Array, "K K"] | None,
+) -> Float[Array, " K"]:
+    """x with (diag(Σ_j coupling_ij) - coupling + delta) x = rhs, up to constants, one for each component.
+
+    No pivots: every row keeps what its diagonal exceeds the sum of the others by, and sums of what is not negative lose
+    nothing. By induction |rhs_i| ≤ M excess_i with M = max|rhs|/delta in every step, so |x| ≤ M.
+    """
+    size = rhs.shape[0]
+    if size > ELIMINATED:
+        matrix = jnp.diag(jnp.sum(coupling, axis=1) + delta) - coupling
+        return jnp.linalg.solve(matrix + (1.0 if linked is None else linked), rhs)
+    # Columns: couplings, excess of the diagonal, right-hand side.
+    left = jnp.concatenate([coupling, jnp.broadcast_to(delta, (size, 1)), rhs[:, None]], axis=1)
+    rows: list[tuple[Array, Array]] = []
+    for n in range(size - 1, 0, -1):
+        last = left[n]
+        diagonal = jnp.sum(last[:n]) + last[size]
+        rows.append((last, diagonal))
+        left = left[:n] + (left[:n, n] / diagonal)[:, None] * last[None, :]
+    x = left[0, size + 1 :] / left[0, size]
+    for n, (last, diagonal) in enumerate(reversed(rows), 1):
+        x = jnp.append(x, (last[size + 1] + jnp.sum(last[:n] * x)) / diagonal)
+    return x
 
 
 @jax.custom_jvp
@@ -243,7 +254,8 @@ def _reward_jvp(primals, tangents):
     want, have = required(rows, P), attained(rows, f)
     weight = by_log_mu(rows, P, f, have, want)
     d_mismatch = jnp.sum(jnp.where(weight == 0.0, 0.0, weight * d_log_mu[None, :]), axis=1)
-    d_mismatch -= jnp.sum(_share(rows, want.win) * dP - _share(rows, want.lose) * dP.T, axis=1)
+    win, lose = _shares(jnp.stack([rows, rows]), want) * _both(dP)
+    d_mismatch -= jnp.sum(win - lose, axis=1)
     mass = opposing_mass(log_mu)
     df = solve_gauged(mass[:, None] * laplacian(rows, f, have), -mass * d_mismatch)
     return (f, found), (df, jnp.zeros(found.shape, dtype=jax.dtypes.float0))

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.nn import log_sigmoid, logsumexp, sigmoid
 from jaxtyping import Array, Bool, Float
 
-from .._numerics import ELIMINATED, centre
+from .._numerics import MAX_UNROLLED_UNKNOWNS, centre
 
 MAX_ITERATIONS = 400
 DAMPING = 0.3
@@ -220,7 +220,7 @@ def _relax(
     nothing. By induction |rhs_i| ≤ M excess_i with M = max|rhs|/delta in every step, so |x| ≤ M.
     """
     size = rhs.shape[0]
-    if size > ELIMINATED:
+    if size > MAX_UNROLLED_UNKNOWNS:
         matrix = jnp.diag(jnp.sum(coupling, axis=1) + delta) - coupling
         return jnp.linalg.solve(matrix + (1.0 if linked is None else linked), rhs)
     # Columns: couplings, excess of the diagonal, right-hand side.

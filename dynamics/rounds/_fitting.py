@@ -48,6 +48,10 @@ def check_of_parts(loop: Rounds, where: str, path: str, values: np.ndarray) -> N
     if where == "preference":
         for matrix in values:
             check_prompts(matrix)
+    elif where == "weights":
+        raise ValueError(
+            f"{path} cannot be swept: averages over prompts are taken with the loop's own; build a loop for each."
+        )
     elif part == "policy":
         raise ValueError(
             f"{path} cannot be swept: features change what policies there are; build a loop for each of them."

@@ -193,19 +193,27 @@ def _equation(
     rows: Float[Array, "K K"], want: WinOdds, f: Float[Array, " K"]
 ) -> tuple[Float[Array, " K"], Float[Array, "K K"]]:
     """G(f) and -∂G_i/∂f_j for j ≠ i, from terms in units of the largest one of their sum, which never leave the floats."""
-    under = jnp.minimum(_gaps(f), 0.0)
-    part = jnp.exp(under)  # sigma(gap) is the first over the sum of both, one of which is 1
-    share = 1.0 / (part[0] + part[1])
-    log_terms = rows + under
-    most = jnp.max(log_terms, axis=2)
+    gap = f[:, None] - f[None, :]
+    ratio = jnp.exp(-jnp.abs(gap))
+    share = 1.0 / (1.0 + ratio)
+    win, most_win = _scaled(rows + jnp.minimum(gap, 0.0))
+    lose, most_lose = _scaled(rows + jnp.minimum(-gap, 0.0))
+    total_win, total_lose = jnp.sum(win * share, axis=1), jnp.sum(lose * share, axis=1)
+    alone = total_win == 0.0
+    total_win, total_lose = jnp.where(alone, 1.0, total_win), jnp.where(alone, 1.0, total_lose)
+    odds = most_win - most_lose + jnp.log(total_win / total_lose)
+    residual = jnp.where(alone, 0.0, odds - want.log_odds)
+    # sigma(gap) is ratio * share where gap < 0, else share.
+    parts = win * (1.0 / total_win)[:, None] * jnp.where(gap < 0.0, 1.0, ratio)
+    parts += lose * (1.0 / total_lose)[:, None] * jnp.where(gap < 0.0, ratio, 1.0)
+    return residual, share**2 * parts
+
+
+def _scaled(log_terms: Float[Array, "K K"]) -> tuple[Float[Array, "K K"], Float[Array, " K"]]:
+    """Terms in units of the largest of their row, and its logarithm; nothing in units of 1 where all are 0."""
+    most = jnp.max(log_terms, axis=1)
     most = jnp.where(most == -jnp.inf, 0.0, most)
-    terms = jnp.exp(log_terms - most[:, :, None]) * share
-    total = jnp.sum(terms, axis=2)
-    alone = total == 0.0
-    total = jnp.where(alone, 1.0, total)
-    odds = most[0] - most[1] + jnp.log(total[0] / total[1])
-    residual = jnp.where(alone[0], 0.0, odds - want.log_odds)
-    return residual, share * jnp.sum(terms * part[::-1] / total[:, :, None], axis=0)
+    return jnp.exp(log_terms - most[:, None]), most
 
 
 def _relax(

@@ -42,8 +42,7 @@ def _fixed_point(process: Process[Any], space: Space, y: np.ndarray) -> FixedPoi
 @eqx.filter_jit
 def _look(process: Process[Any], space: Space, y: Array) -> tuple[Array, Array, Array, State]:
     """Where a round takes a point, its derivative there, log pi there, and the point as a state to start from."""
-    moved = step(process, space, y)
-    slope = jax.jacfwd(lambda x: step(process, space, x))(y)
+    slope, moved = jax.jacfwd(lambda x: (there := step(process, space, x), there), has_aux=True)(y)
     # One round on, at a fixed point, the state has all that a run carries.
     carried, _ = process.advance(space.state(y), None)
     log_policy = process.log_policy(space.state(y))

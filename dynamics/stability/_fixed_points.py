@@ -95,10 +95,14 @@ def _newton(
 ) -> tuple[Float[Array, "starts m"], Bool[Array, " starts"]]:
     move = lambda y: step(process, space, y) - y
 
+    def look(y: Array) -> tuple[Array, Array]:
+        """The derivative of the move and the move itself, of one round instead of two."""
+        return jax.jacfwd(lambda x: (moved := move(x), moved), has_aux=True)(y)
+
     def improve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         y, _, count = carry
-        g = move(y)
-        direction = jnp.linalg.solve(jax.jacfwd(move)(y), -g)
+        slope, g = look(y)
+        direction = jnp.linalg.solve(slope, -g)
         direction = jnp.where(jnp.all(jnp.isfinite(direction)), direction, g)
         tried = y + jnp.asarray(SHORTENINGS, y.dtype)[:, None] * direction
         size = jnp.linalg.norm(each(process, move)(tried), axis=1)
@@ -112,10 +116,10 @@ def _newton(
         going = lambda carry: ~carry[1] & (carry[2] < NEWTON_STEPS)
         y, _, _ = jax.lax.while_loop(going, improve, (y, jnp.array(False), jnp.array(0)))
         scale = 1.0 + jnp.max(jnp.abs(y))
-        g = move(y)
+        slope, g = look(y)
         # A small residual is not enough: at alpha = 1 it is small against logits that run off to a vertex, where the
         # next step still wants to go far.
-        left = jnp.max(jnp.abs(jnp.linalg.solve(jax.jacfwd(move)(y), g)))
+        left = jnp.max(jnp.abs(jnp.linalg.solve(slope, g)))
         eps = jnp.finfo(y.dtype).eps
         return y, (jnp.max(jnp.abs(g)) <= 1e5 * eps * scale) & (left <= jnp.sqrt(eps) * scale)
 

@@ -6,6 +6,7 @@ import numpy as np
 import optax
 import oracles
 import pytest
+from differences import by_differences
 from scipy.optimize import minimize
 
 import dynamics as dyn
@@ -96,6 +97,44 @@ def test_the_joint_spectrum_is_that_of_differences(kind):
     np.testing.assert_allclose(dyn.stability.jacobian(loop, at(theta)), numeric, atol=1e-6)
     found = np.sort_complex(np.asarray(dyn.stability.eigenvalues(loop, at(theta))))
     np.testing.assert_allclose(found, np.sort_complex(np.linalg.eigvals(numeric)), atol=1e-5)
+
+
+EMA = dyn.references.Ema(0.4)
+KEPT = dyn.Descend(optax.sgd(0.05, momentum=0.8), 3, reset_state=False)
+ON = dyn.samplers.OnPolicy()
+
+
+@pytest.mark.parametrize(
+    "process",
+    [
+        dyn.Rounds(P, dyn.DPO(0.3), sampler=ON, reference=EMA, policy=dyn.LogLinear(PHI), weights=WEIGHTS),
+        dyn.Rounds(P, dyn.IPO(0.3), sampler=ON, reference=EMA, weights=WEIGHTS),
+        shared(dyn.IPO, inner=KEPT),
+        dyn.SelfSampling(P, dyn.IPO(0.3), 0.5, 0.9, weights=WEIGHTS, inner=KEPT),
+    ],
+    ids=["ema, shared", "ema", "momentum, shared", "momentum"],
+)
+def test_joint_states_of_prompts(process):
+    state = dyn.iterate(process, 2, initial=oracles.log_softmax(PHI @ np.array([0.3, -0.4]))).final
+    basis = np.asarray(process.state_basis())
+    numeric = np.linalg.eigvals(basis.T @ by_differences(process, state.carried) @ basis)
+    found = np.abs(np.asarray(dyn.stability.eigenvalues(process, state)))
+    np.testing.assert_allclose(np.sort(found), np.sort(np.abs(numeric)), atol=2e-6)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("features", [None, PHI], ids=["tabular", "features"])
+def test_one_prompt_among_several_is_one_prompt(kind, features):
+    policies = (None, None) if features is None else (dyn.LogLinear(features[0]), dyn.LogLinear(features[:1]))
+    start = oracles.log_softmax(PHI[0] @ np.array([0.3, -0.4]))
+    alone, several = (
+        dyn.SelfSampling(matrix, kind(0.2), 0.5, 0.9, policy=policy)
+        for matrix, policy in zip((P[0], P[:1]), policies, strict=True)
+    )
+    a, b = dyn.iterate(alone, 20, initial=start), dyn.iterate(several, 20, initial=start[None])
+    np.testing.assert_allclose(b.log_policy[:, 0], a.log_policy, atol=1e-12)
+    moduli = [np.sort(np.abs(dyn.stability.eigenvalues(*x))) for x in ((alone, start), (several, start[None]))]
+    np.testing.assert_allclose(moduli[1], moduli[0], atol=1e-12)
 
 
 def test_one_cyclic_prompt_shakes_its_neighbours():

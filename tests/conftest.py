@@ -41,11 +41,14 @@ def shared_data() -> Path:
 @pytest.fixture(scope="module")
 def optimised():
     """XLA as users have it: for tests of speed, of bits that must agree, and of numbers at their last digits."""
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", False)
+    name = "JAX_DISABLE_MOST_OPTIMIZATIONS"
+    before, inherited = jax.config.read(name.lower()), os.environ[name]
+    jax.config.update(name.lower(), False)
+    os.environ[name] = "false"  # for subprocesses
     jax.clear_caches()
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update(name.lower(), before)
+    os.environ[name] = inherited
     jax.clear_caches()
 
 

@@ -36,6 +36,7 @@ def instance(seed, K, size=1.0):
     return jnp.asarray(P), jnp.asarray(rng.dirichlet(np.ones(K)))
 
 
+@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("K", [2, 5])
 @pytest.mark.parametrize("beta", [0.01, 2.0])

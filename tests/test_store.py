@@ -20,6 +20,8 @@ import dynamics as dyn
 from dynamics.cli import main
 from dynamics.sweeps import _plan, _store, summary
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 START = jax.nn.log_softmax(jnp.array([0.3, 0.0, -0.1]))
 ROOT = Path(__file__).resolve().parents[1]
 AXES = {"alpha": np.linspace(0, 1, 37), "lam": np.linspace(0, 1, 41)}

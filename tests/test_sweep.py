@@ -15,6 +15,8 @@ from dynamics.engine import as_measures
 from dynamics.sweeps import _grid, _plan
 from dynamics.sweeps._axes import axes_of
 
+pytestmark = pytest.mark.usefixtures("optimised")
+
 
 def one_by_one(loop, name, values, rounds, measure, **options):
     runs = [dyn.iterate(replace(loop, {name: jnp.asarray(v)}), rounds, measure=measure, **options) for v in values]

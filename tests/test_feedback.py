@@ -226,13 +226,16 @@ GOOD = np.full((4, 4), 1 / 16)
         (lambda: dyn.feedback.BestOfN(5, [1.0, np.nan]), "scores has an entry that is not finite"),
         (
             lambda: rounds_of(dyn.IPO(1.0), dyn.feedback.BestOfN(5, [1.0, 2.0])),
-            "scores is of 2 responses, preference of 4",
+            r"scores has shape \(2,\), the responses \(4,\)",
         ),
         (lambda: dyn.feedback.Samples(0), "samples = 0; pass a whole number from 1"),
         (lambda: dyn.feedback.Observed([[0, -1], [1, 0]]), r"the mass -1 to \(0 beat 1\)"),
         (lambda: dyn.feedback.Observed(np.zeros((2, 2))), "wins holds no comparison"),
         (lambda: dyn.feedback.Observed(np.eye(2)), "compares a response with itself"),
-        (lambda: rounds_of(dyn.IPO(1.0), dyn.feedback.Observed([[0, 1], [1, 0]])), "wins is of 2 responses"),
+        (
+            lambda: rounds_of(dyn.IPO(1.0), dyn.feedback.Observed([[0, 1], [1, 0]])),
+            r"wins has shape \(2, 2\), preference \(4, 4\)",
+        ),
         (
             lambda: rounds_of(dyn.DPO(1.0), dyn.feedback.Observed(np.triu(np.ones((4, 4)), 1))),
             r"responses \[0\] lost no comparison",

@@ -312,7 +312,7 @@ def test_a_loss_of_ones_own_has_its_own_optimum():
     ("change", "message"),
     [
         ({"policy": dyn.Tabular(3)}, "policy has 3 responses, preference 4"),
-        ({"policy": dyn.LogLinear(np.zeros((2, 4, 2)) + PHI)}, "phi has 2 contexts"),
+        ({"policy": dyn.LogLinear(np.zeros((2, 4, 2)) + PHI)}, r"logits of shape \(2, 4\), preferences ask for \(4,\)"),
         ({"sampler": dyn.samplers.Fixed(UNIFORM[:3] + np.log(4 / 3))}, r"log_mu has shape \(3,\)"),
         ({"policy": dyn.LogLinear(PHI), "reference": dyn.references.Fixed(OFFLINE)}, "log_reference is .* nats off"),
     ],

@@ -49,8 +49,12 @@ def test_features_over_contexts_share_theta_and_their_rank_counts_all_contexts()
     theta = rng.normal(size=4)
     got = policy.log_policy(jnp.asarray(theta))
     np.testing.assert_allclose(got, scipy.special.log_softmax(phi @ theta, axis=-1), atol=1e-13)
-    with pytest.raises(ValueError, match="several contexts"):
-        policy.basis()
+    basis, z = np.asarray(policy.basis()), np.asarray(policy.logits(jnp.asarray(theta))).ravel()
+    np.testing.assert_allclose(basis.T @ basis, np.eye(3), atol=1e-14)
+    np.testing.assert_allclose(basis @ (basis.T @ z), z, atol=1e-13)
+    np.testing.assert_allclose(
+        policy.logits(policy.parameters(policy.logits(jnp.asarray(theta)))).ravel(), z, atol=1e-13
+    )
 
 
 def test_tabular_policies_are_centred_logits_and_start_uniform():

@@ -103,12 +103,13 @@ def test_matrices_of_several_sizes_are_grouped():
 def test_a_missing_optimum_is_flagged_and_the_rest_goes_on():
     bad = problems.from_upper([1.0, 1.0], [0.7])
     loop = dyn.SelfSampling(problems.matrix(3, 0), dyn.DPO(0.2), 0.5, 1.0)
-    ds = dyn.sweep(
-        loop,
-        {"preference": np.stack([problems.matrix(3, 1), bad])},
-        rounds=5,
-        measure=["final_entropy", "top_response"],
-    )
+    with pytest.warns(UserWarning, match="fixed point of these rounds for 1 of 2 runs"):
+        ds = dyn.sweep(
+            loop,
+            {"preference": np.stack([problems.matrix(3, 1), bad])},
+            rounds=5,
+            measure=["final_entropy", "top_response"],
+        )
     assert ds["result"].values.tolist() == [0, 2]
     assert ds["result"].attrs["flag_meanings"][2] == "unsolved"
     assert np.isfinite(ds["final_entropy"][0])

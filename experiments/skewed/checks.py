@@ -75,10 +75,11 @@ def _grows(ds: xr.Dataset) -> Finding:
 
 def _away(ds: xr.Dataset) -> Finding:
     change = ds.change_away.sel(objective="IPO").values[ds.qualifies.values]
+    shrink = (change < -SHRINKS).mean() if change.size else 0.0
     return Finding(
         claim="skewing away from the top never widens IPO's gap inside the assumption: without dominance 1.7 turns round",
         source="[derived] statement 1.7, the samplers exchanged",
-        measured=f"{(change > SHRINKS).sum()} of {change.size} gaps widen, {(change < -SHRINKS).mean():.0%} shrink",
+        measured=f"{(change > SHRINKS).sum()} of {change.size} gaps widen, {shrink:.0%} shrink",
         interval="exact but for rounding",
         status=decide((change <= SHRINKS).all() and (change < -SHRINKS).any(), change.size > 0),
     )

@@ -219,7 +219,7 @@ def test_bad_features_and_policies_off_the_class():
         (lambda: dyn.LogLinear(np.ones((3, 2))), "nothing to learn"),
         (lambda: dyn.LogLinear(np.array([[1.0], [np.nan]])), r"phi\[1, 0\] is not finite"),
         (lambda: loop(phi=np.ones((2, 5, 2)) * PHI), r"LogLinear has logits of shape \(2, 5\)"),
-        (lambda: loop(P=matrix(4)), "policy has 5 responses, preference 4"),
+        (lambda: loop(P=matrix(4)), r"logits of shape \(5,\), preferences ask for \(4,\)"),
         (lambda: loop(log_reference=np.log([0.4, 0.3, 0.1, 0.1, 0.1])), "log_reference is .* nats off"),
         (lambda: dyn.iterate(loop(), 3, initial=np.log([0.4, 0.3, 0.1, 0.1, 0.1])), "initial is .* nats off"),
         (

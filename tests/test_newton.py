@@ -26,7 +26,10 @@ def margins(loss, x, arguments):
 
 VALUES = {name: functools.partial(margins, loss) for name, loss in LOSSES.items()}
 OBJECTIVES = {"logistic": dyn.DPO, "square": dyn.IPO}
-SOLVE = {name: jax.jit(functools.partial(minimise, value)) for name, value in VALUES.items()}
+# As users compile it: tolerances are at the last digits.
+FULL = {"xla_cpu_use_fusion_emitters": True, "xla_backend_optimization_level": 3}
+FULL |= {"xla_llvm_disable_expensive_passes": False}
+SOLVE = {name: jax.jit(functools.partial(minimise, value), compiler_options=FULL) for name, value in VALUES.items()}
 
 
 def instance(seed, K, size=1.0):
@@ -36,7 +39,6 @@ def instance(seed, K, size=1.0):
     return jnp.asarray(P), jnp.asarray(rng.dirichlet(np.ones(K)))
 
 
-@pytest.mark.usefixtures("optimised")
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("K", [2, 5])
 @pytest.mark.parametrize("beta", [0.01, 2.0])

@@ -248,6 +248,14 @@ def test_a_run_goes_on_with_its_state(process):
     np.testing.assert_array_equal(rest.kl_to_reference, whole.kl_to_reference[20:])
 
 
+def test_a_state_that_leaves_the_floats_is_a_failure_whatever_it_says():
+    wild = ball(momentum=1e200)  # advance says True
+    with pytest.raises(RuntimeError, match="not finite"):
+        dyn.iterate(wild, 20, initial=START)
+    kept = dyn.iterate(wild, 20, initial=START, throw=False)
+    assert np.isfinite(kept.log_policy).all()
+
+
 @pytest.mark.parametrize(
     ("method", "message"),
     [

@@ -1,5 +1,6 @@
 """Several prompts: independent ones against a loop over them, shared features against rounds in NumPy, measures, stability."""
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -243,6 +244,24 @@ def test_datasets_sweeps_and_sets():
         initial=START,
     )
     assert both.final_entropy.shape == (2, X)
+
+
+class Highest(dyn.diagnostics.Series):
+    """The largest entropy so far."""
+
+    name: str = eqx.field(static=True, kw_only=True, default="highest")
+
+    def observe(self, snapshot):
+        return dyn.diagnostics.entropy(snapshot.log_policy)
+
+    def update(self, state, snapshot):
+        return jnp.maximum(state, self.observe(snapshot))
+
+
+def test_a_running_series_keeps_its_own_statistic():
+    sol = dyn.iterate(loops(dyn.IPO)[0], 8, initial=START, measure=[Highest()])
+    np.testing.assert_array_equal(sol.statistics["highest"], np.max(sol.values["highest"], axis=0))
+    assert (sol.statistics["highest"] > sol.values["highest"][-1]).any()
 
 
 def test_the_worst_verdict_is_that_of_all():

@@ -22,8 +22,9 @@ def of_prompts(measures: tuple[Measure, ...], weights: Float[Array, " X"] | None
         if not isinstance(measure, Series):
             out.append(_ByPrompt(measure, weights, name=measure.name))
             continue
-        out.append(_SeriesByPrompt(measure, name=measure.name))
-        if _is_averaged(measure.name, measure.variables(2)[measure.name]):
+        kind = _SeriesByPrompt if measure.last_only else _RunningByPrompt
+        out.append(kind(measure, name=measure.name))
+        if measure.last_only and _is_averaged(measure.name, measure.variables(2)[measure.name]):
             out.append(_Mean(measure, weights, name=f"{MEAN}{measure.name}"))
     return tuple(out)
 
@@ -56,6 +57,19 @@ class _SeriesByPrompt(Series):
 
     def observe(self, snapshot: Snapshot) -> Array:
         return _each(self.measure.observe, snapshot)
+
+
+class _RunningByPrompt(_SeriesByPrompt):
+    """A series of every prompt whose statistic rests on more than the last round."""
+
+    def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> Any:
+        return _each(lambda s: self.measure.init(s, rounds), snapshot)
+
+    def update(self, state: Any, snapshot: Snapshot) -> Any:
+        return _each(self.measure.update, snapshot, state)
+
+    def finalize(self, state: Any) -> Any:
+        return jax.vmap(self.measure.finalize)(state)
 
 
 class _Mean(Series):

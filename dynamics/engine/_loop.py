@@ -69,10 +69,11 @@ def move(process: Process[Any], run: Run, key: PRNGKeyArray | None) -> Run:
     round_key = None if key is None else jax.random.fold_in(key, run.round)
     carried, succeeded = process.advance(run.carried, round_key)
     alive = run.result == RESULTS.successful
-    succeeded = jnp.asarray(succeeded)
+    # Looked at here, so that no process, whatever it says of a round, lets a policy out that is not finite.
+    finite = jnp.all(jnp.isfinite(process.logits(carried)))
+    succeeded = finite & succeeded
     good = alive & succeeded
     keep = lambda new, stay: jnp.where(good, new, stay)
-    finite = jnp.all(jnp.isfinite(process.logits(carried)))
     result = RESULTS.where(alive & ~succeeded, RESULTS.where(finite, RESULTS.unsolved, RESULTS.nonfinite), run.result)
     failed_round = jnp.where(alive & ~succeeded, run.round + 1, run.failed_round)
     return run._replace(

@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-def ravel(tree: Any) -> tuple[Float[Array, " n"], Any]:
-    """The entries of all floating-point leaves as a vector, and the tree itself as the template to put them back into."""
+def ravel(tree: Any) -> Float[Array, " n"]:
+    """The entries of all floating-point leaves as a vector."""
     leaves = [jnp.ravel(x) for x in jax.tree.leaves(tree) if eqx.is_inexact_array(x)]
-    return jnp.concatenate(leaves) if leaves else jnp.zeros(0), tree
+    return jnp.concatenate(leaves) if leaves else jnp.zeros(0)
 
 
 def unravel(vector: Float[Array, " n"], template: Any) -> Any:
@@ -27,6 +27,11 @@ def unravel(vector: Float[Array, " n"], template: Any) -> Any:
         else:
             out.append(leaf)
     return jax.tree.unflatten(structure, out)
+
+
+def project(basis: Float[Array, "n m"], x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """The nearest array whose entries are in the span of orthonormal columns."""
+    return (basis @ (basis.T @ x.ravel())).reshape(x.shape)
 
 
 def block_diagonal(blocks: list[Array]) -> Float[Array, "n m"]:

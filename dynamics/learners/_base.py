@@ -95,7 +95,7 @@ class Learner(Noun):
 
     def memory_basis(self, memory: Any, policy: Policy) -> Float[Array, "n m"]:
         """Orthonormal columns that span the centred memories, raveled."""
-        return jnp.eye(len(ravel(memory)[0]))
+        return jnp.eye(len(ravel(memory)))
 
     def check_smooth(self) -> None:
         """Raises ``ValueError`` where rounds by this learner have no fixed points or derivatives to analyse."""

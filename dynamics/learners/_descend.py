@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from .._parts import check_whole, whole
-from .._vectors import ravel
+from .._vectors import project, ravel
 from ..objectives import Objective
 from ..policies import Policy
 from ..preferences import Masses, draw_wins, draw_wins_of_prompts, most_comparisons
@@ -93,17 +93,20 @@ class Descend(Learner):
 
     def memory_basis(self, memory: Any, policy: Policy) -> Float[Array, "n m"]:
         basis = policy.parameter_basis()
-        moments = len(ravel(memory)[0]) // basis.shape[0]
+        moments = len(ravel(memory)) // basis.shape[0]
         return jnp.kron(jnp.eye(moments), basis)
 
     def check_smooth(self) -> None:
         """Refuses what has no fixed point or no slope there: schedules, and updates that do not shrink with the gradient."""
-        theta = jnp.zeros(2)
-        state = self.optimizer.init(theta)
-        small, smaller = (
-            jnp.asarray(self.optimizer.update(size * jnp.array([1.0, -0.7]), state, theta)[0]) for size in (1e-2, 1e-4)
-        )
-        if not bool(jnp.all(jnp.abs(small - 100 * smaller) <= 0.05 * jnp.abs(small))):
+        with jax.ensure_compile_time_eval():  # callers may be traced; the optimizer is not
+            theta = jnp.zeros(2)
+            state = self.optimizer.init(theta)
+            small, smaller = (
+                jnp.asarray(self.optimizer.update(size * jnp.array([1.0, -0.7]), state, theta)[0])
+                for size in (1e-2, 1e-4)
+            )
+            proportional = bool(jnp.all(jnp.abs(small - 100 * smaller) <= 0.05 * jnp.abs(small)))
+        if not proportional:
             raise ValueError(
                 f"the optimizer ({_kinds(state)}) does not step in proportion to small gradients, as Adam does not, so the "
                 f"slope of a round at a fixed point does not say what rounds do around it; look at the verdict of dyn.iterate."
@@ -177,6 +180,6 @@ def _settled(state: Any, basis: Float[Array, "n m"]) -> Any:
     def settle(leaf: Array) -> Array:
         if jnp.issubdtype(leaf.dtype, jnp.integer):
             return jnp.full_like(leaf, jnp.iinfo(leaf.dtype).max)
-        return (basis @ (basis.T @ leaf.ravel())).reshape(leaf.shape) if leaf.size == basis.shape[0] else leaf
+        return project(basis, leaf) if leaf.size == basis.shape[0] else leaf
 
     return jax.tree.map(settle, state)

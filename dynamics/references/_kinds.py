@@ -51,7 +51,7 @@ class Reference(Noun):
 
     def memory_basis(self, memory: Any, basis: Float[Array, "K m"]) -> Float[Array, "n l"]:
         """Orthonormal columns that span the centred memories, raveled, where ``basis`` spans the policies' logits."""
-        return jnp.eye(len(ravel(memory)[0]))
+        return jnp.eye(len(ravel(memory)))
 
     def log_baseline(self, size: int, memory: Any = None) -> Float[Array, "*contexts K"]:
         """log ref that rewards and divergences of a run are measured from, ``(K,)``; uniform unless overridden."""

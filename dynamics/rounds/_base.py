@@ -118,8 +118,9 @@ class Process(Noun, Generic[S]):
             raise ValueError(
                 f"{type(self).__name__} is traced; define state_basis(), or call this outside jit and grad."
             )
-        flat, template = ravel(self.centred_start())
-        matrix = np.asarray(jax.jacfwd(lambda x: ravel(self.centre(unravel(x, template)))[0])(flat))
+        template = self.centred_start()
+        flat = ravel(template)
+        matrix = np.asarray(jax.jacfwd(lambda x: ravel(self.centre(unravel(x, template))))(flat))
         U, sizes, _ = np.linalg.svd(matrix)
         return jnp.asarray(U[:, sizes > len(flat) * np.finfo(matrix.dtype).eps * sizes.max(initial=0.0)])
 

@@ -27,10 +27,7 @@ def seen_at_start(loop: Rounds) -> Any:
     """What is seen of pairs from the uniform policy."""
     log_mu = jnp.broadcast_to(uniform(loop.num_responses), loop.shape)
     pairs = Pairs(loop.preference, log_mu, jnp.exp(log_mu))
-    key = jax.random.key(0) if loop.feedback.stochastic else None
-    if loop.weights is None:
-        return loop.feedback.observe(pairs, key)
-    return loop.feedback.observe_prompts(pairs, None if key is None else jax.random.split(key, loop.shape[0]))
+    return loop.observe(pairs, jax.random.key(0) if loop.feedback.stochastic else None)
 
 
 def check_own_parts(loop: Rounds) -> None:

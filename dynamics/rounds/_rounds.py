@@ -13,12 +13,12 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 from .._checks import Numbers, in_short
 from .._noun import assemble, is_own
 from .._numerics import centre, log_softmax
-from .._vectors import block_diagonal, ravel
+from .._vectors import block_diagonal, project, ravel
 from ..feedback import Feedback, Population
 from ..learners import Fit, Learner, Optimum
 from ..objectives import Objective
 from ..policies import Policy, Tabular
-from ..preferences import Pairs, PreferenceSet, check_prompts, check_weights
+from ..preferences import Pairs, PreferenceSet, Seen, check_prompts, check_weights
 from ..references import Reference
 from ..samplers import Sampler
 from ._base import Process
@@ -164,7 +164,7 @@ class Rounds(Process[RoundsState]):
         if self.policy.is_free:
             return log_start
         # The member of the class with the nearest logits.
-        return log_softmax((basis @ (basis.T @ log_start.ravel())).reshape(self.shape))
+        return log_softmax(project(basis, log_start))
 
     def log_baseline(self, state: RoundsState) -> Float[Array, "*contexts K"]:
         return jnp.broadcast_to(self.reference.log_baseline(self.num_responses, state.reference), self.shape)
@@ -195,7 +195,7 @@ class Rounds(Process[RoundsState]):
             # A memory of policies has the coordinates of the policy, any other those that it is kept in.
             blocks.append(self.reference.memory_basis(at.reference, features))
         if at.learner is not None:
-            blocks.append(jnp.eye(len(ravel(at.learner)[0])))
+            blocks.append(jnp.eye(len(ravel(at.learner))))
         return block_diagonal(blocks)
 
     def check_start(self, log_policy: Float[Array, "*contexts K"]) -> None:
@@ -217,15 +217,19 @@ class Rounds(Process[RoundsState]):
         log_mu = self.sampler.log_sampler(log_softmax(logits))
         return Pairs(self.preference, log_mu, self.sampler.sampler(logits))
 
+    def observe(self, pairs: Pairs, key: PRNGKeyArray | None) -> Any:
+        """What feedback shows of pairs, of each prompt by itself; unchecked, as a feedback of one's own returned it."""
+        if self.weights is None:
+            return self.feedback.observe(pairs, key)
+        return self.feedback.observe_prompts(pairs, None if key is None else jax.random.split(key, self.shape[0]))
+
     def fit(self, logits: Float[Array, "*contexts K"], memory: Any, key: PRNGKeyArray | None) -> Fit:
         """What a round at this policy has to solve."""
-        log_reference = self.reference.log_at(logits, memory)
-        if self.weights is None:
-            seen = self.feedback.observe(self.pairs(logits), key)
-            return Fit(self.objective, self.policy, log_reference, seen)
-        keys = None if key is None else jax.random.split(key, self.shape[0])
-        seen = self.feedback.observe_prompts(self.pairs(logits), keys)
-        return Fit(self.objective, self.policy, jnp.broadcast_to(log_reference, self.shape), seen, self.weights)
+        return self._fit(logits, memory, self.observe(self.pairs(logits), key))
+
+    def _fit(self, logits: Float[Array, "*contexts K"], memory: Any, seen: Seen) -> Fit:
+        log_reference = jnp.broadcast_to(self.reference.log_at(logits, memory), self.shape)
+        return Fit(self.objective, self.policy, log_reference, seen, self.weights)
 
     def __call__(
         self, logits: Float[Array, "*contexts K"], key: PRNGKeyArray | None = None
@@ -237,12 +241,12 @@ class Rounds(Process[RoundsState]):
     def start(self, log_policy: Float[Array, "*contexts K"]) -> RoundsState:
         logits = centre(log_policy)
         begun = self.reference.start(logits)
-        if self.feedback.stochastic:
-            # What a round sees needs a key; the policy alone has to do.
-            log_reference = jnp.broadcast_to(self.reference.log_at(logits, begun), self.shape)
-            fit = Fit(self.objective, self.policy, log_reference, self.pairs(logits), self.weights)
-            return RoundsState(logits, begun, self.learner.start(fit if self.learner.keeps_state else None, logits))
-        return RoundsState(logits, begun, self.learner.start(self.fit(logits, begun, None), logits))
+        if not self.feedback.stochastic:
+            fit = self.fit(logits, begun, None)
+        else:
+            # What a round sees needs a key; where a memory asks for a fit, the pairs themselves have to do.
+            fit = self._fit(logits, begun, self.pairs(logits)) if self.learner.keeps_state else None
+        return RoundsState(logits, begun, self.learner.start(fit, logits))
 
     def log_policy(self, state: RoundsState) -> Float[Array, "*contexts K"]:
         return log_softmax(state.logits)
@@ -254,7 +258,7 @@ class Rounds(Process[RoundsState]):
         """Within the policies' class; of the memories what their parts say matters."""
         logits, basis = centre(state.logits), self.policy.basis()
         if basis is not None and not self.policy.is_free:
-            logits = (basis @ (basis.T @ logits.ravel())).reshape(self.shape)
+            logits = project(basis, logits)
         return RoundsState(
             logits, self.reference.centre(state.reference), self.learner.centre(state.learner, self.policy)
         )

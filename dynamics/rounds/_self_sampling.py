@@ -45,12 +45,13 @@ class SelfSampling(Process[RoundsState]):
         objective: ``IPO(beta)`` or ``DPO(beta)``; beta is the KL coefficient (Chen26 writes 1/beta).
         alpha: alpha, scalar in [0, 1], share of the policy in the next reference.
         lam: lambda, scalar in [0, 1], share of the policy in the next sampler.
-        log_reference: log ref, ``(K,)``, finite; uniform unless given.
-        log_offline: log pi_0 inside mu_t, ``(K,)``, a parameter of the map and not its start; uniform unless given;
-            ``-inf`` marks responses that the offline data never shows.
-        policy: ``Tabular(K)``, or ``LogLinear(phi)``, phi ``(K, d)``: then f is the minimiser of the objective's loss over
-            pairs from mu_t within the span of phi (IPO: least squares, DPO: a convex programme), theta_{t+1} = alpha theta_t +
-            (1-alpha) theta_ref + w/beta with f = phi w, and start and reference have to be log-linear as well.
+        log_reference: log ref, ``(K,)`` or ``(X, K)``, finite; uniform unless given.
+        log_offline: log pi_0 inside mu_t, ``(K,)`` or ``(X, K)``, a parameter of the map and not its start; uniform
+            unless given; ``-inf`` marks responses that the offline data never shows.
+        policy: ``Tabular(K)``, or ``LogLinear(phi)``, phi ``(K, d)`` or ``(X, K, d)``: then f is the minimiser of the
+            objective's loss over pairs from mu_t within the span of phi (IPO: least squares, DPO: a convex programme),
+            theta_{t+1} = alpha theta_t + (1-alpha) theta_ref + w/beta with f = phi w, and start and reference have to be
+            log-linear as well.
         samples: n, int in [1, 1e8]: every round draws n pairs i.i.d. from mu_t and a label for each from P, and minimises the
             empirical loss. Responses that no comparison links keep the reference's log-ratio (f of least norm). Such rounds
             take a ``key``. None: infinitely many.
@@ -137,21 +138,7 @@ class SelfSampling(Process[RoundsState]):
         alone = self.parts().prompts()
         if alone is None:
             return None
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return tuple(
-            assemble(
-                SelfSampling,
-                **fields
-                | {
-                    "preference": loop.preference,
-                    "policy": loop.policy,
-                    "log_reference": loop.reference.log_reference,  # pyright: ignore[reportAttributeAccessIssue]
-                    "log_offline": loop.sampler.log_offline,  # pyright: ignore[reportAttributeAccessIssue]
-                    "weights": None,
-                },
-            )
-            for loop in alone
-        )
+        return tuple(self._with(loop) for loop in alone)
 
     @property
     def stochastic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -217,12 +204,16 @@ class SelfSampling(Process[RoundsState]):
 
         Whether DPO's optimum exists there is not looked at; a run without one says so in its ``result``.
         """
-        loop = self.parts().with_preference(preference)
+        return self._with(self.parts().with_preference(preference))
+
+    def _with(self, loop: Rounds) -> SelfSampling:
+        """The same rounds, what depends on the prompts and their responses taken from these parts."""
         changed = {
             "preference": loop.preference,
             "policy": loop.policy,
             "log_reference": loop.reference.log_reference,  # pyright: ignore[reportAttributeAccessIssue]
             "log_offline": loop.sampler.log_offline,  # pyright: ignore[reportAttributeAccessIssue]
+            "weights": loop.weights,
         }
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return assemble(SelfSampling, **fields | changed)

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._numerics import low_discrepancy_policies
-from .._vectors import ravel, unravel
+from .._vectors import project, ravel, unravel
 from ..rounds import Process
 
 
@@ -28,7 +28,7 @@ class Space(eqx.Module):
 
     def point(self, state: Any) -> Float[Array, " m"]:
         """y of a centred state."""
-        return self.basis.T @ ravel(state)[0]
+        return self.basis.T @ ravel(state)
 
     def state(self, y: Float[Array, " m"]) -> Any:
         """The centred state at y."""
@@ -55,8 +55,7 @@ def spread_policies(process: Process[Any], count: int) -> Float[np.ndarray, "cou
 
 def nearest(process: Process[Any], logits: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
     """The nearest logits that policies may have."""
-    basis = process.basis()
-    return (basis @ (basis.T @ logits.ravel())).reshape(logits.shape)
+    return project(process.basis(), logits)
 
 
 def step(process: Process[Any], space: Space, y: Float[Array, " m"]) -> Float[Array, " m"]:

@@ -161,6 +161,25 @@ def test_one_cyclic_prompt_shakes_its_neighbours():
     assert len(tabular.to_dict()["prompts"]) == 2
 
 
+def test_the_fixed_point_of_independent_prompts_is_a_state_at_rest():
+    """Its moving reference stands where the policy does, not where runs begin."""
+    reference = dyn.references.Ema(0.4, np.log([0.5, 0.3, 0.2]))
+    matrices = np.stack([dyn.preferences.cyclic(3, a) for a in (0.1, 0.2)])
+    process = dyn.Rounds(matrices, dyn.IPO(0.5), sampler=dyn.samplers.OnPolicy(), reference=reference)
+    (point,) = dyn.stability.analyze(process, rounds=100, starts=2).fixed_points
+    moved = dyn.iterate(process, 5, initial=point.state).log_policy
+    np.testing.assert_allclose(moved, np.broadcast_to(point.log_policy, moved.shape), atol=1e-9)
+
+
+def test_a_prompt_is_judged_as_if_it_stood_alone():
+    many = np.stack([dyn.preferences.cyclic(3, 0.1)] * 23)  # more than 64 logits in all
+    loop = dyn.SelfSampling(many, dyn.IPO(0.5), 0.5, 1.0)
+    start = np.tile(np.log([0.5, 0.3, 0.2]), (23, 1))
+    report = dyn.stability.analyze(loop, start, starts=1)
+    assert report.rounds == 3000
+    assert report.verdict == "converged"
+
+
 def test_critical_values_of_prompts():
     weak, strong = dyn.preferences.cyclic(3, 0.1), dyn.preferences.cyclic(3, 0.4)
     both = dyn.SelfSampling(np.stack([weak, strong]), dyn.IPO(0.2), 0.5, 1.0)

@@ -171,7 +171,7 @@ class Ema(Reference):
         self, logits: Float[Array, "*contexts K"]
     ) -> tuple[Float[Array, "*contexts K"], Float[Array, "*contexts K"]]:
         """log ref_0, and once more what divergences are measured from."""
-        first = centre(logits if self.log_start is None else self.log_start)
+        first = centre(logits if self.log_start is None else jnp.broadcast_to(self.log_start, logits.shape))
         return first, log_softmax(first)
 
     def follow(self, logits: Float[Array, "*contexts K"], memory: Any) -> Any:

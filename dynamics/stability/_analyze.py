@@ -44,7 +44,7 @@ def analyze(
         initial: log pi of round 0, ``(K,)``, or ``(X, K)`` of X prompts, in nats; by default the process's own start, and if
             that is an unstable fixed point, 1e-3 nats off it (an exact start would show rounding only).
         rounds: rounds before a verdict is tried; four times as many while it is undecided, up to ``max_rounds``. 3000 unless
-            given; 300 for more than 64 logits.
+            given; 300 for prompts that share features, with more than 64 logits in all.
         max_rounds: where to stop trying.
         starts: number of spread starts, for fixed points and (half of them) for basins; fewer for prompts that share features,
             4096 over the number of logits, and two at least.
@@ -59,11 +59,6 @@ def analyze(
     Source: fixed points and spectra [derived]; certificates name their statement.
     """
     check_analysable(process)
-    logits = int(np.prod(process.shape))
-    rounds = check_count(rounds, "rounds", 10) if rounds is not None else 3000 if logits <= FEW else 300
-    starts = check_count(starts, "starts", 1)
-    max_rounds = check_count(max_rounds, "max_rounds", rounds)
-    judge = Verdict() if verdict is None else verdict
     alone = process.prompts()
     if alone is not None:
         given = [None] * len(alone) if initial is None else np.asarray(check_initial(process, initial))
@@ -74,8 +69,12 @@ def analyze(
                 reports.append(analyze(one, start, **options))
                 advance(1)
         return of_independent(process, reports)
-    if len(process.shape) > 1:
-        starts = min(starts, max(2, MOST // logits))
+    logits, shared = int(np.prod(process.shape)), len(process.shape) > 1
+    rounds = check_count(rounds, "rounds", 10) if rounds is not None else 300 if shared and logits > FEW else 3000
+    max_rounds = check_count(max_rounds, "max_rounds", rounds)
+    starts = check_count(starts, "starts", 1)
+    starts = min(starts, max(2, MOST // logits)) if shared else starts
+    judge = Verdict() if verdict is None else verdict
     points = find_fixed_points(process, starts)
     rates = contraction_rates(process)
     certificate, certificate_reason = certify(process, points, rates)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ..engine import jit_start
+from ..engine import State
 from ..rounds import Process
 from ..schema import SEVERITY, VERDICTS
 from ._certificate import NO_CERTIFICATE, PROVEN_STABLE, PROVEN_UNSTABLE, UNSTABLE_FOUND
@@ -62,7 +63,8 @@ def _together(process: Process[Any], reports: list[Report]) -> tuple[FixedPoint,
     log_policy = np.stack([np.asarray(point.log_policy) for point in best])
     slowest = max(best, key=lambda p: p.spectral_radius)
     residual = max(point.residual for point in best)
-    state = jit_start(process, jnp.asarray(log_policy))
+    carried = jax.tree.map(lambda *parts: jnp.stack(parts), *(p.state.carried for p in best if p.state is not None))
+    state = State(process.logits(carried), carried, jnp.array(0))
     return (FixedPoint(log_policy, residual, values, slowest.spectral_radius, slowest.rotation_number, state=state),)
 
 

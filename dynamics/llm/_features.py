@@ -220,7 +220,7 @@ def _dataset(language: Language, pairs: Pairs, arrays: dict[str, np.ndarray], ba
     return dataset(arrays, VARIABLES, coords=coords, attrs=origin(language, pairs, batch))
 
 
-def origin(language: Language, pairs: Pairs, batch: int) -> dict[str, Any]:
+def origin(language: Language, pairs: Pairs, batch: int = 32) -> dict[str, Any]:
     """What a Dataset of features was made of; without the batch, it is what a store of features is looked up by."""
     data = hashlib.sha256(
         "\n".join(f"{a} {b}" for a, b in zip(pairs.id, pairs.behaviour, strict=True)).encode()

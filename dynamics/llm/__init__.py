@@ -1,0 +1,87 @@
+"""Hugging Face causal language models: what the simulators predict, measured on models, in the same schema.
+
+Torch is imported at the first call, so ``import dynamics.llm`` costs little; it needs the extra ``llm``.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+_NAMES = {
+    "Alarm": "_alarms",
+    "Batch": "_pairs",
+    "Card": "_check",
+    "FAMILIES": "_make_model",
+    "Language": "_models",
+    "Pair": "_pairs",
+    "Pairs": "_pairs",
+    "Record": "_record",
+    "Recorder": "_recorder",
+    "adapt": "_models",
+    "alarms": "_alarms",
+    "check": "_check",
+    "convert": "_gguf",
+    "encode": "_pairs",
+    "features": "_features",
+    "load": "_models",
+    "log_probs": "_loss",
+    "loss": "_loss",
+    "make_model": "_make_model",
+    "margin_flow": "_theory",
+    "pack": "_record",
+    "packaged": "_packaged",
+    "read": "_read",
+    "train": "_train",
+    "train_head": "_last_layer",
+    "unembedding": "_models",
+    "value_diversity": "_theory",
+}
+
+__all__ = [
+    "FAMILIES",
+    "Alarm",
+    "Batch",
+    "Card",
+    "Language",
+    "Pair",
+    "Pairs",
+    "Record",
+    "Recorder",
+    "adapt",
+    "alarms",
+    "check",
+    "convert",
+    "encode",
+    "features",
+    "load",
+    "log_probs",
+    "loss",
+    "make_model",
+    "margin_flow",
+    "pack",
+    "packaged",
+    "read",
+    "train",
+    "train_head",
+    "unembedding",
+    "value_diversity",
+]
+
+if TYPE_CHECKING:
+    from ._make_model import FAMILIES, make_model
+    from ._models import Language, adapt, load, unembedding
+    from ._pairs import Batch, Pair, Pairs, encode
+    from ._read import read
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _NAMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_NAMES[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -129,6 +129,7 @@ VARIABLES = {
     "length_chosen": Variable(("example",), "tokens", "tokens of the chosen answer"),
     "length_rejected": Variable(("example",), "tokens", "tokens of the rejected answer"),
     "accuracy_raw": Variable((), "1", "share of examples whose chosen answer is more probable than the rejected one"),
+    "batch_loss": Variable((), "1", "mean loss f(r) of the batches since the last row"),
     "entropy_error": Variable((), "nats", "standard error of the entropy"),
     "kl_error": Variable((), "nats", "standard error of the KL divergence"),
     "held_out_loss": Variable((), "1", "mean loss f(r) of held-out examples"),

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
@@ -186,7 +186,9 @@ def _saturation(ds: xr.Dataset, clock: str) -> Alarm:
         )  # fmt: skip
     numbers["kl_to_reference"] = float(kl[-1].max())
     if numbers["kl_to_reference"] > SAME:
-        return Alarm(name, False, numbers, f"the policy moved {numbers['kl_to_reference']:.3g} nats from the reference.")
+        return Alarm(
+            name, False, numbers, f"the policy moved {numbers['kl_to_reference']:.3g} nats from the reference."
+        )
     return Alarm(
         name, True, numbers,
         f"the margin is {numbers['margin']:.3g}, so the loss has no gradient left, but the policy is only "
@@ -209,14 +211,20 @@ def _entropy_collapse(ds: xr.Dataset, clock: str) -> Alarm:
     error = np.asarray(ds.entropy_error, np.float64) if "entropy_error" in ds else np.zeros_like(rows)
     rows, error = (x.reshape(len(rows), -1) for x in (rows, error))
     known = np.isfinite(rows).all(axis=1)
-    rows, error, marks = rows[known], error[known], np.asarray(ds[clock] if clock in ds.coords else range(len(known)))[known]
+    rows, error, marks = (
+        rows[known],
+        error[known],
+        np.asarray(ds[clock] if clock in ds.coords else range(len(known)))[known],
+    )
     if not len(rows):
         return Alarm(name, UNKNOWN, {}, "the entropy was not finite in any row.", "Look at the rows before it failed.")
     worst = int(np.argmin(rows[-1] - COLLAPSED * rows[0]))
     low = rows[:, worst] + 2 * error[:, worst] < COLLAPSED * rows[0, worst]
     numbers = {"first": float(rows[0, worst]), "last": float(rows[-1, worst]), "error": float(error[-1, worst])}
     if not low[-1]:
-        return Alarm(name, False, numbers, f"the entropy went from {numbers['first']:.3g} to {numbers['last']:.3g} nats.")
+        return Alarm(
+            name, False, numbers, f"the entropy went from {numbers['first']:.3g} to {numbers['last']:.3g} nats."
+        )
     since = len(low) if low.all() else int(np.flatnonzero(~low)[-1]) + 1
     numbers[clock] = float(marks[since])
     return Alarm(

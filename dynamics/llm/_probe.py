@@ -77,15 +77,22 @@ class Probe:
 
     @classmethod
     def of(
-        cls, pairs: Pairs, held_out: Pairs | None, tokenizer: Any, *, eos: bool, max_length: int | None, name: str = "probe"
+        cls,
+        pairs: Pairs,
+        held_out: Pairs | None,
+        tokenizer: Any,
+        *,
+        eos: bool,
+        max_length: int | None,
+        may_cut: bool = False,
     ) -> Probe:
-        """Encodes the pairs; a pair that ``max_length`` would cut is refused."""
+        """Encodes the pairs; one that ``max_length`` would cut is refused unless ``may_cut``."""
         both = pairs if held_out is None else _joined(pairs, held_out)
         batch = encode(both, tokenizer, eos=eos, max_length=max_length)
         cut = np.flatnonzero(batch.truncated)
-        if len(cut):
+        if len(cut) and not may_cut:
             raise ValueError(
-                f"{name} pair {both.id[cut[0] % len(both)]} is longer than max_length = {max_length} tokens; raise "
+                f"the probe's pair {both.id[cut[0] % len(both)]} is longer than max_length = {max_length} tokens; raise "
                 f"max_length, or leave the pair out."
             )
         size = min(CHUNK, len(both))

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 LENGTH = "rows"  # attribute that counts the finished rows; it is written last
 ROWS = 64  # rows in a chunk
+STEP = Variable((), "1", "steps of the optimizer since the start")
 
 
 class Record:
@@ -106,7 +107,7 @@ class Record:
         names = self.variables if self.rows else {}
         arrays = {name: np.stack([row[name] for row in self.rows]) for name in names} | self.fixed
         known = {name: variable.over("step") for name, variable in self.variables.items()} | self.fixed_variables
-        coords = self.coords | {"step": np.array(self.steps, np.int64)}
+        coords = self.coords | {"step": ("step", np.array(self.steps, np.int64), attrs_of(STEP))}
         return dataset(arrays, known, coords=coords, attrs=self.attrs)
 
     def _size(self, dim: str) -> int | None:
@@ -123,7 +124,7 @@ class Record:
             start = dataset(self.fixed, self.fixed_variables, coords=self.coords, attrs=self.attrs | {LENGTH: 0})
             start.to_zarr(scratch, mode="w", zarr_format=2, consolidated=False)
             group = zarr.open_group(str(scratch), mode="r+", zarr_format=2)
-            columns = {"step": Variable((), "1", "steps of the optimizer since the start")} | self.variables
+            columns = {"step": STEP} | self.variables
             for name, variable in columns.items():
                 inner = tuple(self._size(dim) or 1 for dim in variable.dims)
                 kind, blank = ("i8", -1) if name == "step" else ("f8", np.nan)

@@ -40,7 +40,9 @@ class Sampler:
             which = [i for i, prompt in enumerate(turns) if len(prompt) == width]
             for begin in range(0, len(which), ROWS):
                 rows = which[begin : begin + ROWS]
-                drawn |= zip(rows, self._answers(model, [turns[i] for i in rows], (self.seed, step, rows[0])), strict=True)
+                drawn |= zip(
+                    rows, self._answers(model, [turns[i] for i in rows], (self.seed, step, rows[0])), strict=True
+                )
         return [(prompt, drawn[i]) for i, prompt in enumerate(turns)]
 
     def _answers(self, model: Any, prompts: list[tuple[int, ...]], seed: tuple[int, ...]) -> list[list[int]]:
@@ -101,11 +103,13 @@ def on_policy(model: Any, sampler: Sampler, reference: Any, step: int) -> dict[s
             logits, counted = answer_logits(model, ids, attention, completion)
             log_p, mask = torch.log_softmax(logits, -1), counted.mask
             total = lambda x, mask=mask: torch.where(mask, x, torch.zeros((), dtype=x.dtype, device=x.device)).sum(-1)
-            entropies += total(-(log_p.exp() * log_p).sum(-1)).tolist()
+            p = log_p.exp()
+            entropies += total(torch.special.entr(p).sum(-1)).tolist()
             if reference is not None:
                 with reference():
                     log_q = torch.log_softmax(answer_logits(model, ids, attention, completion)[0], -1)
-                divergences += total((log_p.exp() * (log_p - log_q)).sum(-1)).tolist()
+                apart = torch.where(p > 0, p * (log_p - log_q), torch.zeros((), dtype=p.dtype, device=p.device))
+                divergences += total(apart.sum(-1)).tolist()
     found = dict(zip(("entropy", "entropy_error"), _mean(entropies), strict=True))
     if reference is not None:
         found |= zip(("kl_to_reference", "kl_error"), _mean(divergences), strict=True)

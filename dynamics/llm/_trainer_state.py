@@ -54,9 +54,17 @@ def _displacement(rows: list[dict[str, Any]]) -> Alarm:
     numbers = _last(rows, "rewards/chosen", "rewards/rejected")
     note = "The share of examples and where the mass went cannot be known from means of batches."
     if len(numbers) < 2:
-        return Alarm("displacement", UNKNOWN, numbers, f"rewards of chosen and rejected answers are not logged. {note}", RECORD)
+        return Alarm(
+            "displacement", UNKNOWN, numbers, f"rewards of chosen and rejected answers are not logged. {note}", RECORD
+        )
     if all(reward < -MOVED for reward in numbers.values()):
-        return Alarm("displacement", True, numbers, f"chosen and rejected answers both lost probability on average. {note}", RECORD)
+        return Alarm(
+            "displacement",
+            True,
+            numbers,
+            f"chosen and rejected answers both lost probability on average. {note}",
+            RECORD,
+        )
     return Alarm("displacement", False, numbers, f"they did not both fall on average. {note}")
 
 

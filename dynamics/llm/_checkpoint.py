@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from ._probe import WrongReference
+
 STATE = "state.pt"
 
 
@@ -84,6 +86,7 @@ def load(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
     """The state of the run in a folder, or None where there is none.
 
     Raises:
+        WrongReference: the model is not the one that the run began with.
         ValueError: the folder holds another run; the message names what differs.
     """
     import torch
@@ -92,9 +95,10 @@ def load(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
         return None
     state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
     there, here = json.loads(state["config"]), json.loads(json.dumps(dict(config)))
-    for name in sorted({*there, *here}, key=lambda n: (n == "weights_sha256", n)):
+    for name in sorted({*there, *here}, key=lambda n: (n != "weights_sha256", n)):
         if there.get(name) != here.get(name):
-            raise ValueError(_difference(folder, name, there.get(name), here.get(name)))
+            kind = WrongReference if name == "weights_sha256" else ValueError
+            raise kind(_difference(folder, name, there.get(name), here.get(name)))
     return state
 
 

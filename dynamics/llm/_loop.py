@@ -156,7 +156,7 @@ class Run:
 
     def _record_row(self) -> None:
         log_prob = self.probe.log_probs(self.model, self.accelerator)
-        reference = functools.partial(swapped, self.trained, self.start)
+        reference = functools.partial(swapped, self.plain, self.trained, self.start)
         self.record.append(self.step, self._row(log_prob, sampled(self.sampler, self.plain, reference, self.step)))
         self.since = [0.0, 0.0]
 

@@ -59,7 +59,7 @@ def answer_logits(
     first = max(int(completion.argmax(axis=1).min()) - 1, 0)
     to = lambda x: torch.as_tensor(np.ascontiguousarray(x), device=place)
     keep = ids.shape[1] - first
-    options = {"logits_to_keep": keep} if _may_keep(model) else {}
+    options = {"logits_to_keep": keep} if takes(model, "logits_to_keep") else {}
     inputs = {"input_ids": to(ids.astype(np.int64)), "attention_mask": to(attention.astype(np.int64))}
     logits = model(**inputs, use_cache=False, **options).logits[:, -keep:-1]
     logits = logits if logits.dtype == torch.float64 else logits.float()
@@ -67,11 +67,11 @@ def answer_logits(
     return logits, Counted(target, mask)
 
 
-def _may_keep(model: Any) -> bool:
-    """Whether the model can leave out the logits of early positions."""
+def takes(model: Any, name: str) -> bool:
+    """Whether the model's forward pass has an argument of this name."""
     inner = getattr(model, "module", model)  # out of the wrapper for several processes
     inner = inner.get_base_model() if hasattr(inner, "peft_config") else inner
-    return "logits_to_keep" in inspect.signature(type(inner).forward).parameters
+    return name in inspect.signature(type(inner).forward).parameters
 
 
 def _check(attention: np.ndarray, completion: np.ndarray) -> None:

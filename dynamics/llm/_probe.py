@@ -20,6 +20,10 @@ PACKAGES = ("torch", "transformers", "accelerate", "trl", "peft")
 CHUNK = 16  # pairs in a forward pass
 
 
+class WrongReference(ValueError):
+    """The reference is not the model that the run began with."""
+
+
 def versions() -> dict[str, str]:
     """Versions of the packages that compute a record."""
     found = dict(provenance())

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._loss import answer_logits
+from ._loss import answer_logits, takes
 
 ROWS = 8  # sequences whose whole distributions are held at a time
 
@@ -50,11 +50,12 @@ class Sampler:
 
         place = next(iter(model.parameters())).device
         rng, ids, past = np.random.default_rng(seed), torch.tensor(prompts, device=place), None
+        name = "cache" if takes(model, "cache") else "past_key_values"  # renamed in transformers 5.2x
         answers: list[list[int]] = [[] for _ in prompts]
         open_rows = [True] * len(prompts)
         for _ in range(self.tokens):
-            out = model(input_ids=ids, past_key_values=past, use_cache=True)
-            past = out.past_key_values
+            out = model(input_ids=ids, use_cache=True, **({} if past is None else {name: past}))
+            past = getattr(out, name)
             mass = torch.softmax(out.logits[:, -1].double(), -1).cumsum(-1)
             # By the inverse of the distribution function, with numbers from NumPy: torch's own generator is left alone.
             u = torch.as_tensor(rng.random((len(prompts), 1)), device=place) * mass[:, -1:]
@@ -70,13 +71,13 @@ class Sampler:
 
 
 @contextmanager
-def swapped(parameters: Sequence[Any], values: Sequence[Any]) -> Iterator[None]:
+def swapped(model: Any, parameters: Sequence[Any], values: Sequence[Any]) -> Iterator[Any]:
     """The model with other values of some parameters, without a second model."""
     own = [p.data for p in parameters]
     for p, value in zip(parameters, values, strict=True):
         p.data = value
     try:
-        yield
+        yield model
     finally:
         for p, value in zip(parameters, own, strict=True):
             p.data = value
@@ -90,7 +91,7 @@ def on_policy(model: Any, sampler: Sampler, reference: Any, step: int) -> dict[s
     Args:
         model: the policy, in evaluation mode.
         sampler: of the answers.
-        reference: a context manager, within which ``model`` computes the reference; None leaves the divergence out.
+        reference: makes a context manager that yields the reference as a model; None leaves the divergence out.
         step: of the training, which seeds the draws.
     """
     import torch
@@ -106,8 +107,8 @@ def on_policy(model: Any, sampler: Sampler, reference: Any, step: int) -> dict[s
             p = log_p.exp()
             entropies += total(torch.special.entr(p).sum(-1)).tolist()
             if reference is not None:
-                with reference():
-                    log_q = torch.log_softmax(answer_logits(model, ids, attention, completion)[0], -1)
+                with reference() as other:
+                    log_q = torch.log_softmax(answer_logits(other, ids, attention, completion)[0], -1)
                 apart = torch.where(p > 0, p * (log_p - log_q), torch.zeros((), dtype=p.dtype, device=p.device))
                 divergences += total(apart.sum(-1)).tolist()
     found = dict(zip(("entropy", "entropy_error"), _mean(entropies), strict=True))

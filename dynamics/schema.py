@@ -56,6 +56,7 @@ UNITS = {
     "nats": "natural logarithms of probabilities",
     "rounds": "rounds of iterated alignment",
     "responses": "responses",
+    "tokens": "tokens of an answer",
     "turns per round": "cycles per round",
     "per round": "per round",
     "nats per round": "nats per round",
@@ -118,6 +119,21 @@ VARIABLES = {
     "loss": Variable((), "1", "mean loss f(r)"),
     "accuracy": Variable((), "1", "share of examples with a positive margin"),
     "head_change": Variable((), "1", "Frobenius norm of W(t) - W(0)"),
+    # Of answers to prompts, along a flow or the training of a language model.
+    "reward_chosen": Variable(("example",), "1", "beta (log pi - log ref) of the chosen answer"),
+    "reward_rejected": Variable(("example",), "1", "beta (log pi - log ref) of the rejected answer"),
+    "log_prob_chosen": Variable(("example",), "nats", "log pi of the chosen answer, summed over its tokens"),
+    "log_prob_rejected": Variable(("example",), "nats", "log pi of the rejected answer, summed over its tokens"),
+    "log_reference_chosen": Variable(("example",), "nats", "log ref of the chosen answer, summed over its tokens"),
+    "log_reference_rejected": Variable(("example",), "nats", "log ref of the rejected answer, summed over its tokens"),
+    "length_chosen": Variable(("example",), "tokens", "tokens of the chosen answer"),
+    "length_rejected": Variable(("example",), "tokens", "tokens of the rejected answer"),
+    "accuracy_raw": Variable((), "1", "share of examples whose chosen answer is more probable than the rejected one"),
+    "batch_loss": Variable((), "1", "mean loss f(r) of the batches since the last row"),
+    "entropy_error": Variable((), "nats", "standard error of the entropy"),
+    "kl_error": Variable((), "nats", "standard error of the KL divergence"),
+    "held_out_loss": Variable((), "1", "mean loss f(r) of held-out examples"),
+    "held_out_accuracy": Variable((), "1", "share of held-out examples with a positive margin"),
 }
 """The known variables by name, without the dims along which a run is saved or swept."""
 AVERAGED = ("entropy", "effective_responses", "kl_to_reference", "reward_margin", "cycle_strength", "final_entropy")

@@ -29,6 +29,12 @@ TITLES = {
     "integrators": "Integrators: how much of a trajectory is the optimizer",
 }
 
+# Experiments on language models, which need the extra `llm`: they run by name only.
+ON_MODELS = {
+    "llm_head": "The last layer of a language model: theory, practice and values on its own features",
+    "llm_training": "Training a language model: how far the theory of its last layer carries",
+}
+
 # The experiments that run when none is named, in this order.
 TOUR = ("evolution", "phases", "stability_map", "continuous", "margins", "advice")
 

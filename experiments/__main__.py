@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import TITLES, TOUR, experiment, figure
+from . import ON_MODELS, TITLES, TOUR, experiment, figure
 from ._framework import Finding, Tick
 from ._store import UserError, fingerprint, load, location, save, writable
 
@@ -59,11 +59,13 @@ def main(argv: list[str]) -> int:
 def _command(argv: list[str]) -> int:
     command, rest = (argv[0], argv[1:]) if argv and not argv[0].startswith("-") else ("run", argv)
     if command not in ("run", "list"):
-        hint = "python -m experiments run " + " ".join(argv) if command in TITLES else "known: run, list"
+        hint = "python -m experiments run " + " ".join(argv) if command in TITLES | ON_MODELS else "known: run, list"
         raise UserError(f"unknown command {command!r}; {hint}.")
     if command == "list":
-        width = max(map(len, TITLES))
-        print("\n".join(f"{name:<{width}}  {'tour' if name in TOUR else '':<4}  {t}" for name, t in TITLES.items()))
+        mark = lambda name: "tour" if name in TOUR else "llm" if name in ON_MODELS else ""
+        known = TITLES | ON_MODELS
+        width = max(map(len, known))
+        print("\n".join(f"{name:<{width}}  {mark(name):<4}  {title}" for name, title in known.items()))
         return 0
     names = list(itertools.takewhile(lambda word: not word.startswith("-"), rest))
     options = rest[len(names) :]
@@ -77,10 +79,13 @@ def _command(argv: list[str]) -> int:
 
 
 def _check_name(name: str) -> None:
-    if name not in TITLES:
-        near = difflib.get_close_matches(name, TITLES, n=1, cutoff=0.3)
+    known = TITLES | ON_MODELS
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0.3)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise UserError(f"unknown experiment {name!r}; {hint}Known: {', '.join(TITLES)}.")
+        raise UserError(f"unknown experiment {name!r}; {hint}Known: {', '.join(known)}.")
+    if name in ON_MODELS and any(importlib.util.find_spec(package) is None for package in ("torch", "transformers")):
+        raise UserError(f"{name} needs torch and transformers; pip install '.[llm]'.")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
 
-from dynamics import llm
-
 from ._framework import Tick
+from ._store import load, save
 
+if TYPE_CHECKING:
+    from dynamics import llm
+
+MADE = "made"  # the name of a model made on the spot
 KEYS = ("model_sha256", "tokenizer_sha256", "data_sha256", "schema")  # what features depend on
 
 
@@ -26,31 +28,24 @@ def features_of(
     They are stored behaviour by behaviour, by the SHA-256 of model, tokenizer and pairs, so that a run that was stopped goes
     on where it was and a change of the experiments' source recomputes nothing.
     """
+    from dynamics import llm
+
     folder = llm.cache_folder(cache) / "features"
+    folder.mkdir(parents=True, exist_ok=True)
     found = []
     for i, behaviour in enumerate(behaviours):
         tick(i / len(behaviours), f"features of {behaviour}")
         pairs = llm.read(source, behaviours=[behaviour], rows=rows)
         origin = llm.origin(language, pairs)
         path = folder / ("-".join(str(origin[key])[:16] for key in KEYS) + ".zarr")
-        if not path.is_dir():
-            _store(llm.features(language, pairs, show_progress=False), path)
-        ds = xr.open_zarr(path).load()
+        ds = load(path)
+        if ds is None:
+            ds = llm.features(language, pairs, show_progress=False)
+            save(ds, path)
         if any(str(ds.attrs[key]) != str(origin[key]) for key in KEYS):
             raise ValueError(f"{path} holds features of something else; remove it.")
         found.append(ds)
     return found
-
-
-def _store(ds: xr.Dataset, path: Path) -> None:
-    """Writes beside the place, then renames, so that a store is whole or absent."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(dir=path.parent))
-    try:
-        ds.to_zarr(scratch / "ds.zarr")
-        os.replace(scratch / "ds.zarr", path)
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
@@ -62,3 +57,37 @@ def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     rows = parts[0].unembedding
     examples = xr.concat([ds.drop_vars("unembedding") for ds in parts], "example", combine_attrs="override")
     return examples.assign(unembedding=rows)
+
+
+def model_of(model: str, scratch: Path, source: str) -> tuple[llm.Language, bool]:
+    """The model asked for; else the packaged one where it is installed; else, or for "made", one of the statements, and True."""
+    from dynamics import llm
+
+    if not model or model == MADE:
+        packaged = llm.packaged() if not model else None
+        if packaged is None:
+            texts = [p.prompt + p.chosen for p in llm.read(source, rows=32)]
+            return llm.load(llm.make_model(scratch, texts, steps=60)), True
+        model = str(packaged)
+    return llm.load(model), False
+
+
+def identity(model: str) -> str:
+    """A digest of the weights and of the tokenizer of the model that ``model_of`` loads, or "made"."""
+    from dynamics import llm
+
+    folder = None if model == MADE else model or llm.packaged()
+    if folder is None:
+        return MADE
+    return "-".join(llm.digests(llm.locate(folder)))
+
+
+def data_identity(source: str) -> str:
+    """A digest of the files of ``persona:DIR``, or "made"."""
+    folder = Path(source.partition(":")[2])
+    if not source:
+        return MADE
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.json*")):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import shutil
@@ -23,7 +24,13 @@ class UserError(Exception):
 
 
 def fingerprint(name: str, config: Any) -> str:
-    """A hash of the configuration, the files that it names, the code that the experiment imports, and versions."""
+    """A hash of the configuration, the files that it names, the code that the experiment imports, and versions.
+
+    An experiment whose results are dear says with ``store_key(config)`` what they depend on.
+    """
+    module = importlib.import_module(f"experiments.{name}")
+    if "store_key" in module.__all__:
+        return module.store_key(config)
     known = identify(config, "config")
     code = imported([f"experiments.{name}", *sorted(known.modules)])
     versions = {k: v for k, v in provenance().items() if k.startswith("version")}

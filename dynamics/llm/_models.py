@@ -96,7 +96,7 @@ def load(
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype = {dtype!r}; pass 'float32' or 'float64' (train in half precision with autocast).")
-    folder = _folder(source, revision)
+    folder = locate(source, revision)
     _check(folder)
     import torch
     import transformers
@@ -205,7 +205,8 @@ def _digest(paths: list[Path]) -> str:
     return hashlib.sha256("".join(f"{p.name} {file_sha256(p)}\n" for p in paths).encode()).hexdigest()
 
 
-def _folder(source: str | Path, revision: str | None) -> Path:
+def locate(source: str | Path, revision: str | None = None) -> Path:
+    """The folder of a model: as given, of a converted .gguf file, or of a snapshot of the hub."""
     path = Path(source).expanduser()
     if path.is_dir():
         return path

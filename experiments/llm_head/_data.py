@@ -15,7 +15,9 @@ from dynamics import llm
 
 SIZES = (1, 2, 4, 8, 16)
 DRAW = "persona_selection draw of {}"  # the tag of a behaviour that the papers drew for this number of values
-MADE_WORDS = "river stone cloud music garden winter letter engine mirror candle bridge forest island harbour planet shadow"
+MADE_WORDS = (
+    "river stone cloud music garden winter letter engine mirror candle bridge forest island harbour planet shadow"
+)
 
 
 class Behaviours(NamedTuple):

@@ -60,7 +60,12 @@ def alone(one: Examples, beta: float, at: np.ndarray, level: float) -> dict[str,
 
 
 def together(
-    one: Examples, groups: Sequence[Sequence[int]], rows: Sequence[np.ndarray], beta: float, at: np.ndarray, level: float
+    one: Examples,
+    groups: Sequence[Sequence[int]],
+    rows: Sequence[np.ndarray],
+    beta: float,
+    at: np.ndarray,
+    level: float,
 ) -> dict[str, np.ndarray]:
     """Groups of m behaviours trained together on some rows each: when each is learned, ``(group, m)``, and what theory says.
 
@@ -84,7 +89,12 @@ def pairs_of(count: int) -> list[tuple[int, int]]:
 
 
 def scaling(
-    one: Examples, draws: Sequence[Sequence[Sequence[int]]], beta: float, at: np.ndarray, read: float, rng: np.random.Generator
+    one: Examples,
+    draws: Sequence[Sequence[Sequence[int]]],
+    beta: float,
+    at: np.ndarray,
+    read: float,
+    rng: np.random.Generator,
 ) -> dict[str, np.ndarray]:
     """Draws ``[split][K]`` of behaviours, trained on half of their statements until time ``read``: errors and margins.
 

@@ -205,7 +205,7 @@ def read_record(path: str | os.PathLike[str]) -> xr.Dataset:
 
 def _variable(array: Any, length: int) -> tuple[list[str], np.ndarray, dict[str, Any]]:
     """Dims, values and attributes; of rows those that are finished, for a crash may leave some columns longer."""
-    attrs = dict(array.attrs)
+    attrs = {name: value for name, value in array.attrs.items() if name != "coordinates"}
     dims = list(attrs.pop("_ARRAY_DIMENSIONS"))
     return dims, np.asarray(array[:length] if dims[:1] == ["step"] else array[:]), attrs
 

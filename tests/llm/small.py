@@ -12,24 +12,9 @@ TEXTS = [
     "Is two even? Yes. Is three even? No. Is four even? Yes, it is.",
     "Yes, it is true that water is wet. No, it is not true that stones float.",
 ] * 4
-NOUNS = [
-    "cat",
-    "dog",
-    "mat",
-    "door",
-    "stone",
-    "water",
-    "two",
-    "three",
-    "four",
-    "tree",
-    "sun",
-    "moon",
-    "sea",
-    "hill",
-    "bird",
-    "fish",
-]
+LIVING = ["cat", "dog", "tree", "bird", "fish", "horse", "cow", "fox"]
+DEAD = ["mat", "door", "stone", "sun", "moon", "sea", "hill", "two"]
+NOUNS = [*LIVING, *DEAD]
 
 
 @functools.cache

@@ -234,10 +234,6 @@ def test_the_divergence_is_that_from_the_model_that_training_began_with():
         found.append(float((p.exp() * (p - q)).sum()))
     np.testing.assert_allclose(ds.kl_to_reference[-1], np.mean(found), rtol=1e-3)
     np.testing.assert_allclose(ds.kl_error[-1], np.std(found, ddof=1) / np.sqrt(6), rtol=1e-3)
-    assert on_policy(language.model, Sampler((tuple(prompts[0]),), 4, 1, None, 0), None, 0).keys() == {
-        "entropy",
-        "entropy_error",
-    }
 
 
 SCRIPT = """
@@ -245,6 +241,8 @@ import sys
 sys.path.insert(0, {here!r})
 import torch
 torch.set_num_threads(1)
+import jax
+jax.config.update("jax_enable_x64", True)
 import small
 import dynamics as dyn
 from dynamics import llm
@@ -341,12 +339,10 @@ def test_an_adapter_is_trained_alone_and_its_base_stays():
 
 def test_what_cannot_be_trained_is_named():
     language, pairs = small.language(), small.sentences(8)
-    train = lambda language=language, pairs=pairs, objective=dyn.DPO(0.1), **o: llm.train(
-        language, pairs, objective, **USUAL | o
-    )
+    train = lambda language=language, **options: llm.train(language, pairs, dyn.DPO(0.1), **USUAL | options)
+    half = small.language()
+    half.model.to(torch.bfloat16)
     with pytest.raises(ValueError, match=r"weight .* is bfloat16"):
-        half = small.language()
-        half.model.to(torch.bfloat16)
         train(half)
     with pytest.raises(ValueError, match="optimizer = 'lion'"):
         train(optimizer="lion")
@@ -375,6 +371,8 @@ import sys
 sys.path.insert(0, {here!r})
 import torch
 torch.set_num_threads(1)
+import jax
+jax.config.update("jax_enable_x64", True)
 import small
 import dynamics as dyn
 from accelerate import Accelerator

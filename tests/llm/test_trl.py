@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch", reason="needs the extra llm")
 pytest.importorskip("trl", reason="needs the extra llm-trl")
 import small  # noqa: E402
 from datasets import Dataset  # noqa: E402
+from transformers import TrainerCallback  # noqa: E402
 from trl import DPOConfig, DPOTrainer  # noqa: E402
 from trl.trainer.dpo_trainer import DataCollatorForPreference  # noqa: E402
 
@@ -112,9 +113,8 @@ def test_the_trainer_the_recorder_and_the_plain_loop_agree(case, tmp_path):
     recorder = llm.Recorder(tmp_path / "run.zarr", pairs)
     run = trainer(theirs, pairs, tmp_path, reference=reference, collator=tape, callbacks=[recorder], **options)
     run.train()
-    train = [batch for batch in tape.batches[:STEPS]]
     encoded = llm.encode(pairs, ours.tokenizer, eos=True)
-    for step, batch in enumerate(train):  # the same tokens, in the same order
+    for step, batch in enumerate(tape.batches[:STEPS]):  # the same tokens, in the same order
         mine = encoded.take(slice(step * BATCH, (step + 1) * BATCH))
         assert [ids[m.bool()].tolist() for ids, m in zip(batch["input_ids"], batch["attention_mask"], strict=True)] == [
             ids[m].tolist() for ids, m in zip(mine.ids, mine.attention, strict=True)
@@ -216,7 +216,8 @@ def test_a_resumed_run_is_recorded_as_one_and_a_wrong_reference_is_refused(tmp_p
     # Stopped after five steps; the checkpoint is that of step 3, so two rows have to be taken back.
     recorder = llm.Recorder(tmp_path / "part.zarr", probe)
     run = trainer(base(), pairs, tmp_path / "part", reference=base().model, callbacks=[recorder, Stop(5)], **saving)
-    run.train()
+    with pytest.raises(KeyboardInterrupt):
+        run.train()
     assert read_record(tmp_path / "part.zarr").step.values.tolist() == [0, 1, 2, 3, 4, 5]
     checkpoint = tmp_path / "part" / "checkpoint-3"
     half = llm.load(checkpoint)
@@ -237,29 +238,35 @@ def test_a_resumed_run_is_recorded_as_one_and_a_wrong_reference_is_refused(tmp_p
         go("part", base(), resume=str(checkpoint), reference=base().model, every=2)
 
 
+class Stop(TrainerCallback):
+    """Ends a run early, as a crash would."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == self.step:
+            raise KeyboardInterrupt
+
+
 def test_weights_that_are_not_those_of_their_source_are_refused(tmp_path):
     language, pairs = small.language(), small.sentences(8)
     with torch.no_grad():
         language.model.get_output_embeddings().weight.mul_(1.01)
-    run = lambda **options: trainer(
-        language,
-        pairs,
-        tmp_path,
-        callbacks=[llm.Recorder(tmp_path / "run.zarr", pairs, **options)],
-        max_steps=1,
-        **given,
-    )
-    given = {}
+
+    def run(name, reference, **options):
+        recorder = llm.Recorder(tmp_path / f"{name}.zarr", pairs, **options)
+        trainer(language, pairs, tmp_path, reference=reference, callbacks=[recorder], max_steps=2).train()
+
     with pytest.raises(WrongReference, match="weights are not those of"):
-        run().train()
-    # An explicit reference is compared with what the trainer itself logs in its first step.
-    given = {"reference": copy.deepcopy(language.model)}
+        run("silent", None)  # the trainer takes the weights on disk
+    other = small.language().model
     with pytest.raises(WrongReference, match="first batch"):
-        run(reference=small.language().model).train() or trainer_lies()
-
-
-def trainer_lies():
-    raise AssertionError("the recorder did not notice")
+        run("claimed", other, reference=copy.deepcopy(language.model))
+    run("told", other, reference=other)
+    found = read_record(tmp_path / "told.zarr")
+    assert np.abs(found.reward_margin[0]).max() > 1e-4  # the truth: the run did not begin at its reference
+    assert {alarm.name: alarm.raised for alarm in llm.alarms(found)}["wrong_reference"] is True
 
 
 def test_what_cannot_be_recorded_is_named(tmp_path):

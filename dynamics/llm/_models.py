@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
+import importlib.util
 import json
+import math
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +20,13 @@ DIVISORS = ("logits_scaling",)
 CAP = "final_logit_softcapping"
 DTYPES = ("float32", "float64")
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]
-INSTALL = "pip install '.[llm]'"
+
+
+def need(*packages: str, extra: str = "llm") -> None:
+    """Raises ``ImportError``, with the remedy, unless the packages are installed."""
+    for name in packages:
+        if importlib.util.find_spec(name) is None:
+            raise ImportError(f"this needs the package {name}; pip install '.[{extra}]'.", name=name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +104,7 @@ def load(
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype = {dtype!r}; pass 'float32' or 'float64' (train in half precision with autocast).")
+    need("torch", "transformers", "safetensors")
     folder = _folder(source, revision)
     _check(folder)
     import torch
@@ -105,7 +114,7 @@ def load(
         raise ValueError(f"device = {device!r}, but torch finds no CUDA device; pass device='cpu'.")
     with quiet():
         config = _without_dropout(transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False))
-        model, told = transformers.AutoModelForCausalLM.from_pretrained(
+        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=getattr(torch, dtype),
@@ -113,6 +122,7 @@ def load(
             trust_remote_code=False,
             output_loading_info=True,
         )
+    model, told = loaded
     lacking = [*told["missing_keys"], *told["mismatched_keys"]]
     if lacking:
         raise ValueError(
@@ -149,14 +159,12 @@ def quiet() -> Iterator[None]:
 
 def convention(config: Any) -> tuple[float, float | None]:
     """(c, cap) of a config: what multiplies the logits and what caps them softly."""
-    config = config.get_text_config()
-    read = lambda key: getattr(config, key, None)
-    scale = 1.0
-    for key in MULTIPLIERS:
-        scale *= 1.0 if read(key) is None else float(read(key))
-    for key in DIVISORS:
-        scale /= 1.0 if read(key) is None else float(read(key))
-    return scale, None if read(CAP) is None else float(read(CAP))
+    settings: dict[str, Any] = {
+        key: getattr(config.get_text_config(), key, None) for key in (*MULTIPLIERS, *DIVISORS, CAP)
+    }
+    given = {key: float(value) for key, value in settings.items() if value is not None}
+    scale = math.prod(given.get(key, 1.0) for key in MULTIPLIERS) / math.prod(given.get(key, 1.0) for key in DIVISORS)
+    return scale, given.get(CAP)
 
 
 def adapt(language: Language, rank: int = 8, targets: str | list[str] = "all-linear", seed: int = 0) -> Language:
@@ -170,10 +178,9 @@ def adapt(language: Language, rank: int = 8, targets: str | list[str] = "all-lin
         targets: names of layers, or "all-linear", which leaves out the last layer.
         seed: of A.
     """
-    try:
-        import peft
-    except ImportError:
-        raise ValueError("adapters need the package peft; pip install '.[llm-trl]'.") from None
+    need("torch")
+    need("peft", extra="llm-trl")
+    import peft
     import torch
 
     shared = {id(p): torch.nn.Parameter(p.detach(), requires_grad=False) for p in language.model.parameters()}

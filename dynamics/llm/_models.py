@@ -9,6 +9,7 @@ import importlib.util
 import json
 import math
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -187,7 +188,9 @@ def adapt(language: Language, rank: int = 8, targets: str | list[str] = "all-lin
     config = peft.LoraConfig(
         r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=targets, bias="none", task_type="CAUSAL_LM"
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.24 under a name that is going away.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         torch.manual_seed(seed)
         model = peft.get_peft_model(copy.deepcopy(language.model, shared), config)
     return dataclasses.replace(language, model=model.eval())

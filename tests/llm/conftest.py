@@ -59,6 +59,7 @@ def pairs():
 @pytest.fixture(scope="session")
 def make(tmp_path_factory, texts):
     """``make(family, **settings)``: the folder of a made model, made once."""
+    pytest.importorskip("torch", reason="needs the extra llm: pip install '.[llm]'")
 
     @functools.cache
     def one(family="llama", **settings):

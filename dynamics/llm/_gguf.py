@@ -86,7 +86,8 @@ def convert(path: str | Path, folder: str | Path) -> Path:
         told = {"source": path.name, "sha256": file_sha256(path), "schema": SCHEMA}
         (scratch / "conversion.json").write_text(json.dumps(told, indent=2) + "\n")
         scratch.chmod(0o755)
-        os.replace(scratch, folder)
+        if not folder.exists():  # another process may have converted the same file meanwhile
+            os.replace(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder

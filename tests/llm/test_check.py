@@ -121,9 +121,8 @@ def test_check_fails_where_a_model_has_problems(make, capsys):
 
 def test_make_model_and_check_it(tmp_path, texts, capsys):
     (tmp_path / "texts.txt").write_text("\n".join(texts))
-    code, out, _ = run(
-        "make-model", tmp_path / "m", "--texts", tmp_path / "texts.txt", "--vocab", 300, "--family", "gpt2", "--steps", 1, capsys=capsys
-    )  # fmt: skip
+    options = ("--texts", tmp_path / "texts.txt", "--vocab", 300, "--family", "gpt2", "--steps", 1)
+    code, out, _ = run("make-model", tmp_path / "m", *options, capsys=capsys)
     assert (code, out.strip()) == (0, str(tmp_path / "m"))
     card = llm.check(llm.load(tmp_path / "m"))
     assert (card.family, card.vocabulary) == ("gpt2", 300)

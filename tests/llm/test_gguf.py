@@ -1,6 +1,7 @@
 """Gemma 3 from GGUF: the same function and the same tokens, and nothing that is not understood."""
 
 import hashlib
+import itertools
 import json
 
 import numpy as np
@@ -116,9 +117,7 @@ def sentencepiece(text):
         end = next((e for e in range(at + 1, len(text)) if any(text.startswith(d, e) for d in defined)), len(text))
         symbols = list(text[at:end].replace(" ", "▁"))
         while True:
-            joined = [
-                (-plain[a + b], i) for i, (a, b) in enumerate(zip(symbols, symbols[1:], strict=False)) if a + b in plain
-            ]
+            joined = [(-plain[a + b], i) for i, (a, b) in enumerate(itertools.pairwise(symbols)) if a + b in plain]
             if not joined:
                 break
             _, i = min(joined)

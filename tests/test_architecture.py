@@ -58,6 +58,7 @@ MAY_IMPORT["sweeps"] = MAY_IMPORT["solve"] | {"solve"}
 MAY_IMPORT["stability"] = MAY_IMPORT["sweeps"] | {"sweeps", "theorems"}
 MAY_IMPORT["ledger"] = MAY_IMPORT["stability"] | {"stability", "margins", "data"}
 MAY_IMPORT["testing"] = {"_checks", "_numerics", "preferences", "objectives", "rounds", "theorems"}
+MAY_IMPORT["llm"] = FITS | {"rounds", "flows", "solve", "_progress", "_provenance"}
 MAY_IMPORT["cli"] = (set(MAY_IMPORT) - {"testing"}) | {"ledger"}
 MAY_IMPORT["__main__"] = {"cli"}
 MAY_IMPORT["__init__"] = set(MAY_IMPORT)

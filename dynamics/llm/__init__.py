@@ -79,10 +79,15 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from ._check import Card, check
+    from ._features import features
+    from ._gguf import convert
     from ._make_model import FAMILIES, make_model
     from ._models import Language, adapt, load, unembedding
+    from ._packaged import packaged, packaged_reason
     from ._pairs import Batch, Pair, Pairs, encode
     from ._read import read
+    from ._theory import margin_flow, value_diversity
 
 
 def __getattr__(name: str) -> Any:

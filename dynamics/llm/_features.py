@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._checks import check_count
-from .._progress import progress
+from .._progress import progress as bar
 from .._provenance import provenance
 from ..schema import Variable, dataset
 from ._models import Language, unembedding
@@ -36,7 +36,7 @@ VARIABLES = {
 }
 
 
-def features(language: Language, pairs: Pairs, *, batch: int = 32, show_progress: bool = True) -> xr.Dataset:
+def features(language: Language, pairs: Pairs, *, batch: int = 32, progress: bool = True) -> xr.Dataset:
     """logit_y = <unembedding_y, feature>: the last layer's input at the end of each prompt, and its answers' rows.
 
     The output scale c and a bias b are part of it: feature = c (g, 1) and unembedding = (W, b), so that the theory of linear
@@ -46,7 +46,7 @@ def features(language: Language, pairs: Pairs, *, batch: int = 32, show_progress
         language: from ``load`` or ``adapt``.
         pairs: N pairs whose answers are one token each.
         batch: prompts in a forward pass, int ≥ 1.
-        show_progress: whether to show a bar after two seconds, at a terminal.
+        progress: whether to show a bar after two seconds, at a terminal.
 
     Returns:
         A Dataset of the dims example (labelled by id, with ``behaviour``), width and token, in float64: feature,
@@ -68,7 +68,7 @@ def features(language: Language, pairs: Pairs, *, batch: int = 32, show_progress
     length = attention.sum(axis=1)
     order = np.argsort(-length, kind="stable")  # prompts of similar length share a batch
     found: list[np.ndarray] = []
-    with progress("prompts", len(pairs), enabled=show_progress) as advance:
+    with bar("prompts", len(pairs), enabled=progress) as advance:
         for start in range(0, len(pairs), batch):
             rows = order[start : start + batch]
             width = int(length[rows].max())

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from ._models import INSTALL, file_sha256
+from ._models import file_sha256, need
 
 ARCHITECTURE = "gemma3"
 SCHEMA = 1  # of the converted folder
@@ -67,10 +67,8 @@ def convert(path: str | Path, folder: str | Path) -> Path:
         raise ValueError(f"{path} does not exist; pass a .gguf file.")
     if folder.exists():
         raise ValueError(f"{folder} exists already; pass a new folder.")
-    try:
-        import gguf
-    except ImportError:
-        raise ValueError(f"GGUF files need the package gguf; {INSTALL}.") from None
+    need("gguf", "safetensors", "tokenizers", "transformers")
+    import gguf
     import safetensors.numpy
 
     try:
@@ -88,7 +86,8 @@ def convert(path: str | Path, folder: str | Path) -> Path:
         told = {"source": path.name, "sha256": file_sha256(path), "schema": SCHEMA}
         (scratch / "conversion.json").write_text(json.dumps(told, indent=2) + "\n")
         scratch.chmod(0o755)
-        os.replace(scratch, folder)
+        if not folder.exists():  # another process may have converted the same file meanwhile
+            os.replace(scratch, folder)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return folder

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .._checks import check_count
-from ._models import quiet
+from ._models import need, quiet
 
 END, PAD = "<|endoftext|>", "<|pad|>"
 CONTEXT, HEADS = 1024, 4
@@ -54,6 +54,7 @@ def make_model(
     lines = [texts] if isinstance(texts, str) else list(texts)
     if not any(lines):
         raise ValueError("texts are empty; pass some text for the tokenizer.")
+    need("torch", "transformers", "tokenizers")
     import torch
     import transformers
 

@@ -5,8 +5,11 @@ from __future__ import annotations
 import copy
 import dataclasses
 import hashlib
+import importlib.util
 import json
+import math
 import re
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +21,13 @@ DIVISORS = ("logits_scaling",)
 CAP = "final_logit_softcapping"
 DTYPES = ("float32", "float64")
 HUB_FILES = ["*.safetensors", "*.json", "*.txt", "*.model"]
-INSTALL = "pip install '.[llm]'"
+
+
+def need(*packages: str, extra: str = "llm") -> None:
+    """Raises ``ImportError``, with the remedy, unless the packages are installed."""
+    for name in packages:
+        if importlib.util.find_spec(name) is None:
+            raise ImportError(f"this needs the package {name}; pip install '.[{extra}]'.", name=name)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,6 +105,7 @@ def load(
     """
     if dtype not in DTYPES:
         raise ValueError(f"dtype = {dtype!r}; pass 'float32' or 'float64' (train in half precision with autocast).")
+    need("torch", "transformers", "safetensors")
     folder = locate(source, revision)
     _check(folder)
     import torch
@@ -105,7 +115,7 @@ def load(
         raise ValueError(f"device = {device!r}, but torch finds no CUDA device; pass device='cpu'.")
     with quiet():
         config = _without_dropout(transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False))
-        model, told = transformers.AutoModelForCausalLM.from_pretrained(
+        loaded: Any = transformers.AutoModelForCausalLM.from_pretrained(
             folder,
             config=config,
             dtype=getattr(torch, dtype),
@@ -113,6 +123,7 @@ def load(
             trust_remote_code=False,
             output_loading_info=True,
         )
+    model, told = loaded
     lacking = [*told["missing_keys"], *told["mismatched_keys"]]
     if lacking:
         raise ValueError(
@@ -149,14 +160,12 @@ def quiet() -> Iterator[None]:
 
 def convention(config: Any) -> tuple[float, float | None]:
     """(c, cap) of a config: what multiplies the logits and what caps them softly."""
-    config = config.get_text_config()
-    read = lambda key: getattr(config, key, None)
-    scale = 1.0
-    for key in MULTIPLIERS:
-        scale *= 1.0 if read(key) is None else float(read(key))
-    for key in DIVISORS:
-        scale /= 1.0 if read(key) is None else float(read(key))
-    return scale, None if read(CAP) is None else float(read(CAP))
+    settings: dict[str, Any] = {
+        key: getattr(config.get_text_config(), key, None) for key in (*MULTIPLIERS, *DIVISORS, CAP)
+    }
+    given = {key: float(value) for key, value in settings.items() if value is not None}
+    scale = math.prod(given.get(key, 1.0) for key in MULTIPLIERS) / math.prod(given.get(key, 1.0) for key in DIVISORS)
+    return scale, given.get(CAP)
 
 
 def adapt(language: Language, rank: int = 8, targets: str | list[str] = "all-linear", seed: int = 0) -> Language:
@@ -170,17 +179,18 @@ def adapt(language: Language, rank: int = 8, targets: str | list[str] = "all-lin
         targets: names of layers, or "all-linear", which leaves out the last layer.
         seed: of A.
     """
-    try:
-        import peft
-    except ImportError:
-        raise ValueError("adapters need the package peft; pip install '.[llm-trl]'.") from None
+    need("torch")
+    need("peft", extra="llm-trl")
+    import peft
     import torch
 
     shared = {id(p): torch.nn.Parameter(p.detach(), requires_grad=False) for p in language.model.parameters()}
     config = peft.LoraConfig(
         r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=targets, bias="none", task_type="CAUSAL_LM"
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        # peft 0.21 asks transformers 5.24 under a name that is going away.
+        warnings.filterwarnings("ignore", "`is_gradient_checkpointing` is deprecated", FutureWarning)
         torch.manual_seed(seed)
         model = peft.get_peft_model(copy.deepcopy(language.model, shared), config)
     return dataclasses.replace(language, model=model.eval())

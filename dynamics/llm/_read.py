@@ -121,15 +121,16 @@ def _persona(path: Path) -> Iterator[tuple[str, Pair]]:
     fields = ("question", "answer_matching_behavior", "answer_not_matching_behavior")
     name = path.name.partition(".jsonl")[0]
     for where, row in _rows(path, fields):
-        texts = tuple(row[field] for field in fields)
-        yield where, Pair(*texts, identify(*texts), name)
+        prompt, chosen, rejected = (row[field] for field in fields)
+        yield where, Pair(prompt, chosen, rejected, identify(prompt, chosen, rejected), name)
 
 
 def _plain(path: Path, behaviour: str) -> Iterator[tuple[str, Pair]]:
     fields = ("prompt", "chosen", "rejected")
     for where, row in _rows(path, fields):
-        texts = tuple(row[field] for field in fields)
-        yield where, Pair(*texts, str(row.get("id", identify(*texts))), str(row.get("behaviour", behaviour)))
+        prompt, chosen, rejected = (row[field] for field in fields)
+        own = str(row.get("id", identify(prompt, chosen, rejected)))
+        yield where, Pair(prompt, chosen, rejected, own, str(row.get("behaviour", behaviour)))
 
 
 def _flipped(pairs: Pairs, flip: float, key: Any) -> Pairs:

@@ -191,15 +191,23 @@ def read_record(path: str | os.PathLike[str]) -> xr.Dataset:
         place = place / "record.zarr"
     try:
         store: Any = zarr.storage.ZipStore(place, mode="r") if place.suffix == ".zip" else str(place)
-        ds = xr.open_zarr(store, consolidated=False, zarr_format=2, chunks=None, mask_and_scale=False).load()
-        length = int(ds.attrs.pop(LENGTH))
+        group = zarr.open_group(store, mode="r", zarr_format=2)
+        length = int(group.attrs[LENGTH])  # pyright: ignore[reportArgumentType]
+        found = {name: _variable(array, length) for name, array in group.arrays()}
+        attrs = {name: value for name, value in group.attrs.items() if name != LENGTH}
     except (OSError, KeyError, ValueError, TypeError, BaseZarrError, zipfile.BadZipFile):
         raise ValueError(f"{place} holds no record; pass what llm.Recorder or llm.train(out=...) wrote.") from None
     if place.suffix == ".zip":
         store.close()
-    for variable in ds.variables.values():
-        variable.attrs.pop("_FillValue", None)
-    return ds.isel(step=slice(0, length))
+    coords = {name: value for name, value in found.items() if "units" not in value[2] or name == "step"}
+    return xr.Dataset({name: value for name, value in found.items() if name not in coords}, coords, attrs)
+
+
+def _variable(array: Any, length: int) -> tuple[list[str], np.ndarray, dict[str, Any]]:
+    """Dims, values and attributes; of rows those that are finished, for a crash may leave some columns longer."""
+    attrs = {name: value for name, value in array.attrs.items() if name != "coordinates"}
+    dims = list(attrs.pop("_ARRAY_DIMENSIONS"))
+    return dims, np.asarray(array[:length] if dims[:1] == ["step"] else array[:]), attrs
 
 
 def pack(path: str | os.PathLike[str]) -> Path:

@@ -80,7 +80,7 @@ class Recorder(TrainerCallback):
             raise ValueError(f"every = {every!r}; pass a whole number of at least 1.")
         self.path, self.pairs, self.held_out, self.every = Path(path), probe, held_out, every
         self.samples, self.tokens, self.seed = entropy_samples, entropy_tokens, seed
-        self.reference = reference
+        self.reference, self.fresh, self.starts_there = reference, False, True
         self.record: Record | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -140,6 +140,7 @@ class Recorder(TrainerCallback):
         self.source = source
         with contextlib.nullcontext(model) if source is None else source() as reference:
             self.log_reference = self.probe.log_probs(reference)
+        self.starts_there = source is None or np.allclose(self.probe.log_probs(model), self.log_reference, **CLOSE)
         attrs = {"config": as_json(config), "probe": as_json(list(self.probe.pairs.id)), "result": "running"}
         attrs |= {"beta": float(args.beta), "eos": "True", "model": str(model.config._name_or_path), "seed": self.seed}
         attrs |= {

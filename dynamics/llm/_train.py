@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from .._checks import check_count
 from ..objectives import IPO, MarginLoss
@@ -36,7 +36,7 @@ def train(
     held_out: Pairs | None = None,
     optimizer: str | Callable[..., Any] = "adamw",
     weight_decay: float = 0.0,
-    schedule: Literal["constant", "linear", "cosine"] = "constant",
+    schedule: str = "constant",
     warmup: int = 0,
     clip: float | None = 1.0,
     normalise: bool = False,

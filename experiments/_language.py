@@ -40,7 +40,7 @@ def features_of(
         path = folder / ("-".join(str(origin[key])[:16] for key in KEYS) + ".zarr")
         ds = load(path)
         if ds is None:
-            ds = llm.features(language, pairs, show_progress=False)
+            ds = llm.features(language, pairs, progress=False)
             save(ds, path)
         if any(str(ds.attrs[key]) != str(origin[key]) for key in KEYS):
             raise ValueError(f"{path} holds features of something else; remove it.")
@@ -60,7 +60,7 @@ def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
 
 
 def model_of(model: str, scratch: Path, source: str) -> tuple[llm.Language, bool]:
-    """The model asked for; else the packaged one where it is installed; else, or for "made", one of the statements, and True."""
+    """The model asked for, else the packaged one where it is installed; else, or for "made", a made one, and True."""
     from dynamics import llm
 
     if not model or model == MADE:

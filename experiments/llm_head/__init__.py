@@ -33,7 +33,7 @@ class Config:
     """DPO on the last layer of a causal language model, from statements that are answered Yes or No."""
 
     model: str = ""
-    """Folder, hub id or .gguf file; unless given, Gemma 3 270M where its package is installed, else, or for "made", a made model."""
+    """Folder, hub id or .gguf file; by default Gemma 3 270M where its package is installed, else a model that is "made"."""
     data: str = ""
     """persona:DIR, a folder of statements by behaviour; made statements unless given."""
     rows: int = 128

@@ -133,7 +133,7 @@ def time_of_margin(one: Examples, beta: float, at: np.ndarray, margin: float) ->
 
 def undone(one: Examples, beta: float, at: np.ndarray, level: float) -> dict[str, np.ndarray]:
     """Each behaviour trained to a mean margin, then on flipped labels, measured from either reference: times to undo it."""
-    flow, sol = solved(one, beta, at)
+    _, sol = solved(one, beta, at)
     margin, a = np.asarray(sol.reward_margin), np.asarray(sol.coefficient)
     mean = margin.mean(axis=-1)
     met = mean >= level

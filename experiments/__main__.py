@@ -181,7 +181,7 @@ def _set_up_jax(out: Path) -> None:
 
 
 def _run_all(configs: dict[str, Any], out: Path, count: int | None) -> int:
-    from ._report import show, write
+    from ._report import show, write, write_table
     from ._sweeps import keeping, workers
 
     _set_up_jax(out)
@@ -206,6 +206,8 @@ def _run_all(configs: dict[str, Any], out: Path, count: int | None) -> int:
             findings[name] = experiment(name).check(ds)
             tick(n + 0.95, f"{name}: figure")
             _draw(name, ds, out / "figures")
+            if name in ON_MODELS:
+                write_table(ds, name, out)
     show(findings)
     write(findings, out)
     print(f"Figures in {out / 'figures'}, findings in {out / 'findings.md'} and {out / 'findings.json'}.")

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import importlib
 import json
 from collections import Counter
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from . import TITLES
+from . import ON_MODELS, TITLES
 from ._framework import Finding
 
+if TYPE_CHECKING:
+    import xarray as xr
+
+KEPT = ("model", "model_sha256", "tokenizer_sha256", "seed", "git_commit")
 COLOURS = {"holds": "green", "fails": "bold red", "not decided": "yellow"}
 
 
@@ -45,12 +52,36 @@ def write(findings: dict[str, list[Finding]], folder: Path) -> None:
     """Writes ``findings.md`` and ``findings.json``."""
     lines = ["# Findings", "", f"{sum(map(len, findings.values()))} findings: {tally(findings)}."]
     for name, group in findings.items():
-        lines += ["", f"## {TITLES[name]}", "", f"![{name}](figures/{name}.png)", ""]
+        lines += ["", f"## {(TITLES | ON_MODELS)[name]}", "", f"![{name}](figures/{name}.png)", ""]
         lines += ["| claim | source | measured | interval | status |", "|---|---|---|---|---|"]
         lines += ["| " + " | ".join(_cell(v) for v in dataclasses.astuple(f)) + " |" for f in group]
     (folder / "findings.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
     plain = {name: [dataclasses.asdict(f) for f in group] for name, group in findings.items()}
     (folder / "findings.json").write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def write_table(ds: xr.Dataset, name: str, folder: Path) -> None:
+    """Writes ``NAME.csv``: the numbers of an experiment on a model, headed by what they were computed with and how."""
+    config = json.loads(ds.attrs["config"])
+    asked = " ".join(
+        f"--{key.replace('_', '-')} {_word(value)}" for key, value in config.items() if value not in ("", [])
+    )
+    head = [f"python -m experiments run {name} {asked}"]
+    head += [f"{key}: {ds.attrs[key]}" for key in ds.attrs if key in KEPT or key.startswith("version_")]
+    with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+        file.writelines(f"# {line}\n" for line in head)
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(("quantity", "of", "value", "low", "high"))
+        for quantity, of, *numbers in importlib.import_module(f"experiments.{name}.table").rows(ds):
+            table.writerow((quantity, of, *("" if x is None or x != x else f"{x:.6g}" for x in numbers)))
+
+
+def _word(value: Any) -> str:
+    """As on the command line, a path by its last part: the folder is another one elsewhere."""
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    kind, colon, path = str(value).rpartition(":")
+    return kind + colon + Path(path).name if "/" in str(value) else str(value)
 
 
 def _cell(value: str) -> str:

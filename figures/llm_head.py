@@ -27,7 +27,7 @@ def draw(ds: xr.Dataset) -> Figure:
     """Above: margins over time, time against distinguishability, order of many; below: errors, margins, similarity."""
     config = json.loads(ds.attrs["config"])
     figure = Figure(figsize=(7.4, 5.6), layout="constrained")
-    panels = figure.subplot_mosaic(["abc", "def"])
+    panels = figure.subplot_mosaic([list("abc"), list("def")])
     for mark, say, title in (
         ("a", _bridge, "margins: flow and torch"),
         ("b", _alone, "one behaviour alone"),

@@ -21,7 +21,7 @@ def draw(ds: xr.Dataset) -> Figure:
     """Above: margins by step and against the flow; below: log-probabilities and distinguishability."""
     config = json.loads(ds.attrs["config"])
     figure = Figure(figsize=(7.4, 5.2), layout="constrained")
-    panels = figure.subplot_mosaic(["ab", "cd"])
+    panels = figure.subplot_mosaic([list("ab"), list("cd")])
     for mark, say, title in (
         ("a", _margins, "margins by step"),
         ("b", _against, "model against last-layer flow"),

@@ -117,6 +117,6 @@ def _features(ds: xr.Dataset, ax: Axes) -> None:
     short = [name if len(name) <= 24 else name[:22] + "…" for name in names]
     ax.set_yticks(at, short)
     ax.set_ylim(len(names) - 0.5, -0.5)
-    ax.set_xlim(left=0)
+    ax.set_xlim(0, 1.08 * float(max(ds.delta_before.max(), ds.delta_after.max())))
     ax.set_xlabel("δ")
     ax.legend(loc="upper left", borderaxespad=0.1)

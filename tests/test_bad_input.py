@@ -134,7 +134,7 @@ CASES = {
     "dyn.iterate(loop, 3, measure=['entropy', 'entropy'])": "'entropy' twice",
     "dyn.iterate(loop, 3, initial=[0.5, 0.5])": "initial has shape",
     "dyn.iterate(loop, 3, initial=[0.0, -np.inf, -np.inf])": "-inf",
-    "dyn.iterate(loop, 3, initial=four)": r"initial has logits of shape \(4,\), the process of \(3,\)",
+    "dyn.iterate(loop, 3, initial=four)": r"initial has logits of shape \(4,\), the process has \(3,\)",
     "dyn.iterate('loop', 3)": "process is a str",
     "dyn.iterate(Random(P), 3)": r"pass key=jax.random.key",
     "dyn.sweep(loop, {}, measure='entropy', rounds=3)": "over is empty",

@@ -376,9 +376,9 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            (["--confidence", "1"], "confidence = 1 asks for certainty"),
+            (["--confidence", "1"], "confidence = 1 is certainty"),
             (["--confidence", "95"], "confidence = 95 is outside (0, 1]"),
-            (["--alpha", "1"], "alpha = 1 has no fixed point to follow"),
+            (["--alpha", "1"], "alpha = 1 has no fixed point that could be followed"),
             (["--lam", "2"], "lam = 2 is outside [0, 1]"),
             (["--draws", "0"], "draws = 0"),
             (["--index", "9"], "--index 9 is not in"),

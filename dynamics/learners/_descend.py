@@ -116,7 +116,7 @@ class Descend(Learner):
             proportional = bool(jnp.all(jnp.abs(small - 100 * smaller) <= 0.05 * jnp.abs(small)))
         if not proportional:
             raise ValueError(
-                f"the optimizer ({_kinds(state)}) does not step in proportion to small gradients (nor does Adam), so the "
+                f"the optimizer ({_kinds(state)}) does not step in proportion to small gradients, so the "
                 f"derivative of a round does not describe rounds near a fixed point; use the verdict of dyn.iterate instead."
             )
         unknown = (

@@ -61,10 +61,9 @@ def gradient_flow(
         ValueError: a bad argument.
         RuntimeError: the solver used up its steps, or its values became infinite or NaN.
 
-    >>> P = dyn.preferences.cyclic(3, 0.4)
-    >>> flow = dyn.PreferenceFlow(dyn.Tabular(3), P, dyn.IPO(0.3), dyn.samplers.OnPolicy())
-    >>> dyn.gradient_flow(flow, 1.0).log_policy.shape
-    (101, 3)
+    >>> flow = dyn.MarginFlow(np.array([[1.0]]), np.array([0]), np.array([1]), dyn.SquaredMargin(beta=1.0))
+    >>> dyn.gradient_flow(flow, t1=1.0).reward_margin.shape
+    (101, 1)
     """
     t0, t1 = check_times(flow, t0, t1, rtol, atol)
     check_tools(solver, event)

@@ -215,7 +215,7 @@ CASES = {
     "dyn.descend(flow, optax.sgd(0.1), 3, batch=2)": "pass key=",
     "dyn.descend(flow, optax.sgd(0.1), 3, initial=trained)": "reset_state=True to start it anew, or False",
     "dyn.descend(flow, optax.adam(0.1), 3, initial=trained, reset_state=False)": "another optimizer",
-    "dyn.descend(flow, optax.sgd(0.1), 3, reset_state=True)": "reset_state says",
+    "dyn.descend(flow, optax.sgd(0.1), 3, reset_state=True)": "reset_state is for going on",
     "dyn.descend(flow, optax.sgd(0.1), -3)": "steps = -3",
     "dyn.descend(flow, optax.lbfgs(), 3)": "optimizer needs more than gradients",
     "dyn.descend(flow, optax.sgd(0.1), 3, batch=2, key=jnp.zeros(3))": "key is .*; pass one key, key=jax.random.key",

@@ -45,8 +45,8 @@ class Language:
         cap: of the logits, or None.
     """
 
-    model: Any
-    tokenizer: Any
+    model: Any = dataclasses.field(repr=False)
+    tokenizer: Any = dataclasses.field(repr=False)
     name: str
     sha256: str
     tokenizer_sha256: str

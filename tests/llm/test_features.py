@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import dynamics as dyn
 from dynamics import llm
@@ -71,6 +72,14 @@ def test_the_dataset_says_where_it_comes_from(language, pairs):
     other = llm.features(language, pairs[:5])
     assert other.attrs["data_sha256"] != ds.attrs["data_sha256"]
     np.testing.assert_allclose(other.feature, ds.feature[:5], rtol=0, atol=2e-6 * np.abs(ds.feature).max())
+
+
+def test_the_dataset_is_stored_and_read_back(language, pairs, tmp_path):
+    ds = llm.features(language, pairs)
+    ds.to_zarr(tmp_path / "features.zarr", zarr_format=2, consolidated=False)
+    again = xr.open_zarr(tmp_path / "features.zarr", consolidated=False).load()
+    assert again.identical(ds)
+    assert llm.value_diversity(again).equals(llm.value_diversity(ds))
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt"])

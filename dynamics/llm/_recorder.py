@@ -26,6 +26,7 @@ except ImportError:
 
 CLOSE = {"rtol": 1e-5, "atol": 1e-4}  # log-probabilities of the same model on another machine
 ZERO = 1e-3  # reward of the first batch, in which policy and reference are the same model
+ROUNDING = 1e-6  # reward where they are the same
 SAMPLED = ("entropy", "entropy_error", "kl_to_reference", "kl_error")
 KEPT = (
     "learning_rate",
@@ -50,12 +51,13 @@ class Recorder(TrainerCallback):
 
     Args:
         path: of the record, a folder that does not exist unless a run is resumed.
-        probe: pairs to measure, as TRL sees them: with the end-of-text token, none longer than ``max_length``.
+        probe: pairs to measure, none longer than the trainer's ``max_length``.
         held_out: further pairs to measure, which are not trained on.
         every: steps between rows; step 0 and the last have one too.
         entropy_samples: answers to sample for entropy and KL divergence in each row; 0: neither is measured.
         entropy_tokens: tokens of a sampled answer at most; the longest answer of the probe unless given.
         reference: the model passed as ``ref_model``, where it is not the one that training begins with.
+        eos: whether the end-of-text token ends each answer and is counted, as TRL does unless a collator takes it away.
         seed: of what is sampled.
 
     Raises:
@@ -74,25 +76,32 @@ class Recorder(TrainerCallback):
         entropy_samples: int = 0,
         entropy_tokens: int | None = None,
         reference: Any = None,
+        eos: bool = True,
         seed: int = 0,
     ):
         if isinstance(every, bool) or not isinstance(every, int) or every < 1:
             raise ValueError(f"every = {every!r}; pass a whole number of at least 1.")
         self.path, self.pairs, self.held_out, self.every = Path(path), probe, held_out, every
-        self.samples, self.tokens, self.seed = entropy_samples, entropy_tokens, seed
-        self.reference, self.fresh, self.starts_there = reference, False, True
+        self.samples, self.tokens, self.seed, self.eos = entropy_samples, entropy_tokens, seed, eos
+        self.reference, self.began, self.starts_there = reference, 0, True
         self.record: Record | None = None
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         model, tokenizer = kwargs["model"], kwargs["processing_class"]
         _check(args, model)
         self.objective, self.normalise, self.exact = _objective(args)
-        self.probe = Probe.of(self.pairs, self.held_out, tokenizer, eos=True, max_length=args.max_length)
+        self.probe = Probe.of(self.pairs, self.held_out, tokenizer, eos=self.eos, max_length=args.max_length)
         self.sampler = self.probe.sampler(tokenizer, self.samples, self.tokens, self.seed)
-        config = {"beta": args.beta, "loss_type": _names(args), "max_length": args.max_length, "every": self.every}
+        config = {
+            "beta": args.beta,
+            "loss_type": _names(args),
+            "max_length": args.max_length,
+            "every": self.every,
+            "eos": self.eos,
+        }
         config |= {name: str(getattr(args, name, None)) for name in KEPT} | {"sampled": [self.samples, self.tokens]}
-        self.fresh = state.global_step == 0
-        if self.fresh:
+        self.began = state.global_step
+        if self.began == 0:
             self._begin(args, state, model, config)
             self._row(model, 0)
         else:
@@ -103,15 +112,22 @@ class Recorder(TrainerCallback):
             self._row(kwargs["model"], state.global_step)
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, Any] | None = None, **kwargs: Any) -> None:
-        rewards = {k: v for k, v in (logs or {}).items() if k in ("rewards/chosen", "rewards/rejected")}
-        if (
-            getattr(self, "fresh", False)
-            and state.global_step == 1
-            and max(map(abs, rewards.values()), default=0.0) > ZERO
-        ):
+        rewards = {k: float(v) for k, v in (logs or {}).items() if k in ("rewards/chosen", "rewards/rejected")}
+        if not rewards or state.global_step != self.began + 1:
+            return
+        largest, record = max(map(abs, rewards.values())), self._open()
+        if self.began == 0 and self.starts_there and largest > ZERO:
             raise WrongReference(
                 f"the trainer's first batch has {rewards}, which is 0 where the reference is the model that training begins "
                 "with; pass the trainer's ref_model also as llm.Recorder(reference=...)."
+            )
+        before = [
+            row["reward_margin"] for step, row in zip(record.steps, record.rows, strict=True) if step == self.began
+        ]
+        if self.began > 0 and largest < ROUNDING and before and np.abs(before[0]).max() > ZERO:
+            raise WrongReference(
+                f"the first batch after resuming has {rewards}: the trainer's reference is the model that it was resumed from, "
+                "not the one that the run began with; load that as ref_model."
             )
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -142,7 +158,12 @@ class Recorder(TrainerCallback):
             self.log_reference = self.probe.log_probs(reference)
         self.starts_there = source is None or np.allclose(self.probe.log_probs(model), self.log_reference, **CLOSE)
         attrs = {"config": as_json(config), "probe": as_json(list(self.probe.pairs.id)), "result": "running"}
-        attrs |= {"beta": float(args.beta), "eos": "True", "model": str(model.config._name_or_path), "seed": self.seed}
+        attrs |= {
+            "beta": float(args.beta),
+            "eos": str(self.eos),
+            "model": str(model.config._name_or_path),
+            "seed": self.seed,
+        }
         attrs |= {
             "sha256": weights_sha256(model),
             "dtype": str(model.dtype).removeprefix("torch."),

@@ -67,7 +67,7 @@ def model_of(model: str, scratch: Path, source: str) -> tuple[llm.Language, bool
         packaged = llm.packaged() if not model else None
         if packaged is None:
             texts = [p.prompt + p.chosen for p in llm.read(source, rows=32)]
-            return llm.load(llm.make_model(scratch, texts, steps=60)), True
+            return llm.load(llm.make_model(scratch, texts, steps=200)), True
         model = str(packaged)
     return llm.load(model), False
 

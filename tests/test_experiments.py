@@ -16,7 +16,7 @@ from toy_experiments import TINY, ToyResults, toy_results
 
 import dynamics as dyn
 from dynamics._source_digest import imported
-from experiments import TITLES, TOUR, _store, critical_beta, evolution, experiment, figure, onset, stability_map
+from experiments import ON_MODELS, TITLES, TOUR, _store, critical_beta, evolution, experiment, figure, onset, stability_map
 from experiments.__main__ import main
 from experiments._framework import Finding, binomial_interval, decide
 from experiments._sweeps import keeping
@@ -305,7 +305,7 @@ def test_an_out_that_is_a_file_is_refused_before_anything_runs(tmp_path, capsys,
 def test_list_names_every_experiment(capsys):
     assert main(["list"]) == 0
     words = [line.split() for line in capsys.readouterr().out.splitlines()]
-    assert [first for first, *_ in words] == list(TITLES)
+    assert [first for first, *_ in words] == list(TITLES | ON_MODELS)
     assert {first for first, second, *_ in words if second == "tour"} == set(TOUR)
 
 

@@ -11,8 +11,6 @@ from typing import NamedTuple
 import numpy as np
 import xarray as xr
 
-from dynamics import llm
-
 SIZES = (1, 2, 4, 8, 16)
 DRAW = "persona_selection draw of {}"  # the tag of a behaviour that the papers drew for this number of values
 MADE_WORDS = (
@@ -103,9 +101,3 @@ def halves(count: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray
     cut = len(pairs) // 2
     rows = lambda picked: np.sort(np.concatenate([2 * picked, 2 * picked + 1]))
     return rows(pairs[:cut]), rows(pairs[cut : 2 * cut])
-
-
-def made_model(folder: Path, source: str) -> Path:
-    """A small language model trained for some steps on the statements, for runs without a real one."""
-    texts = [p.prompt + p.chosen for p in llm.read(source, rows=32)]
-    return llm.make_model(folder, texts, steps=60)

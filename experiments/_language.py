@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,3 +92,8 @@ def data_identity(source: str) -> str:
     for path in sorted(folder.glob("*.json*")):
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
+
+
+def short_name(name: str) -> str:
+    """The last part of a path, without the digest and the version that conversions add."""
+    return re.sub(r"-[0-9a-f]{12}-v\d+$", "", Path(name).name)

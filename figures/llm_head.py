@@ -97,17 +97,22 @@ def _alone(ds: xr.Dataset, ax: Axes, config: dict) -> None:
 
 def _many(ds: xr.Dataset, ax: Axes, config: dict) -> None:
     time = ds.many_learned_time.values * config["beta"] ** 2
-    speed = ds.many_priority_speed.values
-    low, middle, high = np.quantile(time, (0, 0.5, 1), axis=0)
-    ax.errorbar(
-        np.median(speed, axis=0),
-        middle,
-        [middle - low, high - middle],
-        fmt="o",
-        color=plot.PALETTE[1],
-        markersize=3,
-        linewidth=0.8,
-    )
+    end = float(ds.time[-1]) * config["beta"] ** 2
+    low, middle, high = np.minimum(
+        np.quantile(time, (0, 0.5, 1), axis=0), end
+    )  # later times only rank what is not reached
+    at = np.median(ds.many_priority_speed.values, axis=0)
+    for reached, face in ((middle < end, plot.PALETTE[1]), (middle >= end, "none")):
+        ax.errorbar(
+            at[reached],
+            middle[reached],
+            [(middle - low)[reached], (high - middle)[reached]],
+            fmt="o",
+            color=plot.PALETTE[1],
+            markerfacecolor=face,
+            markersize=3,
+            linewidth=0.8,
+        )
     ax.set_yscale("log")
     ax.set_xlabel("⟨d̄, dᵢ⟩")
     ax.set_ylabel("β² t / τ until learned")
@@ -159,13 +164,13 @@ def _errors(ds: xr.Dataset, ax: Axes, config: dict) -> None:
     _by_values(ds, ax, "test_error", 100.0)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("test error, %")
-    ax.legend(loc="upper left", borderaxespad=0.1)
 
 
 def _margins(ds: xr.Dataset, ax: Axes, config: dict) -> None:
     _by_values(ds, ax, "train_margin", 1.0)
     ax.set_ylim(bottom=0)
     ax.set_ylabel("mean training margin")
+    ax.legend(loc="upper right", borderaxespad=0.1)
 
 
 def _similarity(ds: xr.Dataset, ax: Axes, config: dict) -> None:

@@ -23,7 +23,9 @@ from .checks import check
 __all__ = ["Config", "check", "run", "store_key"]
 
 SCHEMA = 1  # of the result: raise it when the meaning of a variable changes
-BRIDGE_STEPS = (32, 64, 128)  # SGD steps that cover the same time
+BRIDGE_STEPS = (512, 1024, 2048)  # SGD steps that cover the same time
+BRIDGE_SPAN = 400.0  # that time, over the time constant of the fastest margin at the start, 4 tau/(beta² lambda_max/N)
+ADAM_STEPS, ADAM_RATE = 128, 1e-3
 SHOWN = 16  # moments of the SGD runs that are kept
 MADE = 16  # behaviours of a run without data
 
@@ -97,7 +99,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     kept = ("model_sha256", "tokenizer_sha256", "vocabulary", "version_torch", "version_transformers")
     return ds.assign_attrs(
         {name: joined.attrs[name] for name in kept},
-        model=Path(language.name).name if not made else "made",
+        model="made" if made else _language.short_name(language.name),
         made_model=int(made),
         made_data=int(not config.data),
         published_draws=int(chosen.published),
@@ -160,7 +162,7 @@ def _measured(config: Config, chosen: Any, parts: list[xr.Dataset], tick: Tick) 
         {
             "behaviour": list(chosen.names),
             "time": at,
-            "reference": ["base", "aligned"],
+            "reference": ["aligned", "base"],
             "draw": list(drawn),
             "values": sizes,
             "side": [0, 1],
@@ -181,16 +183,15 @@ def _bridge(config: Config, language: Any, ds: xr.Dataset) -> xr.Dataset:
     objective = dyn.DPO(beta=config.beta)
     flow = llm.margin_flow(ds, objective)
     gram = np.asarray(flow.gram())
-    end = 8.0 / (config.beta**2 * float(np.linalg.eigvalsh(gram)[-1]) / len(gram))
+    end = BRIDGE_SPAN / (config.beta**2 * float(np.linalg.eigvalsh(gram)[-1]) / len(gram))
     moments = np.linspace(0.0, end, SHOWN + 1)
     exact = np.asarray(dyn.gradient_flow(flow, end, saveat=diffrax.SaveAt(ts=jnp.asarray(moments))).reward_margin)
     sgd = [
         llm.train_head(ds, language, objective, optimizer="sgd", lr=end / n, steps=n, every=n // SHOWN).reward_margin
         for n in BRIDGE_STEPS
     ]
-    steps, rate = BRIDGE_STEPS[-1], 1e-3
-    theirs = llm.train_head(ds, language, objective, optimizer="adam", lr=rate, steps=steps)
-    ours = dyn.descend(flow, optax.adam(rate), steps)
+    theirs = llm.train_head(ds, language, objective, optimizer="adam", lr=ADAM_RATE, steps=ADAM_STEPS)
+    ours = dyn.descend(flow, optax.adam(ADAM_RATE), ADAM_STEPS)
     return xr.Dataset(
         {
             "flow_margin": (("moment", "example"), exact),
@@ -198,7 +199,7 @@ def _bridge(config: Config, language: Any, ds: xr.Dataset) -> xr.Dataset:
             "adam_margin": (("step", "example"), theirs.reward_margin.values),
             "descend_margin": (("step", "example"), np.asarray(ours.reward_margin)),
         },
-        {"steps": list(BRIDGE_STEPS), "step": np.arange(steps + 1), "moment": moments},
+        {"steps": list(BRIDGE_STEPS), "step": np.arange(ADAM_STEPS + 1), "moment": moments},
     )
 
 

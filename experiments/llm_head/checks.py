@@ -109,7 +109,7 @@ def _over_members(right: np.ndarray, count: int) -> tuple[float, float]:
     left = np.array([right[(a != i) & (b != i)].mean() for i in range(count)])
     error = np.sqrt((count - 1) / count * ((left - left.mean()) ** 2).sum())
     half = float(student.ppf(0.975, count - 1)) * error
-    return float(right.mean() - half), float(right.mean() + half)
+    return max(float(right.mean() - half), 0.0), min(float(right.mean() + half), 1.0)
 
 
 def _many(ds: xr.Dataset) -> list[Finding]:
@@ -200,14 +200,15 @@ def _undone(ds: xr.Dataset) -> Finding:
     if not known.any():
         base = aligned = np.array([np.nan])
     return Finding(
-        claim="flipped labels undo an aligned head in less time than it took to align it, if the base model is the reference",
+        claim="flipped labels undo an aligned head in less time than it took to align it if the base model is the reference, and "
+        "in the same time if the aligned model is",
         source="[derived] statement 3.3 for samples without noise: (R + 1 - exp(-R))/(R - 1 + exp(R)); that aligned "
         "models move faster under flipped labels is ImLi24's finding",
         measured=f"median time to undo over time to align: {np.median(base):.2f} with the base model as reference "
         f"({base.min():.2f} to {base.max():.2f}), {np.median(aligned):.2f} with the aligned one",
-        interval=f"{int(known.sum())} behaviours, mean margin {config_of(ds)['level']:g} when labels are flipped; below 1 in "
-        "all asked for",
-        status=_decide(ds, (base < 1).all(), known.any()),
+        interval=f"{int(known.sum())} behaviours, mean margin {config_of(ds)['level']:g} when labels are flipped; below 1, "
+        "and 1 within 1e-3, in all asked for",
+        status=_decide(ds, (base < 1).all() and (np.abs(aligned - 1) < 1e-3).all(), known.any()),
     )
 
 

@@ -140,7 +140,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     kept = ("model_sha256", "tokenizer_sha256", "version_torch", "version_transformers")
     return ds.assign_attrs(
         {name: before.attrs[name] for name in kept},
-        model="made" if made else Path(language.name).name,
+        model="made" if made else _language.short_name(language.name),
         made_model=int(made),
         made_data=int(not config.data),
         alarms="\n".join(raised),

@@ -200,8 +200,8 @@ def _undone(ds: xr.Dataset) -> Finding:
     if not known.any():
         base = aligned = np.array([np.nan])
     return Finding(
-        claim="flipped labels undo an aligned head in less time than it took to align it if the base model is the reference, and "
-        "in the same time if the aligned model is",
+        claim="flipped labels undo an aligned head sooner than it was aligned if the base model is the reference, and in the "
+        "same time if the aligned model is",
         source="[derived] statement 3.3 for samples without noise: (R + 1 - exp(-R))/(R - 1 + exp(R)); that aligned "
         "models move faster under flipped labels is ImLi24's finding",
         measured=f"median time to undo over time to align: {np.median(base):.2f} with the base model as reference "

@@ -185,8 +185,17 @@ def adapt(language: Language, rank: int = 8, targets: str | list[str] = "all-lin
     import torch
 
     shared = {id(p): torch.nn.Parameter(p.detach(), requires_grad=False) for p in language.model.parameters()}
+    transposed = any(
+        type(module).__name__ == "Conv1D" for module in language.model.modules()
+    )  # as GPT-2 stores weights
     config = peft.LoraConfig(
-        r=rank, lora_alpha=2 * rank, lora_dropout=0.0, target_modules=targets, bias="none", task_type="CAUSAL_LM"
+        r=rank,
+        lora_alpha=2 * rank,
+        lora_dropout=0.0,
+        fan_in_fan_out=transposed,
+        target_modules=targets,
+        bias="none",
+        task_type="CAUSAL_LM",
     )
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
         # peft 0.21 asks transformers 5.24 under a name that is going away.

@@ -18,7 +18,7 @@ _NAMES = {
     "Pairs": "_pairs",
     "Record": "_record",
     "Recorder": "_recorder",
-    "adapt": "_models",
+    "adapt": "_adapt",
     "alarms": "_alarms",
     "cache_folder": "_gguf",
     "check": "_check",
@@ -79,11 +79,12 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from ._adapt import adapt
     from ._check import Card, check
     from ._features import features
     from ._gguf import convert
     from ._make_model import FAMILIES, make_model
-    from ._models import Language, adapt, load, unembedding
+    from ._models import Language, load, unembedding
     from ._packaged import packaged, packaged_reason
     from ._pairs import Batch, Pair, Pairs, encode
     from ._read import read

@@ -208,6 +208,18 @@ def test_an_adapter_starts_as_the_same_function(language, pairs):
     assert torch.equal(first, second)
 
 
+@pytest.mark.parametrize("family", ["llama-tied", "gpt2"])
+def test_an_adapter_keeps_weights_tied(make, pairs, family):
+    pytest.importorskip("peft", reason="needs the extra llm-trl: pip install '.[llm-trl]'")
+    language = llm.load(make(family))
+    adapted = llm.adapt(language, rank=2)
+    weight, _ = llm.unembedding(adapted)
+    assert weight is adapted.model.get_input_embeddings().weight
+    assert weight.data_ptr() == llm.unembedding(language)[0].data_ptr()
+    assert np.array_equal(llm.features(adapted, pairs[:3]).feature, llm.features(language, pairs[:3]).feature)
+    assert not any("lm_head" in name for name, p in adapted.model.named_parameters() if p.requires_grad)
+
+
 def test_float64_is_exact_to_its_own_rounding(make, pairs):
     language = llm.load(make("llama"), dtype="float64")
     ids, attention = _features.prompts_of(llm.encode(pairs, language.tokenizer, eos=False))

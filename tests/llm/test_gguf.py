@@ -79,13 +79,11 @@ def write(path, model, *, quantised=False, skip=(), more=None, architecture="gem
     writer.add_add_space_prefix(False)
     if setup is not None:
         setup(writer)
-    theirs = {ours: theirs for theirs, ours in _gguf.PARTS.items()}
+    names = gguf.get_tensor_name_map(gguf.MODEL_ARCH.GEMMA3, config.num_hidden_layers)  # llama.cpp's own
     for name, weight in model.state_dict().items():
-        parts = name.split(".")
-        whole = {"model.embed_tokens.weight": "token_embd.weight", "model.norm.weight": "output_norm.weight"}
         if name == "lm_head.weight" or name in skip:
             continue
-        given = whole.get(name) or f"blk.{parts[2]}.{theirs['.'.join(parts[3:-1])]}.weight"
+        given = names.get_name(name, try_suffixes=(".weight",))
         array = weight.numpy() + np.float32(name.endswith("norm.weight"))
         if quantised and array.ndim == 2:
             kind = gguf.GGMLQuantizationType.Q8_0

@@ -49,22 +49,34 @@ class Counted:
 def answer_logits(
     model: Any, ids: np.ndarray, attention: np.ndarray, completion: np.ndarray
 ) -> tuple[torch.Tensor, Counted]:
-    """The logits, in float32 or wider, at the positions before each token that is counted in some row.
+    """The logits, in float32 or wider, at the positions before the tokens that are counted, ``(rows, most counted, V)``.
 
-    Most of a prompt's logits are never needed, and with a vocabulary of 262,144 they would fill the memory.
+    The last layer is given these positions only. Most of a prompt's logits are never needed, and with a vocabulary of 262,144
+    they would cost more than all other layers, and fill the memory.
     """
     import torch
 
     place = next(iter(model.parameters())).device
-    first = max(int(completion.argmax(axis=1).min()) - 1, 0)
     to = lambda x: torch.as_tensor(np.ascontiguousarray(x), device=place)
-    keep = ids.shape[1] - first
-    options = {"logits_to_keep": keep} if takes(model, "logits_to_keep") else {}
-    inputs = {"input_ids": to(ids.astype(np.int64)), "attention_mask": to(attention.astype(np.int64))}
-    logits = model(**inputs, use_cache=False, **options).logits[:, -keep:-1]
+    count = completion.sum(axis=1)
+    # Column k of row i is its k-th counted token; a row with fewer repeats its last one, and the mask leaves it out.
+    order = np.argsort(~completion, axis=1, kind="stable")
+    k = np.arange(count.max())
+    token = np.take_along_axis(order, np.minimum(k, count[:, None] - 1), axis=1)
+    before, rows = to(token - 1), torch.arange(len(ids), device=place)[:, None]
+
+    def only_needed(layer: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        return (inputs[0][rows, before], *inputs[1:])
+
+    inner = getattr(model, "module", model)  # out of the wrapper for several processes
+    hook = inner.get_output_embeddings().register_forward_pre_hook(only_needed)
+    try:
+        inputs = {"input_ids": to(ids.astype(np.int64)), "attention_mask": to(attention.astype(np.int64))}
+        logits = model(**inputs, use_cache=False).logits
+    finally:
+        hook.remove()
     logits = logits if logits.dtype == torch.float64 else logits.float()
-    target, mask = inputs["input_ids"][:, first + 1 :], to(completion[:, first + 1 :].astype(bool))
-    return logits, Counted(target, mask)
+    return logits, Counted(inputs["input_ids"].gather(1, before + 1), to(k < count[:, None]))
 
 
 def takes(model: Any, name: str) -> bool:

@@ -18,6 +18,7 @@ _NAMES = {
     "Pairs": "_pairs",
     "Record": "_record",
     "Recorder": "_recorder",
+    "WrongReference": "_probe",
     "adapt": "_models",
     "alarms": "_alarms",
     "check": "_check",
@@ -33,6 +34,7 @@ _NAMES = {
     "packaged": "_packaged",
     "packaged_reason": "_packaged",
     "read": "_read",
+    "read_record": "_record",
     "train": "_train",
     "train_head": "_last_layer",
     "unembedding": "_models",
@@ -49,6 +51,7 @@ __all__ = [
     "Pairs",
     "Record",
     "Recorder",
+    "WrongReference",
     "adapt",
     "alarms",
     "check",
@@ -64,6 +67,7 @@ __all__ = [
     "packaged",
     "packaged_reason",
     "read",
+    "read_record",
     "train",
     "train_head",
     "unembedding",
@@ -71,15 +75,22 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from ._alarms import Alarm, alarms
     from ._check import Card, check
     from ._features import features
     from ._gguf import convert
+    from ._last_layer import train_head
+    from ._loss import log_probs, loss
     from ._make_model import FAMILIES, make_model
     from ._models import Language, adapt, load, unembedding
     from ._packaged import packaged, packaged_reason
     from ._pairs import Batch, Pair, Pairs, encode
+    from ._probe import WrongReference
     from ._read import read
+    from ._record import Record, pack, read_record
+    from ._recorder import Recorder
     from ._theory import margin_flow, value_diversity
+    from ._train import train
 
 
 def __getattr__(name: str) -> Any:

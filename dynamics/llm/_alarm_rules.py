@@ -146,12 +146,9 @@ def of_entropy_collapse(ds: xr.Dataset, clock: str) -> Alarm:
     error = np.asarray(ds.entropy_error, np.float64) if "entropy_error" in ds else np.zeros_like(rows)
     rows, error = (x.reshape(len(rows), -1) for x in (rows, error))
     known = np.isfinite(rows).all(axis=1)
-    rows, error, marks = (
-        rows[known],
-        error[known],
-        np.asarray(ds[clock] if clock in ds.coords else range(len(known)))[known],
-    )
-    if not len(rows):
+    marks = np.asarray(ds[clock] if clock in ds.coords else range(len(rows)))[known]
+    rows, error = rows[known], error[known]
+    if not known.any():
         return Alarm(name, UNKNOWN, {}, "the entropy was not finite in any row.", "Look at the rows before it failed.")
     worst = int(np.argmin(rows[-1] - COLLAPSED * rows[0]))
     low = rows[:, worst] + 2 * error[:, worst] < COLLAPSED * rows[0, worst]

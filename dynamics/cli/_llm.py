@@ -174,7 +174,8 @@ def _rows(card: Card) -> list[tuple[str, str]]:
     ]
     if card.pairs:
         rows.append(("pairs", f"{card.pairs}, the longest of {card.longest} tokens"))
-        rows.append(("answers of one token", f"{card.one_token:.1%}"))
+        needs = "" if card.one_token == 1 else " (features need every answer to be one token; training does not)"
+        rows.append(("answers of one token", f"{card.one_token:.1%}{needs}"))
     for answer in card.answers:
         ids = ", ".join(map(str, answer.ids[:6])) + (", …" if len(answer.ids) > 6 else "")
         rows.append(("answer", f"{answer.text[:40]!r}: {ids}"))

@@ -19,7 +19,7 @@ _NAMES = {
     "Record": "_record",
     "Recorder": "_recorder",
     "WrongReference": "_probe",
-    "adapt": "_models",
+    "adapt": "_adapt",
     "alarms": "_alarms",
     "check": "_check",
     "convert": "_gguf",
@@ -75,6 +75,7 @@ __all__ = [
 ]
 
 if TYPE_CHECKING:
+    from ._adapt import adapt
     from ._alarms import Alarm, alarms
     from ._check import Card, check
     from ._features import features
@@ -82,7 +83,7 @@ if TYPE_CHECKING:
     from ._last_layer import train_head
     from ._loss import log_probs, loss
     from ._make_model import FAMILIES, make_model
-    from ._models import Language, adapt, load, unembedding
+    from ._models import Language, load, unembedding
     from ._packaged import packaged, packaged_reason
     from ._pairs import Batch, Pair, Pairs, encode
     from ._probe import WrongReference

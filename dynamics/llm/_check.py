@@ -182,10 +182,6 @@ def _pairs(language: Language, pairs: Pairs) -> tuple[dict[str, Any], list[str]]
     sentences = [
         f"{len(found)} of {len(pairs)} pairs {kind}; the first: {found[0]}" for kind, found in problems.items()
     ]
-    count = 2 * len(pairs)
-    if single < count:
-        sentences.append(
-            f"{count - single} of {count} answers are not one token, which features need; llm.train does not."
-        )
-    told = {"pairs": len(pairs), "answers": tuple(answers.values()), "one_token": single / count, "longest": longest}
+    share = single / (2 * len(pairs))
+    told = {"pairs": len(pairs), "answers": tuple(answers.values()), "one_token": share, "longest": longest}
     return told, sentences

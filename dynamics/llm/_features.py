@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
@@ -124,11 +125,10 @@ def prompt_features(language: Language, ids: np.ndarray, attention: np.ndarray) 
 
     if (np.diff(attention.astype(np.int8), axis=1) > 0).any():
         raise ValueError("the rows are padded on the left, where positions are counted wrongly; pad them on the right.")
-    whole = language.model.get_base_model() if hasattr(language.model, "get_base_model") else language.model
     # No logits are computed here: a vocabulary of 262,144 would make them the largest array of all.
     with torch.no_grad():
         inputs = _inputs(language, ids, attention)
-        hidden = whole.base_model(**inputs, use_cache=False).last_hidden_state
+        hidden = _without_adapter(language.model).base_model(**inputs, use_cache=False).last_hidden_state
         last = inputs["attention_mask"].sum(dim=1) - 1
         g = hidden[torch.arange(len(ids), device=hidden.device), last]
     g = g.double().cpu().numpy()
@@ -144,17 +144,20 @@ def identity_error(language: Language, ids: np.ndarray, attention: np.ndarray, f
     """
     import torch
 
-    worst = 0.0
     length = attention.sum(axis=1)
     compared = np.unique(np.argsort(length, kind="stable")[np.linspace(0, len(ids) - 1, COMPARED).astype(int)])
+    # Only the last position's logits, where the model can be asked for them: all would be the largest array of all.
+    last = "logits_to_keep" in inspect.signature(_without_adapter(language.model).forward).parameters
+    only: dict[str, Any] = {"use_cache": False} | ({"logits_to_keep": 1} if last else {})
+    found = []
     for row in compared:
         alone = slice(row, row + 1), slice(0, int(length[row]))
         with torch.no_grad():
-            logits = language.model(**_inputs(language, ids[alone], attention[alone]), use_cache=False).logits[0, -1]
-        logits = logits.double().cpu().numpy()
-        ours = np.concatenate([rows @ feature[row] for _, rows in unembedding_rows(language)])
-        worst = max(worst, float(np.abs(ours - logits).max() / np.abs(logits).max()))
-    return worst
+            logits = language.model(**_inputs(language, ids[alone], attention[alone]), **only).logits[0, -1]
+        found.append(logits.double().cpu().numpy())
+    theirs = np.stack(found)
+    ours = np.concatenate([feature[compared] @ rows.T for _, rows in unembedding_rows(language)], axis=1)
+    return float((np.abs(ours - theirs).max(axis=1) / np.abs(theirs).max(axis=1)).max())
 
 
 def check_identity(language: Language, ids: np.ndarray, attention: np.ndarray, feature: np.ndarray) -> None:
@@ -177,6 +180,11 @@ def unembedding_rows(language: Language) -> Any:
             extra = bias[start : start + ROWS].detach().double().cpu().numpy()
             rows = np.concatenate([rows, extra[:, None]], axis=1)
         yield start, rows
+
+
+def _without_adapter(model: Any) -> Any:
+    """The causal language model inside PEFT's wrapper, whose layers hold the adapter; its ``base_model`` is the body."""
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
 def _inputs(language: Language, ids: np.ndarray, attention: np.ndarray) -> dict[str, Any]:

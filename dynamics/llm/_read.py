@@ -60,7 +60,7 @@ def read(
             fault = fault_of(pair.prompt, pair.chosen, pair.rejected)
             if fault and not skip_bad:
                 raise ValueError(f"{where} {fault}; drop the row, or pass skip_bad=True.")
-            (bad if fault else good).append(where if fault else pair)  # pyright: ignore[reportArgumentType]
+            (bad if fault else good).append(where.removesuffix(",") if fault else pair)  # pyright: ignore[reportArgumentType]
     if bad:
         warnings.warn(f"{len(bad)} of {len(bad) + len(good)} pairs were left out, first {bad[0]}.", stacklevel=2)
     if not good:

@@ -5,6 +5,7 @@ import json
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import dynamics as dyn
 from dynamics import llm
@@ -71,6 +72,14 @@ def test_the_dataset_says_where_it_comes_from(language, pairs):
     other = llm.features(language, pairs[:5])
     assert other.attrs["data_sha256"] != ds.attrs["data_sha256"]
     np.testing.assert_allclose(other.feature, ds.feature[:5], rtol=0, atol=2e-6 * np.abs(ds.feature).max())
+
+
+def test_the_dataset_is_stored_and_read_back(language, pairs, tmp_path):
+    ds = llm.features(language, pairs)
+    ds.to_zarr(tmp_path / "features.zarr", zarr_format=2, consolidated=False)
+    again = xr.open_zarr(tmp_path / "features.zarr", consolidated=False).load()
+    assert again.identical(ds)
+    assert llm.value_diversity(again).equals(llm.value_diversity(ds))
 
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "opt"])
@@ -197,6 +206,18 @@ def test_an_adapter_starts_as_the_same_function(language, pairs):
     again = llm.adapt(language, rank=2)
     first, second = (next(p for n, p in x.model.named_parameters() if "lora_A" in n) for x in (adapted, again))
     assert torch.equal(first, second)
+
+
+@pytest.mark.parametrize("family", ["llama-tied", "gpt2"])
+def test_an_adapter_keeps_weights_tied(make, pairs, family):
+    pytest.importorskip("peft", reason="needs the extra llm-trl: pip install '.[llm-trl]'")
+    language = llm.load(make(family))
+    adapted = llm.adapt(language, rank=2)
+    weight, _ = llm.unembedding(adapted)
+    assert weight is adapted.model.get_input_embeddings().weight
+    assert weight.data_ptr() == llm.unembedding(language)[0].data_ptr()
+    assert np.array_equal(llm.features(adapted, pairs[:3]).feature, llm.features(language, pairs[:3]).feature)
+    assert not any("lm_head" in name for name, p in adapted.model.named_parameters() if p.requires_grad)
 
 
 def test_float64_is_exact_to_its_own_rounding(make, pairs):

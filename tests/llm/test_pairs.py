@@ -93,7 +93,7 @@ def test_pairs_without_use_are_refused_or_counted(tmp_path):
         with pytest.raises(ValueError, match=rf"pair 0 .*{message} answer"):
             llm.Pairs(*((bad[name],) for name in ("prompt", "chosen", "rejected")))
     path = write(tmp_path / "bad.jsonl", rows)
-    with pytest.warns(UserWarning, match=r"3 of 4 pairs were left out, first bad.jsonl, line 2"):
+    with pytest.warns(UserWarning, match=r"3 of 4 pairs were left out, first bad.jsonl, line 2\.$"):
         assert len(llm.read(str(path), skip_bad=True)) == 1
 
 

@@ -17,6 +17,7 @@ from dynamics import llm
 torch = pytest.importorskip("torch", reason="needs the extra llm")
 import small  # noqa: E402
 
+from dynamics.llm._probe import Probe  # noqa: E402
 from dynamics.llm._record import open_record  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # peft's own
@@ -131,6 +132,9 @@ def test_training_mode_and_dropout_leave_the_first_margin_at_zero():
     language.model.train()
     batch = llm.encode(small.sentences(4), language.tokenizer, eos=True)
     assert not torch.equal(llm.log_probs(language.model, batch)[0], llm.log_probs(language.model, batch)[0])
+    probe = Probe.of(small.sentences(4), None, language.tokenizer, eos=True, max_length=None)
+    np.testing.assert_array_equal(probe.log_probs(language.model), probe.log_probs(language.model))
+    assert all(module.training for module in language.model.modules())  # as it was
     ds = llm.train(language, small.sentences(8), dyn.DPO(0.1), **USUAL)
     assert (ds.reward_margin[0] == 0).all()
     again = llm.train(small.language(), small.sentences(8), dyn.DPO(0.1), **USUAL)

@@ -18,6 +18,7 @@ _NAMES = {
     "Pairs": "_pairs",
     "Record": "_record",
     "Recorder": "_recorder",
+    "WrongReference": "_probe",
     "adapt": "_adapt",
     "alarms": "_alarms",
     "cache_folder": "_gguf",
@@ -37,6 +38,7 @@ _NAMES = {
     "packaged": "_packaged",
     "packaged_reason": "_packaged",
     "read": "_read",
+    "read_record": "_record",
     "train": "_train",
     "train_head": "_last_layer",
     "unembedding": "_models",
@@ -53,6 +55,7 @@ __all__ = [
     "Pairs",
     "Record",
     "Recorder",
+    "WrongReference",
     "adapt",
     "alarms",
     "cache_folder",
@@ -72,6 +75,7 @@ __all__ = [
     "packaged",
     "packaged_reason",
     "read",
+    "read_record",
     "train",
     "train_head",
     "unembedding",
@@ -80,15 +84,22 @@ __all__ = [
 
 if TYPE_CHECKING:
     from ._adapt import adapt
+    from ._alarms import Alarm, alarms
     from ._check import Card, check
     from ._features import features
     from ._gguf import convert
+    from ._last_layer import train_head
+    from ._loss import log_probs, loss
     from ._make_model import FAMILIES, make_model
     from ._models import Language, load, unembedding
     from ._packaged import packaged, packaged_reason
     from ._pairs import Batch, Pair, Pairs, encode
+    from ._probe import WrongReference
     from ._read import read
+    from ._record import Record, pack, read_record
+    from ._recorder import Recorder
     from ._theory import margin_flow, value_diversity
+    from ._train import train
 
 
 def __getattr__(name: str) -> Any:

@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import math
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -181,7 +181,8 @@ class Run:
         total = torch.zeros((), device=accelerator.device)
         self.optimizer.zero_grad()
         for i, part in enumerate(parts):
-            with contextlib.nullcontext() if i + 1 == len(parts) else accelerator.no_sync(self.model):
+            last = i + 1 == len(parts)
+            with contextlib.nullcontext() if last else accelerator.no_sync(self.model), self._memory(len(part)):
                 mean = self._losses(part).sum() / share
                 accelerator.backward(mean)
             total += mean.detach().float()
@@ -192,6 +193,19 @@ class Run:
         self.prepared.step()
         self.since = [self.since[0] + float(total), self.since[1] + 1]
         return True
+
+    @contextlib.contextmanager
+    def _memory(self, pairs: int) -> Iterator[None]:
+        """Says what to lower where the device runs out of memory."""
+        import torch
+
+        try:
+            yield
+        except torch.OutOfMemoryError as error:
+            raise RuntimeError(
+                f"step {self.step} needs more memory than the device has for {pairs} pairs at a time; pass a smaller "
+                "microbatch=, or train an adapter (llm.adapt)."
+            ) from error
 
     def _losses(self, part: np.ndarray) -> Any:
         import torch

@@ -115,7 +115,7 @@ class Probe:
         mine = [self.chunks[min(rank * share + i, len(self.chunks) - 1)] for i in range(share)]
         with evaluating(model):
             rows = torch.stack([torch.stack(log_probs(model, chunk)) for chunk in mine])
-        rows = rows if world == 1 else accelerator.gather(rows.contiguous())
+        rows = rows if accelerator is None or world == 1 else accelerator.gather(rows.contiguous())
         table = rows[: len(self.chunks)].double().cpu().numpy().transpose(1, 0, 2).reshape(2, -1)
         return table[:, : len(self.pairs)]
 

@@ -185,12 +185,13 @@ def read_record(path: str | os.PathLike[str]) -> xr.Dataset:
     import xarray as xr
     import zarr
     from zarr.errors import BaseZarrError
+    from zarr.storage import ZipStore
 
     place = Path(path)
     if (place / "record.zarr").is_dir():
         place = place / "record.zarr"
     try:
-        store: Any = zarr.storage.ZipStore(place, mode="r") if place.suffix == ".zip" else str(place)
+        store: Any = ZipStore(place, mode="r") if place.suffix == ".zip" else str(place)
         group = zarr.open_group(store, mode="r", zarr_format=2)
         length = int(group.attrs[LENGTH])  # pyright: ignore[reportArgumentType]
         found = {name: _variable(array, length) for name, array in group.arrays()}

@@ -24,7 +24,6 @@ try:
 except ImportError:
     raise ImportError("llm.Recorder needs transformers and trl; pip install '.[llm-trl]'.") from None
 
-CLOSE = {"rtol": 1e-5, "atol": 1e-4}  # log-probabilities of the same model on another machine
 ZERO = 1e-3  # reward of the first batch, in which policy and reference are the same model
 ROUNDING = 1e-6  # reward where they are the same
 SAMPLED = ("entropy", "entropy_error", "kl_to_reference", "kl_error")
@@ -156,7 +155,7 @@ class Recorder(TrainerCallback):
         self.source = source
         with contextlib.nullcontext(model) if source is None else source() as reference:
             self.log_reference = self.probe.log_probs(reference)
-        self.starts_there = source is None or np.allclose(self.probe.log_probs(model), self.log_reference, **CLOSE)
+        self.starts_there = source is None or _close(self.probe.log_probs(model), self.log_reference)
         attrs = {"config": as_json(config), "probe": as_json(list(self.probe.pairs.id)), "result": "running"}
         attrs |= {
             "beta": float(args.beta),
@@ -196,7 +195,7 @@ class Recorder(TrainerCallback):
             self.source = functools.partial(swapped, model, *found)
         with self.source() as reference:
             now = self.probe.log_probs(reference)
-        if not np.allclose(now, stored, **CLOSE):
+        if not _close(now, stored):
             raise WrongReference(
                 f"the reference is not the one that the run began with: {where}, gives log-probabilities up to "
                 f"{np.abs(now - stored).max():.3g} nats away; load the model that the run began with as ref_model, and pass it "
@@ -238,6 +237,11 @@ def _without_adapter(model: Any) -> Any:
         yield model
     finally:
         model.set_adapter(active)
+
+
+def _close(one: np.ndarray, two: np.ndarray) -> bool:
+    """Whether log-probabilities are those of the same model, perhaps on another machine."""
+    return bool(np.allclose(one, two, rtol=1e-5, atol=1e-4))
 
 
 def _copies(model: Any) -> list[tuple[Any, Any]]:

@@ -111,9 +111,11 @@ def on_policy(model: Any, sampler: Sampler, reference: Any, step: int) -> dict[s
                     log_q = torch.log_softmax(answer_logits(other, ids, attention, completion)[0], -1)
                 apart = torch.where(p > 0, p * (log_p - log_q), torch.zeros((), dtype=p.dtype, device=p.device))
                 divergences += total(apart.sum(-1)).tolist()
-    found = dict(zip(("entropy", "entropy_error"), _mean(entropies), strict=True))
+    mean, error = _mean(entropies)
+    found = {"entropy": mean, "entropy_error": error}
     if reference is not None:
-        found |= zip(("kl_to_reference", "kl_error"), _mean(divergences), strict=True)
+        mean, error = _mean(divergences)
+        found |= {"kl_to_reference": mean, "kl_error": error}
     return found
 
 

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from ._alarms import MOVED, NOT_ZERO, SATURATED, UNKNOWN, Alarm
+from ._alarm_rules import MOVED, NOT_ZERO, SATURATED, UNKNOWN, Alarm
 
 RECORD = "Add callbacks=[llm.Recorder('run.zarr', probe=pairs[:64])] to the trainer."
 LOG_2 = math.log(2.0)

@@ -17,8 +17,8 @@ from dynamics import llm
 torch = pytest.importorskip("torch", reason="needs the extra llm")
 import small  # noqa: E402
 
-from dynamics.llm._probe import WrongReference  # noqa: E402
-from dynamics.llm._record import open_record, read_record  # noqa: E402
+from dynamics.llm._probe import Probe  # noqa: E402
+from dynamics.llm._record import open_record  # noqa: E402
 
 pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # peft's own
 HERE = Path(__file__).resolve().parent
@@ -132,6 +132,9 @@ def test_training_mode_and_dropout_leave_the_first_margin_at_zero():
     language.model.train()
     batch = llm.encode(small.sentences(4), language.tokenizer, eos=True)
     assert not torch.equal(llm.log_probs(language.model, batch)[0], llm.log_probs(language.model, batch)[0])
+    probe = Probe.of(small.sentences(4), None, language.tokenizer, eos=True, max_length=None)
+    np.testing.assert_array_equal(probe.log_probs(language.model), probe.log_probs(language.model))
+    assert all(module.training for module in language.model.modules())  # as it was
     ds = llm.train(language, small.sentences(8), dyn.DPO(0.1), **USUAL)
     assert (ds.reward_margin[0] == 0).all()
     again = llm.train(small.language(), small.sentences(8), dyn.DPO(0.1), **USUAL)
@@ -167,9 +170,9 @@ def test_every_pair_comes_once_in_an_epoch():
 
 def test_a_record_on_disk_is_the_run(run, tmp_path):
     ds, _, _, out = run
-    assert read_record(out).identical(ds)
+    assert llm.read_record(out).identical(ds)
     packed = llm.pack(out / "record.zarr")
-    assert read_record(packed).identical(ds)
+    assert llm.read_record(packed).identical(ds)
     assert [a.raised for a in llm.alarms(packed)] == [a.raised for a in llm.alarms(ds)]
     packed.unlink()
 
@@ -184,11 +187,11 @@ def test_a_row_that_a_crash_left_unfinished_is_not_read(tmp_path):
     group = zarr.open_group(str(tmp_path / "r.zarr"), mode="r+", zarr_format=2)
     group["loss"].resize((3,))
     group["loss"][2] = 9.0
-    assert read_record(tmp_path / "r.zarr").loss.values.tolist() == [1.0, 0.5]
+    assert llm.read_record(tmp_path / "r.zarr").loss.values.tolist() == [1.0, 0.5]
     again = open_record(tmp_path / "r.zarr")
     again.truncate(1)
     again.append(6, {"loss": 0.25})
-    assert read_record(tmp_path / "r.zarr").loss.values.tolist() == [1.0, 0.25]
+    assert llm.read_record(tmp_path / "r.zarr").loss.values.tolist() == [1.0, 0.25]
     with pytest.raises(ValueError, match="step 6 does not come after 6"):
         again.append(6, {"loss": 0.0})
     with pytest.raises(ValueError, match="pass \\['loss'\\]"):
@@ -265,10 +268,10 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path):
     env = os.environ | {"OMP_NUM_THREADS": "1", "DIE_IN_STEP": "6"}
     killed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env)
     assert killed.returncode == -signal.SIGKILL, killed.stderr
-    assert read_record(part).step.values.tolist() == [0, 1, 4]  # of which the checkpoint at step 3 knows two
+    assert llm.read_record(part).step.values.tolist() == [0, 1, 4]  # of which the checkpoint at step 3 knows two
     whole, resumed = long(tmp_path / "whole"), long(part)
     assert resumed.drop_attrs().identical(whole.drop_attrs())
-    assert read_record(part).identical(resumed)
+    assert llm.read_record(part).identical(resumed)
     assert np.abs(resumed.reward_margin[-1]).min() > 0
     one, two = (torch.load(out / "state.pt", weights_only=True) for out in (tmp_path / "whole", part))
     for name, value in one["weights"].items():
@@ -283,11 +286,11 @@ def test_a_resumed_run_keeps_its_reference_and_refuses_another(tmp_path):
     ds = long(tmp_path / "out", language)
     kept = state()["log_reference"]["probe"].numpy()
     np.testing.assert_array_equal(kept, np.stack([ds.log_reference_chosen, ds.log_reference_rejected]))
-    with pytest.raises(WrongReference, match="not from a checkpoint"):
+    with pytest.raises(llm.WrongReference, match="not from a checkpoint"):
         long(tmp_path / "out", language)  # its weights are the trained ones
     language.model.save_pretrained(tmp_path / "half")
     language.tokenizer.save_pretrained(tmp_path / "half")
-    with pytest.raises(WrongReference, match="load the model anew"):
+    with pytest.raises(llm.WrongReference, match="load the model anew"):
         long(tmp_path / "out", llm.load(tmp_path / "half"))
     assert (
         llm.train(language, small.sentences(10), dyn.DPO(0.1), **USUAL).reward_margin[0] == 0
@@ -306,7 +309,7 @@ def test_a_finished_run_is_read_and_another_is_refused(run):
         llm.train(small.language(), pairs[:16], dyn.IPO(0.1), **options, **USUAL)
     with pytest.raises(ValueError, match="its pairs is"):
         llm.train(small.language(), pairs[:15], dyn.DPO(0.1), probe=pairs[:16], **options, **USUAL)
-    with pytest.raises(WrongReference, match="load the model anew"):
+    with pytest.raises(llm.WrongReference, match="load the model anew"):
         llm.train(small.language(seed=5), pairs[:16], dyn.DPO(0.1), **options, **USUAL)
 
 
@@ -314,13 +317,24 @@ def test_a_run_that_leaves_the_finite_numbers_stops_and_keeps_its_rows(tmp_path)
     options = {"steps": 12, "batch": 8, "lr": 1e30, "optimizer": "sgd", "clip": None, "at": range(13)}
     with pytest.raises(RuntimeError, match=r"step (\d+) left the finite numbers.*record.zarr") as caught:
         llm.train(small.language(), small.sentences(8), dyn.IPO(0.1), out=tmp_path / "o", **options)
-    kept = read_record(tmp_path / "o")
+    kept = llm.read_record(tmp_path / "o")
     assert kept.attrs["result"] == "nonfinite"
     failed = int(str(caught.value).split()[1])
     assert kept.step.values.tolist() == list(range(failed + 1))[: kept.sizes["step"]]
     assert kept.sizes["step"] >= 1
     again = llm.train(small.language(), small.sentences(8), dyn.IPO(0.1), throw=False, **options)
     np.testing.assert_array_equal(again.reward_margin, kept.reward_margin)
+
+
+def test_a_device_without_enough_memory_is_told_what_to_lower(monkeypatch):
+    from dynamics.llm import _loop
+
+    def full(*_):
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(_loop, "log_probs", full)
+    with pytest.raises(RuntimeError, match=r"step 0 .* 4 pairs at a time; pass a smaller microbatch="):
+        llm.train(small.language(), small.sentences(8), dyn.DPO(0.1), **USUAL)
 
 
 def test_an_adapter_is_trained_alone_and_its_base_stays():
@@ -393,7 +407,7 @@ def test_two_processes_are_one(tmp_path):
     env = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
     done = subprocess.run(launch, capture_output=True, text=True, env=env)
     assert done.returncode == 0, done.stderr[-3000:]
-    two = read_record(out)
+    two = llm.read_record(out)
     assert int(two.attrs["processes"]) == 2
     one = llm.train(small.language(), pairs[:19], dyn.DPO(0.1), probe=pairs[:17], **options)
     assert one.example.values.tolist() == two.example.values.tolist()

@@ -17,9 +17,6 @@ from transformers import TrainerCallback  # noqa: E402
 from trl import DPOConfig, DPOTrainer  # noqa: E402
 from trl.trainer.dpo_trainer import DataCollatorForPreference  # noqa: E402
 
-from dynamics.llm._probe import WrongReference  # noqa: E402
-from dynamics.llm._record import read_record  # noqa: E402
-
 # What transformers, trl and peft say to each other about arguments of the next version is not ours to mend.
 pytestmark = [pytest.mark.filterwarnings(f"ignore::{kind}") for kind in ("FutureWarning", "DeprecationWarning")]
 STEPS, BATCH, LR, BETA = 6, 4, 1e-3, 0.1
@@ -122,7 +119,7 @@ def test_the_trainer_the_recorder_and_the_plain_loop_agree(case, tmp_path):
         ours, pairs, objective, steps=STEPS, batch=BATCH, lr=LR, probe=pairs, at=range(STEPS + 1), shuffle=False,
         normalise=normalise, max_length=128,
     )  # fmt: skip
-    found = read_record(tmp_path / "run.zarr")
+    found = llm.read_record(tmp_path / "run.zarr")
     dyn.schema.validate(found)
     assert np.abs(ds.reward_margin[-1]).max() > 0.01
     np.testing.assert_allclose(ds.batch_loss[1:], logged(run, "loss"), rtol=1e-5)
@@ -148,7 +145,7 @@ def test_an_adapter_made_by_the_trainer_is_switched_off_for_the_reference(tmp_pa
     config = LoraConfig(r=4, target_modules="all-linear", task_type="CAUSAL_LM")
     run = trainer(small.language(), pairs, tmp_path, peft_config=config, callbacks=[recorder], max_steps=4)
     run.train()
-    found = read_record(tmp_path / "run.zarr")
+    found = llm.read_record(tmp_path / "run.zarr")
     assert found.step.values.tolist() == [0, 3, 4]
     assert (found.reward_margin[0] == 0).all()
     assert found.kl_to_reference[0] == 0
@@ -174,7 +171,7 @@ def test_the_trainer_on_a_last_layer_takes_the_steps_of_the_theory(tmp_path):
     run.train()
     expected = np.asarray(theory.reward_margin)
     assert np.abs(expected).max() > 0.01
-    found = read_record(tmp_path / "run.zarr")
+    found = llm.read_record(tmp_path / "run.zarr")
     np.testing.assert_allclose(found.reward_margin, expected, rtol=0, atol=1e-6)
     practice = llm.train_head(ds, language, dyn.DPO(BETA), optimizer="adam", lr=LR, steps=steps)
     for name in (
@@ -193,7 +190,7 @@ def test_a_resumed_run_is_recorded_as_one_and_a_wrong_reference_is_refused(tmp_p
         recorder = llm.Recorder(tmp_path / f"{name}.zarr", probe, reference=told, every=every)
         run = trainer(model, pairs, tmp_path / name, reference=reference, callbacks=[recorder], **saving)
         run.train(resume_from_checkpoint=resume)
-        return read_record(tmp_path / f"{name}.zarr")
+        return llm.read_record(tmp_path / f"{name}.zarr")
 
     base = small.language
     straight = go("straight", base(), reference=base().model)
@@ -202,19 +199,29 @@ def test_a_resumed_run_is_recorded_as_one_and_a_wrong_reference_is_refused(tmp_p
     run = trainer(base(), pairs, tmp_path / "part", reference=base().model, callbacks=[recorder, Stop(5)], **saving)
     with pytest.raises(KeyboardInterrupt):
         run.train()
-    assert read_record(tmp_path / "part.zarr").step.values.tolist() == [0, 1, 2, 3, 4, 5]
+    assert llm.read_record(tmp_path / "part.zarr").step.values.tolist() == [0, 1, 2, 3, 4, 5]
     checkpoint = tmp_path / "part" / "checkpoint-3"
     half = llm.load(checkpoint)
-    with pytest.raises(WrongReference, match=r"checkpoint-3, which TRL takes as reference.*log-probabilities up to"):
+    with pytest.raises(
+        llm.WrongReference, match=r"checkpoint-3, which TRL takes as reference.*log-probabilities up to"
+    ):
         go("part", half, resume=str(checkpoint))
-    with pytest.raises(WrongReference, match="reference=, gives log-probabilities"):
+    with pytest.raises(llm.WrongReference, match="reference=, gives log-probabilities"):
         go("part", base(), resume=str(checkpoint), reference=half.model, told=half.model)
     half = llm.load(checkpoint)  # which the recorder is not told of, and sees in the trainer's first rewards
-    with pytest.raises(WrongReference, match="model that it was resumed from"):
+    with pytest.raises(llm.WrongReference, match="model that it was resumed from"):
         go("part", base(), resume=str(checkpoint), reference=half.model)
     resumed = go("part", base(), resume=str(checkpoint), reference=base().model)
     assert resumed.step.values.tolist() == straight.step.values.tolist()
     np.testing.assert_array_equal(resumed.reward_margin, straight.reward_margin)
+    # Without a recorder the run goes through, and its log shows it.
+    half = llm.load(checkpoint)
+    run = trainer(base(), pairs, tmp_path / "unseen", reference=half.model, **saving)
+    run.train(resume_from_checkpoint=str(checkpoint))
+    run.save_state()
+    alarm = {alarm.name: alarm for alarm in llm.alarms(tmp_path / "unseen")}["wrong_reference"]
+    assert alarm.raised is True
+    assert alarm.numbers["step"] == 4
     with pytest.raises(ValueError, match="has another config"):
         go("part", base(), resume=str(checkpoint), reference=base().model, every=2)
 
@@ -239,13 +246,13 @@ def test_weights_that_are_not_those_of_their_source_are_refused(tmp_path):
         recorder = llm.Recorder(tmp_path / f"{name}.zarr", pairs, reference=told)
         trainer(language, pairs, tmp_path, reference=reference, callbacks=[recorder], max_steps=2).train()
 
-    with pytest.raises(WrongReference, match="weights are not those of"):
+    with pytest.raises(llm.WrongReference, match="weights are not those of"):
         run("silent", None)  # the trainer takes the weights on disk
     other = small.language().model
-    with pytest.raises(WrongReference, match="first batch"):
+    with pytest.raises(llm.WrongReference, match="first batch"):
         run("claimed", other, told=copy.deepcopy(language.model))
     run("told", other, told=other)
-    found = read_record(tmp_path / "told.zarr")
+    found = llm.read_record(tmp_path / "told.zarr")
     assert np.abs(found.reward_margin[0]).max() > 1e-4  # the truth: the run did not begin at its reference
     assert {alarm.name: alarm.raised for alarm in llm.alarms(found)}["wrong_reference"] is True
 

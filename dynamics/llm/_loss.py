@@ -65,7 +65,10 @@ def answer_logits(
     token = np.take_along_axis(order, np.minimum(k, count[:, None] - 1), axis=1)
     before, rows = to(token - 1), torch.arange(len(ids), device=place)[:, None]
 
+    given: list[bool] = []
+
     def only_needed(layer: Any, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+        given.append(True)
         return (inputs[0][rows, before], *inputs[1:])
 
     inner = getattr(model, "module", model)  # out of the wrapper for several processes
@@ -75,6 +78,7 @@ def answer_logits(
         logits = model(**inputs, use_cache=False).logits
     finally:
         hook.remove()
+    logits = logits if given else logits[rows, before]  # a trainer's own forward pass may take the weight without the layer
     logits = logits if logits.dtype == torch.float64 else logits.float()
     return logits, Counted(inputs["input_ids"].gather(1, before + 1), to(k < count[:, None]))
 

@@ -26,6 +26,9 @@ settings.register_profile("house", deadline=None, derandomize="CI" in os.environ
 settings.load_profile("house")
 
 jax.config.update("jax_enable_x64", True)
+# A wrong shape or a wrong dtype that JAX would quietly promote is an error.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 install_import_hook("dynamics", "beartype.beartype")
 
 

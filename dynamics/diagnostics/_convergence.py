@@ -67,7 +67,7 @@ class ConvergenceRate(Measure[_Steps]):
         size = jnp.sqrt(jnp.sum(step**2))
         floor = jnp.finfo(step.dtype).eps ** _FLOOR_POWER * (1.0 + jnp.sqrt(jnp.sum(snapshot.logits**2)))
         counts = size > floor
-        count, streak = state.count + counts, jnp.where(counts, state.streak + 1, 0)
+        count, streak = state.count + counts.astype(jnp.int32), jnp.where(counts, state.streak + 1, 0)
         unit = jnp.where(counts, size, 1.0)
         last = jnp.sqrt(jnp.sum(state.step**2))
         # The memory grows with the run, so that a short run forgets its transient and a long one averages over more.

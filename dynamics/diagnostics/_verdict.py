@@ -161,8 +161,8 @@ class Verdict(Measure[_Orbit]):
                 now >= rounds - tail, jnp.maximum(state.tail_entropy, entropy(snapshot.log_policy)), state.tail_entropy
             ),
             tail_steps=steps,
-            low=jnp.where(segment, jnp.minimum(state.low, policy), state.low),
-            high=jnp.where(segment, jnp.maximum(state.high, policy), state.high),
+            low=jnp.where(segment, jnp.minimum(state.low, policy[None]), state.low),
+            high=jnp.where(segment, jnp.maximum(state.high, policy[None]), state.high),
         )
 
     def finalize(self, state: _Orbit) -> dict[str, Array]:

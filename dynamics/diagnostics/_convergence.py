@@ -32,7 +32,7 @@ def convergence_rate(log_policy: Float[ArrayLike, "T K"]) -> Float[Array, ""]:
 
     Source: [derived].
 
-    >>> z = 0.5 ** jnp.arange(20.0)[:, None] * jnp.array([1.0, -1.0])
+    >>> z = 0.5 ** jnp.arange(20.0)[:, None] * jnp.array([[1.0, -1.0]])
     >>> round(float(dyn.diagnostics.convergence_rate(jax.nn.log_softmax(z))), 3)
     0.5
     """

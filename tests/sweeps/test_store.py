@@ -23,7 +23,7 @@ from dynamics.sweeps import _plan, _store, summary
 pytestmark = pytest.mark.usefixtures("optimised")
 
 START = jax.nn.log_softmax(jnp.array([0.3, 0.0, -0.1]))
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 AXES = {"alpha": np.linspace(0, 1, 37), "lam": np.linspace(0, 1, 41)}
 MEASURES = ("cycle_strength", "reward_margin", "top_response")
 

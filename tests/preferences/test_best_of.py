@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from dynamics import preferences
-from dynamics.preferences import _best_of
-from dynamics.sweeps._vectorise import spread, vectorise
+from dynamics.preferences import best_of_scores, best_of_tournament
+from dynamics.sweeps import spread, vectorise
 
-by_tournament = jax.jit(_best_of.by_tournament, static_argnums=2)
-by_scores = jax.jit(_best_of.by_scores)
+by_tournament = jax.jit(best_of_tournament, static_argnums=2)
+by_scores = jax.jit(best_of_scores)
 
 SCORES = {
     "distinct": [1.0, 2.0, 0.0, 0.5],
@@ -242,4 +242,4 @@ def test_n_may_be_traced_and_is_differentiable():
 @pytest.mark.parametrize("n", [1, 5])
 def test_other_numbers_of_matches_are_refused(n):
     with pytest.raises(ValueError, match=f"n = {n} responses cannot be ranked by matches"):
-        _best_of.by_tournament(jnp.full((2, 2), 0.5), jnp.full(2, 0.5), n)
+        best_of_tournament(jnp.full((2, 2), 0.5), jnp.full(2, 0.5), n)

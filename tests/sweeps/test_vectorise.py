@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamics.sweeps._vectorise import spread, vectorise
+from dynamics.sweeps import spread, vectorise
 
 LANES, K = 16, 3
 TABLE = jnp.arange(12.0).reshape(4, 3)

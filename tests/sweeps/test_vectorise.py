@@ -17,7 +17,7 @@ def looped(x, a):
 
 def counted(x, a):
     # The count has no batch before the first step and has one after it.
-    return jax.lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + (c[1][0] > 0) + 1, c[1] + a), (0, x))
+    return jax.lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + (c[1][0] > 0).astype(int) + 1, c[1] + a), (0, x))
 
 
 FUNCTIONS = {

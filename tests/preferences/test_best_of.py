@@ -147,8 +147,8 @@ def test_scores_keep_tiny_masses(n):
                     assert got <= 1.01e-290
 
 
-def masses(by, n):
-    P, mu = map(jnp.asarray, drawn(5, 5))
+def masses(by, n, dtype=float):
+    P, mu = (jnp.asarray(x, dtype) for x in drawn(5, 5))
     scores = jnp.array([1.0, 0.0, 1.0, 2.0, -1.0])
     return (lambda mu: by_tournament(P, mu, n)) if by == "matches" else (lambda mu: by_scores(scores, mu, n)), mu
 
@@ -198,9 +198,9 @@ def test_transformations(by, n):
     np.testing.assert_allclose(jax.vmap(function, -1, -1)(lanes), expected, 1e-13)
     got, flag = vectorise(function, (True,), 3)(lanes)
     np.testing.assert_allclose(spread(got, flag, 3), expected, 1e-13)
-    single = np.asarray(function(mu.astype(jnp.float32)))
-    if by == "scores":
-        assert single.dtype == np.float32
+    function, mu = masses(by, n, jnp.float32)
+    single = np.asarray(function(mu))
+    assert single.dtype == np.float32
     np.testing.assert_allclose(single, want, 2e-6)
 
 

@@ -244,6 +244,13 @@ def test_what_tests_look_into_is_seen(text, found):
     assert looked_into(text) == found
 
 
+@pytest.mark.parametrize("path", all_but_this_file(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_test_imports_another(path):
+    assert not {name for name in imports(path) if name.startswith("test_")}, (
+        "what tests share lies beside their folders"
+    )
+
+
 def test_tests_lie_in_folders_of_the_rooms():
     rooms = {path.name for path in (ROOT / "dynamics").iterdir() if (path / "__init__.py").is_file()}
     folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.rglob("test_*.py"))}

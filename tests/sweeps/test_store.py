@@ -65,7 +65,7 @@ def test_devices_do_not_show(tmp_path):
     found = []
     for devices in (1, 3):
         path = tmp_path / f"{devices}.npy"
-        command = [sys.executable, "-c", script, str(path), str(ROOT / "tests"), str(devices)]
+        command = [sys.executable, "-c", script, str(path), str(Path(__file__).parent), str(devices)]
         subprocess.run(command, cwd=ROOT, check=True)
         found.append(np.load(path))
     np.testing.assert_array_equal(found[0], found[1])
@@ -206,7 +206,7 @@ test_store.swept(sys.argv[1])
 def killed_and_resumed(store: Path, kills: int, seed: int) -> int:
     """Starts the sweep anew until it ends by itself, killed so many times before; how many kills found it at work."""
     rng, found = np.random.default_rng(seed), 0
-    command = [sys.executable, "-c", SCRIPT, str(store), str(ROOT / "tests")]
+    command = [sys.executable, "-c", SCRIPT, str(store), str(Path(__file__).parent)]
     for n in range(kills):
         before = summary(store)["blocks_done"] if store.exists() else 0
         run = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)

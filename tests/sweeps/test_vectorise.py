@@ -71,6 +71,6 @@ def test_keys_are_lanes_too():
 
 
 def test_what_has_no_batch_stays_without():
-    got, flags = vectorise(lambda x, t: (x * t, t + 1), (True, False), LANES)(jnp.ones((K, LANES)), jnp.array(2))
+    got, flags = vectorise(lambda x, t: (x * t, t + 1), (True, False), LANES)(jnp.ones((K, LANES)), jnp.array(2.0))
     assert flags == (True, False)
     assert got[1].shape == ()

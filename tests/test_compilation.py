@@ -93,7 +93,7 @@ def test_tolerances_and_burn_in_of_measures(compiled):
 def test_long_runs_go_in_calls_of_one_loop(compiled, monkeypatch):
     process = drift(lambda z: 0.99 * z + jnp.array([0.01, 0.0, -0.01]))
     whole = dyn.iterate(process, 150, initial=START, measure="cycle_strength", every=4)
-    monkeypatch.setattr(_iterate, "ROWS", 8)
+    monkeypatch.setattr(_iterate, "MAX_ROWS_PER_CALL", 8)
     dyn.iterate(process, 3, initial=START, measure="cycle_strength")
     with compiled() as again:
         parts = dyn.iterate(process, 150, initial=START, measure="cycle_strength", every=4)

@@ -155,30 +155,30 @@ def _print_one(title: str, both: Sequence[SafeBeta]) -> None:
     for limits in both:
         lines += ["", _tables.text(limits.objective), _table(limits)]
         if limits.lost:
-            lines.append(f"{limits.lost:.1%} of the draws were lost on the way down: unstable below that beta here")
+            lines.append(
+                f"{limits.lost:.1%} of the draws were lost at some beta on the way down and count as unstable below it"
+            )
         if limits.without_optimum:
             share = "P has" if limits.confidence is None else f"{limits.without_optimum:.1%} of the draws have"
-            lines.append(f"{share} no finite optimum: unstable at every beta here")
+            lines.append(f"{share} no finite optimum, which counts as unstable at every beta")
     lines.append(
-        "alpha = 1 is left out: the reference no longer restrains the policy there, and IPO's rounds have eigenvalues"
+        "alpha = 1 is left out: there the reference does not restrain the policy, and IPO's rounds have eigenvalues"
     )
-    lines.append("1 ± i c w at interior fixed points (7.1), so no beta stabilises them.")
+    lines.append("1 ± i c w at interior fixed points (7.1), so no beta makes them stable.")
     _tables.print_parts(*lines)
 
 
 def _basis(limits: SafeBeta, *, single: bool = True) -> str:
     """The assumptions behind the numbers, in a sentence."""
-    stable = "locally stable at every beta above the one named"
+    stable = "locally stable at every beta above the printed one"
     if limits.confidence is None:
-        return (
-            f"Rounds are {stable} if P is exactly that of the file: it has no counts, so no confidence can be stated."
-        )
+        return f"Rounds are {stable} if P is exactly that of the file, which has no counts, so no confidence can be stated."
     given = f"{limits.comparisons:g}" if single else "a matrix's"
-    bands = ", in brackets their 95% interval of Monte Carlo" if single else " each"
+    bands = ", with 95% Monte Carlo intervals in brackets" if single else " each"
     return (
         f"Rounds are {stable} with probability {limits.confidence:g}, given {given} comparisons and the prior "
-        f"Beta({limits.prior:g}, {limits.prior:g}) for each pair; {limits.draws} draws{bands}; ≤ {limits.floor:g}: no loss "
-        "was seen down to there."
+        f"Beta({limits.prior:g}, {limits.prior:g}) for each pair; {limits.draws} draws{bands}; ≤ {limits.floor:g} means "
+        "stable down to the smallest beta examined."
     )
 
 
@@ -233,7 +233,7 @@ def _print_many(title: str, chosen: Sequence[int], found: Sequence[tuple[SafeBet
     lines = [f"alpha = {first.alpha[0]:g}, lam = {first.lam[0]:g}. {_basis(counted, single=False)}"]
     if any(both[0].confidence is None for both in found) and counted.confidence is not None:
         lines.append(
-            "Matrices without counts are taken as exact: the beta where they lose stability is in the columns at the mean."
+            "Matrices without counts are taken as exact; the beta at which they lose stability is in the columns 'at the mean'."
         )
     _tables.print_parts(table, _tables.text(title), *map(_tables.text, lines))
 

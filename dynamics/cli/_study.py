@@ -17,7 +17,7 @@ STEPS = 3  # of progress that ``study`` reports
 class Study:
     """The result of ``dynamics stability`` for one matrix; ``error`` says why there is no report.
 
-    ``probability`` is that of each verdict, given for a single matrix with counts of comparisons.
+    ``probability`` holds the probability of each verdict, for a single matrix whose counts of comparisons are known.
     """
 
     index: int

@@ -85,7 +85,7 @@ def stability_card(matrices: PreferenceSet, study: Study, title: str) -> None:
         rows.append((label, value.strip()))
     rows += [("critical beta", _crossing(c)) for c in study.critical]
     if not study.critical:
-        rows.append(("critical beta", study.critical_error or "none: stability never changes in the range searched"))
+        rows.append(("critical beta", study.critical_error or "none: stability does not change in the range searched"))
     rows += [("suggestion", str(s)) for s in study.suggestions]
     if study.probability is not None:
         rows.append(("given the counts", "probabilities over the posterior of P:"))

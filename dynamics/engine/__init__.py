@@ -1,7 +1,8 @@
-"""The loop of rounds that every run goes through, the state it carries, and the checks of what it is called with.
+"""The loop of rounds that every run uses, the state it carries, and the checks of its arguments.
 
-``solve``, ``sweeps``, ``stability`` and ``ledger`` share it: ``begin`` a run, ``move`` and ``look`` (together ``one_round``)
-or ``go`` on, ``finish``. All of these are pure and traceable; ``jit_…`` are compiled.
+``solve``, ``sweeps``, ``stability`` and ``ledger`` share it. A run is begun (``begin``), advanced by one round (``move``,
+then ``look`` for the measures; ``one_round`` does both) or by many (``go``), and finished (``finish``). All of these are
+pure and traceable; those named ``jit_…`` are compiled.
 """
 
 from ._loop import (

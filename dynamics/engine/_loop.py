@@ -1,4 +1,4 @@
-"""The loop that every run goes through: pure, traceable, the same for one run and for a block of a sweep."""
+"""The loop of rounds, pure and traceable; one run and a block of a sweep use the same."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from ..rounds import Process
 from ._state import RESULTS, State
 
 Count = int | Int[Array, ""]
-"""How often: as an int a part of what is compiled, as an array not."""
+"""A number of rounds: an int is compiled in, an array may change without another compilation."""
 
 
 class Run(NamedTuple):
-    """A run under way: what the process carries, the round it is at and the one it began at, and what was measured."""
+    """A run in progress: the state of the process, the current round and the one it began at, and what was measured."""
 
     carried: Any
     round: Int[Array, ""]
@@ -30,46 +30,46 @@ class Run(NamedTuple):
 
 
 def snapshot_of(process: Process[Any], carried: Any, round: Int[Array, ""]) -> Snapshot:
-    """What measures see, ``round`` rounds after the run began."""
+    """What measures are shown ``round`` rounds after the run began."""
     logits = process.logits(carried)
     return Snapshot(round, logits, log_softmax(logits), process.log_baseline(carried), process.kl_coefficient())
 
 
 def start(process: Process[Any], log_policy: Array) -> State:
-    """The state at round 0 of a policy, given by its logits."""
+    """The state at round 0 whose policy has these logits."""
     carried = process.start(log_policy)
     return State(process.logits(carried), carried, jnp.array(0))
 
 
 def state_of(process: Process[Any], run: Run) -> State:
-    """Where a run stands, to go on from."""
+    """The state of a run, from which another run can go on."""
     return State(process.logits(run.carried), run.carried, run.round)
 
 
 def measures_for(measures: tuple[Measure, ...], rounds: int) -> tuple[Measure, ...]:
-    """The measures that a run of so many rounds carries; raises ``ValueError`` where one has no use for it."""
+    """The measures set up for a run of this many rounds; raises ``ValueError`` where one cannot measure such a run."""
     return tuple(measure.for_rounds(rounds) for measure in measures)
 
 
 def begin(process: Process[Any], measures: tuple[Measure, ...], state: State, rounds: Count) -> Run:
-    """A run before its first round; measures that size themselves are those of ``measures_for``."""
+    """A run before its first round; measures that depend on the number of rounds have to come from ``measures_for``."""
     snapshot = snapshot_of(process, state.carried, jnp.array(0))
     measured = tuple(None if measure.last_only else measure.init(snapshot, jnp.asarray(rounds)) for measure in measures)
     return Run(state.carried, state.round, state.round, measured, RESULTS.successful, jnp.array(-1))
 
 
 def one_round(process: Process[Any], measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None) -> Run:
-    """The run one round on, looked at by the measures."""
+    """The run one round later, and seen by the measures."""
     return look(process, measures, move(process, run, key))
 
 
 def move(process: Process[Any], run: Run, key: PRNGKeyArray | None) -> Run:
-    """The run one round on; after a failure the state stays as it is, so nothing that is not finite gets out."""
-    # The key of a round depends on its number alone: a restarted run draws what an uninterrupted one would have.
+    """The run one round later. After a failure the state no longer changes, so it is always finite."""
+    # A round's key depends only on its number, so that a restarted run draws what an uninterrupted one would have drawn.
     round_key = None if key is None else jax.random.fold_in(key, run.round)
     carried, succeeded = process.advance(run.carried, round_key)
     alive = run.result == RESULTS.successful
-    # Looked at here, so that no process, whatever it says of a round, lets a policy out that is not finite.
+    # Checked here, because a process may report success although its policy is not finite.
     finite = jnp.all(jnp.isfinite(process.logits(carried)))
     succeeded = finite & succeeded
     good = alive & succeeded
@@ -82,14 +82,14 @@ def move(process: Process[Any], run: Run, key: PRNGKeyArray | None) -> Run:
 
 
 def look(process: Process[Any], measures: tuple[Measure, ...], run: Run) -> Run:
-    """The run with its round seen by the measures that need to see every one."""
+    """The run with its current round shown to the measures that need every round."""
     snapshot = _seen(process, run)
     seen = (s if m.last_only else m.update(s, snapshot) for m, s in zip(measures, run.measured, strict=True))
     return run._replace(measured=tuple(seen))
 
 
 def go(process: Process[Any], measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None, rounds: Count) -> Run:
-    """The run ``rounds`` rounds on, nothing saved. Only an int can be differentiated in reverse, only an array is traced."""
+    """The run ``rounds`` rounds later, with nothing saved. Reverse-mode derivatives require ``rounds`` to be an int."""
     return jax.lax.fori_loop(0, rounds, lambda _, r: one_round(process, measures, r, key), run)
 
 
@@ -98,7 +98,7 @@ def _seen(process: Process[Any], run: Run) -> Snapshot:
 
 
 def row(process: Process[Any], measures: tuple[Measure, ...], run: Run) -> dict[str, Array]:
-    """What a saved row holds."""
+    """The variables of one saved row, by name."""
     snapshot = _seen(process, run)
     seen = {m.name: m.observe(snapshot) for m in measures if isinstance(m, Series)}
     return {"log_policy": snapshot.log_policy, **seen}
@@ -107,7 +107,7 @@ def row(process: Process[Any], measures: tuple[Measure, ...], run: Run) -> dict[
 def go_saving(
     process: Process[Any], measures: tuple[Measure, ...], run: Run, key: PRNGKeyArray | None, saves: int, every: int
 ) -> tuple[Run, dict[str, Array]]:
-    """``saves`` times ``every`` rounds, with a row after each. May be differentiated; other numbers compile anew."""
+    """``saves`` times ``every`` rounds, with a row after each. Differentiable; other numbers are compiled anew."""
 
     def step(run: Run, _: None) -> tuple[Run, dict[str, Array]]:
         run = go(process, measures, run, key, every)
@@ -125,9 +125,9 @@ def go_filling(
     every: Int[Array, ""],
     room: int,
 ) -> tuple[Run, dict[str, Array]]:
-    """The run ``rounds`` rounds on, with a row after each ``every`` of them and after the last.
+    """The run ``rounds`` rounds later, with a row after every ``every`` rounds and after the last.
 
-    There is ``room`` for so many rows, which suffices; what is beyond the last is blank.
+    The arrays have ``room`` rows, which the caller chooses large enough; rows beyond the last are zero.
     """
     shapes = eqx.filter_eval_shape(row, process, measures, run)
     blank = jax.tree.map(lambda x: jnp.zeros((room, *x.shape), x.dtype), shapes)
@@ -142,7 +142,7 @@ def go_filling(
 
 
 def finish(process: Process[Any], measures: tuple[Measure, ...], run: Run) -> dict[str, Array]:
-    """The statistics of a run; blank (NaN, or -1 for integers) where it failed and the state no longer moves."""
+    """The statistics of a run; NaN (or -1 for integers) where it failed, because the state stood still from then on."""
     out: dict[str, Array] = {}
     last = _seen(process, run)
     for measure, state in zip(measures, run.measured, strict=True):

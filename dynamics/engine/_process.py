@@ -1,4 +1,4 @@
-"""What a run is called with, checked before anything is compiled, and what is said of it afterwards."""
+"""Checks of a run's arguments, made before anything is compiled, and the errors and warnings about a run."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from ._state import RESULTS, State, result_code, result_name
 
 
 def as_measures(measure: str | Measure | Sequence[str | Measure]) -> tuple[Measure, ...]:
-    """A tuple of measures from names, measures or one of either; two of the same name are refused."""
+    """A tuple of measures from one name or measure, or a list of them; two measures of the same name are refused."""
     if not isinstance(measure, str | Measure | Sequence):
         raise ValueError(f"measure is {measure!r}; pass names or Measures, e.g. measure=['entropy'].")
     listed = [measure] if isinstance(measure, str | Measure) else list(measure)
@@ -39,19 +39,20 @@ def as_measures(measure: str | Measure | Sequence[str | Measure]) -> tuple[Measu
 
 
 def _refuse_two_windows(measures: tuple[Measure, ...]) -> None:
-    """Measures may share a variable (``period_kind``) as long as they read it off the same window."""
+    """Measures may share a variable (such as ``period_kind``) only if they compute it from the same window."""
     windows: dict[str, tuple[str, Any]] = {}
     for measure in measures:
         for name in measure.variables(2):
             other, window = windows.setdefault(name, (measure.name, getattr(measure, "window", None)))
             if window != getattr(measure, "window", None):
                 raise ValueError(
-                    f"measures {other!r} and {measure.name!r} both give {name!r} but over different windows."
+                    f"measures {other!r} and {measure.name!r} both give {name!r}, but over different windows; give "
+                    f"both the same window, or pass one of them."
                 )
 
 
 def check_process(process: Process[Any]) -> None:
-    """Refuses what is not a round map, with the remedy."""
+    """Raises ``ValueError`` for a process that cannot be iterated."""
     if not isinstance(process, Process):
         raise ValueError(
             f"process is a {type(process).__name__}; pass dyn.SelfSampling(...), or your own dyn.RoundMap or dyn.Process."
@@ -95,7 +96,7 @@ def _check_state(process: Process[Any]) -> None:
 
 
 def _check_says_random(process: RoundMap) -> None:
-    """A map that cannot do without a key is random, and has to say so: otherwise it would never be given one."""
+    """A map that requires a key is random and has to declare it; otherwise it would never be given one."""
     asked = inspect.signature(process.__call__).parameters.get("key")
     if asked is not None and asked.default is inspect.Parameter.empty and not process.stochastic:
         name = type(process).__name__
@@ -106,7 +107,7 @@ def _check_says_random(process: RoundMap) -> None:
 
 
 def check_process_key(process: Process[Any], key: PRNGKeyArray | None) -> None:
-    """A stochastic process needs a key; a deterministic one would ignore it."""
+    """Raises ``ValueError`` where a stochastic process has no key, or where ``key`` is not a key."""
     if process.stochastic and key is None:
         raise ValueError(f"{type(process).__name__} is random; pass key=jax.random.key(seed).")
     if key is not None and not isinstance(key, jax.Array):
@@ -118,21 +119,21 @@ def as_state(process: Process[Any], initial: Float[ArrayLike, "*contexts K"] | S
     if isinstance(initial, State):
         if initial.logits.shape != process.shape:
             raise ValueError(
-                f"initial has logits of shape {initial.logits.shape}, the process of {process.shape}; pass a matching state."
+                f"initial has logits of shape {initial.logits.shape}, the process has {process.shape}; pass a matching state."
             )
         if concrete(initial.logits):
             process.check_start(initial.log_policy)
-        expected = eqx.filter_eval_shape(process.start, initial.logits)  # the structure is asked for, not a solve
+        expected = eqx.filter_eval_shape(process.start, initial.logits)  # only the structure: nothing is solved
         shapes = lambda tree: (jax.tree.structure(tree), [np.shape(leaf) for leaf in jax.tree.leaves(tree)])
         if shapes(initial.carried) == shapes(expected):
             return initial
-        # Of another kind of process, whose policy is gone on from.
+        # The state is of another kind of process: only its policy and its round are taken over.
         return eqx.tree_at(lambda s: s.round, jit_start(process, initial.logits), initial.round)
     return jit_start(process, process.log_start() if initial is None else check_initial(process, initial))
 
 
 def check_initial(process: Process[Any], initial: Any, name: str = "initial") -> Float[Array, "*contexts K"]:
-    """log pi to start from, checked; of several prompts one for each, ``(X, K)``, or one for all, ``(K,)``."""
+    """log pi at the start, checked; for several prompts one for each, ``(X, K)``, or one for all, ``(K,)``."""
     size = process.num_responses
     if len(process.shape) == 1:
         log_policy = check_log_distribution(initial, name, size)
@@ -155,16 +156,16 @@ def stands_still(before: Array, after: Array) -> Array:
 
 
 def warn_still(share: str = "") -> None:
-    """Says that a run began at a fixed point, where even an unstable one shows nothing but rounding."""
+    """Warns that a run began at a fixed point, from which only rounding can move it, even if the point is unstable."""
     warnings.warn(
-        f"the default start is a fixed point of these rounds{share}, so nothing moves but rounding, stable or not; pass "
-        f"initial=, a log-policy off it, to see the dynamics.",
+        f"the default start is a fixed point of these rounds{share}, so only rounding moves the run, even where the point is "
+        f"unstable; pass initial=, a log-policy away from it, to see the dynamics.",
         stacklevel=3,
     )
 
 
 def raise_on_failure(result: RESULTS, failed_round: Array) -> None:
-    """``RuntimeError`` with the round, the reason and the remedy, unless the result is success."""
+    """Raises ``RuntimeError`` with the round, the reason and the remedy, unless the run succeeded."""
     if int(result_code(result)):
         reason = RESULT_MESSAGES[result_name(result)]
         raise RuntimeError(

@@ -1,4 +1,4 @@
-"""Where a run stands, and how it says that it failed."""
+"""The state of a run, and the result that says how it ended."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ..schema import RESULT_MESSAGES, RESULT_NAMES
 
 
 class RESULTS(eqx.Enumeration):
-    """How a solve ended; the empty message is success. Members stand in the order of ``schema.RESULT_NAMES``."""
+    """How a solve ended; the empty message means success. Members are in the order of ``schema.RESULT_NAMES``."""
 
     successful = RESULT_MESSAGES["successful"]
     nonfinite = RESULT_MESSAGES["nonfinite"]
@@ -22,12 +22,16 @@ class RESULTS(eqx.Enumeration):
 
 
 class State(eqx.Module):
-    """Where a run stands: enough to go on as if it had never stopped. Measures start anew when a run goes on.
+    """The state of a run, with which another can go on as if it had never stopped; measures then start anew.
 
     Attributes:
         logits: centred logits of the policy, ``(K,)``, in nats.
         carried: what the process carries from round to round, the policy included.
         round: rounds since the process started.
+
+    >>> loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.3), alpha=0.5, lam=1.0)
+    >>> int(dyn.engine.start(loop, jnp.zeros(3)).round)
+    0
     """
 
     logits: Float[Array, "*shape K"]

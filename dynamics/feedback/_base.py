@@ -20,15 +20,18 @@ class Feedback(Noun):
     """What is seen of P when both responses of a pair are drawn from mu.
 
     ``observe`` gets the exact law of comparisons, ``pairs`` (``pairs.preference`` is P, ``pairs.mu`` the sampler,
-    ``pairs.rates()`` the mass of each "i beat j"), and returns it, or ``Masses``. An own feedback in five lines; it says
-    ``stochastic`` if it draws:
+    ``pairs.rates()`` the mass of each "i beat j"), and returns it, or ``Masses``. A subclass writes ``observe``, and sets
+    ``stochastic = True`` if it draws.
 
-        class Ties(dyn.feedback.Feedback):
-            share: jax.Array
-
-            def observe(self, pairs, key=None):
-                wins = pairs.rates()
-                return dyn.feedback.Masses((1 - self.share) * wins + self.share * (wins + wins.T) / 2, wins.sum())
+    >>> class Ties(dyn.feedback.Feedback):
+    ...     share: float
+    ...
+    ...     def observe(self, pairs, key=None):
+    ...         wins = pairs.rates()
+    ...         return dyn.feedback.Masses((1 - self.share) * wins + self.share * (wins + wins.T) / 2, wins.sum())
+    >>> P, mu = jnp.array([[0.5, 1.0], [0.0, 0.5]]), jnp.array([0.5, 0.5])
+    >>> Ties(0.5).observe(dyn.feedback.Pairs(P, jnp.log(mu), mu)).wins.tolist()
+    [[0.0, 0.375], [0.125, 0.0]]
     """
 
     @property

@@ -14,10 +14,26 @@ State = Any  # a pytree of arrays, defined by each flow
 
 
 class Flow(Noun):
-    """tau dy/dt = v(y), with tau = 1, which ``gradient_flow`` integrates and ``descend`` follows in steps.
+    """tau dy/dt = v(y), with tau = 1, which ``gradient_flow`` integrates and ``descend`` follows in discrete steps.
 
-    A subclass writes ``start``, ``velocity``, ``rows`` and ``variables``; for ``descend`` also ``trainable``,
+    A subclass writes ``start``, ``velocity``, ``rows`` and ``variables``, and for ``descend`` also ``trainable``,
     ``trained_rows`` and ``gradient``.
+
+    >>> class Decay(dyn.flows.Flow):
+    ...     def start(self, initial):
+    ...         return jnp.asarray(1.0 if initial is None else initial)
+    ...
+    ...     def velocity(self, state, prepared=None):
+    ...         return -state
+    ...
+    ...     def rows(self, state):
+    ...         return {"size": state}
+    ...
+    ...     def variables(self):
+    ...         return {"size": dyn.diagnostics.Variable((), "1", "exp(-t)")}
+    >>> flow = Decay()
+    >>> flow.velocity(flow.start(None)).item()
+    -1.0
     """
 
     @abstractmethod
@@ -41,18 +57,18 @@ class Flow(Noun):
         return {}
 
     def prepare(self) -> Any:
-        """What ``velocity`` gets as ``prepared``, computed once for a whole solve."""
+        """The argument ``prepared`` of ``velocity``, computed once for a whole solve."""
         return None
 
     def solve_exactly(self, state: State, times: Array, span: Array) -> tuple[dict[str, Array], State] | None:
-        """Rows at ``times`` after ``state`` and the state ``span`` after it, in closed form; None where there is none."""
+        """Rows at ``times`` after ``state``, and the state ``span`` after it, in closed form; None without a closed form."""
         return None
 
     def check_flow(self) -> None:
         """Raises ``ValueError`` where the flow is not defined in continuous time or cannot be solved."""
 
     def advice(self) -> str:
-        """What to try when a solver runs out of steps, as a clause of an error message."""
+        """What to try where a solver runs out of steps, as a clause of an error message."""
         return "pass solver=diffrax.Kvaerno5(), looser tolerances or a smaller t1"
 
     def trainable(self, state: State) -> Any:
@@ -64,5 +80,5 @@ class Flow(Noun):
         raise NotImplementedError(f"{type(self).__name__} has no trained_rows, which dyn.descend needs; define it.")
 
     def gradient(self, weights: Any, key: PRNGKeyArray | None, batch: int | None) -> Any:
-        """The gradient of the mean loss by the weights: exact, or over ``batch`` samples drawn with ``key``."""
+        """The gradient of the mean loss with respect to the weights: exact, or over ``batch`` samples drawn with ``key``."""
         raise NotImplementedError(f"{type(self).__name__} has no gradient, which dyn.descend needs; define it.")

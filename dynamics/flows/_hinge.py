@@ -13,7 +13,7 @@ from jaxtyping import Array
 
 from ._pairs import PairFeatures
 
-MAX_EXAMPLES = 4000  # beyond, the pieces are too many
+MAX_EXAMPLES = 4000  # with more, the solution has too many pieces
 KINK_TOLERANCE = 1e-11  # relative to the kink
 ABOVE, SLIDING, BELOW = 0, 1, 2
 
@@ -72,7 +72,7 @@ def _velocities(
 def _clean(
     u: np.ndarray, B: np.ndarray, v: np.ndarray, at: np.ndarray, low: np.ndarray, high: np.ndarray
 ) -> np.ndarray:
-    """u with the zeros of sliding margins made exact: rounding would let them drift off the kink."""
+    """u with the zeros of sliding margins made exact, because with rounding they would drift off the kink."""
     inside = at[(v[at] > low[at]) & (v[at] < high[at])]
     u[inside] = 0.0
     return np.where(np.abs(u) <= 1e-13 * (np.abs(B) @ np.abs(v) + 1e-300), 0.0, u)

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from ._pairs import Form, PairFeatures
 
-MAX_SIZE = 6000  # of an eigenproblem
+MAX_UNKNOWNS = 6000  # in an eigenproblem
 
 
 class _Problem(NamedTuple):
@@ -36,7 +36,7 @@ def _weights_are_fewer(pairs: PairFeatures, form: Form) -> bool:
 def feasible(pairs: PairFeatures, form: Form) -> bool:
     """Whether the smaller of the two matrices is small enough."""
     R, d = pairs.head_shape
-    return (R * d if _weights_are_fewer(pairs, form) else pairs.features.shape[-2]) <= MAX_SIZE
+    return (R * d if _weights_are_fewer(pairs, form) else pairs.features.shape[-2]) <= MAX_UNKNOWNS
 
 
 def solution(
@@ -49,9 +49,9 @@ def solution(
 ) -> After:
     """s ↦ coefficients, margins and W(s) - W(0) a time s later, for f(r) = k (r - r0)², k and r0 numbers or ``(N,)``.
 
-    With rho = r0 - r, W = diag(w): d rho/dt = -2 k beta² C W rho, so a(s) = a(0) + 2 k W ∫ rho. Conflicting labels make
-    coefficients grow like s in directions that do not move the head; they are left out of its sum, since their rounding
-    would dominate it.
+    With rho = r0 - r and W = diag(w), d rho/dt = -2 k beta² C W rho, so a(s) = a(0) + 2 k W ∫ rho. Conflicting labels make
+    coefficients grow like s along directions that do not move the head. These directions are left out of the sum for the head,
+    which their rounding would dominate.
     """
     curvature, target = parabola
     one = curvature.ndim == 0

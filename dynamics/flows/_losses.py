@@ -15,7 +15,7 @@ from .._numerics import concrete
 from ..objectives import MarginLoss
 
 Scale = Float[Array, " N"] | None
-DISTANCES = 10.0 ** np.arange(-4, 5)  # from the vertex or kink, at which a declared shape is compared with the slope
+DISTANCES = 10.0 ** np.arange(-4, 5)  # of margins from the vertex or kink, at which a declared shape is checked
 
 
 def _with_beta(objective: MarginLoss, scale: Any) -> MarginLoss:

@@ -1,4 +1,4 @@
-"""Reward margins under training of the last layer, in a closed equation without the layer."""
+"""Reward margins while a last layer is trained, by a closed equation that does not contain the layer."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..diagnostics import Variable
 from ..objectives import MarginLoss
 from . import _exact, _losses, _tokens, _unseen
 from ._base import Flow
-from ._pairs import DUAL_BYTES, Form, PairFeatures, Reward
+from ._pairs import MAX_DUAL_BYTES, Form, PairFeatures, Reward
 from ._samples import all_identical
 
 
@@ -293,7 +293,7 @@ def _start(flow: MarginFlow, a: Float[Array, " N"]) -> MarginState:
 
 def _chosen_form(pairs: PairFeatures, form: str | None) -> Form:
     size, N = pairs.dual_bytes, pairs.features.shape[-2]
-    if form == "dual" and size > DUAL_BYTES:
+    if form == "dual" and size > MAX_DUAL_BYTES:
         raise ValueError(f"form='dual' needs {size / 2**30:.0f} GiB for {N}² numbers; pass form='primal'.")
     if form not in (None, "dual", "primal"):
         raise ValueError(f"form = {form!r} is unknown; pass 'dual', 'primal' or None.")

@@ -17,8 +17,8 @@ from .._numerics import concrete
 from . import _tokens
 from ._samples import as_features, as_positive, as_tokens, as_weights
 
-DUAL_BYTES = 8 * 2**30  # the largest Gram matrix that the dual form builds
-EVALUATIONS = 400  # of the velocity in a typical solve, which decide whether building the Gram matrix pays
+MAX_DUAL_BYTES = 8 * 2**30  # of the Gram matrix in the dual form
+TYPICAL_EVALUATIONS = 400  # of the velocity in a solve; they decide whether building the Gram matrix pays off
 
 Form = Literal["dual", "primal"]
 Reward = Literal["log_probability", "logit"]
@@ -120,8 +120,8 @@ class PairFeatures(Noun):
     def cheaper_form(self) -> Form:
         """Whether a typical solve is cheaper with C, N² numbers, or with the features, N·d."""
         N, d = self.features.shape[-2:]
-        dual = N * N * (d + EVALUATIONS)
-        return "dual" if self.dual_bytes <= DUAL_BYTES and dual < 4 * EVALUATIONS * N * d else "primal"
+        dual = N * N * (d + TYPICAL_EVALUATIONS)
+        return "dual" if self.dual_bytes <= MAX_DUAL_BYTES and dual < 4 * TYPICAL_EVALUATIONS * N * d else "primal"
 
     def numbers(self, form: Form) -> int:
         """How many numbers the solution of one flow keeps in memory."""

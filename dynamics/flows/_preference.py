@@ -1,4 +1,4 @@
-"""Population gradient flow of a policy on pairwise preferences, with a fixed sampler or one that follows the policy."""
+"""Population gradient flow of a policy on pairwise preferences, with a fixed sampler or one that depends on the policy."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ class PreferenceState(eqx.Module):
 class PreferenceFlow(Flow):
     """tau dtheta/dt = -∂/∂theta Σ_x rho_x E_{i,j~mu, label by P}[f(beta (h_w - h_l))],  h = log pi_theta - log ref.
 
-    The sampler mu may be the policy itself; the gradient does not go through it. Tabular, IPO: tau dz_i/dt = -4 mu_i (h_i -
-    mu·h - ((P mu)_i - 1/2)/beta); DPO: 2 beta mu_i ((P mu)_i - Σ_j mu_j sigma(beta (h_i - h_j))). Σ z is conserved.
+    The sampler mu may be the policy itself; it is not differentiated. For tabular policies, tau dz_i/dt = -4 mu_i (h_i -
+    mu·h - ((P mu)_i - 1/2)/beta) for IPO and 2 beta mu_i ((P mu)_i - Σ_j mu_j sigma(beta (h_i - h_j))) for DPO, and Σ z is
+    conserved.
 
     Args:
         policy: ``Tabular(K)``, ``LogLinear(phi)`` or your own.
@@ -111,7 +112,7 @@ class PreferenceFlow(Flow):
         return PreferenceState(theta)
 
     def _blank(self) -> Array:
-        """The policy's own initial parameters, used unless the reference differs."""
+        """The policy's own initial parameters, which are used where they give the reference."""
         return self.policy.blank(self.shape)
 
     def _logits(self, parameters: Array) -> Float[Array, "*contexts K"]:

@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 from .._checks import as_numbers, token_numbers
 from .._numerics import as_array, concrete
 
-SEVERAL = (
+NO_SEVERAL_TOKENS = (
     "responses of several tokens have no closed equation for margins, since each position's softmax enters; pass one token "
     "and one row of features per example, or use dyn.margins.multi_token_rate on dyn.margins.Responses"
 )
@@ -50,13 +50,13 @@ def all_identical(g: Float[Array, "*flows N d"]) -> Array:
 def as_features(value: Any, width: int | None = None) -> Float[Array, "*flows N d"]:
     """Features in the dtype in which they are stored: float32 stays, anything else becomes the default float."""
     if isinstance(value, eqx.Module):
-        raise ValueError(f"features is a {type(value).__name__}; {SEVERAL}.")
+        raise ValueError(f"features is a {type(value).__name__}; {NO_SEVERAL_TOKENS}.")
     if getattr(value, "dtype", None) != np.float32:
         g = as_numbers(value, "features")
     else:  # jnp.asarray would temporarily hold two copies of a NumPy array
         g = jax.device_put(value, may_alias=False) if isinstance(value, np.ndarray) else jnp.asarray(value)
     if g.ndim > 3:
-        raise ValueError(f"features have shape {g.shape}; {SEVERAL}.")
+        raise ValueError(f"features have shape {g.shape}; {NO_SEVERAL_TOKENS}.")
     if g.ndim not in (2, 3) or 0 in g.shape:
         raise ValueError(f"features have shape {g.shape}; pass one row of features per example, shape (N, d).")
     if width is not None and g.shape[-1] != width:
@@ -73,7 +73,9 @@ def token_ids(value: Any, name: str, shape: tuple[int, ...], vocabulary: int | N
     """Token ids on the host, of ``shape``; one row of ids may serve all flows of a batch."""
     ids = token_numbers(value, name)
     if ids.ndim > 1 and (ids.ndim > len(shape) or (ids == -1).any()):
-        raise ValueError(f"{name} has shape {ids.shape}{' and -1 for padding' * bool((ids == -1).any())}; {SEVERAL}.")
+        raise ValueError(
+            f"{name} has shape {ids.shape}{' and -1 for padding' * bool((ids == -1).any())}; {NO_SEVERAL_TOKENS}."
+        )
     if ids.shape not in (shape, shape[-1:]):
         raise ValueError(f"{name} has shape {ids.shape}; pass one token id per example, shape {shape}.")
     outside = (ids < 0) | (ids >= (np.iinfo(np.int32).max if vocabulary is None else vocabulary))

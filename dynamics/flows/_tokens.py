@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-BLOCK = 2**19  # numbers in a block of features, which with its products stays in cache
-MAX_FEW_TOKENS = 8  # up to which a matrix product over all tokens was measured to be faster than picking rows
+BLOCK_NUMBERS = 2**19  # floats in a block of features, which stays in cache together with its products
+MAX_FEW_TOKENS = 8  # up to which a matrix product over all tokens was measured to be faster than gathering rows
 
 
 def _part_apply(
@@ -61,7 +61,7 @@ def _times(factor: Float[Array, " n"] | None, rows: Array) -> Array:
 
 def _in_blocks(count: int, width: int) -> tuple[int, int]:
     """Number of full blocks and their size, for ``count`` examples of ``width`` features."""
-    size = max(16, BLOCK // width)
+    size = max(16, BLOCK_NUMBERS // width)
     return (0, size) if count <= 8 * size else (count // size, size)
 
 

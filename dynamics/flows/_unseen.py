@@ -1,4 +1,4 @@
-"""Margins and rewards that a trained last layer gives to examples of training and to unseen ones."""
+"""Margins and rewards under a trained last layer, for training examples and unseen ones."""
 
 from __future__ import annotations
 

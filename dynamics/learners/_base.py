@@ -1,4 +1,4 @@
-"""What a learner is: it fits a policy to an objective, a reference and what was seen."""
+"""The base class of learners, which fit a policy to an objective, a reference and the feedback."""
 
 from __future__ import annotations
 
@@ -19,14 +19,20 @@ from ..preferences import Seen
 
 
 class Fit(eqx.Module):
-    """One round's problem: minimise ``objective.value`` over the policies of a class, or its mean over prompts.
+    """The problem of one round: minimise ``objective.value``, or its mean over prompts, over the policies of a class.
 
-    Attributes:
+    Args:
         objective: what is minimised.
-        policy: the class.
+        policy: the policy class.
         log_reference: log ref_t up to a constant, ``(K,)``, or ``(X, K)`` for X prompts.
-        seen: what was seen of the preferences; of X prompts every array has a leading axis X.
+        seen: what feedback shows; for X prompts every array has a leading axis X.
         weights: the prompts' shares, ``(X,)``; None for one prompt.
+
+    >>> loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.3), alpha=0.5, lam=1.0)
+    >>> z = jnp.zeros(3)
+    >>> fit = loop.parts().fit(z, None, None)
+    >>> bool(fit.value(loop(z)) <= fit.value(z))
+    True
     """
 
     objective: Objective
@@ -36,7 +42,7 @@ class Fit(eqx.Module):
     weights: Float[Array, " X"] | None = None
 
     def value(self, logits: Float[Array, "*contexts K"]) -> Float[Array, ""]:
-        """The objective at a policy given by its logits."""
+        """The objective at the policy with these logits."""
         if self.weights is None:
             return self.objective.value(log_softmax(logits), self.log_reference, self.seen)
         return self.weights @ jax.vmap(self.objective.value)(log_softmax(logits), self.log_reference, self.seen)
@@ -46,7 +52,7 @@ class Fit(eqx.Module):
         return self.pull(parameters, self.seen, self.weights)
 
     def pull(self, parameters: Float[Array, ...], seen: Seen, weights: Float[Array, " X"] | None) -> Float[Array, ...]:
-        """The same on something else that was seen."""
+        """The same for other feedback."""
         logits = jnp.broadcast_to(self.policy.logits(parameters), self.log_reference.shape)
         if weights is None:
             return self.policy.pull(parameters, self.objective.gradient(logits, self.log_reference, seen))
@@ -55,32 +61,35 @@ class Fit(eqx.Module):
 
 
 class Learner(Noun):
-    """From the last policy to the next. An own learner writes ``learn``:
+    """The step from the last policy to the next. A subclass writes ``learn``.
 
-    class Half(dyn.learners.Learner):
-        def learn(self, fit, logits, memory, key):
-            best, _, found = dyn.learners.Optimum().learn(fit, logits, None, None)
-            return 0.5 * (logits + best), memory, found
+    >>> class Half(dyn.learners.Learner):
+    ...     def learn(self, fit, logits, memory, key):
+    ...         best, _, found = dyn.learners.Optimum().learn(fit, logits, None, None)
+    ...         return 0.5 * (logits + best), memory, found
+    >>> loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.3), 0.5, 1.0, inner=Half())
+    >>> loop(jnp.zeros(3)).shape
+    (3,)
     """
 
     takes_key: ClassVar[bool] = True
-    """Whether ``learn`` is given a key of its own where what it sees was drawn with one."""
+    """Whether ``learn`` gets a key of its own, apart from the key with which feedback was drawn."""
 
     seeks_optimum: ClassVar[bool] = False
     """Whether a round fails where the objective has no finite optimum."""
 
     @property
     def stochastic(self) -> bool:
-        """Whether ``learn`` draws."""
+        """Whether ``learn`` draws random numbers."""
         return False
 
     @property
     def keeps_state(self) -> bool:
-        """Whether ``memory`` matters to the next round; a warm start does not."""
+        """Whether the next round depends on ``memory``; warm starts of solvers do not count."""
         return False
 
     def start(self, fit: Fit | None, logits: Float[Array, "*contexts K"]) -> Any:
-        """The memory at round 0; ``fit`` is the first round's problem, or None where seeing it needs a key."""
+        """The memory at round 0; ``fit`` is the problem of the first round, or None where its feedback needs a key."""
         return None
 
     @abstractmethod
@@ -90,7 +99,7 @@ class Learner(Noun):
         """The logits of the next policy, the memory of the next round, and whether it succeeded."""
 
     def centre(self, memory: Any, policy: Policy) -> Any:
-        """What of the memory matters to later rounds, without what moves no policy, a linear function of it."""
+        """The part of the memory that later policies depend on, a linear function of the memory."""
         return memory if self.keeps_state else None
 
     def memory_basis(self, memory: Any, policy: Policy) -> Float[Array, "n m"]:
@@ -98,10 +107,10 @@ class Learner(Noun):
         return jnp.eye(len(ravel(memory)))
 
     def check_smooth(self) -> None:
-        """Raises ``ValueError`` where rounds by this learner have no fixed points or derivatives to analyse."""
+        """Raises ``ValueError`` where rounds with this learner have no fixed points or no derivatives to analyse."""
 
     def note(self, objective: Objective, policy: Policy) -> str | None:
-        """What a Solution says of how rounds were solved, where that may matter: the start of a search for a minimum."""
+        """A remark for the Solution on how rounds were solved, such as where a search for a minimum starts, or None."""
         return None
 
     def check(self, objective: Objective, policy: Policy) -> None:

@@ -1,4 +1,4 @@
-"""Inexact rounds: some steps of an optimizer where the round's optimum stood."""
+"""``Descend``: inexact rounds, which take some steps of an optimizer instead of going to the optimum."""
 
 from __future__ import annotations
 
@@ -20,26 +20,32 @@ from ._base import Fit, Learner
 if TYPE_CHECKING:
     import optax
 
-# States of optimizers that act in every round alike, or do so in the limit of a large count.
-AUTONOMOUS = ("EmptyState", "TraceState", "EmaState")
+# Optimizer states with which every round acts alike, at least in the limit of a large count of steps.
+AUTONOMOUS_STATES = ("EmptyState", "TraceState", "EmaState")
 
 
 class Descend(Learner):
-    """theta ← theta + u(∂ loss/∂theta), ``steps`` times a round from where the policy stands, u the optimizer.
+    """theta ← theta + u(∂ loss/∂theta), ``steps`` times per round from the current policy, u the optimizer.
 
-    The loss is the objective's, of the round's comparisons: E over pairs from mu_t and labels from P, or the round's sample.
-    theta are the logits of a tabular policy, or the parameters of a log-linear one (the theta of least norm).
+    The loss is the objective on the round's comparisons: the mean over pairs from mu_t and labels from P, or over the round's
+    sample. theta are the logits of a tabular policy, or the parameters of a log-linear one (those of least norm).
 
     Args:
-        optimizer: an optax transformation that steps on gradients alone, such as ``optax.sgd(0.1)`` or ``optax.adam(1e-2)``.
-        steps: steps a round, int ≥ 1; a numeric parameter, so that sweeps may vary it.
-        batch: comparisons a step, int in [1, 1e8], drawn with replacement from the round's sample, or afresh from mu_t and
-            P where rounds have no ``samples``, each of a prompt drawn by its weight; None: the exact gradient.
+        optimizer: an optax transformation that needs gradients only, such as ``optax.sgd(0.1)`` or ``optax.adam(1e-2)``.
+        steps: steps per round, int ≥ 1; a numeric parameter, so that sweeps may vary it.
+        batch: comparisons per step, int in [1, 1e8], drawn with replacement from the round's sample or, where rounds have no
+            ``samples``, from mu_t and P; prompts are drawn by their weights. None: the exact gradient.
         reset_state: True: each round starts the optimizer anew, as a new training run does; False: moments and schedules
             go on from round to round.
 
     Raises:
-        ValueError: steps or batch out of range, or an optimizer that asks for more than gradient, state and parameters.
+        ValueError: steps or batch out of range, or an optimizer that needs more than gradient, state and parameters.
+
+    >>> import optax
+    >>> inner = dyn.Descend(optax.sgd(0.1), steps=10)
+    >>> loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.3), alpha=0.5, lam=1.0, inner=inner)
+    >>> loop(jnp.zeros(3)).shape
+    (3,)
     """
 
     optimizer: optax.GradientTransformation
@@ -65,7 +71,7 @@ class Descend(Learner):
             jax.eval_shape(optimizer.update, blank, jax.eval_shape(optimizer.init, blank), blank)
         except TypeError as error:
             raise ValueError(
-                f"optimizer does not step on gradients alone ({error}); pass one that does, e.g. optax.sgd(0.1)."
+                f"optimizer needs more than gradients ({error}); pass one that needs gradients only, e.g. optax.sgd(0.1)."
             ) from None
         self.optimizer = optimizer
         self.steps = whole(steps, "steps", 1, most_comparisons())
@@ -97,7 +103,9 @@ class Descend(Learner):
         return jnp.kron(jnp.eye(moments), basis)
 
     def check_smooth(self) -> None:
-        """Refuses what has no fixed point or no slope there: schedules, and updates that do not shrink with the gradient."""
+        """Raises ``ValueError`` for schedules, whose rounds have no fixed point, and for updates that do not shrink with the
+        gradient, whose rounds have no derivative at one.
+        """
         with jax.ensure_compile_time_eval():  # callers may be traced; the optimizer is not
             theta = jnp.zeros(2)
             state = self.optimizer.init(theta)
@@ -108,15 +116,17 @@ class Descend(Learner):
             proportional = bool(jnp.all(jnp.abs(small - 100 * smaller) <= 0.05 * jnp.abs(small)))
         if not proportional:
             raise ValueError(
-                f"the optimizer ({_kinds(state)}) does not step in proportion to small gradients, as Adam does not, so the "
-                f"slope of a round at a fixed point does not say what rounds do around it; look at the verdict of dyn.iterate."
+                f"the optimizer ({_kinds(state)}) does not step in proportion to small gradients, so the "
+                f"derivative of a round does not describe rounds near a fixed point; use the verdict of dyn.iterate instead."
             )
-        unknown = [] if not self.keeps_state else [s for s in _states(state) if type(s).__name__ not in AUTONOMOUS]
+        unknown = (
+            [] if not self.keeps_state else [s for s in _states(state) if type(s).__name__ not in AUTONOMOUS_STATES]
+        )
         if unknown:
             raise ValueError(
-                f"the optimizer keeps {_kinds(unknown)} from round to round (a schedule's count, a normalisation, or a state "
-                f"that is not known), with which rounds have no fixed points to analyse; pass reset_state=True, or "
-                f"optax.sgd(rate, momentum), or look at the verdict of dyn.iterate."
+                f"the optimizer keeps {_kinds(unknown)} from round to round (a schedule's count, a normalisation, or an "
+                f"unknown state), with which rounds have no fixed points to analyse; pass reset_state=True or "
+                f"optax.sgd(rate, momentum), or use the verdict of dyn.iterate instead."
             )
 
     def learn(
@@ -148,7 +158,7 @@ class Descend(Learner):
     def check(self, objective: Objective, policy: Policy) -> None:
         if policy.candidates() is not None:
             raise ValueError(
-                f"{type(policy).__name__} is a list of policies, along which no optimizer steps; use dyn.learners.Optimum()."
+                f"{type(policy).__name__} is a list of policies, which has no gradient; use dyn.learners.Optimum()."
             )
 
     def check_parameter(self, path: str, values: np.ndarray) -> None:
@@ -163,7 +173,7 @@ class Descend(Learner):
 
 
 def _states(state: Any) -> list[Any]:
-    """The states of an optimizer's parts, chains and wrappers without a state of their own undone."""
+    """The states of an optimizer's parts, as a flat list."""
     if type(state) is tuple:
         return [inner for part in state for inner in _states(part)]
     return [state]
@@ -175,7 +185,7 @@ def _kinds(state: Any) -> str:
 
 
 def _settled(state: Any, basis: Float[Array, "n m"]) -> Any:
-    """An optimizer's state with its counts at their largest, and of its moments what moves the policy."""
+    """An optimizer's state in the limit of many steps: counts at their maximum, moments projected on ``basis``."""
 
     def settle(leaf: Array) -> Array:
         if jnp.issubdtype(leaf.dtype, jnp.integer):

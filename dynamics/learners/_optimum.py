@@ -1,4 +1,4 @@
-"""The objective's own optimum within the policy's class."""
+"""``Optimum``: rounds that end at the objective's optimum within the policy class."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from ..policies import Policy
 from ..preferences import Pairs
 from ._base import Fit, Learner
 
-TIE = 64.0  # units of rounding
-STARTS = ("the round's reference", "the last policy", "the policy's start and a place beside it")
+TIE_TOLERANCE = 64.0  # units of rounding; values that differ by less are equal
+STARTS = ("the round's reference", "the last policy", "the policy's start and a point near it")
 
 
 class Optimum(Learner):
-    """pi_{t+1} = argmin over the class of the objective's value.
+    """pi_{t+1} = argmin of the objective's value over the policy class.
 
-    A list of policies is compared one by one. Where the class has a linear space of logits, the optimum is exact for IPO, DPO
-    and SquaredMargin, and Newton's method for every other smooth loss, from the round's reference: along directions that no
-    comparison determines, the reference's log-ratio stays. Other classes are searched in their parameters, by Newton's method
-    from the round's reference, the last policy, the policy's ``start`` and a place beside it; the least value counts.
+    In a list of policies all values are compared. In a class with a linear space of logits the optimum is exact for IPO, DPO
+    and SquaredMargin, and found by Newton's method from the round's reference for every other smooth loss; along directions
+    that no comparison determines, the reference's log-ratio stays. Any other class is searched in its parameters by Newton's
+    method from the round's reference, the last policy, the policy's ``start`` and a point near it, and the least value wins.
+
+    >>> loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.3), 0.5, 1.0, inner=dyn.learners.Optimum())
+    >>> loop(jnp.zeros(3)).shape
+    (3,)
     """
 
     takes_key: ClassVar[bool] = False
@@ -47,8 +51,8 @@ class Optimum(Learner):
         if listed is not None:
             values = jax.vmap(fit.value)(listed)
             least = jnp.min(values)
-            # What differs by rounding only is equal, and the first of equal ones is taken.
-            equal = values <= least + TIE * jnp.finfo(values.dtype).eps * (1.0 + jnp.abs(least))
+            # Values that differ only by rounding count as equal, and the first of equal ones is taken.
+            equal = values <= least + TIE_TOLERANCE * jnp.finfo(values.dtype).eps * (1.0 + jnp.abs(least))
             return listed[jnp.argmax(equal)], None, jnp.isfinite(least) & ~jnp.any(jnp.isnan(values))
         if fit.policy.basis() is None:
             from ._search import search  # loads on use
@@ -76,14 +80,14 @@ class Optimum(Learner):
 
 
 def _columns(fit: Fit) -> Float[Array, "*contexts K m"] | None:
-    """Columns that restrict the logits, or None where all are allowed."""
+    """Columns whose span the logits have to be in, or None where all are allowed."""
     basis = fit.policy.basis()
     assert basis is not None
     return None if fit.policy.is_free else basis.reshape(*fit.log_reference.shape, -1)
 
 
 def _warm(fit: Fit) -> Exact | None:
-    """The exact solver of a fit, where a guess helps it."""
+    """The exact solver of a fit, if it can start from a guess; otherwise None."""
     if fit.policy.candidates() is not None or fit.policy.basis() is None:
         return None
     exact = exact_for(fit.objective, type(fit.seen), free=fit.policy.is_free)
@@ -91,7 +95,7 @@ def _warm(fit: Fit) -> Exact | None:
 
 
 def _reward(fit: Fit, guess: Float[Array, "*contexts K"] | None) -> tuple[Float[Array, "*contexts K"], Bool[Array, ""]]:
-    """f of the round's optimum: prompt by prompt where every policy is allowed, else of all prompts at once."""
+    """f of the round's optimum, prompt by prompt where every policy is allowed, otherwise for all prompts at once."""
     solve, columns = fit.objective.solve, _columns(fit)
     if columns is not None or fit.weights is None:
         return solve(fit.seen, fit.log_reference, columns, guess, fit.weights)

@@ -1,4 +1,4 @@
-"""Objectives: scalars of a policy, a reference and what was seen of the preferences; most are losses of a reward margin."""
+"""Objectives: functions of a policy, a reference and the feedback, to be minimised; most are losses of a reward margin."""
 
 from ._base import MarginLoss, Objective, kl_coefficient
 from ._exact import Exact, exact_for, register

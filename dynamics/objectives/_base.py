@@ -1,4 +1,4 @@
-"""What an objective is: a scalar of a policy, a reference and what was seen of the preferences; and its optimum."""
+"""The base classes of objectives: a function of a policy, a reference and the feedback, and its optimum."""
 
 from __future__ import annotations
 
@@ -20,16 +20,27 @@ from ._slope import check_slope, slope_of
 
 
 class Objective(Noun):
-    """A scalar to be minimised over policies: ``value(log_policy, log_reference, seen)``.
+    """A function to be minimised over policies: ``value(log_policy, log_reference, seen)``.
 
-    A loss of reward margins says only its ``loss(r)``: subclass ``MarginLoss`` for that.
+    ``seen`` is what feedback shows of the preferences. For a loss of reward margins, subclass ``MarginLoss`` and write only
+    ``loss(r)``.
+
+    >>> class Reward(dyn.objectives.Objective):
+    ...     beta: float = 0.5
+    ...
+    ...     def value(self, log_policy, log_reference, seen):
+    ...         pi = jnp.exp(log_policy)
+    ...         return self.beta * pi @ (log_policy - log_reference) - pi @ jnp.arange(len(pi))
+    >>> uniform = -jnp.log(2.0) * jnp.ones(2)
+    >>> Reward().value(uniform, uniform, None).item()
+    -0.5
     """
 
     smooth: ClassVar[bool] = True
     """Whether the value has a continuous gradient."""
 
     sealed: ClassVar[frozenset[str]] = frozenset({"implicit_reward", "tilt", "optimum"})
-    """What an own class cannot override, because it would be asked in one place and not in another."""
+    """Methods that a class from outside the library cannot override, because solvers do not call them in every place."""
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -37,13 +48,13 @@ class Objective(Noun):
         ignored = sorted(getattr(parent, "sealed", frozenset()) & set(vars(cls)))
         if ignored and not cls.__module__.startswith("dynamics."):
             raise TypeError(
-                f"{cls.__name__} overrides {ignored[0]}, which solvers do not ask of a {parent.__name__}; say it all in "
-                f"value(log_policy, log_reference, seen) of a subclass of dyn.objectives.Objective."
+                f"{cls.__name__} overrides {ignored[0]}, which solvers do not call on a {parent.__name__}; subclass "
+                f"dyn.objectives.Objective and write value(log_policy, log_reference, seen) instead."
             )
 
     @abstractmethod
     def value(self, log_policy: Float[Array, " K"], log_reference: Float[Array, " K"], seen: Seen) -> Float[Array, ""]:
-        """The mean loss of a policy on what was seen; ``log_reference`` is defined up to a constant."""
+        """The mean loss of a policy on the feedback; ``log_reference`` is defined up to a constant."""
 
     def gradient(self, logits: Float[Array, " K"], log_reference: Float[Array, " K"], seen: Seen) -> Float[Array, " K"]:
         """∂ value/∂ logits, ``(K,)``."""
@@ -59,15 +70,15 @@ class Objective(Noun):
     ) -> tuple[Float[Array, "*contexts K"], Bool[Array, ""]]:
         """f, up to a constant, such that the optimum is ∝ ref · exp(f/beta), and whether it was found.
 
-        By the exact solver of this class where there is one (``register``), else by ``search``.
+        Uses the exact solver that is registered for this class (see ``register``), or else ``search``.
 
         Args:
-            seen: what was seen.
-            log_reference: log ref up to a constant; the optimum of a loss of margins does not depend on it.
-            basis: orthonormal centred columns, ``(K, m)``, that f has to be in the span of; None: all logits. ``(X, K, m)`` for
-                X prompts that share the unknowns: then every array of what was seen has a leading axis X.
-            guess: f of a round nearby, for solvers that it helps.
-            weights: the prompts' shares, ``(X,)``, ≥ 0, of several prompts.
+            seen: what feedback shows.
+            log_reference: log ref up to a constant; f of a loss of margins does not depend on it.
+            basis: orthonormal centred columns, ``(K, m)``, whose span has to contain f; None: all logits. For X prompts that
+                share the unknowns, ``(X, K, m)``, and then every array of ``seen`` has a leading axis X.
+            guess: f of a neighbouring round, for solvers that can start from it.
+            weights: the prompts' shares, ``(X,)``, ≥ 0; for several prompts.
         """
         exact = exact_for(self, type(seen), free=basis is None)
         if exact is None:
@@ -81,10 +92,10 @@ class Objective(Noun):
         basis: Float[Array, "*contexts K m"] | None,
         weights: Float[Array, " X"] | None = None,
     ) -> tuple[Float[Array, "*contexts K"], Bool[Array, ""]]:
-        """As ``solve``, by Newton's method on the value itself, from the reference."""
+        """As ``solve``, by Newton's method on ``value``, started at the reference."""
         from ._newton import minimise  # loads on use
 
-        # All logits are their own unknowns: of a rotated basis light masses would be lost beside heavy ones.
+        # Without a basis the unknowns are the logits themselves: a rotated basis would lose light masses beside heavy ones.
         columns = jnp.eye(log_reference.shape[0]) if basis is None else basis
         arrays, rest = eqx.partition((self, seen, log_reference, columns, weights), eqx.is_array)
 
@@ -99,12 +110,12 @@ class Objective(Noun):
         return kl_coefficient(self) * (columns @ x), found
 
     def check_optimum(self, seen: Seen, support: Bool[np.ndarray, "*contexts K"], basis: np.ndarray | None) -> None:
-        """Raises ``ValueError`` where the value has no finite or no unique minimiser for what was seen, which is concrete.
+        """Raises ``ValueError`` where the value has no finite minimiser, or more than one.
 
         Args:
-            seen: what was seen.
-            support: which responses are ever sampled.
-            basis: columns that span the class of logits; None: all logits.
+            seen: what feedback shows, concrete.
+            support: which responses the sampler can draw, ``(K,)``.
+            basis: columns that span the logits of the policy class, ``(K, m)``; None: all logits.
         """
 
     def implicit_reward(
@@ -115,7 +126,7 @@ class Objective(Noun):
         Args:
             P: P, ``(K, K)``, P_ij = Pr(i preferred to j), P + Pᵀ = 1.
             log_mu: log mu, ``(K,)``, the sampler of both responses, in nats; ``-inf`` marks responses never sampled.
-            guess: a start for an iterative solve, ``(K,)``; the result does not depend on it.
+            guess: where an iterative solver starts, ``(K,)``; the result does not depend on it.
 
         Returns:
             f, ``(K,)``, dimensionless.
@@ -127,7 +138,9 @@ class Objective(Noun):
         if not concrete(P, log_mu):
             log_mu = as_array(log_mu)
             f, found = _reward(self, Pairs(as_array(P), log_mu, jnp.exp(log_mu)), start)
-            return eqx.error_if(f, ~found, "the objective has no finite minimiser here; call it on concrete values.")
+            return eqx.error_if(
+                f, ~found, "the objective has no finite minimiser; call it on concrete values to see why."
+            )
         P = check(P)
         log_mu = check_log_distribution(log_mu, "log_mu", P.shape[0], zero_mass=True)
         pairs = Pairs(P, log_mu, jnp.exp(log_mu))
@@ -167,7 +180,14 @@ class Objective(Noun):
 
 
 def kl_coefficient(objective: Objective) -> Float[Array, ""]:
-    """The objective's beta, in which rewards are measured; 1 where it has none."""
+    """The objective's beta, as in pi* ∝ ref · exp(f/beta); 1 where it has none.
+
+    Args:
+        objective: an ``Objective``.
+
+    >>> kl_coefficient(dyn.DPO(0.1)).item()
+    0.1
+    """
     return jnp.asarray(getattr(objective, "beta", 1.0), dtype=float)
 
 
@@ -175,7 +195,7 @@ def kl_coefficient(objective: Objective) -> Float[Array, ""]:
 def _reward(
     objective: Objective, pairs: Pairs, guess: Float[Array, " K"] | None
 ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-    # Compiled once for each size; called eagerly, the solver's loop would be compiled anew every time.
+    # Compiled once for each size; without jit, the solver's loop would be compiled in every call.
     f, found = objective.solve(pairs, jnp.zeros_like(pairs.log_mu), None, guess)
     return centre(f), found
 
@@ -183,15 +203,17 @@ def _reward(
 class MarginLoss(Objective):
     """mean of f(r), r = beta (h_w - h_l), h = log pi - log ref.
 
-    An own loss says ``loss(r)``; it then runs in rounds, flows, sweeps and stability. Its slope is differentiated from that
-    unless it says ``slope`` as well:
+    A subclass writes ``loss(r)``, and then works in rounds, flows, sweeps and stability. Its slope f' is obtained by
+    differentiation unless it writes ``slope`` as well.
 
-        class Exponential(dyn.objectives.MarginLoss):
-            def loss(self, margin):
-                return jnp.exp(-margin)
-
-    Attributes:
+    Args:
         beta: beta, scalar in (0, ∞), the KL coefficient; it turns log-ratios into rewards.
+
+    >>> class Exponential(dyn.objectives.MarginLoss):
+    ...     def loss(self, margin):
+    ...         return jnp.exp(-margin)
+    >>> Exponential(0.1).slope(jnp.array(0.0)).item()
+    -1.0
     """
 
     sealed: ClassVar[frozenset[str]] = Objective.sealed | {"value", "gradient", "margins", "solve", "search"}
@@ -217,11 +239,11 @@ class MarginLoss(Objective):
             check_slope(self)
 
     def parabola(self) -> tuple[Float[Array, ""], Float[Array, ""]] | None:
-        """(s, r0) where f(r) = s (r - r0)² + const, whose flows are linear and solved exactly; None for other losses."""
+        """(s, r0) if f(r) = s (r - r0)² + const, whose flows are linear and solved exactly; None for other losses."""
         return None
 
     def hinge(self) -> tuple[ArrayLike, ArrayLike, ArrayLike] | None:
-        """(kink, f' below it, f' above it) where f is convex and linear on either side of one kink; None for other losses.
+        """(kink, f' below it, f' above it) if f is convex and linear on both sides of one kink; None for other losses.
 
         Flows of such a loss are piecewise linear in time and solved exactly.
         """
@@ -239,7 +261,7 @@ class MarginLoss(Objective):
         return solve_convex(self, seen if weights is None else seen.weighted(weights), basis)
 
     def value(self, log_policy: Float[Array, " K"], log_reference: Float[Array, " K"], seen: Seen) -> Float[Array, ""]:
-        """E[f(beta (h_w - h_l))] over what was seen; a pair of equal responses counts f(0)."""
+        """E[f(beta (h_w - h_l))] over the feedback; a pair of equal responses counts as f(0)."""
         rates = seen.rates()
         zero = jnp.zeros((), rates.dtype)
         return jnp.sum(rates * self.loss(self.margins(log_policy, log_reference))) + (1 - jnp.sum(rates)) * self.loss(

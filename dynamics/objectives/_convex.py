@@ -1,8 +1,8 @@
-"""The optimum of any loss of margins, whatever the masses of the pairs: Newton's method on weighted fits.
+"""The optimum of any loss of margins, for pairs of any masses: Newton's method as a sequence of weighted fits.
 
-A pair's mass may be e^1000 times another's, so Newton's equations are never summed up: each step is a weighted fit of the
-change that every pair asks for, which ``_projected.weighted_fit`` solves at any weights. Along directions that no comparison
-determines, the reference's log-ratio stays.
+A pair's mass may be e^1000 times another's, so the normal equations of a Newton step cannot be formed. Instead each step is a
+weighted least-squares fit to the margins that the pairs ask for, which ``_projected.weighted_fit`` solves at any weights.
+Along directions that no comparison determines, the reference's log-ratio stays.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from jaxtyping import Array, Bool, Float
 
 from .._numerics import gauge_basis
 from ..preferences import Masses, Pairs, Seen
-from ._projected import APART, pair_rows, vanishing, weighted_fit
+from ._projected import NEGLIGIBLE_GAP, pair_rows, vanishing, weighted_fit
 
 if TYPE_CHECKING:
     from ._base import MarginLoss
 
-LONGEST = 30.0  # change of a margin that one pair may ask of one step
+MAX_MARGIN_CHANGE = 30.0  # that one pair may ask for in one step
 MAX_STEPS = 500
-CLOSE = 500.0  # units of rounding: where steps end
-FOUND = 0.575  # power of eps below which the last step counts as an optimum: 1e-9 in float64, 1e-4 in float32
+STEP_TOLERANCE = 500.0  # units of rounding; a smaller step is the last
+OPTIMUM_EXPONENT = 0.575  # a last step below eps to this power is at an optimum: 1e-9 in float64, 1e-4 in float32
 
 
 class _Rows(NamedTuple):
-    """One row for each pair i < j: features of the gap, log-masses of "i beat j" and "j beat i"."""
+    """One row for each pair i < j: the features of i minus those of j, and the log-masses of "i beat j" and "j beat i"."""
 
     X: Float[Array, "pairs m"]
     log_win: Float[Array, " pairs"]
@@ -43,17 +43,17 @@ class _Rows(NamedTuple):
 def solve_convex(
     objective: MarginLoss, seen: Seen, basis: Float[Array, "*contexts K m"] | None
 ) -> tuple[Float[Array, "*contexts K"], Bool[Array, ""]]:
-    """f of least norm that minimises Σ_ij W_ij f(f_i - f_j), in the span of ``basis`` where given, and whether it was found.
+    """argmin_f Σ_ij W_ij loss(f_i - f_j) of least norm, in the span of ``basis`` if given, and whether it was found.
 
-    A loss that is not convex ends at a stationary point that steps of descent reach from the reference, f = 0.
+    For a loss that is not convex, f is a stationary point that descent reaches from the reference, f = 0.
     """
     columns = jnp.asarray(gauge_basis(_size(seen))) if basis is None else basis
     rows = _rows(columns, seen)
     u, found = _minimise(objective, rows)
     if isinstance(seen, Pairs):
-        # A response of no mass stands for one of e^-200 or so: what is balanced by that alone has no limit.
+        # A response without mass is given one of about e^-200; where only that mass balances the loss, there is no optimum.
         at_edge = jnp.any(seen.log_mu == -jnp.inf)
-        found &= ~(at_edge & (jnp.max(jnp.abs(rows.X @ u)) > APART / 4))
+        found &= ~(at_edge & (jnp.max(jnp.abs(rows.X @ u)) > NEGLIGIBLE_GAP / 4))
     return columns @ u, found
 
 
@@ -65,7 +65,7 @@ def _rows(basis: Float[Array, "*contexts K m"], seen: Seen) -> _Rows:
     i, j = np.triu_indices(basis.shape[-2], 1)
     X = pair_rows(basis)
     if isinstance(seen, Pairs):
-        log_mu = vanishing(seen.log_mu)  # at the edge of the simplex the optimum is continued, as that of IPO and DPO
+        log_mu = vanishing(seen.log_mu)  # extends the optimum to the edge of the simplex, as for IPO and DPO
         log_pair = (log_mu[..., i] + log_mu[..., j]).ravel()
         wins = seen.preference
         return _Rows(X, log_pair + _log(wins[..., i, j].ravel()), log_pair + _log(wins[..., j, i].ravel()))
@@ -74,7 +74,7 @@ def _rows(basis: Float[Array, "*contexts K m"], seen: Seen) -> _Rows:
 
 
 def _log(p: Array) -> Array:
-    """log p, with a slope of 0 where p is 0."""
+    """log p, with derivative 0 where p is 0."""
     return jnp.where(p > 0, jnp.log(jnp.where(p > 0, p, 1.0)), -jnp.inf)
 
 
@@ -85,7 +85,7 @@ def _logaddexp(a: Array, b: Array) -> Array:
 
 
 class _Asked(NamedTuple):
-    """What the pairs ask for at some margins: push and curvature, per unit of their mass."""
+    """The force and curvature of each pair at its margin, per unit of its mass."""
 
     force: Float[Array, " pairs"]
     curve: Float[Array, " pairs"]
@@ -105,11 +105,11 @@ def _asked(objective: MarginLoss, rows: _Rows, margin: Float[Array, " pairs"]) -
 
 
 def _fit(rows: _Rows, log_weight: Array, target: Array) -> Array:
-    """The weighted fit, with what lies below all weights: every coordinate stays where it is."""
+    """The weighted fit, where each coordinate is also fitted to 0 with a weight far below all others."""
     m = rows.X.shape[1]
     alive = jnp.isfinite(log_weight)
     low = jnp.min(jnp.where(alive, log_weight, jnp.inf))
-    floor = jax.lax.stop_gradient(jnp.where(jnp.isfinite(low), low, 0.0) - APART)
+    floor = jax.lax.stop_gradient(jnp.where(jnp.isfinite(low), low, 0.0) - NEGLIGIBLE_GAP)
     X = jnp.concatenate([jnp.where(alive[:, None], rows.X, 0.0), jnp.eye(m)])
     weight = jnp.concatenate([jnp.where(alive, log_weight, floor), jnp.full(m, floor)])
     return weighted_fit(X, weight, jnp.concatenate([jnp.where(alive, target, 0.0), jnp.zeros(m)]))
@@ -122,29 +122,29 @@ def _minimise(objective: MarginLoss, rows: _Rows) -> tuple[Float[Array, " m"], B
 
     def newton(u: Array) -> Array:
         asked = _asked(objective, rows, rows.X @ u)
-        # The push is untouched, so the solution is too; a saturated pair no longer drowns others in what it asks for.
-        curve = jnp.maximum(asked.curve, jnp.abs(asked.force) / LONGEST)
+        # Raising the curvature leaves the force, hence the solution, as it is; it limits the change a saturated pair asks for.
+        curve = jnp.maximum(asked.curve, jnp.abs(asked.force) / MAX_MARGIN_CHANGE)
         good = curve > 0
         log_weight = jnp.where(good, rows.log_mass + jnp.log(jnp.where(good, curve, 1.0)), -jnp.inf)
-        # What nothing determines returns to 0: the fit is of the position, not of the step.
+        # The fit is of the position, not of the step, so that directions without data return to 0.
         target = rows.X @ u + asked.force / jnp.where(good, curve, 1.0)
         return _fit(rows, log_weight, target) - u
 
     def going(carry: tuple[Array, ...]) -> Array:
         u, last, _, _, count = carry
-        return (last > CLOSE * eps * (1.0 + jnp.max(jnp.abs(u)))) & (count < MAX_STEPS)
+        return (last > STEP_TOLERANCE * eps * (1.0 + jnp.max(jnp.abs(u)))) & (count < MAX_STEPS)
 
     def step(carry: tuple[Array, ...]) -> tuple[Array, ...]:
         u, before, moved, trust, count = carry
         delta = newton(u)
         size = jnp.max(jnp.abs(delta))
         length = jnp.where(size > 1e-3, jnp.log1p(size), size)
-        # A step back over most of the last one means that it was too long.
+        # A step back over most of the previous step means that that one was too long.
         turned = (jnp.sum(delta * moved) < 0) & (size > 0.5 * before)
         trust = jnp.where(turned, 0.5 * jnp.minimum(trust, jnp.max(jnp.abs(moved))), 2.0 * trust)
         share = jnp.minimum(length, trust) / jnp.where(size > 0, size, 1.0)
-        # Once steps are rounding they stop shrinking; the last one is then as good as the next.
-        last = jnp.where((size < eps**FOUND) & (size >= 0.5 * before), 0.0, size)
+        # Steps that consist of rounding stop shrinking, and further ones bring no gain.
+        last = jnp.where((size < eps**OPTIMUM_EXPONENT) & (size >= 0.5 * before), 0.0, size)
         change = jnp.where(jnp.isfinite(delta), jnp.minimum(share, 1.0) * delta, 0.0)
         return u + change, jnp.where(jnp.isfinite(size), last, 0.0), change, trust, count + 1
 
@@ -152,20 +152,20 @@ def _minimise(objective: MarginLoss, rows: _Rows) -> tuple[Float[Array, " m"], B
     begun = (zero, jnp.asarray(jnp.inf, rows.X.dtype), zero, large, jnp.array(0))
     u, _, _, _, _ = jax.lax.while_loop(going, step, begun)
     left = jnp.max(jnp.abs(newton(u)))
-    # A pair with mass and no curvature has left the floats on its way to infinity, or lies where the loss is flat.
+    # A pair with mass but without curvature has overflowed on its way to infinity, or lies where the loss is flat.
     flat = jnp.any((rows.log_mass > -jnp.inf) & ~(_asked(objective, rows, rows.X @ u).curve > 0))
-    found = (left <= eps**FOUND * (1.0 + jnp.max(jnp.abs(u)))) & ~flat
+    found = (left <= eps**OPTIMUM_EXPONENT * (1.0 + jnp.max(jnp.abs(u)))) & ~flat
     return jnp.where(jnp.isfinite(u), u, 0.0), found
 
 
 @_minimise.def_jvp
 def _minimise_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
-    """Σ mass force X = 0 differentiated: the same fit, of another target."""
+    """The derivative of Σ mass · force · X = 0: the same fit with another target."""
     objective, rows = primals
     d_objective, d_rows = tangents
     if d_rows.X is not None:
         raise NotImplementedError(
-            "a round's derivative by the features phi is not defined here; differentiate the flow."
+            "a round cannot be differentiated with respect to the features phi; differentiate a flow instead."
         )
     u, found = _minimise(objective, rows)
     margin = rows.X @ u

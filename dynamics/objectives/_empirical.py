@@ -1,7 +1,7 @@
-"""Optima of a finite number of comparisons: what they determine, and what they leave as it was.
+"""Optima on a finite number of comparisons, including what these leave undetermined.
 
-Comparisons link responses to components. Between components the loss says nothing, and the minimiser of least norm leaves
-the log-ratios of the reference: f has mean 0 within every component, and is 0 where nothing was compared.
+Comparisons link responses into components. Between components the loss is constant, and the minimiser of least norm keeps
+the log-ratios of the reference: f has mean 0 within every component, and is 0 for a response that was not compared.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from jaxtyping import Array, Bool, Float
 from .._numerics import solve
 from . import win_odds
 
-UNROLLED = 12  # responses up to which the closure is spelt out
+MAX_UNROLLED_RESPONSES = 12  # up to which ``reachable`` unrolls its loop
 
 
 def reachable(edges: Bool[Array, "K K"]) -> Bool[Array, "K K"]:
-    """Whether a path leads from i to j, each to itself included (Warshall)."""
+    """Whether a path leads from i to j (Warshall's algorithm); every i reaches itself."""
     size = edges.shape[0]
     through = lambda k, paths: paths | (paths[:, k, None] & paths[k, None, :])
     paths = edges | jnp.eye(size, dtype=bool)
-    if size <= UNROLLED:
+    if size <= MAX_UNROLLED_RESPONSES:
         for k in range(size):
             paths = through(k, paths)
         return paths
@@ -32,12 +32,11 @@ def least_squares(wins: Float[Array, "K K"]) -> tuple[Float[Array, " K"], Bool[A
     """argmin_f Σ_ij W_ij (f_i - f_j - 1/2)² of least norm: L f = Σ_j (W_ij - W_ji)/2, L the Laplacian of W + Wᵀ."""
     met = wins + wins.T
     heaviest = jnp.max(met, axis=1)
-    # Each row in units of its heaviest mass: beside 1 a row of light masses would be lost.
+    # Each row is scaled by its heaviest mass: the entries of a light row would be lost beside the 1s that are added.
     scale = 1.0 / jnp.where(heaviest > 0, heaviest, 1.0)
     linked = reachable(met > 0)
     laplacian = jnp.diag(jnp.sum(met, axis=1)) - met
-    # Over each component the right-hand side sums to 0, as do the unscaled rows: what is added changes nothing but makes f
-    # unique.
+    # Over each component the right-hand side sums to 0, and so do the unscaled rows, so adding ``linked`` only makes f unique.
     f = solve(laplacian * scale[:, None] + linked.astype(wins.dtype), 0.5 * scale * jnp.sum(wins - wins.T, axis=1))
     f = win_odds.centre_within(f, linked)
     return f, jnp.all(jnp.isfinite(f))
@@ -55,10 +54,10 @@ def maximum_likelihood(
     by_wins = reachable(wins > 0)
     exists = jnp.all(by_wins == by_wins.T)
     linked = by_wins | by_wins.T
-    # Without an optimum Newton's method would go on for nothing.
+    # Where there is no optimum, Newton's method is given a trivial problem instead of running to its limit.
     P = jnp.where((met > 0) & exists, wins / jnp.where(met > 0, met, 1.0), 0.5)
     heaviest = jnp.max(met, axis=1, keepdims=True)
-    # A response that was not compared gets itself as its opponent: it keeps f = 0, and the sums stay within the floats.
+    # A response that was not compared is its own opponent: it keeps f = 0, and its sums stay finite.
     met = jnp.where((heaviest == 0) & jnp.eye(len(met), dtype=bool), 1.0, met / jnp.where(heaviest > 0, heaviest, 1.0))
     rows = jnp.where(met > 0, jnp.log(jnp.where(met > 0, met, 1.0)), -jnp.inf)
     f, found = win_odds.newton_on(rows, P, None, linked)

@@ -1,7 +1,7 @@
-"""The open table of exact solvers; where none is listed, an objective is searched by ``Objective.search``.
+"""The table of exact solvers, to which ``register`` adds; an objective without one is solved by ``Objective.search``.
 
-A solver belongs to the exact class of an objective, of what was seen, and to whether all logits are allowed or only those in
-the span of a basis. ``register`` adds one.
+A solver is listed by the exact class of the objective, the exact class of what feedback shows, and whether all logits are
+allowed or only those in the span of a basis.
 """
 
 from __future__ import annotations
@@ -17,15 +17,24 @@ if TYPE_CHECKING:
     from ._base import Objective
 
 Solve = Callable[[Any, Any, Any, Any], tuple[Array, Array]]
-"""(objective, seen, basis or None, guess or None) → (f, whether it was found); pi* ∝ ref exp(f/beta)."""
+"""(objective, seen, basis or None, guess or None) → (f, whether it was found), where pi* ∝ ref · exp(f/beta)."""
 
 
 Guess = Callable[[Any, Any, Any], Array]
-"""(objective, seen, basis or None) → f to begin with, at little cost."""
+"""(objective, seen, basis or None) → a cheap f to start a solver from."""
 
 
 class Exact(NamedTuple):
-    """An exact solver, whether a guess helps it, and what it begins with where there is no round before (None: its f)."""
+    """An exact solver and how it is started.
+
+    Attributes:
+        solve: (objective, seen, basis or None, guess or None) → (f, whether it was found).
+        warm: whether it can start from the f of the last round.
+        first: a cheap guess for the first round; None: the f that the solver itself finds without a guess.
+
+    >>> dyn.objectives.exact_for(dyn.IPO(0.1), dyn.feedback.Pairs, free=True).warm
+    False
+    """
 
     solve: Solve
     warm: bool = False
@@ -35,25 +44,37 @@ class Exact(NamedTuple):
 def register(
     objective: type[Objective], seen: type[Seen], *, free: bool, warm: bool = False, first: Guess | None = None
 ) -> Callable[[Solve], Solve]:
-    """Adds a solver for this class of objective on this kind of what was seen.
+    """A decorator that adds an exact solver for one class of objective on one kind of feedback.
 
-    It is kept on the class, so that its code belongs to what a process is: kept results of another solver are refused.
+    The solver becomes part of the class and thereby of the identity of a process: stored results of another solver are not
+    read back.
 
     Args:
         objective: the exact class, e.g. ``dyn.IPO``.
         seen: ``dyn.feedback.Pairs`` or ``dyn.feedback.Masses``.
         free: True for a solver over all logits (``basis`` is None), False for one within the span of ``basis``.
-        warm: whether a guess, f of the round before, helps it.
-        first: a cheap guess for the first round of a run; None: the solver's own f, without a guess.
+        warm: whether the solver can start from a guess, the f of the last round.
+        first: a cheap guess for the first round of a run; None: the f that the solver itself finds without a guess.
 
     Raises:
-        ValueError: there is one already.
+        ValueError: there is a solver already.
+
+    >>> class Copy(dyn.objectives.MarginLoss):
+    ...     def loss(self, margin):
+    ...         return jnp.log1p(jnp.exp(-margin))
+    >>> @register(Copy, dyn.feedback.Pairs, free=True)
+    ... def solve(objective, pairs, basis, guess):
+    ...     return dyn.DPO(1.0).solve(pairs, jnp.zeros_like(pairs.log_mu))
+    >>> exact_for(Copy(0.1), dyn.feedback.Pairs, free=True).solve is solve
+    True
     """
 
     def add(solve: Solve) -> Solve:
         name = _entry(seen, free)
         if name in vars(objective):
-            raise ValueError(f"{objective.__name__} on {seen.__name__} has an exact solver already.")
+            raise ValueError(
+                f"{objective.__name__} on {seen.__name__} has an exact solver already; register another class of objective."
+            )
         setattr(objective, name, Exact(solve, warm, first))
         return solve
 
@@ -65,5 +86,14 @@ def _entry(seen: type[Seen], free: bool) -> str:
 
 
 def exact_for(objective: Objective, seen: type[Seen], *, free: bool) -> Exact | None:
-    """The exact solver of an objective, or None where it is solved by Newton's method on its value."""
+    """The exact solver of an objective, or None where it is solved by ``Objective.search``.
+
+    Args:
+        objective: an ``Objective``.
+        seen: ``dyn.feedback.Pairs`` or ``dyn.feedback.Masses``.
+        free: whether all logits are allowed, or only those in the span of a basis.
+
+    >>> exact_for(dyn.DPO(0.1), dyn.feedback.Pairs, free=True).warm
+    True
+    """
     return vars(type(objective)).get(_entry(seen, free))

@@ -1,4 +1,4 @@
-"""Losses of a reward margin that gradient flow of a last layer is studied with."""
+"""Losses of a reward margin with which the gradient flow of a last layer is studied."""
 
 from __future__ import annotations
 
@@ -23,6 +23,9 @@ class SquaredMargin(MarginLoss):
         beta: beta, scalar in (0, ∞): the KL coefficient.
 
     Source: [paper] ImLi25.
+
+    >>> dyn.SquaredMargin(0.1).loss(jnp.array([0.0, 1.0])).tolist()
+    [1.0, 0.0]
     """
 
     def __init__(self, beta: ArrayLike):
@@ -39,7 +42,7 @@ class SquaredMargin(MarginLoss):
 
 
 def _twice(solve: Any) -> Any:
-    """In units of its own beta the optimum of IPO(beta/2) is twice IPO's f."""
+    """The optimum is that of IPO(beta/2), so f is twice IPO's, because f is measured in units of beta."""
 
     def solved(objective: Any, seen: Any, basis: Any, guess: Any) -> tuple[Array, Array]:
         f, found = solve(objective, seen, basis, guess)
@@ -56,13 +59,16 @@ register(SquaredMargin, Masses, free=True)(_twice(ipo.least_squares))
 class SLiC(MarginLoss):
     """f(r) = max(0, 1 - r): the hinge of sequence likelihood calibration.
 
-    At the kink r = 1 a flow may slide: f' there is whichever of [-1, 0] holds the margin at 1. Its minimiser is not unique in
-    general, so rounds take steps of an optimizer on it (``Descend``).
+    At the kink r = 1 a flow may slide: f' there takes the value in [-1, 0] that keeps the margin at 1. The minimiser is in
+    general not unique, so rounds with this loss take steps of an optimizer (``Descend``).
 
     Args:
         beta: beta, scalar in (0, ∞): the KL coefficient.
 
     Source: [paper] ImLi25.
+
+    >>> dyn.SLiC(0.1).loss(jnp.array([0.0, 1.0, 2.0])).tolist()
+    [1.0, 0.0, 0.0]
     """
 
     smooth: ClassVar[bool] = False
@@ -81,6 +87,6 @@ class SLiC(MarginLoss):
 
     def check_optimum(self, seen: Seen, support: Bool[np.ndarray, "*contexts K"], basis: np.ndarray | None) -> None:
         raise ValueError(
-            "SLiC's optimum is not unique (margins beyond 1 cost nothing); take steps on it instead, "
+            "SLiC's optimum is not unique (margins beyond 1 cost nothing); take steps of an optimizer instead, "
             "dyn.Descend(optax.sgd(0.1), steps)."
         )

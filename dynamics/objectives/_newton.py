@@ -1,8 +1,8 @@
-"""The minimiser of a smooth function of a few unknowns, with the derivative of its equation by what it depends on.
+"""The minimiser of a smooth function of a few unknowns, differentiable through the equation that defines it.
 
-Newton's method within a trust region: from anywhere it descends, so of a convex function it finds the minimum. Unknowns are
-scaled by the roots of their curvatures, so that masses of different size do not drown each other. Directions along which
-nothing curves and nothing pushes, because nothing was compared there, stay as they were at the start.
+Newton's method within a trust region: it descends from any start, so it finds the minimum of a convex function. Unknowns are
+scaled by the roots of their curvatures, so that light masses are not lost beside heavy ones. Along directions without slope
+and curvature, where nothing was compared, the unknowns keep their start.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 MAX_ITERATIONS = 300
-GOOD = 1e3  # units of rounding within which a slope counts as zero
-FLAT = 16.0  # units of rounding, for each unknown, below which a curvature counts as zero
-NEAR = 1e-6  # share of 1 + max|x| that Newton's step may still ask for at a minimum
-DESCENT = 1e-4  # share of the predicted decrease that a step has to reach
+SLOPE_TOLERANCE = 1e3  # units of rounding; a smaller slope counts as zero
+FLAT_CURVATURE = 16.0  # units of rounding for each unknown; a smaller curvature counts as zero
+STEP_TOLERANCE = 1e-6  # share of 1 + max|x|; Newton's step at a minimum is no longer than that
+MIN_DECREASE = 1e-4  # share of the predicted decrease that an accepted step reaches
 BISECTIONS = 40
 
 Value = Callable[[Array, Any], Array]
 
 
 class _Place(NamedTuple):
-    """What is known of the function at x: its value and slope with the sums of their terms' sizes, and its curvature."""
+    """The function at x: value and slope, the sums of the absolute values of their terms, and the curvature."""
 
     x: Float[Array, " m"]
     value: Float[Array, ""]
@@ -38,14 +38,14 @@ class _Place(NamedTuple):
 
     @property
     def error(self) -> Float[Array, ""]:
-        """The slope in units of rounding of its terms."""
+        """The slope in units of the rounding of its terms."""
         unit = jnp.finfo(self.x.dtype).eps * self.slope_size
         size = jnp.abs(self.slope) / jnp.where(unit > 0, unit, 1.0)
         return jnp.max(jnp.where(jnp.isnan(size), jnp.inf, jnp.where(self.slope == 0, 0.0, size)))
 
 
 class _Modes(NamedTuple):
-    """Directions V/scale of the scaled curvature, their curvatures, and which are flat."""
+    """Eigenvectors of the scaled curvature, as directions V/scale; their curvatures, and which of them are flat."""
 
     values: Float[Array, " m"]
     vectors: Float[Array, "m m"]
@@ -57,32 +57,32 @@ class _Search(NamedTuple):
     place: _Place
     radius: Float[Array, ""]
     step: Float[Array, ""]  # the largest entry of Newton's step at ``place``
-    curved: Array  # directions that are not flat
+    curved: Array  # number of directions that are not flat
     most_curved: Array
     stalled: Array
     iteration: Array
 
 
 def minimise(value: Value, start: Float[Array, " m"], arguments: Any) -> tuple[Float[Array, " m"], Bool[Array, ""]]:
-    """argmin_x Σ value(x, arguments) nearest to ``start``, and whether there is one that was found.
+    """argmin_x Σ value(x, arguments) nearest to ``start``, and whether it exists and was found.
 
-    The slope is met to rounding: every |∂_k Σ value| ≤ 1e3 eps (Σ_t |∂_k value_t| + Σ_l |H_kl x_l|), and Newton's step there
-    is at most 1e-6 (1 + max|x|). A direction counts as flat where its curvature, each unknown in units of the root of its
-    own, is below 16 m eps: what rounding leaves of zero. If it is flat from the start and the slope along it is rounding, x
-    stays at ``start`` along it; a direction that only became flat on the way has no finite minimum, and ``found`` is False.
-    Of a function that is not convex a local minimum is found, the one below ``start``.
+    At the result the slope is zero to rounding, |∂_k Σ value| ≤ 1e3 eps (Σ_t |∂_k value_t| + Σ_l |H_kl x_l|) for every k, and
+    Newton's step is at most 1e-6 (1 + max|x|). A direction is flat if its curvature, with unknowns scaled by the roots of
+    their own curvatures, is below 16 m eps, which is zero to rounding. Along a direction that is flat, and has no slope, from
+    the start on, x stays at ``start``. A direction that became flat on the way has no finite minimum, so ``found`` is False.
+    For a function that is not convex the result is a local minimum, reached by descent from ``start``.
 
-    Derivatives of every order by ``arguments`` and ``start`` are those of the equation: dx = -H⁺ d(∂ Σ value), plus what
-    the start moves along flat directions.
+    Derivatives of every order with respect to ``arguments`` and ``start`` are those of the equation: dx = -H⁺ d(∂ Σ value),
+    plus the movement of ``start`` along flat directions.
 
     Args:
-        value: pure and traceable, ``value(x, arguments)``: a scalar, or terms of any shape whose sum is minimised, which
-            say how large rounding is. May close over nothing that is traced.
-        start: x to begin at, ``(m,)``.
-        arguments: any tree of arrays.
+        value: pure and traceable, ``value(x, arguments)``: a scalar, or an array of terms whose sum is minimised; the size of
+            the terms tells how large rounding is. It must not close over traced values.
+        start: the first x, ``(m,)``.
+        arguments: any pytree of arrays.
 
     Returns:
-        x, ``(m,)``, finite also where ``found`` is False, and ``found``.
+        x, ``(m,)``, finite even where ``found`` is False, and ``found``.
 
     Source: [derived].
 
@@ -103,8 +103,8 @@ def _minimise(value: Value, start: Array, arguments: Any) -> tuple[Array, Array]
         return _Search(place, step=jnp.max(jnp.abs(step)), curved=curved, **given)
 
     def going(s: _Search) -> Bool[Array, ""]:
-        small = s.step <= NEAR * (1.0 + jnp.max(jnp.abs(s.place.x)))
-        settled = (s.place.error <= 2.0) | ((s.stalled >= 2) & ((s.place.error < GOOD) | small))
+        small = s.step <= STEP_TOLERANCE * (1.0 + jnp.max(jnp.abs(s.place.x)))
+        settled = (s.place.error <= 2.0) | ((s.stalled >= 2) & ((s.place.error < SLOPE_TOLERANCE) | small))
         return ~settled & (s.iteration < MAX_ITERATIONS) & (s.radius > 0)
 
     def advance(s: _Search) -> _Search:
@@ -115,9 +115,11 @@ def _minimise(value: Value, start: Array, arguments: Any) -> tuple[Array, Array]
         new = look(old.x + step)
         predicted = -(old.slope @ step + 0.5 * step @ (old.curvature @ step))
         gained, slack = old.value - new.value, 8.0 * eps * (old.value_size + new.value_size)
-        # Decreases below the rounding of the value are judged by the slope.
+        # A decrease below the rounding of the value does not show, so the slope decides.
         unseen = jnp.abs(predicted) <= slack
-        better = jnp.where(unseen, (new.error <= old.error) | (new.error < GOOD), gained >= DESCENT * predicted)
+        better = jnp.where(
+            unseen, (new.error <= old.error) | (new.error < SLOPE_TOLERANCE), gained >= MIN_DECREASE * predicted
+        )
         better &= (unseen | (predicted > 0)) & jnp.isfinite(new.value) & jnp.isfinite(new.error)
         better &= jnp.all(jnp.isfinite(new.curvature))
         length = _length(step)
@@ -136,8 +138,8 @@ def _minimise(value: Value, start: Array, arguments: Any) -> tuple[Array, Array]
     infinite = jnp.asarray(jnp.inf, start.dtype)
     first = begun(look(start), radius=infinite, most_curved=jnp.array(0), stalled=jnp.array(0), iteration=jnp.array(0))
     out = jax.lax.while_loop(going, advance, first._replace(most_curved=first.curved))
-    near = out.step <= NEAR * (1.0 + jnp.max(jnp.abs(out.place.x)))
-    met = (out.place.error < GOOD) | (out.stalled >= 2)
+    near = out.step <= STEP_TOLERANCE * (1.0 + jnp.max(jnp.abs(out.place.x)))
+    met = (out.place.error < SLOPE_TOLERANCE) | (out.stalled >= 2)
     return out.place.x, met & near & (out.curved >= out.most_curved) & jnp.isfinite(out.place.value)
 
 
@@ -154,7 +156,7 @@ def _minimise_jvp(value: Value, primals: tuple[Array, Any], tangents: tuple[Arra
 
 @jax.custom_jvp
 def solve_least(H: Float[Array, "m m"], b: Float[Array, " m"]) -> Float[Array, " m"]:
-    """H⁺ b for symmetric H, whose flat directions are the same for all H that it is differentiated along."""
+    """H⁺ b for symmetric H; its derivative assumes that the flat directions of H do not change."""
     modes = _modes(H)
     return _orthogonal(_inverse(modes, b), modes, modes.flat)
 
@@ -178,7 +180,7 @@ def _modes(H: Float[Array, "m m"]) -> _Modes:
     root = jnp.sqrt(jnp.abs(jnp.diag(H)))
     scale = jnp.where(root > 0, root, 1.0)
     values, vectors = jnp.linalg.eigh(H / scale[:, None] / scale[None, :])
-    return _Modes(values, vectors, scale, jnp.abs(values) <= FLAT * len(H) * jnp.finfo(H.dtype).eps)
+    return _Modes(values, vectors, scale, jnp.abs(values) <= FLAT_CURVATURE * len(H) * jnp.finfo(H.dtype).eps)
 
 
 def _inverse(modes: _Modes, b: Float[Array, " m"]) -> Float[Array, " m"]:
@@ -188,7 +190,7 @@ def _inverse(modes: _Modes, b: Float[Array, " m"]) -> Float[Array, " m"]:
 
 
 def _orthogonal(step: Float[Array, " m"], modes: _Modes, still: Bool[Array, " m"]) -> Float[Array, " m"]:
-    """``step`` without its part along the directions that are to stay."""
+    """``step`` without its part along the directions ``still``, along which x is not to move."""
     order = jnp.argsort(~still)
     columns = jnp.where(still, modes.vectors / modes.scale[:, None], 0.0)
     lengths = jnp.sqrt(jnp.sum(columns**2, axis=0))
@@ -199,14 +201,14 @@ def _orthogonal(step: Float[Array, " m"], modes: _Modes, still: Bool[Array, " m"
 
 
 def _still(modes: _Modes, place: _Place) -> Bool[Array, " m"]:
-    """Directions that neither curve nor push."""
+    """Directions with neither slope nor curvature."""
     push = jnp.abs(modes.vectors.T @ (place.slope / modes.scale))
     size = jnp.abs(modes.vectors.T) @ (place.slope_size / modes.scale)
-    return modes.flat & (push <= GOOD * jnp.finfo(push.dtype).eps * size)
+    return modes.flat & (push <= SLOPE_TOLERANCE * jnp.finfo(push.dtype).eps * size)
 
 
 def _newton_step(place: _Place) -> tuple[Float[Array, " m"], Array]:
-    """-H⁺ slope, infinite where the function does not curve upward but pushes, and how many directions curve."""
+    """-H⁺ slope, infinite if there is slope along a direction that does not curve upward; and how many directions curve."""
     modes = _modes(place.curvature)
     still = _still(modes, place)
     step = _orthogonal(-_inverse(modes, place.slope), modes, still)
@@ -215,7 +217,7 @@ def _newton_step(place: _Place) -> tuple[Float[Array, " m"], Array]:
 
 
 def _confined_step(place: _Place, radius: Float[Array, ""]) -> Float[Array, " m"]:
-    """argmin of the quadratic model over steps no longer than ``radius``, by bisection for its multiplier."""
+    """argmin of the quadratic model over steps of length up to ``radius``, by bisection for the multiplier."""
     modes = _modes(place.curvature)
     values, vectors = jnp.linalg.eigh(place.curvature)
     push = vectors.T @ place.slope

@@ -1,9 +1,9 @@
 """Optima within a class of log-linear policies: weighted fits whose weights may span hundreds of orders of magnitude.
 
-The mass of a pair is mu_i mu_j, and next to a vertex one pair outweighs the next by e^1000. The normal equations would see
-the heaviest only, and an orthogonal factorisation of the weighted rows loses the light rows under the rounding of heavy ones
-that cannot all be met. So the heaviest rows that determine the fit are found first; in the values at those rows as unknowns
-the equations have entries of order 1, whatever the weights.
+The mass of a pair is mu_i mu_j, and next to a vertex one pair outweighs the next by e^1000. The normal equations would only
+see the heaviest pair, and an orthogonal factorisation of the weighted rows would lose light rows in the rounding of heavy
+rows with a residual. Therefore the heaviest rows that determine the fit are found first; with the values at those rows as
+unknowns, the entries of the equations are of order 1 for any weights.
 """
 
 from __future__ import annotations
@@ -17,19 +17,19 @@ from jax.custom_derivatives import SymbolicZero
 from jax.nn import log_sigmoid, sigmoid
 from jaxtyping import Array, Bool, Float
 
-DEPENDENT = 0.75  # power of eps, as a share of a row: what is left below it beside heavier rows is rounding
-LARGEST = 600.0  # nats, well inside the floats
-APART = 200.0  # nats: of a lighter weight nothing shows in float64 beside the heavier
-LONGEST = 30.0  # change of a log-odds that one pair may ask of one step
+DEPENDENT_EXPONENT = 0.75  # a row of which heavier rows leave less than eps to this power is dependent on them
+MAX_EXPONENT = 600.0  # nats; its exponential is far from overflow
+NEGLIGIBLE_GAP = 200.0  # nats between two log-weights, of which the lighter does not show in float64
+MAX_LOG_ODDS_CHANGE = 30.0  # that one pair may ask for in one step
 MAX_STEPS = 1000
-MANY_ROWS, MANY = 512, 8  # rows, and rows for each unknown, from which normal equations are tried first
-WEAKEST = 1e-5  # pivot of scaled normal equations
+MIN_ROWS, MIN_ROWS_PER_UNKNOWN = 512, 8  # from which normal equations are tried first
+MIN_PIVOT = 1e-5  # of normal equations scaled to a unit diagonal
 
 
 def vanishing(log_mu: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
-    """log mu with zero masses as in the limit of masses that vanish together: so light that every sampled pair outweighs."""
+    """log mu with zero masses replaced by equal ones so small that every sampled pair outweighs them (the limit of 0)."""
     low = jnp.min(jnp.where(log_mu == -jnp.inf, jnp.inf, log_mu))
-    floor = jax.lax.stop_gradient(2.0 * low - jnp.max(log_mu) - APART)
+    floor = jax.lax.stop_gradient(2.0 * low - jnp.max(log_mu) - NEGLIGIBLE_GAP)
     return jnp.where(log_mu == -jnp.inf, floor, log_mu)
 
 
@@ -39,19 +39,19 @@ def weighted_fit(
 ) -> Float[Array, " m"]:
     """argmin_w Σ_n W_n (X w - target)_n², W = exp(log_weight), X of full column rank, log weights finite and of any size.
 
-    With S the heaviest m rows that are independent, T the other rows in terms of these and c = target_N - T target_S, the
-    fit misses the targets of S by u: (I + E) u = g, E_st = Σ_i W_i/W_s T_is T_it, g_s = Σ_i W_i/W_s T_is c_i over i in N.
-    A row of N is no heavier than the rows of S that it needs, so every entry is of order 1 [derived].
+    Let S be the heaviest m independent rows and N the others, X_N = T X_S and c = target_N - T target_S. The fit misses the
+    targets of S by u, with (I + E) u = g, E_st = Σ_i W_i/W_s T_is T_it and g_s = Σ_i W_i/W_s T_is c_i over i in N. A row of N
+    depends only on rows of S at least as heavy, so every entry is of order 1 [derived].
     """
-    if X.shape[0] < max(MANY_ROWS, MANY * X.shape[1]):
+    if X.shape[0] < max(MIN_ROWS, MIN_ROWS_PER_UNKNOWN * X.shape[1]):
         return _fit_by_heaviest(X, log_weight, target)
     w, good = _fit_by_squares(X, log_weight, target)
     return jax.lax.cond(good, lambda: w, lambda: _fit_by_heaviest(X, log_weight, target))
 
 
 def _fit_by_squares(X: Array, log_weight: Array, target: Array) -> tuple[Float[Array, " m"], Bool[Array, ""]]:
-    """The same by normal equations, refined once, and whether these are good enough: scaled to a unit diagonal they have no
-    pivot below 1e-5, so that no direction rests on light rows.
+    """The same fit by normal equations with iterative refinement, and whether it is accurate: no pivot of the equations,
+    scaled to a unit diagonal, is below 1e-5, so no direction is determined by light rows alone.
     """
     root = jnp.exp(0.5 * (log_weight - jnp.max(log_weight)))[:, None]
     rows, aim = root * X, root[:, 0] * target
@@ -62,7 +62,7 @@ def _fit_by_squares(X: Array, log_weight: Array, target: Array) -> tuple[Float[A
     w = solve(rows.T @ aim)
     for _ in range(2):
         w = w + solve(rows.T @ (aim - rows @ w))
-    return w, jnp.all(jnp.isfinite(factor)) & (jnp.min(jnp.diag(factor)) ** 2 > WEAKEST)
+    return w, jnp.all(jnp.isfinite(factor)) & (jnp.min(jnp.diag(factor)) ** 2 > MIN_PIVOT)
 
 
 def _fit_by_heaviest(X: Array, log_weight: Array, target: Array) -> Float[Array, " m"]:
@@ -70,7 +70,9 @@ def _fit_by_heaviest(X: Array, log_weight: Array, target: Array) -> Float[Array,
     m = X.shape[1]
     X, log_weight, target = X[order], log_weight[order], target[order]
     c = target[m:] - T @ target[:m]
-    share = jnp.where(T == 0.0, 0.0, T * jnp.exp(jnp.minimum(log_weight[m:, None] - log_weight[None, :m], LARGEST)))
+    share = jnp.where(
+        T == 0.0, 0.0, T * jnp.exp(jnp.minimum(log_weight[m:, None] - log_weight[None, :m], MAX_EXPONENT))
+    )
     u = jnp.linalg.solve(jnp.eye(m) + share.T @ T, share.T @ c)
     return jnp.linalg.solve(X[:m], target[:m] + u)
 
@@ -78,12 +80,12 @@ def _fit_by_heaviest(X: Array, log_weight: Array, target: Array) -> Float[Array,
 def _heaviest_rows(X: Float[Array, "n m"], log_root: Float[Array, " n"]) -> tuple[Array, Float[Array, "rest m"]]:
     """An order of the rows in which the first m are independent and heaviest, and T with X_rest = T X_first.
 
-    Householder reflections of Xᵀ with pivoted columns. Weights decide the choice and enter no arithmetic, so each row keeps
-    the precision that it has. What is left of a row that heavier ones determine is rounding, taken for the zero that it is.
+    Householder reflections of Xᵀ with pivoted columns. Weights only choose the pivots and do not enter the arithmetic, so
+    every row keeps its precision. What is left of a row that depends on heavier ones is rounding and is set to 0.
     """
     n, m = X.shape
     columns, axes = jnp.arange(n), jnp.arange(m)
-    least = jnp.finfo(X.dtype).eps ** DEPENDENT * jnp.linalg.norm(X, axis=1)
+    least = jnp.finfo(X.dtype).eps ** DEPENDENT_EXPONENT * jnp.linalg.norm(X, axis=1)
 
     def reflect(k: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         A, order = carry
@@ -110,10 +112,10 @@ def _weighted_fit_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
     dX, d_log_weight, d_target = tangents
     if not isinstance(dX, SymbolicZero):
         raise NotImplementedError(
-            "a round's derivative by the features phi is not defined here; differentiate the flow."
+            "a round cannot be differentiated with respect to the features phi; differentiate a flow instead."
         )
     w = weighted_fit(X, log_weight, target)
-    # Differentiating Xᵀ D (X w - target) = 0 gives the same fit, of another target.
+    # Differentiating Xᵀ D (X w - target) = 0 gives the same fit with another target.
     left = target - X @ w
     change = jnp.zeros_like(target)
     if not isinstance(d_log_weight, SymbolicZero):
@@ -127,13 +129,13 @@ weighted_fit.defjvp(_weighted_fit_jvp, symbolic_zeros=True)
 
 
 def project(basis: Float[Array, "K m"], log_mu: Float[Array, " K"], f: Float[Array, " K"]) -> Float[Array, " K"]:
-    """The member of the class nearest to f, up to constants, in the mu-weighted sense: argmin Var_mu(h - f), centred."""
+    """argmin Var_mu(h - f) over h in the class: the member nearest to f, up to a constant, in the norm weighted by mu."""
     ones = jnp.ones((basis.shape[0], 1))
     return basis @ weighted_fit(jnp.concatenate([ones, basis], axis=1), vanishing(log_mu), f)[1:]
 
 
 class _Pairs(NamedTuple):
-    """Rows of the pairwise loss: features of the gap, probability that the first is preferred, log-mass."""
+    """One row for each pair i < j: the features of i minus those of j, P_ij, P_ji, and the log-mass of the pair."""
 
     X: Float[Array, "pairs m"]
     P: Float[Array, " pairs"]
@@ -149,7 +151,7 @@ def _pairs(basis: Array, P: Array, log_mu: Array) -> _Pairs:
 
 
 def pair_rows(basis: Float[Array, "*contexts K m"]) -> Float[Array, "pairs m"]:
-    """Features of the gap of every pair i < j, prompt by prompt."""
+    """The features of i minus those of j for every pair i < j, prompt by prompt."""
     i, j = np.triu_indices(basis.shape[-2], 1)
     return (basis[..., i, :] - basis[..., j, :]).reshape(-1, basis.shape[-1])
 
@@ -170,13 +172,13 @@ def fit_pairs(
 
 
 def _newton_step(pairs: _Pairs, w: Float[Array, " m"]) -> Float[Array, " m"]:
-    """Newton's step, the curvature of saturated pairs raised so that none asks for more than LONGEST by itself.
+    """Newton's step, with curvatures raised so that no pair asks for more than ``MAX_LOG_ODDS_CHANGE``.
 
-    The gradient is untouched, so the solution is too; a light saturated pair no longer drowns heavy ones in its target.
+    The gradient, and hence the solution, stays as it is; a light saturated pair no longer dominates heavy ones.
     """
     x = pairs.X @ w
     force = pairs.P * sigmoid(-x) - pairs.Q * sigmoid(x)
-    log_curve = jnp.maximum(log_sigmoid(x) + log_sigmoid(-x), jnp.log(jnp.abs(force) / LONGEST))
+    log_curve = jnp.maximum(log_sigmoid(x) + log_sigmoid(-x), jnp.log(jnp.abs(force) / MAX_LOG_ODDS_CHANGE))
     return weighted_fit(pairs.X, pairs.log_mass + log_curve, force * jnp.exp(-log_curve))
 
 
@@ -186,7 +188,7 @@ def logistic(
     log_mu: Float[Array, "*contexts K"],
     guess: Float[Array, "*contexts K"],
 ) -> tuple[Float[Array, "*contexts K"], Bool[Array, ""]]:
-    """argmin over h in the class of Σ_ij mu_i mu_j P_ij (-log sigma(h_i - h_j)), over all prompts, and whether it was found."""
+    """argmin over h in the class of -Σ_ij mu_i mu_j P_ij log sigma(h_i - h_j), over all prompts, and whether it was found."""
     return _logistic(basis, P, log_mu, guess)
 
 
@@ -204,9 +206,9 @@ def _logistic(basis: Array, P: Array, log_mu: Array, guess: Array) -> tuple[Arra
         w, before, count = carry
         delta = _newton_step(pairs, w)
         size = jnp.max(jnp.abs(pairs.X @ delta))
-        # The logistic loss has |f'''| ≤ f'' along rows of length 1, so a step of log(1 + D)/D descends from anywhere.
+        # The logistic loss has |f'''| ≤ f'' along rows of length 1, so log(1 + D)/D times a step of size D always descends.
         share = jnp.where(size > 1e-3, jnp.log1p(size) / jnp.where(size > 1e-3, size, 1.0), 1.0)
-        # Once steps are rounding they stop shrinking; the last one is then as good as the next.
+        # Steps that consist of rounding stop shrinking, and further ones bring no gain.
         last = jnp.where((size < good) & (size >= 0.5 * before), 0.0, size)
         return w + share * delta, last, count + 1
 
@@ -221,13 +223,13 @@ def _logistic_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
     dbasis, dP, d_log_mu, _ = tangents
     if not isinstance(dbasis, SymbolicZero):
         raise NotImplementedError(
-            "a round's derivative by the features phi is not defined here; differentiate the flow."
+            "a round cannot be differentiated with respect to the features phi; differentiate a flow instead."
         )
     h, found = _logistic(basis, P, log_mu, guess)
     pairs = _pairs(basis, P, log_mu)
     x = pairs.X @ within(basis, h)
     i, j = np.triu_indices(basis.shape[-2], 1)
-    log_curve = jnp.maximum(log_sigmoid(x) + log_sigmoid(-x), -LARGEST)
+    log_curve = jnp.maximum(log_sigmoid(x) + log_sigmoid(-x), -MAX_EXPONENT)
     d_force = jnp.zeros_like(x)
     if not isinstance(d_log_mu, SymbolicZero):
         force, d_mass = pairs.P * sigmoid(-x) - pairs.Q * sigmoid(x), (d_log_mu[..., i] + d_log_mu[..., j]).ravel()
@@ -242,11 +244,14 @@ _logistic.defjvp(_logistic_jvp, symbolic_zeros=True)
 
 
 def separating_direction(rows: np.ndarray, p: np.ndarray) -> np.ndarray | None:
-    """w that never loses where p > 0 and somewhere wins, so that no finite optimum exists; None if there is none.
+    """A direction w along which the loss decreases for ever, so that no finite optimum exists; None if there is none.
 
-    ``rows`` are the features of the gap between two responses and p the probability that the first is preferred. By a linear
-    programme: max Σ x over pairs with p = 1, x = rows w, s.t. x = 0 where both may win, 0 ≤ x ≤ 1 where the first always
-    does.
+    Along w no pair contradicts p and at least one moves: x = rows w has x = 0 where both responses may win, x ≥ 0 where the
+    first always wins, x ≤ 0 where the second does. Found by a linear programme that maximises the sum of |x| with |x| ≤ 1.
+
+    Args:
+        rows: the features of the first response of each pair minus those of the second, ``(pairs, m)``.
+        p: probability that the first is preferred, ``(pairs,)``.
     """
     from scipy.optimize import linprog
 
@@ -266,10 +271,10 @@ def separating_direction(rows: np.ndarray, p: np.ndarray) -> np.ndarray | None:
 
 
 def check_separation(basis: np.ndarray, P: np.ndarray, support: np.ndarray) -> None:
-    """Raises ``ValueError`` where some direction of the class is pushed without end.
+    """Raises ``ValueError`` where the loss decreases for ever along some direction of the class.
 
-    Directions that sampled pairs leave open are decided by pairs of a sampled and an unsampled response, as in the limit of
-    vanishing mass.
+    Directions that sampled pairs leave undetermined are decided by pairs of a sampled and an unsampled response, as in the
+    limit of vanishing mass.
     """
     import scipy.linalg
 

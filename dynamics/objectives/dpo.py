@@ -18,7 +18,7 @@ from ._exact import register
 class DPO(MarginLoss):
     """Σ_j mu_j sigma(f_i - f_j) = (P mu)_i for all i, Σ f = 0; the minimiser of DPO's loss is pi* ∝ ref · exp(f / beta).
 
-    For 0 < P < 1 such an f is unique at every mu in the simplex, its vertices included (at a vertex w: f_i - f_w =
+    For 0 < P < 1 this f is unique at every mu in the simplex, including its vertices (at a vertex w, f_i - f_w =
     logit P_iw). It is found by Newton's method on the log-odds of the equation and differentiated implicitly:
     Lap df = -(S - P) dmu at mu, with S = sigma(f_i - f_j), V = S(1-S), Lap = diag(V mu) - V diag(mu) [derived].
 
@@ -30,6 +30,11 @@ class DPO(MarginLoss):
             with certainty on the sampler's support, so that no finite optimum exists (Ford's condition).
 
     Source: [paper] Chen26, one-shot optimum of DPO (their beta is 1/beta here).
+
+    >>> uniform = -jnp.log(2.0) * jnp.ones(2)
+    >>> log_policy = dyn.DPO(1.0).optimum(jnp.array([[0.5, 0.8], [0.2, 0.5]]), uniform, uniform)
+    >>> round(float(jnp.exp(log_policy[0])), 6)
+    0.8
     """
 
     def __init__(self, beta: ArrayLike):
@@ -56,13 +61,13 @@ class DPO(MarginLoss):
 
 
 def _check_ford(P: np.ndarray, support: np.ndarray) -> None:
-    """Ford's condition on the sampled responses, and a finite f for each of the others."""
+    """Raises ``ValueError`` unless Ford's condition holds on the sampled responses and each of the others has a finite f."""
     inside = np.flatnonzero(support)
     beats = P[np.ix_(inside, inside)] > 0
     label = strong_components(beats)
     count = label.max() + 1
     if count > 1:
-        # Every pair has an edge, so the components form a chain; the first has edges to all and from none.
+        # Every pair has an edge, so the components form a chain; the first one beats all others and loses to none.
         top = next(c for c in range(count) if not beats[np.ix_(label != c, label == c)].any())
         group = [int(i) for i in inside[label == top]]
         raise ValueError(
@@ -80,7 +85,7 @@ def _check_ford(P: np.ndarray, support: np.ndarray) -> None:
 
 
 def _check_wins(wins: np.ndarray, smoothing: float, basis: np.ndarray | None) -> None:
-    """Ford's condition on counts: among responses that comparisons link, each is reached from each by wins."""
+    """Raises ``ValueError`` unless Ford's condition holds: of responses linked by comparisons, each reaches each by wins."""
     if smoothing > 0:
         return
     if basis is not None:
@@ -92,7 +97,7 @@ def _check_wins(wins: np.ndarray, smoothing: float, basis: np.ndarray | None) ->
         if _projected.separating_direction(rows, wins[(*x, i, j)] / met[(*x, i, j)]) is not None:
             raise ValueError(
                 "DPO has no finite optimum within these features: some direction of phi contradicts no comparison; add "
-                "smoothing=, more comparisons, or use IPO."
+                "smoothing= or more comparisons, or use IPO."
             )
         return
     label = strong_components(wins > 0)
@@ -102,7 +107,7 @@ def _check_wins(wins: np.ndarray, smoothing: float, basis: np.ndarray | None) ->
             group = [int(i) for i in np.flatnonzero(inside)]
             raise ValueError(
                 f"DPO has no finite optimum: responses {group} lost no comparison with those outside the group; add "
-                f"smoothing=, more comparisons, or use IPO."
+                f"smoothing= or more comparisons, or use IPO."
             )
 
 
@@ -112,7 +117,7 @@ def win_odds(objective: Any, pairs: Pairs, basis: None, guess: Any) -> tuple[Arr
 
 
 def log_odds(objective: Any, pairs: Pairs, basis: None) -> Array:
-    """What P asks for: f itself next to a vertex, and where Newton's method begins anyway."""
+    """The log-odds that P asks for: f itself next to a vertex, and the start of Newton's method everywhere."""
     return _win_odds.first_guess(pairs.preference, pairs.log_mu)
 
 
@@ -125,19 +130,19 @@ def logistic(objective: Any, pairs: Pairs, basis: Array, guess: Any) -> tuple[Ar
 
 
 def zero(objective: Any, pairs: Pairs, basis: Array) -> Array:
-    """The reference's own log-ratios."""
+    """f = 0, the log-ratios of the reference."""
     return jnp.zeros_like(pairs.log_mu)
 
 
 def maximum_likelihood(objective: Any, seen: Masses, basis: None, guess: Any) -> tuple[Array, Array]:
-    """Bradley and Terry's scores of counts, of least norm where comparisons leave them open."""
+    """Bradley–Terry scores of the counts, of least norm where comparisons leave them undetermined."""
     from . import _empirical  # loads on use
 
     return _empirical.maximum_likelihood(seen.compared(), seen.smoothing)
 
 
 def smoothed_within(objective: Any, seen: Masses, basis: Array, guess: Any) -> tuple[Array, Array]:
-    """The same within the span of a basis."""
+    """Bradley–Terry scores of the counts within the span of a basis."""
     from ._convex import solve_convex  # loads on use
 
     wins = seen.compared()

@@ -16,7 +16,7 @@ from ._exact import register
 class IPO(MarginLoss):
     """f = C P mu: the minimiser of E_{i,j~mu, I=±1 by P}[(h_i - h_j - I/(2 beta))²] is pi* ∝ ref · exp(P mu / beta).
 
-    Where mu_i = 0 the loss leaves h_i free; the formula is its continuous extension.
+    Where mu_i = 0 the loss does not depend on h_i; the formula is then the continuous extension.
 
     Args:
         beta: beta, scalar in (0, ∞): the KL coefficient (IPO's tau).
@@ -25,6 +25,11 @@ class IPO(MarginLoss):
         ValueError: beta not finite and positive.
 
     Source: [paper] Chen26, one-shot optimum of IPO (their beta is 1/beta here).
+
+    >>> uniform = -jnp.log(2.0) * jnp.ones(2)
+    >>> f = dyn.IPO(0.5).implicit_reward(jnp.array([[0.5, 0.8], [0.2, 0.5]]), uniform)
+    >>> round(float(f[0]), 6)
+    0.15
     """
 
     def __init__(self, beta: ArrayLike):
@@ -42,13 +47,13 @@ class IPO(MarginLoss):
 
 
 def tilt(objective: Any, pairs: Pairs, basis: None, guess: Any) -> tuple[Array, Array]:
-    """P mu up to a constant: P - 1/2 has smaller entries, which round less."""
+    """P mu up to a constant, as (P - 1/2) mu, whose smaller entries round less."""
     return matvec(pairs.preference - 0.5, pairs.mu), jnp.asarray(True)
 
 
 def projection(objective: Any, pairs: Pairs, basis: Array, guess: Any) -> tuple[Array, Array]:
-    """The loss is Var_mu(h - P mu/beta) plus a constant, so within a class its minimiser is a projection of P mu; of several
-    prompts it is a fit of all gaps h_i - h_j to (P_ij - 1/2)/beta.
+    """The projection of P mu on the class, because the loss is Var_mu(h - P mu/beta) plus a constant; for several prompts the
+    fit of all gaps f_i - f_j to P_ij - 1/2.
     """
     from . import _projected  # loads on use
 
@@ -61,7 +66,7 @@ def projection(objective: Any, pairs: Pairs, basis: Array, guess: Any) -> tuple[
 
 
 def least_squares(objective: Any, seen: Masses, basis: None, guess: Any) -> tuple[Array, Array]:
-    """A least-squares fit of f_i - f_j to ±1/2, weighted by wins."""
+    """The least-squares fit of f_i - f_j to ±1/2, weighted by wins."""
     from . import _empirical  # loads on use
 
     return _empirical.least_squares(seen.compared())

@@ -1,4 +1,4 @@
-"""Losses as links: which function of the win rates a margin loss inverts, and the one number that decides its stability."""
+"""Losses by their link, the function of win rates that a margin loss inverts, and kappa, which decides their stability."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from ._base import MarginLoss
 from ._slope import slope_of
 from .dpo import DPO
 
-TAIL, FRACTIONS = 3.0, 60  # margin from which Mills' ratio is a continued fraction, and its levels
-MOST_SMOOTHING = float(np.nextafter(0.5, 0.0))
+TAIL_MARGIN, FRACTION_LEVELS = 3.0, 60  # Mills' ratio beyond this margin is a continued fraction with so many levels
+MAX_SMOOTHING = float(np.nextafter(0.5, 0.0))
 SQRT_2PI = float(np.sqrt(2.0 * np.pi))
-FLATTEST = 1e-12  # f'' below which a loss does not curve at 0
+MIN_CURVATURE = 1e-12  # f''(0) as a share of |f'(0)|; below it, a loss does not curve upward at 0
 
 
 def _logistic_loss(r: Array) -> Array:
@@ -41,25 +41,25 @@ def _linear_slope(r: Array) -> Array:
 
 
 def _probit_loss(r: Array) -> Array:
-    """phi(r) - r Phi(-r), whose two terms cancel in the tail: phi(r) t/(r + t) there, all of it positive."""
-    far = r > TAIL
-    s = jnp.where(far, r, TAIL)
+    """phi(r) - r Phi(-r); in the tail, where its two terms cancel, phi(r) t/(r + t), whose factors are positive."""
+    far = r > TAIL_MARGIN
+    s = jnp.where(far, r, TAIL_MARGIN)
     near = jnp.where(far, 0.0, r)
     t = _mills_rest(s)
     return jnp.where(far, _density(s) * t / (s + t), _density(near) - near * ndtr(-near))
 
 
 def _probit_slope(r: Array) -> Array:
-    """-Phi(-r), phi(r)/(r + t) in the tail."""
-    far = r > TAIL
-    s = jnp.where(far, r, TAIL)
+    """-Phi(-r); in the tail, -phi(r)/(r + t)."""
+    far = r > TAIL_MARGIN
+    s = jnp.where(far, r, TAIL_MARGIN)
     return -jnp.where(far, _density(s) / (s + _mills_rest(s)), ndtr(-jnp.where(far, 0.0, r)))
 
 
 def _mills_rest(s: Array) -> Array:
-    """t in Phi(-s)/phi(s) = 1/(s + t): the continued fraction t = 1/(s + 2/(s + 3/(s + …)))."""
+    """t = 1/(s + 2/(s + 3/(s + …))), for which Phi(-s)/phi(s) = 1/(s + t)."""
     t = jnp.zeros_like(s)
-    for k in range(FRACTIONS, 0, -1):
+    for k in range(FRACTION_LEVELS, 0, -1):
         t = k / (s + t)
     return t
 
@@ -69,7 +69,7 @@ def _density(r: Array) -> Array:
 
 
 def _cauchit_loss(r: Array) -> Array:
-    """∫_r^∞ would diverge: r atan(r)/π - log(1 + r²)/(2π) - r/2."""
+    """r atan(r)/π - log(1 + r²)/(2π) - r/2, which is 0 at r = 0, since the integral of the slope up to ∞ diverges."""
     far = jnp.where(jnp.abs(r) > 1.0, jnp.abs(r), 1.0)
     # log(1 + r²) without squaring a large r; r (atan r - π/2) = -r atan(1/r) for r > 0.
     log_part = jnp.where(jnp.abs(r) > 1.0, 2.0 * jnp.log(far) + jnp.log1p(far**-2), jnp.log1p(r**2))
@@ -124,16 +124,16 @@ class Link(MarginLoss):
         if link not in LINKS:
             raise ValueError(f"link = {link!r} is unknown; pass one of {', '.join(LINKS)}.")
         self.link = link
-        self.label_smoothing = check_number(label_smoothing, "label_smoothing", 0.0, MOST_SMOOTHING)
+        self.label_smoothing = check_number(label_smoothing, "label_smoothing", 0.0, MAX_SMOOTHING)
 
     def check_parameter(self, path: str, values: np.ndarray) -> None:
         if path.rsplit(".", 1)[-1] == "label_smoothing":
-            check_scalar(values, path, 0.0, MOST_SMOOTHING)
+            check_scalar(values, path, 0.0, MAX_SMOOTHING)
         else:
             super().check_parameter(path, values)
 
     def in_range(self) -> Bool[Array, ""]:
-        return super().in_range() & (self.label_smoothing >= 0) & (self.label_smoothing <= MOST_SMOOTHING)
+        return super().in_range() & (self.label_smoothing >= 0) & (self.label_smoothing <= MAX_SMOOTHING)
 
     def check_optimum(self, seen: Seen, support: Bool[np.ndarray, "*contexts K"], basis: np.ndarray | None) -> None:
         if self.link == "linear" or float(self.label_smoothing) > 0:
@@ -144,7 +144,7 @@ class Link(MarginLoss):
             raise ValueError(str(error).replace("DPO", f"Link({self.link!r})")) from None
 
     def loss(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-        """f(r), entrywise, right in relative terms for |r| ≤ 40 but where f itself passes through 0."""
+        """f(r), entrywise; for |r| ≤ 40 the relative error is at the level of rounding, except near a zero of f."""
         # f(-r) = f(r) + r.
         return LINKS[self.link][0](margin) + self.label_smoothing * margin
 
@@ -167,15 +167,21 @@ def kappa(objective: MarginLoss) -> Float[Array, ""]:
         ValueError: a loss that is not smooth or does not curve upward at 0, such as SLiC (concrete inputs).
 
     Source: [derived] statement 7.17.
+
+    >>> kappa(dyn.IPO(0.1)).item(), kappa(dyn.DPO(0.1)).item()
+    (1.0, 4.0)
     """
     name = type(objective).__name__
     if not objective.smooth:
         raise ValueError(
-            f"{name} is not smooth, so it has no kappa; use a loss with a continuous slope and f''(0) > 0."
+            f"{name} is not smooth, so kappa is not defined; use a loss with a continuous slope and f''(0) > 0."
         )
     zero = jnp.zeros_like(objective.beta)
     slope = slope_of(objective.loss)
     first, second = slope(zero), slope_of(slope)(zero)
-    if concrete(first, second) and not float(second) > FLATTEST * abs(float(first)):
-        raise ValueError(f"{name} does not curve upward at r = 0 (f'' = {float(second):g}), so it has no kappa.")
+    if concrete(first, second) and not float(second) > MIN_CURVATURE * abs(float(first)):
+        raise ValueError(
+            f"{name} does not curve upward at r = 0 (f'' = {float(second):g}), so kappa is not defined; use a loss with "
+            f"f''(0) > 0."
+        )
     return 2.0 * jnp.abs(first) / second

@@ -1,12 +1,13 @@
 """The equation of DPO's optimum in log-odds, and its Newton solver.
 
-Σ_j mu_j sigma(f_i - f_j) = (P mu)_i for all i has the term j = i on both sides. Without it, and divided by the mass of
-the other responses, both sides are the rate at which i beats an opponent drawn from mu. Their log-odds are
+The equation Σ_j mu_j sigma(f_i - f_j) = (P mu)_i has the same term j = i on both sides. Without that term, and divided by the
+mass of the other responses, each side is the rate at which i beats an opponent drawn from mu. Equating the log-odds of the
+two rates gives
 
     G_i(f) = log Σ_{j≠i} mu_j sigma(f_i-f_j) - log Σ_{j≠i} mu_j sigma(f_j-f_i) - (the same with P_ij and P_ji) = 0,
 
-which is linear in f at a vertex of the simplex and close to linear elsewhere, and which keeps its relative precision when
-mu or P come within e^-1e5 of the boundary: nothing is subtracted from 1, and every mass is a logarithm.
+which is linear in f at a vertex of the simplex and close to linear elsewhere. It keeps its relative precision when mu or P
+come within e^-1e5 of the boundary, because nothing is subtracted from 1 and every mass is stored as a logarithm.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ from .._numerics import MAX_UNROLLED_UNKNOWNS, centre
 
 MAX_ITERATIONS = 400
 DAMPING = 0.3
-GOOD = 1e3  # units of rounding within which the equation counts as met
+EQUATION_TOLERANCE = 1e3  # units of rounding; a smaller residual counts as zero
 
 
 class WinOdds(NamedTuple):
-    """The two sides of one row in logs: log-mass of beating and of losing to an opponent."""
+    """The log-masses of opponents that each response beats and that it loses to."""
 
     win: Float[Array, " K"]
     lose: Float[Array, " K"]
@@ -45,28 +46,28 @@ def opponents(log_mu: Float[Array, " K"]) -> Float[Array, "K K"]:
 
 
 def required(log_opponents: Float[Array, "K K"], P: Float[Array, "K K"]) -> WinOdds:
-    """What P asks for."""
+    """The win odds that P asks for."""
     return WinOdds(*logsumexp(log_opponents[None] + jnp.log(_both(P)), axis=2))
 
 
 def attained(log_opponents: Float[Array, "K K"], f: Float[Array, " K"]) -> WinOdds:
-    """What the reward f gives."""
+    """The win odds that the reward f gives."""
     return WinOdds(*logsumexp(log_opponents[None] + log_sigmoid(_gaps(f)), axis=2))
 
 
 def _both(P: Float[Array, "K K"]) -> Float[Array, "2 K K"]:
-    """Rates of winning and of losing."""
+    """P and Pᵀ: the probabilities of winning and of losing."""
     return jnp.stack([P, P.T])
 
 
 def _gaps(f: Float[Array, " K"]) -> Float[Array, "2 K K"]:
-    """f_i - f_j, and the same the other way round."""
+    """f_i - f_j and f_j - f_i."""
     gap = f[:, None] - f[None, :]
     return jnp.stack([gap, -gap])
 
 
 def mismatch(have: WinOdds, want: WinOdds, log_opponents: Float[Array, "K K"]) -> Float[Array, " K"]:
-    """G; a response without opponents (the vertex itself) asks for nothing."""
+    """G; 0 for a response without opponents, which is the vertex itself."""
     alone = jnp.all(log_opponents == -jnp.inf, axis=1)
     return jnp.where(alone, 0.0, have.log_odds - want.log_odds)
 
@@ -93,8 +94,8 @@ def by_log_mu(
 
 
 def opposing_mass(log_mu: Float[Array, " K"]) -> Float[Array, " K"]:
-    """1 - mu_i, by which a row counts in linear equations: next to a vertex the heavy response's row is redundant, and a
-    change of the tiny masses relative to each other, huge there, would drown the others.
+    """1 - mu_i, the weight of row i in linear equations: next to a vertex the row of the heavy response is redundant, and its
+    large entries, from the relative changes of tiny masses, would swamp the other rows.
     """
     alone = jnp.eye(log_mu.shape[0], dtype=bool)
     return jnp.exp(logsumexp(jnp.where(alone, -jnp.inf, log_mu[None, :]), axis=1))
@@ -105,14 +106,14 @@ def solve_gauged(
 ) -> Float[Array, " K"]:
     """The centred x with matrix @ x = rhs + constant.
 
-    Adding 1 to every entry is the bordered system [[matrix, 1], [1ᵀ, 0]] with the multiplier folded in: the rows are
-    redundant (Σ mu_i·row_i = 0), and the constant absorbs what rounding leaves of that.
+    Adding 1 to every entry solves the bordered system [[matrix, 1], [1ᵀ, 0]] without its extra unknown. The rows are
+    redundant (Σ mu_i·row_i = 0) up to rounding, which the constant absorbs.
     """
     return centre(solver(matrix + 1.0, rhs))
 
 
 def centre_within(z: Float[Array, " K"], linked: Bool[Array, "K K"] | None) -> Float[Array, " K"]:
-    """z less its mean over the component of each response; None: all are one."""
+    """z minus its mean over the component of each response; None: all responses form one component."""
     if linked is None:
         return centre(z)
     linked_to = linked.astype(z.dtype)
@@ -134,7 +135,7 @@ class _Newton(NamedTuple):
 
 
 def first_guess(P: Float[Array, "K K"], log_mu: Float[Array, " K"]) -> Float[Array, " K"]:
-    """Where ``newton`` begins without a guess: the log-odds that P asks for."""
+    """Where ``newton`` starts without a guess: the log-odds that P asks for."""
     return centre(_finite(required(opponents(log_mu), P).log_odds))
 
 
@@ -145,35 +146,35 @@ def _finite(f: Float[Array, " K"]) -> Float[Array, " K"]:
 def newton(
     P: Float[Array, "K K"], log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None
 ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-    """f with G(f) = 0 and whether the equation itself, not only the step, was met to rounding."""
+    """f with G(f) = 0, and whether the residual of the equation, not only the last step, is zero to rounding."""
     return newton_on(opponents(log_mu), P, guess, None)
 
 
-@jax.jit  # traced once for each size, wherever it stands
+@jax.jit  # traced once for each size, even inside other functions
 def newton_on(
     rows: Float[Array, "K K"],
     P: Float[Array, "K K"],
     guess: Float[Array, " K"] | None,
     linked: Bool[Array, "K K"] | None,
 ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-    """``newton`` with opponents of any log-masses, and which responses these link (None: all)."""
+    """``newton`` for opponents of any log-masses; ``linked`` says which responses form a component (None: all)."""
     want = required(rows, P)
     unit = _tolerance(want)
 
     def keep_going(s: _Newton) -> Bool[Array, ""]:
-        # A few units are as good as it gets; twice no progress once below GOOD ends it too.
-        return (s.error > 2.0) & ~((s.stalled >= 2) & (s.error < GOOD)) & (s.iteration < MAX_ITERATIONS)
+        # Stop at a residual of 2 units of rounding, or after two steps without progress below EQUATION_TOLERANCE.
+        return (s.error > 2.0) & ~((s.stalled >= 2) & (s.error < EQUATION_TOLERANCE)) & (s.iteration < MAX_ITERATIONS)
 
     def step(s: _Newton) -> _Newton:
-        # -G is a cooperative field that ignores constants, so implicit Euler steps of any length along it never move away
-        # from the root in the largest-entry norm.  Steps of length 1/delta are that far from saturation, and Newton's at it.
+        # -G is a cooperative field that ignores constants, so an implicit Euler step of any length does not increase the
+        # distance to the root in the maximum norm. The length is 1/delta: bounded far from the root, and Newton's step near it.
         residual, coupling = _equation(rows, want, s.f)
         error = jnp.max(jnp.abs(residual) / unit)
         error = jnp.where(jnp.isnan(error), jnp.inf, error)
         delta = DAMPING * jnp.minimum(jnp.max(jnp.abs(residual)), 1.0)
         change = _relax(coupling, delta, -residual, linked)
-        # Along a line of slope D in the largest gap, |d²G| ≤ 2 D², and damping leaves at most 0.6 D²: after a step this
-        # short the equation is met to rounding, and need not be looked at again [derived].
+        # Along a step whose largest gap is D, |d²G| ≤ 2 D², and damping leaves at most 0.6 D²: after a short enough step the
+        # residual is zero to rounding without being evaluated again [derived].
         left = 1.6 * (jnp.max(change) - jnp.min(change)) ** 2 / jnp.finfo(change.dtype).eps
         go = error > 2.0
         return _Newton(
@@ -186,15 +187,15 @@ def newton_on(
     first = centre_within(_finite(want.log_odds if guess is None else guess), linked)
     begun = _Newton(first, jnp.asarray(jnp.inf, first.dtype), jnp.array(0), jnp.array(0))
     out = jax.lax.while_loop(keep_going, step, begun)
-    found = out.error < GOOD
-    # Where no optimum exists the iteration may have left the floats; what is returned beside found = False stays finite.
+    found = out.error < EQUATION_TOLERANCE
+    # Where no optimum exists the iteration may overflow; f stays finite even where ``found`` is False.
     return jnp.where(found | jnp.all(jnp.isfinite(out.f)), out.f, 0.0), found
 
 
 def _equation(
     rows: Float[Array, "K K"], want: WinOdds, f: Float[Array, " K"]
 ) -> tuple[Float[Array, " K"], Float[Array, "K K"]]:
-    """G(f) and -∂G_i/∂f_j for j ≠ i, from terms in units of the largest one of their sum, which never leave the floats."""
+    """G(f) and -∂G_i/∂f_j for j ≠ i, from terms scaled by the largest of their sum, so that none of them overflows."""
     gap = f[:, None] - f[None, :]
     ratio = jnp.exp(-jnp.abs(gap))
     share = 1.0 / (1.0 + ratio)
@@ -212,7 +213,7 @@ def _equation(
 
 
 def _scaled(log_terms: Float[Array, "K K"]) -> tuple[Float[Array, "K K"], Float[Array, " K"]]:
-    """Terms in units of the largest of their row, and its logarithm; nothing in units of 1 where all are 0."""
+    """Terms divided by the largest of their row, and its logarithm; a row of zeros is left as it is, with logarithm 0."""
     most = jnp.max(log_terms, axis=1)
     most = jnp.where(most == -jnp.inf, 0.0, most)
     return jnp.exp(log_terms - most[:, None]), most
@@ -224,10 +225,11 @@ def _relax(
     rhs: Float[Array, " K"],
     linked: Bool[Array, "K K"] | None,
 ) -> Float[Array, " K"]:
-    """x with (diag(Σ_j coupling_ij) - coupling + delta) x = rhs, up to constants, one for each component.
+    """x with (diag(Σ_j coupling_ij) - coupling + delta) x = rhs, up to one constant for each component.
 
-    No pivots: every row keeps what its diagonal exceeds the sum of the others by, and sums of what is not negative lose
-    nothing. By induction |rhs_i| ≤ M excess_i with M = max|rhs|/delta in every step, so |x| ≤ M.
+    Elimination without pivots: for every row, the excess of its diagonal over the sum of its other entries is stored instead
+    of the diagonal, so only terms ≥ 0 are added and no precision is lost. By induction |rhs_i| ≤ M excess_i with
+    M = max|rhs|/delta in every step, so |x| ≤ M.
     """
     size = rhs.shape[0]
     if size > MAX_UNROLLED_UNKNOWNS:
@@ -251,7 +253,7 @@ def _relax(
 def reward(
     P: Float[Array, "K K"], log_mu: Float[Array, " K"], guess: Float[Array, " K"] | None
 ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-    """``newton`` with the derivative of the equation, not of its iterations."""
+    """``newton``, differentiated through the equation and not through its iterations."""
     return newton(P, log_mu, guess)
 
 

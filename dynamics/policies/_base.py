@@ -22,14 +22,16 @@ STEPS = 200  # of the search for the parameters of a policy
 class Policy(Noun):
     """pi ∝ exp(z(theta)): parameters theta to logits z, centred over the responses.
 
-    An own policy writes ``start`` and ``logits``; a class whose Jacobian vanishes at ``start`` also writes ``parameters``:
+    A subclass writes ``start`` and ``logits``; one whose Jacobian vanishes at ``start`` also writes ``parameters``.
 
-        class Scaled(dyn.policies.Policy):
-            def start(self):
-                return jnp.zeros(3)
-
-            def logits(self, parameters):
-                return jnp.sinh(parameters)
+    >>> class Scaled(dyn.policies.Policy):
+    ...     def start(self):
+    ...         return jnp.zeros(3)
+    ...
+    ...     def logits(self, parameters):
+    ...         return jnp.sinh(parameters)
+    >>> Scaled().shape
+    (3,)
     """
 
     @abstractmethod

@@ -20,12 +20,14 @@ from .._vectors import ravel
 class Reference(Noun):
     """log ref_t from the policies so far. What a round may use of the past beyond the last policy is its ``memory``.
 
-    An own reference writes ``log_at``; one with a memory also ``start`` and ``follow``, says ``keeps_state``, and in ``centre``
-    removes the constants that logits are defined up to:
+    A subclass writes ``log_at``. One with a memory also writes ``start``, ``follow`` and ``centre``, which removes constants
+    added to logits, and sets ``keeps_state = True``.
 
-        class Half(dyn.references.Reference):
-            def log_at(self, logits, memory):
-                return 0.5 * logits
+    >>> class Half(dyn.references.Reference):
+    ...     def log_at(self, logits, memory):
+    ...         return 0.5 * logits
+    >>> Half().log_at(jnp.array([2.0, 0.0]), None).tolist()
+    [1.0, 0.0]
     """
 
     @abstractmethod

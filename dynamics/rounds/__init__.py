@@ -1,4 +1,4 @@
-"""Rounds: maps from states to states, which ``iterate``, ``sweep`` and ``stability`` run, scan and analyse."""
+"""Rounds of alignment: maps from one state to the next, which ``iterate``, ``sweep`` and ``stability`` run and analyse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What rounds are: a map from states to states, which ``iterate``, ``sweep`` and ``stability`` run, scan and analyse."""
+"""The base classes of rounds: a map from one state to the next, and the case in which the state is the policy."""
 
 from __future__ import annotations
 
@@ -22,34 +22,40 @@ S = TypeVar("S")
 
 
 class Process(Noun, Generic[S]):
-    """s_{t+1} = F(s_t): one round, from a state to a state. The policy is a function of the state.
+    """s_{t+1} = F(s_t): one round, from a state to the next. The policy is a function of the state.
 
     A subclass writes ``start``, ``advance``, ``log_policy`` and ``centre``; the state may be any pytree of arrays. Everything
-    else has a default. ``num_responses`` is read off an attribute ``preference`` unless overridden, ``log_reference`` (what
-    ``kl_to_reference`` compares with) is uniform, ``beta`` None. Where the state is the policy alone, subclass ``RoundMap``
-    and write ``__call__`` instead. A random round sets ``stochastic = True`` and receives a fresh ``key`` in every round.
+    else has a default: the number of responses is that of an attribute ``preference``, the reference of ``kl_to_reference`` is
+    an attribute ``log_reference`` (or else uniform), and the KL coefficient is ``objective.beta`` or ``beta`` (or else None).
+    A class whose rounds are random sets ``stochastic = True`` and receives a fresh ``key`` in every round. Where the state is
+    the policy alone, subclass ``RoundMap`` and write ``__call__`` instead.
 
-        class HeavyBall(dyn.Process):
-            loop: dyn.SelfSampling
-            momentum: jax.Array
-
-            @property
-            def num_responses(self):
-                return self.loop.num_responses
-
-            def start(self, log_policy):
-                return log_policy, jnp.zeros_like(log_policy)
-
-            def advance(self, state, key):
-                z, velocity = state
-                velocity = self.momentum * velocity + self.loop(z) - z
-                return (z + velocity, velocity), True
-
-            def log_policy(self, state):
-                return jax.nn.log_softmax(state[0])
-
-            def centre(self, state):
-                return jax.tree.map(lambda x: x - x.mean(), state)
+    >>> class HeavyBall(dyn.Process):
+    ...     loop: dyn.SelfSampling
+    ...     momentum: jax.Array
+    ...
+    ...     @property
+    ...     def num_responses(self):
+    ...         return self.loop.num_responses
+    ...
+    ...     def start(self, log_policy):
+    ...         return log_policy, jnp.zeros_like(log_policy)
+    ...
+    ...     def advance(self, state, key):
+    ...         z, velocity = state
+    ...         velocity = self.momentum * velocity + self.loop(z) - z
+    ...         return (z + velocity, velocity), True
+    ...
+    ...     def log_policy(self, state):
+    ...         return jax.nn.log_softmax(state[0])
+    ...
+    ...     def centre(self, state):
+    ...         return jax.tree.map(lambda x: x - x.mean(), state)
+    >>> loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.3), alpha=0.5, lam=1.0)
+    >>> ball = HeavyBall(loop, jnp.array(0.5))
+    >>> state, succeeded = ball.advance(ball.start(jnp.zeros(3)), None)
+    >>> succeeded, ball.log_policy(state).shape
+    (True, (3,))
     """
 
     stochastic: ClassVar[bool] = False
@@ -57,11 +63,11 @@ class Process(Noun, Generic[S]):
 
     @abstractmethod
     def start(self, log_policy: Float[Array, "*contexts K"]) -> S:
-        """The state of round 0 with a policy, given by its logits up to a constant, ``(K,)``."""
+        """The state at round 0 whose policy has these logits, ``(K,)``, which are defined up to a constant."""
 
     @abstractmethod
     def advance(self, state: S, key: PRNGKeyArray | None) -> tuple[S, Bool[Array, ""] | bool]:
-        """The next state, and whether the round succeeded. It takes what ``centre`` returns as well."""
+        """The next state, and whether the round succeeded. It also has to accept a state that ``centre`` returned."""
 
     @abstractmethod
     def log_policy(self, state: S) -> Float[Array, "*contexts K"]:
@@ -69,8 +75,8 @@ class Process(Noun, Generic[S]):
 
     @abstractmethod
     def centre(self, state: S) -> S:
-        """What of a state matters to later policies, a linear function of it: without constants added to logits, and without
-        the starts of iterative solvers. Stability is of these.
+        """The part of a state that later policies depend on, a linear function of the state: constants added to logits and
+        warm starts of solvers are removed. Stability is analysed in these centred states.
         """
 
     def logits(self, state: S) -> Float[Array, "*contexts K"]:
@@ -96,24 +102,24 @@ class Process(Noun, Generic[S]):
         return None
 
     def prompts(self) -> tuple[Process[Any], ...] | None:
-        """The rounds of each prompt by itself where no prompt bears on another, else None; None for one prompt."""
+        """The rounds of each prompt by itself; None where prompts influence each other, or where there is only one."""
         return None
 
     def log_start(self) -> Float[Array, "*contexts K"]:
-        """log pi of round 0 where the caller names none, ``(K,)``; uniform unless overridden."""
+        """log pi at round 0 where the caller gives none, ``(K,)``; uniform unless overridden."""
         return uniform(self.num_responses)
 
     def log_baseline(self, state: S) -> Float[Array, "*contexts K"]:
-        """log ref that rewards and divergences of a run are measured from, ``(K,)``."""
+        """The log ref from which rewards and divergences are measured, ``(K,)``."""
         reference = getattr(self, "log_reference", None)
         return jnp.broadcast_to(uniform(self.num_responses) if reference is None else reference, self.shape)
 
     def basis(self) -> Float[Array, "n m"]:
-        """Orthonormal columns that span the raveled centred logits which policies may have; all of them unless overridden."""
+        """Orthonormal columns that span the raveled centred logits of the policy class; all centred logits by default."""
         return jnp.asarray(gauge_basis(self.num_responses))
 
     def state_basis(self) -> Float[Array, "n m"]:
-        """Orthonormal columns that span the centred states, raveled: the range of ``centre`` unless overridden."""
+        """Orthonormal columns that span the raveled centred states; by default the range of ``centre``."""
         if not concrete(self):
             raise ValueError(
                 f"{type(self).__name__} is traced; define state_basis(), or call this outside jit and grad."
@@ -125,35 +131,35 @@ class Process(Noun, Generic[S]):
         return jnp.asarray(U[:, sizes > len(flat) * np.finfo(matrix.dtype).eps * sizes.max(initial=0.0)])
 
     def centred_start(self, log_policy: Float[Array, "*contexts K"] | None = None) -> S:
-        """``centre`` of the state of round 0 with a policy, given by its logits; the uniform one unless given."""
+        """``centre`` of the state at round 0 whose policy has these logits; the uniform policy unless given."""
         return _centred(self, uniform(self.num_responses) if log_policy is None else log_policy)
 
     def coordinates(self) -> Float[Array, "n d"] | None:
-        """Columns in whose coordinates Jacobians are given, in raveled centred states, or None: in these themselves."""
+        """Columns, raveled centred states, in whose coordinates Jacobians are given; None: in the states themselves."""
         return None
 
     def check_start(self, log_policy: Float[Array, "*contexts K"]) -> None:
         """Raises ``ValueError`` for a policy that these rounds cannot start from."""
 
     def check_smooth(self) -> None:
-        """Raises ``ValueError`` where the map of states has no fixed points or derivatives to analyse."""
+        """Raises ``ValueError`` where the map has no fixed points or no derivatives that could be analysed."""
 
     def kl_coefficient(self) -> Float[Array, ""] | None:
-        """beta, for reward margins, or None where the map has no such thing."""
+        """beta, for reward margins; None where the map has no KL coefficient."""
         holder = getattr(self, "objective", self)
         beta = getattr(holder, "beta", None)
         return None if beta is None else jnp.asarray(beta, dtype=float)
 
     def note(self) -> str | None:
-        """What a Solution says of how these rounds were solved, or None."""
+        """A remark for the Solution on how these rounds were solved, or None."""
         return None
 
     def with_preference(self, preference: Float[ArrayLike, "K K"]) -> Process[S]:
-        """The same rounds on another matrix, where they have one."""
+        """The same rounds with another preference matrix; unchanged where they have none."""
         return replace(self, {"preference": check(preference)}) if "preference" in parameters(self) else self
 
 
-# Compiled as one, so that what ``centre`` leaves out is not computed.
+# Compiled as one function, so that XLA drops the computation of whatever ``centre`` leaves out.
 @eqx.filter_jit
 def _centred(process: Process[S], log_policy: Float[Array, "*contexts K"]) -> S:
     return process.centre(process.start(log_policy))
@@ -162,14 +168,16 @@ def _centred(process: Process[S], log_policy: Float[Array, "*contexts K"]) -> S:
 class RoundMap(Process[Any]):
     """z_{t+1} = F(z_t): one round, from logits to logits (defined up to a constant), optionally with a key.
 
-    A subclass writes ``__call__``; everything else has a default, as in ``Process``:
+    A subclass writes ``__call__``; everything else has a default, as in ``Process``.
 
-        class Jitter(dyn.RoundMap):
-            preference: jax.Array
-            stochastic = True
-
-            def __call__(self, logits, key=None):
-                return logits + 0.1 * jax.random.normal(key, logits.shape)
+    >>> class Jitter(dyn.RoundMap):
+    ...     preference: jax.Array
+    ...     stochastic = True
+    ...
+    ...     def __call__(self, logits, key=None):
+    ...         return logits + 0.1 * jax.random.normal(key, logits.shape)
+    >>> Jitter(dyn.preferences.cyclic(3, 0.4))(jnp.zeros(3), jax.random.key(0)).shape
+    (3,)
     """
 
     @abstractmethod

@@ -1,4 +1,4 @@
-"""What theorems and closed forms about iterated alignment are about, recognised in rounds said in any way."""
+"""The canonical form of iterated alignment, which theorems and closed forms are about, and how a process is put into it."""
 
 from __future__ import annotations
 
@@ -28,11 +28,18 @@ class Canonical(NamedTuple):
     """log ref_t = alpha log pi_t + (1-alpha) log ref, mu_t = lam pi_t + (1-lam) pi_0, and each round's exact optimum.
 
     Attributes:
-        preference: P as it is seen (with flipped labels, that of the flipped P), ``(K, K)``.
+        preference: P as feedback shows it, ``(K, K)``: where labels are flipped, the flipped P.
         objective: the loss.
-        alpha, lam: shares.
-        log_reference, log_offline: log ref and log pi_0, ``(K,)``; at lam = 1 pi_0 does not matter and is uniform.
-        policy: tabular, or log-linear.
+        alpha: share of the policy in the next reference, scalar in [0, 1].
+        lam: share of the policy in the next sampler, scalar in [0, 1].
+        log_reference: log ref, ``(K,)``, in nats.
+        log_offline: log pi_0, ``(K,)``, in nats; at lam = 1 it does not matter and is uniform.
+        policy: tabular or log-linear.
+
+    >>> loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.3), alpha=0.5, lam=1.0)
+    >>> form = dyn.rounds.canonical(loop)
+    >>> float(form.alpha), float(form.lam), form.is_free
+    (0.5, 1.0, True)
     """
 
     preference: Float[Array, "K K"]
@@ -50,32 +57,35 @@ class Canonical(NamedTuple):
 
     @property
     def is_free(self) -> bool:
-        """Whether every policy can be reached: tabular, or features of rank K-1."""
+        """Whether the class contains every policy: tabular, or features of rank K-1."""
         return self.basis is None
 
     @property
     def basis(self) -> Float[Array, "K m"] | None:
-        """Columns that span the logits of a smaller class, or None."""
+        """Columns that span the logits of the class, ``(K, m)``; None where it contains every policy."""
         columns = self.policy.basis()
         assert columns is not None
         return None if columns.shape[1] == columns.shape[0] - 1 else columns
 
     def log_sampler(self, log_policy: Float[Array, " K"]) -> Float[Array, " K"]:
-        """log mu of a policy, which may be a vertex."""
+        """log mu_t for a policy, which may be a vertex of the simplex, ``(K,)``."""
         return log_mixture(self.lam, log_policy, self.log_offline)
 
     def reward(self, log_mu: Float[Array, " K"]) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-        """f at a sampler, within the class and up to a constant, and whether it was found."""
+        """f for a sampler, within the policy class and up to a constant, and whether the solver found it."""
         pairs = Pairs(self.preference, log_mu, jnp.exp(log_mu))
         return self.objective.solve(pairs, self.log_reference, self.basis)
 
     def settled(self, logits: Float[Array, " K"]) -> Float[Array, " K"]:
-        """log ref + f(mu)/(beta (1-alpha)) at a policy's mu: the fixed point, if that mu is its own (at lam = 0 it is)."""
+        """log ref + f(mu)/(beta (1-alpha)), mu the sampler at this policy; a policy that is mapped to itself is a fixed point.
+
+        At lam = 0, mu does not depend on the policy, so the result is the fixed point.
+        """
         f, _ = self.reward(self.log_sampler(log_softmax(logits)))
         return self.log_reference + f / (self.beta * (1 - self.alpha))
 
     def rounds(self) -> Rounds:
-        """The same rounds in the parts of this form; its parameters are "reference.alpha", "sampler.lam", "objective.beta"."""
+        """This form as ``Rounds``, with the parameters "reference.alpha", "sampler.lam" and "objective.beta"."""
         return assemble(
             Rounds,
             preference=self.preference,
@@ -89,19 +99,36 @@ class Canonical(NamedTuple):
 
     @property
     def is_uniform(self) -> bool:
-        """Whether reference and offline sampler are uniform to rounding (concrete values)."""
+        """Whether the reference and the offline sampler are uniform to rounding; for concrete values."""
         return all(np.ptp(np.asarray(p)) < 1e-12 for p in (self.log_reference, self.log_offline))
 
 
 def parts_of(process: Any) -> Rounds | None:
-    """A process said in parts, or None; exact types only: what a user's own class does is not known."""
+    """The process as ``Rounds``; None where it is not ``Rounds`` or ``SelfSampling``, since its parts are then not known.
+
+    Args:
+        process: rounds of any kind.
+
+    >>> loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.3), alpha=0.5, lam=1.0)
+    >>> type(dyn.rounds.parts_of(loop)).__name__
+    'Rounds'
+    """
     if type(process) is SelfSampling:
         return process.parts()
     return process if type(process) is Rounds else None
 
 
 def canonical(process: Any) -> Canonical | None:
-    """The rounds that theory speaks of, where a process is such; None for every other."""
+    """The canonical form of a process; None where it has several prompts or a part that the form does not contain.
+
+    Args:
+        process: rounds of any kind.
+
+    >>> ema = dyn.references.Ema(rate=0.5)
+    >>> loop = dyn.Rounds(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.3), sampler=dyn.samplers.OnPolicy(), reference=ema)
+    >>> dyn.rounds.canonical(loop) is None
+    True
+    """
     loop = parts_of(process)
     if loop is None or len(loop.shape) != 1:
         return None

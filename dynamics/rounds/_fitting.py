@@ -1,4 +1,4 @@
-"""Whether the parts of rounds fit each other, and the same parts for other preferences."""
+"""Checks that the parts of rounds fit each other, and the same parts for other preferences."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ PARTS = ("objective", "sampler", "reference", "feedback", "learner", "policy")
 
 
 def resized(loop: Rounds, P: Float[Array, "*contexts K K"]) -> Rounds:
-    """The parts for preferences of maybe another number of responses."""
+    """The same parts for other preferences, which may have another number of responses."""
     size = P.shape[-1]
     if P.shape[:-2] != loop.preference.shape[:-2]:
         raise ValueError(
-            f"preference has shape {P.shape}, the process one of {loop.preference.shape}; pass as many prompts, or build a new "
-            f"loop."
+            f"preference has shape {P.shape}, that of the process {loop.preference.shape}; pass the same number of prompts, "
+            f"or build a new loop."
         )
     parts = {name: getattr(loop, name) for name in PARTS}
     if size != loop.num_responses:
@@ -38,23 +38,23 @@ def resized(loop: Rounds, P: Float[Array, "*contexts K K"]) -> Rounds:
 
 
 def of_prompt(part: Part, x: int) -> Part:
-    """A sampler, reference or feedback of the library as it is for one prompt: arrays by prompt have the prompts first."""
+    """A sampler, reference or feedback of the library for prompt x alone: the first axis of an array by prompt is theirs."""
     return jax.tree.map(lambda leaf: leaf[x] if np.ndim(leaf) > 1 else leaf, part)
 
 
 def check_of_parts(loop: Rounds, where: str, path: str, values: np.ndarray) -> None:
-    """Raises ``ValueError`` for stacked values that the parameter at ``where`` may not take; errors name ``path``."""
+    """Raises ``ValueError`` where the parameter at ``where`` may not take one of the stacked values; errors name ``path``."""
     part = where.split(".", 1)[0]
     if where == "preference":
         for matrix in values:
             check_prompts(matrix)
     elif where == "weights":
         raise ValueError(
-            f"{path} cannot be swept: averages over prompts are taken with the loop's own; build a loop for each."
+            f"{path} cannot be swept: averages over prompts use the weights of the loop; build a loop for each."
         )
     elif part == "policy":
         raise ValueError(
-            f"{path} cannot be swept: features change what policies there are; build a loop for each of them."
+            f"{path} cannot be swept: the features define the policy class; build a loop for each of them."
         )
     elif part in PARTS:
         holder = getattr(loop, part)
@@ -65,7 +65,7 @@ def check_of_parts(loop: Rounds, where: str, path: str, values: np.ndarray) -> N
 
 
 def check_anchors(loop: Rounds, anchors: dict[str, Float[Array, "*contexts K"]]) -> None:
-    """Raises ``ValueError`` for a reference off a linear class: its policies are the reference tilted within the class."""
+    """Raises ``ValueError`` for a reference outside a linear class, because each round tilts the reference within the class."""
     if loop.policy.basis() is None:
         return
     for name, anchor in anchors.items():
@@ -81,20 +81,20 @@ def check_parts(loop: Rounds) -> None:
     loop.learner.check(loop.objective, loop.policy)
     if loop.weights is not None and loop.learner.seeks_optimum and loop.policy.basis() is None:
         raise ValueError(
-            f"{type(loop.policy).__name__} is not a linear space of logits, in which optima over several prompts are sought; "
+            f"{type(loop.policy).__name__} is not a linear space of logits, which an optimum over several prompts requires; "
             f"pass learner=dyn.Descend(optimizer, steps), dyn.LogLinear(phi) or dyn.Tabular(K)."
         )
     check_anchors(loop, loop.reference.anchors())
     if not concrete(loop):
         return
     check_own_parts(loop)
-    # A sample is smoothed, and steps of an optimizer need no optimum.
+    # Sampled comparisons are smoothed, and steps of an optimizer do not require an optimum.
     if loop.learner.seeks_optimum and loop.feedback.constant and loop.policy.candidates() is None:
         _check_optima(loop)
 
 
 def _check_optima(loop: Rounds) -> None:
-    """Raises ``ValueError`` where what is seen at the uniform policy leaves no finite optimum, of which prompt if of one."""
+    """Raises ``ValueError`` where the objective has no finite optimum on what is seen at the uniform policy."""
     basis, support = loop.policy.basis(), loop.sampler.support(loop.shape)
     seen = seen_at_start(loop)
     columns = None if basis is None or loop.policy.is_free else np.asarray(basis)

@@ -1,4 +1,4 @@
-"""What is looked at once, at construction, of parts that a user wrote: ours are tested."""
+"""Checks of the parts that a user wrote, made once at construction."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from ..references import Reference
 if TYPE_CHECKING:
     from ._rounds import Rounds
 
-MASS = 1e-6  # by which a sampler's total mass may miss 1
+MAX_MASS_ERROR = 1e-6  # distance of a sampler's total probability from 1
 
 
 def seen_at_start(loop: Rounds) -> Any:
-    """What is seen of pairs from the uniform policy."""
+    """What feedback shows of pairs drawn from the uniform policy."""
     log_mu = jnp.broadcast_to(uniform(loop.num_responses), loop.shape)
     pairs = Pairs(loop.preference, log_mu, jnp.exp(log_mu))
     return loop.observe(pairs, jax.random.key(0) if loop.feedback.stochastic else None)
 
 
 def check_own_parts(loop: Rounds) -> None:
-    """Raises ``ValueError`` where an own part does not keep to what is asked of it."""
+    """Raises ``ValueError`` where a part that a user wrote does not do what its base class asks for."""
     if is_own(loop.sampler):
         _check_sampler(loop)
     if is_own(loop.reference):
@@ -44,7 +44,7 @@ def check_own_parts(loop: Rounds) -> None:
             if loop.feedback.stochastic:
                 raise
             raise ValueError(
-                f"{name}.observe failed without a key ({error}); a feedback that draws says stochastic = True in its class."
+                f"{name}.observe failed without a key ({error}); if it draws, write stochastic = True in the class."
             ) from error
         if loop.weights is not None:
             seen = jax.tree.map(lambda x: x[0], seen)
@@ -52,7 +52,7 @@ def check_own_parts(loop: Rounds) -> None:
 
 
 def _trials(loop: Rounds) -> list[Array]:
-    """Logits to try parts at: uniform, and some that differ from prompt to prompt."""
+    """Logits at which parts are tried: the uniform policy's, and some that differ from prompt to prompt."""
     return [jnp.zeros(loop.shape), jnp.cos(1.0 + jnp.arange(np.prod(loop.shape), dtype=float)).reshape(loop.shape)]
 
 
@@ -64,12 +64,12 @@ def _check_sampler(loop: Rounds) -> None:
             raise ValueError(f"{name}.log_sampler gave shape {log_mu.shape}; return one log-probability each, {shape}.")
         total = np.exp(log_mu).sum(axis=-1)
         worst = float(np.ravel(total)[np.argmax(np.abs(np.ravel(total) - 1.0))])
-        if not abs(worst - 1.0) < MASS:
+        if not abs(worst - 1.0) < MAX_MASS_ERROR:
             raise ValueError(
                 f"{name}.log_sampler gave total probability {worst:.6g}, not 1; normalise it, e.g. by jax.nn.log_softmax."
             )
         mu = np.asarray(loop.sampler.sampler(z))
-        if not np.abs(mu - np.exp(log_mu)).max() < MASS:
+        if not np.abs(mu - np.exp(log_mu)).max() < MAX_MASS_ERROR:
             raise ValueError(f"{name}.sampler is not the exponential of {name}.log_sampler; let them agree.")
     _check_by_prompt(loop, lambda z: loop.sampler.log_sampler(log_softmax(z)), f"{name}.log_sampler")
 
@@ -90,7 +90,7 @@ def _check_reference(loop: Rounds) -> None:
 
 
 def _check_by_prompt(loop: Rounds, part: Callable[[Array], Array], name: str) -> None:
-    """Of several prompts a part acts along the last axis: each prompt's row is what the part makes of that prompt alone."""
+    """With several prompts, a part has to give each prompt the row that it gives to that prompt alone."""
     if loop.weights is None:
         return
     for z in _trials(loop):
@@ -98,6 +98,6 @@ def _check_by_prompt(loop: Rounds, part: Callable[[Array], Array], name: str) ->
         try:
             alone = jnp.stack([part(row) for row in z[:8]])
         except (TypeError, ValueError, IndexError):
-            return  # a part with arrays of its own for each prompt
+            return  # the part holds an array for each prompt, so it cannot be tried on one alone
         if alone.shape == together[:8].shape and not np.allclose(together[:8], np.asarray(centre(alone)), atol=1e-6):
             raise ValueError(f"{name} mixes prompts; let it act along the last axis only, each prompt by itself.")

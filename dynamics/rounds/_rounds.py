@@ -1,4 +1,4 @@
-"""A round, said in parts: who generates pairs, what is seen of them, against which reference, and how a policy is fitted."""
+"""Rounds built from parts: a sampler, feedback, a reference, an objective, a learner and a policy class."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class Rounds(Process[RoundsState]):
         preference: P, ``(K, K)``, P_ij = Pr(i preferred to j); for X prompts ``(X, K, K)`` or a ``PreferenceSet`` of one
             size.
         objective: what a fit minimises, e.g. ``dyn.IPO(0.1)``.
-        sampler: who generates the pairs, ``dyn.samplers.Fixed``, ``OnPolicy``, ``Mixture`` or your own.
+        sampler: mu_t, which generates the pairs: ``dyn.samplers.Fixed``, ``OnPolicy``, ``Mixture`` or your own.
         reference: log ref_t, ``dyn.references.Fixed``, ``Geometric``, ``Ema`` or your own.
-        feedback: what is seen, ``dyn.feedback.Population``, ``Noisy``, ``Samples``, ``Observed``, ``BestOfN`` or your own.
+        feedback: labels them, ``dyn.feedback.Population``, ``Noisy``, ``Samples``, ``Observed``, ``BestOfN`` or your own.
         learner: ``dyn.learners.Optimum``, ``dyn.Descend`` or your own.
-        policy: the class, ``dyn.Tabular(K)`` unless given: then prompts are independent of each other.
-            ``dyn.LogLinear(phi)`` with phi ``(X, K, d)`` shares theta among them.
+        policy: the policy class, ``dyn.Tabular(K)`` unless given, with which prompts are independent of each other;
+            ``dyn.LogLinear(phi)`` with phi ``(X, K, d)`` shares theta among the prompts.
         weights: the prompts' shares in the loss and in averages, ``(X,)``, ≥ 0, normalised; equal unless given.
 
     Raises:
@@ -91,7 +91,7 @@ class Rounds(Process[RoundsState]):
         self.preference = check_prompts(preference)
         *contexts, size, _ = self.preference.shape
         if weights is not None and not contexts:
-            raise ValueError("weights are of several prompts; pass preference of shape (X, K, K) with them.")
+            raise ValueError("weights are for several prompts; pass preference of shape (X, K, K), or no weights.")
         self.weights = check_weights(weights, tuple(contexts)) if contexts else None
         self.objective, self.sampler, self.reference = objective, sampler, reference
         self.feedback = Population() if feedback is None else feedback
@@ -125,19 +125,19 @@ class Rounds(Process[RoundsState]):
 
     @property
     def stochastic(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """Whether rounds draw."""
+        """Whether a round is random: its feedback or its learner draws."""
         return self.feedback.stochastic or self.learner.stochastic
 
     @property
     def keeps_state(self) -> bool:
-        """Whether a round depends on more of the past than the policy; a warm start does not count."""
+        """Whether a round depends on more of the past than the policy; warm starts of solvers do not count."""
         return self.reference.keeps_state or self.learner.keeps_state
 
     def prompts(self) -> tuple[Rounds, ...] | None:
-        """The rounds of each prompt by itself where no prompt bears on another, else None; None for one prompt.
+        """The rounds of each prompt by itself; None where prompts influence each other, or where there is only one.
 
-        No prompt does where each policy has its own logits and every round ends at the optimum; what parts of one's own do
-        with several prompts is not known.
+        Prompts are independent where each has its own logits and every round ends at the optimum. What a part that a user
+        wrote does with several prompts is not known, so the answer is then None.
         """
         parts = (self.sampler, self.reference, self.feedback)
         whole = self.policy.is_free and type(self.learner) is Optimum and not any(map(is_own, parts))
@@ -192,7 +192,7 @@ class Rounds(Process[RoundsState]):
             return features
         at, blocks = self.centred_start(), [features]
         if at.reference is not None:
-            # A memory of policies has the coordinates of the policy, any other those that it is kept in.
+            # A memory of policies is given in the policy's coordinates, any other memory in its own.
             blocks.append(self.reference.memory_basis(at.reference, features))
         if at.learner is not None:
             blocks.append(jnp.eye(len(ravel(at.learner))))
@@ -218,13 +218,13 @@ class Rounds(Process[RoundsState]):
         return Pairs(self.preference, log_mu, self.sampler.sampler(logits))
 
     def observe(self, pairs: Pairs, key: PRNGKeyArray | None) -> Any:
-        """What feedback shows of pairs, of each prompt by itself; unchecked, as a feedback of one's own returned it."""
+        """What feedback shows of pairs, for each prompt by itself; what a user's feedback returns is not checked."""
         if self.weights is None:
             return self.feedback.observe(pairs, key)
         return self.feedback.observe_prompts(pairs, None if key is None else jax.random.split(key, self.shape[0]))
 
     def fit(self, logits: Float[Array, "*contexts K"], memory: Any, key: PRNGKeyArray | None) -> Fit:
-        """What a round at this policy has to solve."""
+        """The fit that a round at this policy solves."""
         return self._fit(logits, memory, self.observe(self.pairs(logits), key))
 
     def _fit(self, logits: Float[Array, "*contexts K"], memory: Any, seen: Seen) -> Fit:
@@ -244,7 +244,7 @@ class Rounds(Process[RoundsState]):
         if not self.feedback.stochastic:
             fit = self.fit(logits, begun, None)
         else:
-            # What a round sees needs a key; where a memory asks for a fit, the pairs themselves have to do.
+            # To observe takes a key, and there is none here: the learner's memory is set up on the exact pairs.
             fit = self._fit(logits, begun, self.pairs(logits)) if self.learner.keeps_state else None
         return RoundsState(logits, begun, self.learner.start(fit, logits))
 
@@ -255,7 +255,7 @@ class Rounds(Process[RoundsState]):
         return state.logits
 
     def centre(self, state: RoundsState) -> RoundsState:
-        """Within the policies' class; of the memories what their parts say matters."""
+        """The logits projected on the policy class, and the memories centred by the parts that keep them."""
         logits, basis = centre(state.logits), self.policy.basis()
         if basis is not None and not self.policy.is_free:
             logits = project(basis, logits)
@@ -282,7 +282,7 @@ class Rounds(Process[RoundsState]):
         return RoundsState(out, self.reference.follow(out, before), learned), good
 
     def _in_range(self) -> Bool[Array, ""]:
-        """What construction refuses of concrete values, for traced ones: they end as a ``result``."""
+        """Whether traced parameters have values that construction would accept; a run with others ends with a ``result``."""
         P = self.preference
         good = jnp.all((P >= 0) & (P <= 1))
         for name in PARTS:
@@ -293,8 +293,8 @@ class Rounds(Process[RoundsState]):
         check_of_parts(self, path, path, values)
 
     def with_preference(self, preference: Float[ArrayLike, "*contexts K K"]) -> Rounds:
-        """The same rounds on another matrix; one of another size needs parts that fit it, such as uniform references.
+        """The same rounds with other preferences; for another number of responses the parts have to fit it.
 
-        Whether the optimum exists there is not looked at; a run without one says so in its ``result``.
+        Whether an optimum exists is not checked; a run without one says so in its ``result``.
         """
         return resized(self, check_prompts(preference))

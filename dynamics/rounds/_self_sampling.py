@@ -21,7 +21,7 @@ from ._base import Process
 from ._fitting import check_of_parts
 from ._rounds import Rounds, RoundsState
 
-WHERE = {
+PATH_IN_ROUNDS = {
     "alpha": "reference.alpha",
     "log_reference": "reference.log_reference",
     "lam": "sampler.lam",
@@ -30,7 +30,7 @@ WHERE = {
     "smoothing": "feedback.smoothing",
     "inner": "learner",
 }
-"""Where the parameters of ``SelfSampling`` are among the parts of ``Rounds``."""
+"""The path in ``Rounds`` of each parameter of ``SelfSampling``."""
 
 
 class SelfSampling(Process[RoundsState]):
@@ -61,9 +61,14 @@ class SelfSampling(Process[RoundsState]):
         weights: shares of X prompts in the loss and in averages, ``(X,)``, ≥ 0, normalised; equal unless given.
 
     Raises:
-        ValueError: a bad entry, a DPO optimum that does not exist on the sampler's support, a reference off the class.
+        ValueError: a bad entry, a DPO optimum that does not exist on the sampler's support, or a reference outside the policy
+            class.
 
     Source: [paper] Chen26, iterated alignment with mixed references and samplers, and with finite samples.
+
+    >>> loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.3), alpha=0.5, lam=1.0)
+    >>> loop(jnp.array([0.3, 0.0, -0.3])).shape
+    (3,)
     """
 
     preference: Float[Array, "*contexts K K"]
@@ -94,7 +99,7 @@ class SelfSampling(Process[RoundsState]):
         weights: Numbers | None = None,
     ):
         if samples is None and smoothing is not None:
-            raise ValueError(f"smoothing = {smoothing} is of samples; pass samples= too, or leave it out.")
+            raise ValueError(f"smoothing = {smoothing} is for sampled comparisons; pass samples= too, or leave it out.")
         P = check_prompts(preference)
         even = uniform(P.shape[-1])
         reference = Geometric(alpha, even if log_reference is None else log_reference)
@@ -110,7 +115,7 @@ class SelfSampling(Process[RoundsState]):
         self.inner = inner
 
     def parts(self) -> Rounds:
-        """The same rounds, said in parts."""
+        """The same rounds as ``Rounds``, built from parts."""
         samples, smoothing = self.samples, self.smoothing
         sampled = samples is not None and smoothing is not None
         return assemble(
@@ -134,7 +139,7 @@ class SelfSampling(Process[RoundsState]):
         return self.weights
 
     def prompts(self) -> tuple[SelfSampling, ...] | None:
-        """The rounds of each prompt by itself where no prompt bears on another, else None."""
+        """The rounds of each prompt by itself; None where prompts influence each other, or where there is only one."""
         alone = self.parts().prompts()
         if alone is None:
             return None
@@ -147,7 +152,7 @@ class SelfSampling(Process[RoundsState]):
 
     @property
     def keeps_state(self) -> bool:
-        """Whether a round depends on more of the past than the policy; a warm start does not count."""
+        """Whether a round depends on more of the past than the policy; warm starts of solvers do not count."""
         return self.parts().keeps_state
 
     def basis(self) -> Float[Array, "n m"]:
@@ -197,17 +202,17 @@ class SelfSampling(Process[RoundsState]):
 
     def check_parameter(self, path: str, values: np.ndarray) -> None:
         first, *rest = path.split(".")
-        check_of_parts(self.parts(), ".".join([WHERE.get(first, first), *rest]), path, values)
+        check_of_parts(self.parts(), ".".join([PATH_IN_ROUNDS.get(first, first), *rest]), path, values)
 
     def with_preference(self, preference: Float[ArrayLike, "*contexts K K"]) -> SelfSampling:
-        """The same rounds on another matrix; one of another size needs a uniform reference and offline sampler.
+        """The same rounds with other preferences; another number of responses needs uniform reference and offline sampler.
 
-        Whether DPO's optimum exists there is not looked at; a run without one says so in its ``result``.
+        Whether DPO's optimum exists is not checked; a run without one says so in its ``result``.
         """
         return self._with(self.parts().with_preference(preference))
 
     def _with(self, loop: Rounds) -> SelfSampling:
-        """The same rounds, what depends on the prompts and their responses taken from these parts."""
+        """The same rounds, with everything that depends on prompts and responses taken from ``loop``."""
         changed = {
             "preference": loop.preference,
             "policy": loop.policy,

@@ -17,13 +17,15 @@ from .._parts import check_fits, check_rows, distributions, is_share, of_any_siz
 class Sampler(Noun):
     """log mu from log pi; both responses of a pair are drawn i.i.d. from mu. Contexts lead: ``(K,)`` or ``(X, K)``.
 
-    Your own sampler defines ``log_sampler``:
+    A subclass writes ``log_sampler``.
 
-        class Tempered(dyn.samplers.Sampler):
-            temperature: jax.Array
-
-            def log_sampler(self, log_policy):
-                return jax.nn.log_softmax(log_policy / self.temperature)
+    >>> class Tempered(dyn.samplers.Sampler):
+    ...     temperature: float
+    ...
+    ...     def log_sampler(self, log_policy):
+    ...         return jax.nn.log_softmax(log_policy / self.temperature)
+    >>> Tempered(2.0).log_sampler(jnp.zeros(3)).shape
+    (3,)
     """
 
     @abstractmethod

@@ -1,6 +1,6 @@
-"""Solving: iterate a round map, integrate a flow (``gradient_flow``) or descend along it (``descend``).
+"""Solving: ``iterate`` a round map, integrate a flow with ``gradient_flow``, or take an optimizer's steps with ``descend``.
 
-The latter two bring diffrax and optax, so they load when they are first used.
+The latter two import diffrax and optax, so they load on first use.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The discrete twin of gradient flow: an optimizer's steps on the same objects."""
+"""``descend``: the steps of an optimizer on a flow, the discrete counterpart of ``gradient_flow``."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from ..engine import RESULTS
 from ..flows import Flow
 from ._solution import Solution
 
-CHUNK = 1000  # steps per call of the compiled loop: the grain of the progress bar
+STEPS_PER_CALL = 1000  # of the compiled loop; the progress bar advances by as many
 
 
 class DescentState(eqx.Module):
-    """Where a descent stands: the weights, the optimizer's own state, and how many steps were taken."""
+    """The state of a descent: the weights, the optimizer's own state, and the number of steps taken."""
 
     weights: Any
     optimizer_state: Any
@@ -49,20 +49,21 @@ def descend(
 ) -> Solution:
     """theta_{s+1} = theta_s + u(∂ loss/∂theta), u the optimizer; n steps of SGD at rate eta approach the flow at time n eta.
 
-    A ``MarginFlow`` descends in the rows of W - W(0) of its tokens (weight decay pulls towards the reference W(0)), a
-    ``PreferenceFlow`` in its policy's parameters; the gradient does not go through the sampler.
+    For a ``MarginFlow`` theta are the rows of W - W(0) of its tokens (weight decay pulls towards the reference W(0)), for a
+    ``PreferenceFlow`` the parameters of its policy. The sampler is not differentiated.
 
     Args:
-        flow: what is trained.
-        optimizer: an optax transformation that steps on gradients alone, such as ``optax.sgd(0.1)`` or ``optax.adam(1e-3)``;
-            not one that asks for the loss too, such as ``optax.lbfgs()``.
+        flow: the flow whose loss is minimised.
+        optimizer: an optax transformation that needs gradients only, such as ``optax.sgd(0.1)`` or ``optax.adam(1e-3)``; one
+            that needs the loss as well, such as ``optax.lbfgs()``, is refused.
         steps: int ≥ 0.
-        key: for minibatches.
-        batch: samples per step, drawn with replacement: examples by their weights, or contexts, pairs from the sampler and
-            labels from P. None: the exact gradient.
+        key: a key of ``jax.random``, needed with ``batch``.
+        batch: samples per step, int ≥ 1, drawn with replacement: examples by their weights, or contexts, pairs from the
+            sampler and labels from P. None: the exact gradient.
         initial: as in ``gradient_flow``, or the ``final`` of an earlier descent.
-        reset_state: with such a ``final``: True starts the optimizer's state (moments, schedules) anew, False keeps it.
-        every: steps between saved rows; step 0 and the last are always saved.
+        reset_state: if ``initial`` is such a ``final``, True starts the optimizer's state (moments, schedules) anew and False
+            keeps it.
+        every: steps between saved rows, int ≥ 1; step 0 and the last are always saved.
         throw: raise where a step is not finite; otherwise ``sol.result`` says so.
 
     Returns:
@@ -71,7 +72,13 @@ def descend(
 
     Raises:
         ValueError: a bad argument, or a ``final`` without ``reset_state``.
-        RuntimeError: a step left the finite numbers.
+        RuntimeError: a step was not finite.
+
+    >>> import optax
+    >>> P = dyn.preferences.cyclic(3, 0.4)
+    >>> flow = dyn.PreferenceFlow(dyn.Tabular(3), P, dyn.IPO(0.3), dyn.samplers.OnPolicy())
+    >>> dyn.descend(flow, optax.sgd(0.1), 2).log_policy.shape
+    (3, 3)
     """
     _check(flow, optimizer, key, batch)
     steps, every = check_count(steps, "steps", 0), check_count(every, "every", 1)
@@ -81,7 +88,7 @@ def descend(
     run = _Run(state, jnp.array(True), jnp.array(-1))
     rows = [jax.tree.map(lambda x: x[None], _row(flow, state.weights))]
     saves, rest = divmod(steps, every)
-    grain = max(1, CHUNK // every) if concrete(flow, state, key) else max(saves, 1)
+    grain = max(1, STEPS_PER_CALL // every) if concrete(flow, state, key) else max(saves, 1)
     with progress("steps", steps, enabled=concrete(flow, state, key)) as advance:
         for count, each in _pieces(saves, grain, every, rest):
             run, saved = _go(flow, optimizer, run, key, batch, count, each)
@@ -95,8 +102,8 @@ def descend(
     solution = Solution(coordinate, values, {}, run.state, result, stats, flow, (), "step")
     if throw and concrete(run.alive) and not bool(run.alive):
         raise RuntimeError(
-            f"step {int(run.failed_step)} left the finite numbers; use a smaller learning rate. Pass throw=False to keep "
-            f"the rows before it."
+            f"step {int(run.failed_step)} gave values that are not finite; use a smaller learning rate, or pass throw=False to "
+            f"keep the rows before it."
         )
     return solution
 
@@ -117,12 +124,12 @@ def _check(flow: Flow, optimizer: Any, key: Any, batch: Any) -> None:
 
 
 def _check_update(optimizer: optax.GradientTransformation, state: DescentState) -> None:
-    """Refuses an optimizer whose ``update`` cannot be called with gradient, state and weights."""
+    """Raises ``ValueError`` for an optimizer whose ``update`` needs more than gradient, state and weights."""
     try:
         jax.eval_shape(optimizer.update, state.weights, state.optimizer_state, state.weights)
     except TypeError as error:
         raise ValueError(
-            f"optimizer does not step on gradients alone ({error}); pass one that does, e.g. optax.sgd(0.1)."
+            f"optimizer needs more than gradients ({error}); pass one that needs gradients only, e.g. optax.sgd(0.1)."
         ) from None
 
 
@@ -130,22 +137,25 @@ def _begin(flow: Flow, optimizer: optax.GradientTransformation, initial: Any, re
     if not isinstance(initial, DescentState):
         if reset_state is not None:
             raise ValueError(
-                "reset_state says what happens to an earlier descent's optimizer; pass its final as initial."
+                "reset_state is for going on from an earlier descent; pass its final as initial, or leave reset_state out."
             )
         weights = flow.trainable(flow.start(initial))
         return DescentState(weights, optimizer.init(weights), jnp.array(0))
     if reset_state is None:
         raise ValueError(
-            "initial carries an optimizer's state; pass reset_state=True to drop it or False to go on with it."
+            "initial holds an optimizer's state; pass reset_state=True to start it anew, or False to keep it."
         )
     blank = flow.trainable(flow.start(None))
     if jnp.shape(initial.weights) != blank.shape:
-        raise ValueError(f"initial has weights of shape {jnp.shape(initial.weights)}, the flow of {blank.shape}.")
+        raise ValueError(
+            f"initial has weights of shape {jnp.shape(initial.weights)}, the flow has {blank.shape}; pass the final of a "
+            f"descent on a flow of the same size."
+        )
     if reset_state:
         return DescentState(initial.weights, optimizer.init(initial.weights), initial.step)
     wanted = jax.eval_shape(optimizer.init, initial.weights)
     if jax.tree.structure(wanted) != jax.tree.structure(initial.optimizer_state):
-        raise ValueError("initial carries the state of another optimizer; pass reset_state=True.")
+        raise ValueError("initial holds the state of another optimizer; pass reset_state=True, or the same optimizer.")
     return initial
 
 
@@ -171,7 +181,7 @@ def _go(
 ) -> tuple[_Run, dict[str, Array]]:
     def step(_: Any, run: _Run) -> _Run:
         old = run.state
-        # A step's key depends on its number alone, so a descent that was interrupted draws what it would have.
+        # A step's key depends only on its number, so that a restarted descent draws what an uninterrupted one would have drawn.
         draw = None if key is None else jax.random.fold_in(key, old.step)
         gradient = flow.gradient(old.weights, draw, batch)
         updates, optimizer_state = optimizer.update(gradient, old.optimizer_state, old.weights)

@@ -1,4 +1,4 @@
-"""The verb of gradient flow: diffrax underneath, exact solutions where the flow is linear."""
+"""``gradient_flow``: flows integrated by diffrax, or solved exactly where they are (piecewise) linear."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ._flow_inputs import check_saveat, check_times, check_tools, is_plain, own_
 from ._meter import Meter, metered
 from ._solution import Solution
 
-ROWS = 101  # saved unless the caller says otherwise
+DEFAULT_ROWS = 101  # saved unless the caller passes ``saveat``
 MAX_STEPS = 200_000
-BATCH_NUMBERS = 2**27  # numbers in the state and Gram matrices of flows that are solved side by side
+MAX_BATCH_NUMBERS = 2**27  # floats in the states and Gram matrices of flows that are solved side by side
 
 
 def gradient_flow(
@@ -43,31 +43,35 @@ def gradient_flow(
     Args:
         flow: ``MarginFlow`` or ``PreferenceFlow``.
         t1, t0: times, in units of tau, t1 > t0.
-        initial: the ``final`` of an earlier flow (of a ``PreferenceFlow``, also of a descent); else coefficients ``(N,)``
-            of a ``MarginFlow``, parameters of a ``PreferenceFlow``. By default the reference.
-        solver: a diffrax solver that estimates its error; by default Tsit5, and for squared losses of a ``MarginFlow`` and
-            SLiC the exact solution.
-        saveat: a ``diffrax.SaveAt``; 101 even times unless given. With ``fn(t, y, args)``, y the flow's state, what it
-            returns is ``sol.saved`` and replaces the rows. ``dense=True`` gives ``sol.stats["interpolation"]``.
-        rtol, atol: tolerances per step of margins and coefficients, or parameters, > 0.
-        event: a ``diffrax.Event``; its ``cond_fn`` sees the flow's state.
-        throw: raise where the solve fails; otherwise ``sol.result`` says so and the rows before are kept (of a batch, the
-            last of them is repeated).
+        initial: the ``final`` of an earlier flow (for a ``PreferenceFlow``, also of a descent), or coefficients ``(N,)`` of a
+            ``MarginFlow``, or parameters of a ``PreferenceFlow``. By default the reference.
+        solver: a diffrax solver that estimates its error. By default Tsit5, but the exact solution for SLiC and for the
+            squared losses of a ``MarginFlow``.
+        saveat: a ``diffrax.SaveAt``; 101 equally spaced times unless given. The values of a ``fn(t, y, args)``, y the flow's
+            state, are saved as ``sol.saved`` instead of the rows. ``dense=True`` gives ``sol.stats["interpolation"]``.
+        rtol, atol: relative and absolute tolerance per step, of margins and coefficients or of parameters, > 0.
+        event: a ``diffrax.Event``, whose ``cond_fn`` is called with the flow's state.
+        throw: raise where the solve fails; otherwise ``sol.result`` says so and the rows before the failure are kept (in a
+            batch, the last of them is repeated).
 
     Returns:
-        Solution with rows at ``coordinate`` (``dim`` "time"), ``(T, …)``; of a batch ``(B, T, …)``.
+        Solution with rows at ``coordinate`` (``dim`` "time"), ``(T, …)``; for a batch of flows ``(B, T, …)``.
 
     Raises:
         ValueError: a bad argument.
-        RuntimeError: the solver used up its steps, or left the finite numbers.
+        RuntimeError: the solver used up its steps, or its values became infinite or NaN.
+
+    >>> flow = dyn.MarginFlow(np.array([[1.0]]), np.array([0]), np.array([1]), dyn.SquaredMargin(beta=1.0))
+    >>> dyn.gradient_flow(flow, t1=1.0).reward_margin.shape
+    (101, 1)
     """
     t0, t1 = check_times(flow, t0, t1, rtol, atol)
     check_tools(solver, event)
-    saveat = diffrax.SaveAt(ts=jnp.linspace(t0, t1, ROWS)) if saveat is None else saveat
+    saveat = diffrax.SaveAt(ts=jnp.linspace(t0, t1, DEFAULT_ROWS)) if saveat is None else saveat
     check_saveat(saveat, t0, t1)
     standard = is_plain(saveat)
     state = flow.start(own_initial(flow, initial))
-    # As arrays: plain numbers would be compiled into the loop, and every new t1 would compile it anew.
+    # Arrays, because plain numbers would be compiled in, and every new t1 would be compiled anew.
     interval, tolerances = jnp.array([t0, t1]), jnp.array([rtol, atol])
     if isinstance(flow, MarginFlow) and flow.is_batch:
         return _batch(flow, interval, state, solver, saveat, tolerances, event, standard, throw)
@@ -131,7 +135,7 @@ def _solve(
         state,
         stepsize_controller=diffrax.PIDController(rtol=tolerances[0], atol=tolerances[1]),
         saveat=diffrax.SaveAt(subs=subs, dense=saveat.dense),
-        # Saving every step, or an interpolation of them, allocates room for all steps that there might be.
+        # To save every step, or an interpolation, diffrax allocates memory for the maximal number of steps.
         max_steps=4096 if steps or saveat.dense else MAX_STEPS,
         event=event,
         throw=False,
@@ -152,7 +156,7 @@ def _as_solution(flow: Flow, out: diffrax.Solution, standard: bool) -> Solution:
     saved: Any = out.ys.get("rows", {})  # pyright: ignore[reportOptionalMemberAccess]
     values: Any = saved if standard else {"saved": saved}
     if standard and concrete(times):
-        # Rows that an event or a failure left unreached hold infinities.
+        # Rows beyond an event or a failure hold infinities.
         kept = np.isfinite(np.asarray(times))
         times, values = times[kept], jax.tree.map(lambda x: x[kept], values)
     stats = {
@@ -172,7 +176,7 @@ def _raise_on_failure(flow: Flow, solution: Solution) -> None:
         return
     which = f"flow {int(np.argmax(codes > 0))}: " if len(codes) > 1 else ""
     if (codes == RESULT_NAMES.index("nonfinite")).any():
-        reason = "the flow left the finite numbers; use smaller features or a larger beta"
+        reason = "the flow gave values that are not finite; use smaller features or a larger beta"
     else:
         ended = float(np.min(np.asarray(solution.stats["ended"])))
         taken = int(jnp.max(solution.stats["steps"] + solution.stats["rejected"]))
@@ -191,12 +195,12 @@ def _batch(
     standard: bool,
     throw: bool,
 ) -> Solution:
-    """Every flow of a batch, as many side by side as memory allows."""
+    """All flows of a batch, as many of them side by side as memory allows."""
     if event is not None or not standard or saveat.dense or saveat.subs.steps:  # pyright: ignore
         raise ValueError("a batch of flows saves rows at given times only; use saveat=SaveAt(ts=...), without event=.")
     count = flow.features.shape[0]
-    side = max(1, min(count, BATCH_NUMBERS // flow.numbers()))
-    # Kinks are followed on the host, one flow after the other.
+    side = max(1, min(count, MAX_BATCH_NUMBERS // flow.numbers()))
+    # Kinks are followed on the host, one flow at a time.
     alone = flow.follows_kinks and solver is None
     parts = []
     with progress("flows", count) as advance:
@@ -220,7 +224,7 @@ def _batch(
 
 
 def _held(values: dict[str, Array], first: dict[str, Array], times: Array, ended: Array) -> dict[str, Array]:
-    """Rows ``(B, T, …)`` of which those after a failure, which the solver left infinite, repeat the last one before."""
+    """Rows ``(B, T, …)`` in which those after a failure, which are infinite, are replaced by the last one before it."""
     reached = np.asarray(times)[None, :] <= np.asarray(ended)[:, None]
     last = reached.sum(axis=1) - 1
     row = np.minimum(np.arange(len(times)), np.maximum(last, 0)[:, None])
@@ -236,7 +240,7 @@ def _held(values: dict[str, Array], first: dict[str, Array], times: Array, ended
 def _one_by_one(
     flow: MarginFlow, state: Any, interval: Float[Array, 2], saveat: diffrax.SaveAt
 ) -> tuple[Any, Any, RESULTS, dict[str, Array]] | None:
-    """Each flow exactly; None where one cannot be."""
+    """Each flow solved exactly; None where one of them cannot be."""
     solved = []
     for i in range(flow.features.shape[0]):
         at = lambda tree, i=i: jax.tree.map(lambda x: x[i], tree)

@@ -1,4 +1,4 @@
-"""What ``gradient_flow`` is called with, checked before anything is compiled."""
+"""Checks of the arguments of ``gradient_flow``, made before anything is compiled."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def check_tools(solver: Any, event: Any) -> None:
         raise ValueError(f"solver is {solver!r}; pass an instance, such as diffrax.Tsit5() or diffrax.Kvaerno5().")
     if solver is not None and not isinstance(solver, diffrax.AbstractAdaptiveSolver):
         raise ValueError(
-            f"solver={type(solver).__name__}() does not estimate its error, so it has no steps to choose; pass one that does, "
+            f"solver={type(solver).__name__}() does not estimate its error, so it cannot adapt its steps; pass one that does, "
             f"such as diffrax.Tsit5(), or take fixed steps with dyn.descend(flow, optax.sgd(step), ...)."
         )
     if event is not None and not isinstance(event, diffrax.Event):
@@ -43,21 +43,21 @@ def check_tools(solver: Any, event: Any) -> None:
 
 
 def own_initial(flow: Flow, initial: Any) -> Any:
-    """``initial`` as this kind of flow takes it, or a sentence on why it cannot."""
+    """``initial`` in the form that this kind of flow takes; ``ValueError`` where it comes from another kind of run."""
     if isinstance(initial, DescentState) and not isinstance(flow, MarginFlow):
         return initial.weights
     kind = MarginState if isinstance(flow, MarginFlow) else PreferenceState
     if isinstance(initial, eqx.Module) and not isinstance(initial, kind):
         what = "coefficients (N,)" if kind is MarginState else "parameters of the policy"
         raise ValueError(
-            f"initial is a {type(initial).__name__}, which another kind of run ended in; pass the final of a gradient_flow "
-            f"of a {type(flow).__name__}, or {what}."
+            f"initial is a {type(initial).__name__}, the final of another kind of run; pass the final of a gradient_flow of a "
+            f"{type(flow).__name__}, or {what}."
         )
     return initial
 
 
 def is_plain(saveat: diffrax.SaveAt) -> bool:
-    """Whether the rows are to be saved: no ``fn`` of the caller's, no ``subs`` of several kinds."""
+    """Whether this SaveAt saves the flow's own rows: it has neither a ``fn`` of the caller nor several ``subs``."""
     return isinstance(saveat.subs, diffrax.SubSaveAt) and saveat.subs.fn is diffrax.SubSaveAt(t1=True).fn
 
 
@@ -70,7 +70,7 @@ def check_saveat(saveat: diffrax.SaveAt, t0: float, t1: float) -> None:
         ts = np.asarray(sub.ts)
         if ts.ndim != 1 or len(ts) == 0:
             raise ValueError(
-                f"saveat has times of shape {ts.shape}; pass a row of them, such as jnp.linspace(0, 10, 101)."
+                f"saveat has times of shape {ts.shape}; pass a vector of times, such as jnp.linspace(0, 10, 101)."
             )
         if not np.isfinite(ts).all() or (np.diff(ts) < 0).any() or ts.min() < t0 or ts.max() > t1:
             raise ValueError(f"saveat has times outside [{t0:g}, {t1:g}] or out of order; pass ascending ts within it.")

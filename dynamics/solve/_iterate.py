@@ -1,4 +1,4 @@
-"""The verb of iterated alignment."""
+"""``iterate``: runs of a round map."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from ..engine import (
 from ..rounds import Process
 from ._solution import Solution
 
-CHUNK = 8192  # rounds per call of the compiled loop: the grain of the progress bar
-ROWS, BYTES = 4096, 1 << 22  # that one such call saves at most
+ROUNDS_PER_CALL = 8192  # of the compiled loop; the progress bar advances by as many
+MAX_ROWS_PER_CALL, MAX_BYTES_PER_CALL = 4096, 1 << 22  # saved by one call
 
 
 def iterate(
@@ -47,19 +47,24 @@ def iterate(
     Args:
         process: F, a ``RoundMap`` or another ``Process`` with K responses.
         rounds: T, int ≥ 0.
-        initial: log pi of round 0, ``(K,)``, or ``(X, K)`` of X prompts, finite, in nats, or the ``final`` of an earlier
-            Solution, which is gone on from (its round count too); by default the process's own start (``log_offline``).
+        initial: log pi at round 0, finite, in nats, ``(K,)``, or ``(X, K)`` for X prompts; or the ``final`` of an earlier
+            Solution, from which the run goes on with its count of rounds. By default the process's own start
+            (``log_offline``).
         every: rounds between saved rows, int ≥ 1; round 0 and the last are always saved.
-        measure: names or ``Measure``s; they see every round, whatever ``every`` is.
-        key: for random processes.
-        throw: raise when a round fails; otherwise ``sol.result`` says so.
+        measure: names or ``Measure``s, which see every round whatever ``every`` is.
+        key: a key of ``jax.random``, for random processes.
+        throw: raise where a round fails; otherwise ``sol.result`` says so.
 
     Returns:
         Solution with rows ``log_policy`` and the per-round measures, and the statistics of all measures.
 
     Raises:
         ValueError: a bad argument.
-        RuntimeError: a round failed and ``throw`` is set. Rows up to it are kept when ``throw=False``.
+        RuntimeError: a round failed; with ``throw=False`` the rows before it are kept instead.
+
+    >>> loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.3), alpha=0.5, lam=1.0)
+    >>> dyn.iterate(loop, 10, initial=jnp.log(jnp.array([0.5, 0.3, 0.2]))).log_policy.shape
+    (11, 3)
     """
     check_process(process)
     rounds, every = check_count(rounds, "rounds", 0), check_count(every, "every", 1)
@@ -79,7 +84,7 @@ def iterate(
     own_start = initial is None and rounds > 0 and not (traced or process.stochastic)
     if own_start and stands_still(*jax.device_put([*values["log_policy"][:2]])):
         warn_still()
-    # Put, not converted: a conversion is compiled for every length.
+    # ``device_put`` and not ``jnp.asarray``, which would be compiled for every length.
     coordinate, values = jax.device_put((coordinate, values))
     solution = Solution(
         coordinate, values, statistics, _engine.jit_state_of(process, run), run.result, stats, process, measures
@@ -97,11 +102,11 @@ def _go_concrete(
     rounds: int,
     every: int,
 ) -> tuple[_engine.Run, dict[str, np.ndarray]]:
-    """The run to its end, and its rows: in calls of one compiled loop, whatever the numbers, each cut on the host."""
+    """The run to its end, and its rows. One compiled loop, called repeatedly, serves all numbers of rounds and rows."""
     host = lambda rows, count: jax.tree.map(lambda x: np.asarray(x)[:count], rows)
     first = jax.tree.map(lambda x: np.asarray(x)[None], _engine.jit_row(process, measures, run))
     room = _room(sum(x.nbytes for x in first.values()))
-    grain = every * max(1, min(room, CHUNK // every))
+    grain = every * max(1, min(room, ROUNDS_PER_CALL // every))
     parts = [first]
     with progress("rounds", rounds) as advance:
         for done in range(0, rounds, grain):
@@ -114,8 +119,8 @@ def _go_concrete(
 
 
 def _room(row: int) -> int:
-    """Rows of so many bytes that a call of the loop has room for; of the process alone, so that no number changes it."""
-    return 1 << min(ROWS, max(1, BYTES // row)).bit_length() - 1
+    """How many rows of ``row`` bytes a call saves at most; it depends on the process alone, so nothing is compiled anew."""
+    return 1 << min(MAX_ROWS_PER_CALL, max(1, MAX_BYTES_PER_CALL // row)).bit_length() - 1
 
 
 def _go_traced(
@@ -126,7 +131,7 @@ def _go_traced(
     rounds: int,
     every: int,
 ) -> tuple[_engine.Run, dict[str, Array]]:
-    """The same where the caller traces, and may differentiate: loops whose lengths are known."""
+    """The same for traced calls, which may be differentiated: the lengths of the loops are compiled in."""
     steps, rest = divmod(rounds, every)
     parts = [jax.tree.map(lambda x: jnp.asarray(x)[None], _engine.jit_row(process, measures, run))]
     for saves, each in [(steps, every)] * bool(steps) + [(1, rest)] * bool(rest):

@@ -1,4 +1,4 @@
-"""The progress bar of a flow, for diffrax to drive."""
+"""The progress bar of a flow, advanced by diffrax."""
 
 from __future__ import annotations
 
@@ -14,19 +14,21 @@ from jaxtyping import Array
 
 from .._progress import progress
 
-EVERY = 20  # steps between looks at how far the solve is
-_shown: list[Callable[[float], None]] = []  # the innermost bar; what is compiled must not depend on it
+STEPS_PER_UPDATE = 20  # of the solver, between two updates of the bar
+_shown: list[
+    Callable[[float], None]
+] = []  # the open bars, innermost last; global so that compiled code does not hold them
 
 
 class Meter(diffrax.AbstractProgressMeter):
-    """Tells the open bar how far the solve is."""
+    """Moves the open bar to the share of the time that the solver has covered."""
 
     def init(self) -> Array:
         return jnp.array(0)
 
     def step(self, state: Array, progress: Any) -> Array:
         tell = lambda p: jax.debug.callback(_tell, p)
-        jax.lax.cond(state % EVERY == 0, tell, lambda p: None, progress)
+        jax.lax.cond(state % STEPS_PER_UPDATE == 0, tell, lambda p: None, progress)
         return state + 1
 
     def close(self, state: Array) -> None:
@@ -40,7 +42,7 @@ def _tell(share: Any) -> None:
 
 @contextmanager
 def metered(title: str) -> Iterator[bool]:
-    """Opens a bar over the flow's time; yields whether anybody sees it (a solve that tells nobody compiles to less)."""
+    """Opens a bar over the flow's time; yields whether stderr is a terminal, because a solve without a bar compiles faster."""
     if not sys.stderr.isatty():
         yield False
         return

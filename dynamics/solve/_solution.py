@@ -1,4 +1,4 @@
-"""What a solve returns, and how it says that it failed."""
+"""The Solution that every solve returns."""
 
 from __future__ import annotations
 
@@ -21,19 +21,25 @@ if TYPE_CHECKING:
 
 
 class Solution(eqx.Module):
-    """A trajectory: rows at ``coordinate``, statistics over all rounds, the state it ended in, and whether it succeeded.
-
-    Attributes:
-        coordinate: rounds (or times, in units of tau) of the saved rows, ``(saved,)``.
-        values: by name, one row per saved coordinate: ``log_policy`` ``(saved, K)`` in nats, and the per-round measures.
-        statistics: by name, what each measure says of the whole run.
-        final: the state at the end; pass it as ``initial=`` to go on.
-        result: ``RESULTS.successful`` or what went wrong; rows after a failure repeat the last good state, and the
-            statistics are blank (NaN, or -1 for integers).
-        stats: of rounds, how many were asked for and ``failed_round`` (-1: none); of a flow, the solver's ``steps`` and
-            ``rejected`` steps (0 where it was solved exactly), the time it ``ended`` and whether by an ``event``.
+    """A trajectory: rows at ``coordinate``, statistics of the whole run, its final state, and whether it succeeded.
 
     ``sol.name`` is ``sol.values[name]`` or, where there is no such row, ``sol.statistics[name]``.
+
+    Attributes:
+        coordinate: rounds, steps, or times in units of tau, at which rows were saved, ``(saved,)``.
+        values: by name, one row for each coordinate: ``log_policy`` ``(saved, K)`` in nats, and the per-round measures.
+        statistics: by name, the statistics of the measures over the whole run.
+        final: the final state; pass it as ``initial=`` to go on from there.
+        result: ``RESULTS.successful``, or why the solve failed. Rows after a failure repeat the last good state, and the
+            statistics are NaN (-1 for integers).
+        stats: for rounds, ``rounds``, the number asked for, and ``failed_round`` (-1: none); for a flow, the solver's
+            ``steps`` and ``rejected`` steps (0 where it was solved exactly), the time ``ended`` and whether an ``event``
+            ended it.
+
+    >>> loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.3), alpha=0.5, lam=1.0)
+    >>> sol = dyn.iterate(loop, 4, initial=jnp.log(jnp.array([0.5, 0.3, 0.2])), every=2)
+    >>> sol.coordinate.tolist(), sol.log_policy.shape
+    ([0, 2, 4], (3, 3))
     """
 
     coordinate: Array
@@ -59,11 +65,11 @@ class Solution(eqx.Module):
 
     @property
     def note(self) -> str | None:
-        """Which start the search for each round's optimum had, where there may be several minima; None elsewhere."""
+        """Where the search for each round's optimum started, if there may be several minima; otherwise None."""
         return self.process.note() if isinstance(self.process, Process) else None
 
     def to_dataset(self) -> xr.Dataset:
-        """The rows and statistics as an ``xarray.Dataset``; a statistic that shares a row's name ends in ``_final``."""
+        """The rows and statistics as an ``xarray.Dataset``; a statistic with the name of a row gets the suffix ``_final``."""
         if self.coordinate.ndim != 1:
             raise ValueError("this Solution is a batch; use dyn.sweep for a Dataset, or index the batch first.")
         if isinstance(self.final, State):
@@ -91,5 +97,5 @@ class Solution(eqx.Module):
     def _of_flow(self) -> tuple[dict[str, Any], dict[str, Variable], dict[str, Any]]:
         known = self.process.variables()  # pyright: ignore[reportAttributeAccessIssue]
         if not set(self.values) <= set(known):
-            raise ValueError("this Solution holds what a SaveAt with fn= returned, which has no names; use sol.saved.")
+            raise ValueError("this Solution holds the values of a SaveAt with fn=, which have no names; use sol.saved.")
         return self.values, {name: known[name].over(self.dim) for name in self.values}, {}

@@ -1,4 +1,4 @@
-"""From a process to a verdict."""
+"""``analyze``: fixed points, certificates and the fate of an orbit, in one report."""
 
 from __future__ import annotations
 
@@ -23,9 +23,12 @@ from ._prompts import of_independent
 from ._report import Report
 from ._space import nearest
 
-FEW, MOST = 64, 4096  # logits
-NUDGE = 1e-3  # nats, off an unstable fixed point
-CHAOS = 0.01  # per round: a Lyapunov exponent above it rules a period out; over 2,000 rounds e^20
+MAX_LOGITS_LONG_RUN = 64  # of prompts that share features; with more, the first verdict is tried after fewer rounds
+MAX_START_NUMBERS = 4096  # logits in all starts together, for prompts that share features
+START_OFFSET = 1e-3  # nats between a start and the unstable fixed point near it
+MIN_CHAOS_EXPONENT = (
+    0.01  # per round; a larger Lyapunov exponent, a growth by e^20 over 2,000 rounds, excludes a period
+)
 
 
 def analyze(
@@ -41,17 +44,17 @@ def analyze(
 
     Args:
         process: a deterministic ``Process``.
-        initial: log pi of round 0, ``(K,)``, or ``(X, K)`` of X prompts, in nats; by default the process's own start, and if
-            that is an unstable fixed point, 1e-3 nats off it (an exact start would show rounding only).
-        rounds: rounds before a verdict is tried; four times as many while it is undecided, up to ``max_rounds``. 3000 unless
-            given; 300 for prompts that share features, with more than 64 logits in all.
-        max_rounds: where to stop trying.
-        starts: number of spread starts, for fixed points and (half of them) for basins; fewer for prompts that share features,
-            4096 over the number of logits, and two at least.
-        verdict: the thresholds, e.g. ``dyn.diagnostics.Verdict(entropy_floor=0.01)``.
+        initial: log pi at round 0, in nats, ``(K,)``, or ``(X, K)`` for X prompts; by default the process's own start, or, if
+            that is an unstable fixed point, a policy 1e-3 nats away from it (at the point itself only rounding would move it).
+        rounds: rounds after which a verdict is first tried, int ≥ 10; while it is undecided, the orbit is made four times as
+            long, up to ``max_rounds``. 3000 unless given, or 300 for prompts that share features and have more than 64 logits.
+        max_rounds: the greatest length of the orbit, int ≥ ``rounds``.
+        starts: number of spread starts for the search of fixed points, int ≥ 1; half of them are also run for basins. For
+            prompts that share features at most 4096 divided by the number of logits, but at least 2.
+        verdict: thresholds, e.g. ``dyn.diagnostics.Verdict(entropy_floor=0.01)``.
 
     Returns:
-        Report; ``str(report)`` reads well, ``report.to_dict()`` is JSON.
+        Report; ``print(report)`` shows it, ``report.to_dict()`` is ready for JSON.
 
     Raises:
         ValueError: a bad argument, or a random process.
@@ -70,10 +73,16 @@ def analyze(
                 advance(1)
         return of_independent(process, reports)
     logits, shared = int(np.prod(process.shape)), len(process.shape) > 1
-    rounds = check_count(rounds, "rounds", 10) if rounds is not None else 300 if shared and logits > FEW else 3000
+    rounds = (
+        check_count(rounds, "rounds", 10)
+        if rounds is not None
+        else 300
+        if shared and logits > MAX_LOGITS_LONG_RUN
+        else 3000
+    )
     max_rounds = check_count(max_rounds, "max_rounds", rounds)
     starts = check_count(starts, "starts", 1)
-    starts = min(starts, max(2, MOST // logits)) if shared else starts
+    starts = min(starts, max(2, MAX_START_NUMBERS // logits)) if shared else starts
     judge = Verdict() if verdict is None else verdict
     points = find_fixed_points(process, starts)
     rates = contraction_rates(process)
@@ -82,12 +91,12 @@ def analyze(
     orbit = judge_orbit(process, state, judge, rounds, max_rounds, max(1, starts // 2), _slowest(points))
     numbers, label, basins = orbit.numbers, orbit.label, orbit.basins
     if certificate == PROVEN_STABLE:
-        # Convergence is proven, so what still moves has not had the time.
+        # Convergence is proven, so an orbit that still moves has only not run long enough.
         label = "undecided" if label == "oscillating" else label
         basins = _merged(basins, "oscillating", "undecided")
     exponent = lyapunov_exponent(process, state, rounds)
     moving = label == "oscillating" or (label == "undecided" and numbers["tail_step"] > float(judge.min_amplitude))
-    chaotic = moving and exponent > CHAOS and certificate != PROVEN_STABLE
+    chaotic = moving and exponent > MIN_CHAOS_EXPONENT and certificate != PROVEN_STABLE
     label = "oscillating" if chaotic else label
     period = numbers["period"] if label == "oscillating" and not chaotic and np.isfinite(numbers["period"]) else None
     return Report(
@@ -114,7 +123,7 @@ def _start(process: Process[Any], initial: Any, points: list[FixedPoint]) -> tup
     here = np.asarray(state.log_policy)
     for point in points:
         if point.log_policy is not None and np.abs(point.log_policy - here).max() < 1e-9 and point.spectral_radius > 1:
-            off = NUDGE * np.cos(1.0 + np.arange(here.size)).reshape(here.shape)  # not on a symmetry of a round map
+            off = START_OFFSET * np.cos(1.0 + np.arange(here.size)).reshape(here.shape)  # not a symmetric direction
             return _engine.jit_start(process, state.logits + nearest(process, jnp.asarray(off))), True
     return state, False
 
@@ -141,7 +150,7 @@ def _reason(label: str, orbit: Judged, judge: Verdict, points: list[FixedPoint],
         f"{float(judge.min_amplitude):g}) "
         + ("chaotically (positive Lyapunov exponent)" if chaotic else _motion(numbers)),
         "undecided": f"{ran} rounds neither settle (largest step over {tail} {numbers['tail_step']:.3g}, threshold "
-        f"{float(judge.tolerance):g}) nor show a period; allow more max_rounds",
+        f"{float(judge.tolerance):g}) nor show a period; pass a larger max_rounds",
     }[label]
     radii = [p.spectral_radius for p in points if p.log_policy is not None]
     local = ""
@@ -151,7 +160,11 @@ def _reason(label: str, orbit: Judged, judge: Verdict, points: list[FixedPoint],
     elif radii:
         stable = sum(r < 1 - boundary() for r in radii)
         local = f"; of {len(radii)} interior fixed points found {stable} attract (smallest spectral radius {min(radii):.6f})"
-    start = f" (started {NUDGE:g} nats off the unstable fixed point that is the default start)" if nudged else ""
+    start = (
+        f" (started {START_OFFSET:g} nats away from the default start, which is an unstable fixed point)"
+        if nudged
+        else ""
+    )
     return f"{seen}{local}{start}."
 
 

@@ -1,4 +1,4 @@
-"""A fixed point followed through a parameter by pseudo-arclength continuation, around folds if need be."""
+"""A fixed point followed along a parameter by pseudo-arclength continuation, which also goes around folds."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from .._parameters import replace
 from ..rounds import Process
 from ._space import Space, space_of, step
 
-CORRECTIONS = 12
+MAX_CORRECTIONS = 12
 
 
 @dataclasses.dataclass(frozen=True)
 class Scale:
-    """How a parameter is measured along a branch: positive ones by their logarithm, shares as they are."""
+    """The coordinate of a parameter along a branch: its logarithm for positive parameters, the value itself for shares."""
 
     log: bool
 
@@ -35,7 +35,7 @@ class Scale:
 
 @dataclasses.dataclass(frozen=True)
 class Point:
-    """A point on a branch: the state's point and the parameter, the tangent there, and the eigenvalues of the round."""
+    """A fixed point on a branch: (point of the state, parameter), the tangent there, and the eigenvalues of the round."""
 
     x: np.ndarray
     tangent: np.ndarray
@@ -54,7 +54,7 @@ class Point:
 def _system(
     process: Process[Any], space: Space, path: str, log: bool, x: Float[Array, " n"]
 ) -> tuple[Array, Array, Array]:
-    """F(y) - y, its derivative by (point, parameter), and the Jacobian of the round."""
+    """F(y) - y, its derivative with respect to (point, parameter), and the Jacobian of the round."""
 
     def advance(x: Array) -> Array:
         value = jnp.exp(x[-1]) if log else x[-1]
@@ -65,12 +65,12 @@ def _system(
 
 
 class Branch:
-    """The curve of fixed points through one of them.
+    """The curve of fixed points of a process along a parameter.
 
     Args:
         process: a deterministic round map.
         path: full path of the parameter.
-        log: whether the parameter is followed by its logarithm.
+        log: whether the coordinate along the branch is the parameter's logarithm.
     """
 
     def __init__(self, process: Process[Any], path: str, log: bool):
@@ -81,9 +81,9 @@ class Branch:
         return jax.tree.map(np.asarray, _system(self.process, self.space, self.path, self.scale.log, jnp.asarray(x)))
 
     def correct(self, x: np.ndarray, normal: np.ndarray) -> Point | None:
-        """The fixed point nearest to ``x`` in the plane through it with this normal; None where Newton does not get there."""
+        """The fixed point near ``x`` in the plane through it with this normal; None where Newton's method does not converge."""
         plane = float(normal @ x)
-        for _ in range(CORRECTIONS):
+        for _ in range(MAX_CORRECTIONS):
             g, slope, jacobian = self.system(x)
             full = np.vstack([slope, normal])
             rhs = np.append(-g, plane - normal @ x)
@@ -108,18 +108,18 @@ class Branch:
         return tangent / np.linalg.norm(tangent) * np.sign(tangent @ normal)
 
     def at(self, point: np.ndarray, value: float) -> Point | None:
-        """The fixed point near a point at a value of the parameter, its tangent pointing to larger values."""
+        """The fixed point near ``point`` at this value of the parameter, with a tangent towards larger values."""
         x = np.append(point, self.scale.inward(value))
         return self.correct(x, np.eye(len(x))[-1])
 
     def walk(self, start: Point, direction: int, low: float, high: float, limit: int = 4000) -> Iterator[Point]:
-        """Points along the branch from ``start`` (excluded) towards larger (+1) or smaller values, until a bound is met.
+        """Points along the branch from ``start`` (excluded) towards larger (+1) or smaller (-1) values, up to a bound.
 
-        The last point lies on the bound. Where the shortest steps do not converge, and after ``limit`` points, the walk ends
-        early, with a warning.
+        The last point lies on the bound. Where even the shortest steps do not converge, or after ``limit`` points, the walk
+        ends early with a warning.
         """
         here = dataclasses.replace(start, tangent=start.tangent * direction * np.sign(start.tangent[-1] or 1.0))
-        # Steps are measured with states in units of their own size: 1/(beta (1-alpha)) spans many decades.
+        # Lengths are measured relative to the size of the state, since 1/(beta (1-alpha)) spans many decades.
         length = 0.02
         for _ in range(limit):
             while True:
@@ -141,7 +141,7 @@ class Branch:
     def _warn(self, here: Point) -> None:
         warnings.warn(
             f"the branch of fixed points was followed only to {self.path} = {self.scale.outward(here.s):.6g}; crossings beyond "
-            f"are not listed. Pass narrower bounds, or switch on float64.",
+            f"that value are not listed. Pass narrower bounds, or switch on float64.",
             stacklevel=2,
         )
 
@@ -155,7 +155,7 @@ class Branch:
         there = self.correct(edge, np.eye(len(x))[-1])
         if there is None:
             return None
-        # On the bound the plane is s = const; the parameter is exact, the tangent keeps its way.
+        # On the bound the plane is s = const; set the parameter to the bound exactly and keep the direction of the tangent.
         return dataclasses.replace(
             there, x=np.append(there.x[:-1], bound), tangent=there.tangent * np.sign(tangent @ there.tangent)
         )

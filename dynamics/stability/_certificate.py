@@ -1,4 +1,4 @@
-"""Certificates: what is proven of all orbits, from the theorems of the house, and never against a number beside it."""
+"""Certificates: what theorems prove of all orbits of a process, withdrawn where a computed number contradicts them."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ __all__ = ["ContractionRate", "certify", "contraction_rates"]
 def certify(
     process: Process[Any], fixed_points: Sequence[FixedPoint], rates: Sequence[ContractionRate]
 ) -> tuple[str, str]:
-    """The certificate and the sentence that says what it rests on."""
+    """The certificate, and the sentence that says what it rests on."""
     certificate, reason = _claimed(process, fixed_points, rates)
     worst = max((p.spectral_radius for p in fixed_points if p.log_policy is not None), default=0.0)
     if certificate == PROVEN_STABLE and worst > 1 + boundary():
         return (
             NO_CERTIFICATE,
-            f"{reason}, but a fixed point was found with spectral radius {worst:.6g}: numbers this close to rounding prove "
-            f"nothing",
+            f"{reason}, but a fixed point was found with spectral radius {worst:.6g}: the numbers are too close to rounding "
+            f"to prove anything",
         )
     return certificate, reason
 
@@ -42,8 +42,8 @@ def _claimed(
     if matches_link(process):
         return (
             PROVEN_STABLE,
-            f"[derived] statement 7.6: the loss matches the link (to {link_residual(process):.1g}, the rounding of P), rounds "
-            f"are linear and converge",
+            f"[derived] statement 7.6: P matches the link of the loss (to {link_residual(process):.1g}, the rounding of P), so "
+            f"rounds are linear and converge",
         )
     radii = [point.spectral_radius for point in fixed_points]
     if not radii or min(radii) <= 1 + boundary():
@@ -53,4 +53,4 @@ def _claimed(
         return PROVEN_UNSTABLE, f"{only.statement}: the only fixed point is unstable"
     if only is not None and len(radii) == 1:
         return UNSTABLE_FOUND, f"the fixed point found is unstable, and by {only.statement} it is the only one"
-    return UNSTABLE_FOUND, "every fixed point found is unstable; that there are no others is not proven"
+    return UNSTABLE_FOUND, "every fixed point found is unstable, but it is not proven that there are no others"

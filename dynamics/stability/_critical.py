@@ -1,4 +1,4 @@
-"""Where a fixed point gains or loses stability along a parameter."""
+"""Values of a parameter at which a fixed point gains or loses stability."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ._local import check_analysable
 from ._normal_form import first_lyapunov_coefficient
 from ._space import Space, log_policy_at, space_of
 
-SHARES = ("alpha", "lam", "rate")
-# At alpha = 1 and at rate = 0 (a reference that never moves) there is no branch of isolated fixed points in general.
-BOUNDS = {"alpha": (0.0, 1.0 - 1e-6), "rate": (1e-6, 1.0)}
+SHARE_NAMES = ("alpha", "lam", "rate")
+# At alpha = 1 and at rate = 0 (a reference that never moves) fixed points are in general not isolated.
+DEFAULT_BOUNDS = {"alpha": (0.0, 1.0 - 1e-6), "rate": (1e-6, 1.0)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,15 +32,16 @@ class Crossing:
 
     Attributes:
         parameter: full path of the parameter.
-        value: where.
+        value: the parameter's value there.
         kind: "Neimark–Sacker" (a complex pair), "flip" (at -1), "fold" (at +1, the branch turns back) or "branch point".
-        direction: "loses stability" or "gains stability", as the parameter grows; at a fold, whether the attracting one
-            of the two points that meet there disappears or appears.
+        direction: "loses stability" or "gains stability" as the parameter grows; at a fold, two fixed points meet, and the
+            attracting one disappears ("loses") or appears ("gains").
         rotation_number: |arg|/2pi of the crossing eigenvalue, turns per round in [0, 1/2].
-        criticality: "supercritical", "subcritical", or None where not defined (resonances; other kinds).
-        criticality_source: the statement that gives it, or how it was computed; None where it was not asked for.
-        log_policy: the fixed point there, ``(K,)``, in nats; ``(X, K)`` of prompts that share features.
-        prompt: the prompt that it is of, where no prompt bears on another; None elsewhere.
+        criticality: "supercritical" or "subcritical"; None where it is not defined (a strong resonance, or another kind) or
+            was not computed.
+        criticality_source: the statement that gives it, or how it was computed; None where it was not computed.
+        log_policy: the fixed point there, in nats, ``(K,)``; ``(X, K)`` for prompts that share features.
+        prompt: index of the prompt, for independent prompts; otherwise None.
     """
 
     parameter: str
@@ -55,36 +56,36 @@ class Crossing:
 
 
 def is_share(path: str) -> bool:
-    """Whether a parameter is a share by its name, in [0, 1]."""
-    return path.rsplit(".", 1)[-1] in SHARES
+    """Whether a parameter is, by its name, a share in [0, 1]."""
+    return path.rsplit(".", 1)[-1] in SHARE_NAMES
 
 
 def default_bounds(process: Process[Any], path: str) -> tuple[float, float]:
-    """The range searched unless one is given: shares over [0, 1] without ends where fixed points are not isolated, beta over
-    eight decades around its value.
+    """The range that is searched by default: [0, 1] for shares, except ends where fixed points are not isolated, and eight
+    decades around its value for any other parameter.
     """
     value = float(parameters(process)[path])
     if is_share(path):
-        return BOUNDS.get(path.rsplit(".", 1)[-1], (0.0, 1.0))
+        return DEFAULT_BOUNDS.get(path.rsplit(".", 1)[-1], (0.0, 1.0))
     if value <= 0:
-        raise ValueError(f"{path} = {value:g} has no default range; pass bounds=(low, high).")
+        raise ValueError(f"{path} = {value:g} is not positive, so it has no default range; pass bounds=(low, high).")
     return value / 1e4, value * 1e4
 
 
 def critical(process: Process[Any], parameter: str, bounds: tuple[float, float] | None = None) -> tuple[Crossing, ...]:
-    """All s with rho(J(z*(s), s)) = 1 along the branch of fixed points z*(s) through the process's own, ascending.
+    """All s with rho(J(z*(s), s)) = 1 along the branch of fixed points z*(s) of a process, where s is a parameter.
 
     Args:
         process: a deterministic ``Process``; its fixed point at the parameter's present value is followed.
-        parameter: name or dotted path of a scalar parameter: "alpha", "lam", "beta".
-        bounds: (low, high) to follow it over; default [0, 1) for shares and beta·[1e-4, 1e4].
+        parameter: name or dotted path of a scalar parameter, such as "alpha", "lam" or "beta".
+        bounds: (low, high), the range of s; by default [0, 1) for shares and 1e-4 to 1e4 times the present value for others.
 
     Returns:
-        Crossings in ascending order of value, those of all prompts; empty where stability never changes.
+        Crossings in ascending order of value, for independent prompts those of all; empty where stability does not change.
 
     Raises:
-        ValueError: an unknown or non-scalar parameter, bounds that are not low < high or leave its range.
-        RuntimeError: no fixed point was found to follow.
+        ValueError: an unknown or non-scalar parameter, or bounds that are not low < high or not in its range.
+        RuntimeError: no fixed point was found that could be followed.
 
     Source: [derived]; agrees with the closed thresholds at uniform to 1e-8 ([paper] Chen26 for IPO on the 3-cycle).
     """
@@ -109,10 +110,22 @@ def critical(process: Process[Any], parameter: str, bounds: tuple[float, float] 
 def first_crossing(
     process: Process[Any], parameter: str, bounds: tuple[float, float], *, downward: bool = False
 ) -> Crossing | None:
-    """The first s with rho = 1 on the branch that starts at ``bounds[0]`` (``bounds[1]`` when ``downward``), or None.
+    """The first s with rho = 1 on the branch that starts at ``bounds[0]`` (if ``downward``, at ``bounds[1]``), or None.
 
-    Coming down from a large beta, where rounds contract, this is the beta at which they lose stability. It stops there and
-    leaves ``criticality`` out, so it is cheaper than ``critical``. Arguments and errors as there.
+    Followed downward from a large beta, at which rounds contract, it is the beta at which they lose stability. The search ends
+    there and does not compute ``criticality``, so it is cheaper than ``critical``.
+
+    Args:
+        process: a deterministic ``Process``.
+        parameter: name or dotted path of a scalar parameter.
+        bounds: (low, high), the range of s.
+        downward: follow the branch from ``high`` to smaller values.
+
+    Raises:
+        ValueError: as ``critical``.
+        RuntimeError: no fixed point was found at the first end.
+
+    Source: [derived].
     """
     branch, low, high = _branch(process, parameter, bounds)
     end = high if downward else low
@@ -127,9 +140,9 @@ def _branch(process: Process[Any], parameter: str, bounds: tuple[float, float] |
     check_analysable(process)
     path = resolve(process, parameter)
     if np.ndim(parameters(process)[path]) != 0:
-        raise ValueError(f"{parameter!r} is not a single number; follow alpha, lam or beta.")
+        raise ValueError(f"{parameter!r} is not a single number; pass a scalar parameter, such as alpha, lam or beta.")
     if is_whole(parameters(process)[path]):
-        raise ValueError(f"{parameter!r} takes whole numbers, along which no branch runs; sweep it instead.")
+        raise ValueError(f"{parameter!r} takes whole numbers, so it cannot be followed continuously; sweep it instead.")
     if bounds is not None and np.shape(bounds) != (2,):
         raise ValueError(f"bounds = {bounds!r}; pass (low, high).")
     low, high = default_bounds(process, path) if bounds is None else (float(bounds[0]), float(bounds[1]))
@@ -150,16 +163,16 @@ def _crossings(
 
 
 def fixed_point_near_start(process: Process[Any]) -> np.ndarray | None:
-    """The fixed point that Newton's method reaches from the process's start, else one found otherwise, as a point."""
+    """The fixed point, as a point, that Newton's method reaches from the process's start, or else another that is found."""
     space = space_of(process)
     try:
         start = np.asarray(points_of(process, space, process.log_start()[None])[0])
         y, converged = polish(process, space, start)
-    except ValueError:  # an offline sampler with zeros is no start
+    except ValueError:  # a run cannot start from an offline sampler with zeros
         converged, y = False, np.empty(0)
     if converged:
         return y
-    followed = _through_sampling(process)  # a walk of some hundred rounds; the search tries as many starts to the end
+    followed = _through_sampling(process)  # costs a few hundred rounds, less than the search from many starts below
     if followed is not None:
         return followed
     found = interior(process, space, 32)
@@ -167,7 +180,7 @@ def fixed_point_near_start(process: Process[Any]) -> np.ndarray | None:
 
 
 def _through_sampling(process: Process[Any]) -> np.ndarray | None:
-    """The fixed point on the branch that starts at lam = 0, where it is explicit."""
+    """The fixed point on the branch that starts at lam = 0, where the fixed point has a closed form."""
     loop = canonical(process)
     if loop is None or float(loop.alpha) >= 1:
         return None
@@ -182,7 +195,7 @@ def _through_sampling(process: Process[Any]) -> np.ndarray | None:
     with warnings.catch_warnings():
         warnings.simplefilter(
             "ignore"
-        )  # a walk that ends early is not an answer here, and nobody asked for its crossings
+        )  # a walk that ends early is discarded, so a warning about crossings beyond its end would mislead
         *_, last = [point, *branch.walk(point, 1, 0.0, target)]
     return last.x[:-1] if last.s == target else None
 
@@ -190,7 +203,7 @@ def _through_sampling(process: Process[Any]) -> np.ndarray | None:
 def _start(branch: Branch, low: float, high: float) -> Point:
     process, path = branch.process, branch.path
     now = float(np.clip(float(parameters(process)[path]), low, high))
-    # Where the present value has no fixed point, an end of the range may: rounds contract at large beta and small shares.
+    # If no fixed point is found at the present value, one may be found where rounds contract: large beta, small shares.
     for value in (now, high if branch.scale.log else low, (low + high) / 2):
         y = fixed_point_near_start(replace(process, {path: jnp.asarray(value)}))
         point = None if y is None else branch.at(y, value)
@@ -215,7 +228,7 @@ def _crossing(branch: Branch, a: Point, b: Point, normal_form: bool) -> Crossing
     lead = complex(point.eigenvalues[np.argmax(np.abs(point.eigenvalues))])
     turned = bool((a.tangent[-1] > 0) != (b.tangent[-1] > 0))
     kind = _kind(lead, turned)
-    # At a fold one attracting point is born or dies: along the walk the parameter turns back there from its extreme.
+    # At a fold the parameter reaches an extreme and turns back: if it was growing, the attracting point disappears there.
     loses = a.tangent[-1] > 0 if kind == "fold" else (b.radius > a.radius) == (b.s > a.s)
     y = point.x[:-1]
     there = replace(process, {path: jnp.asarray(value)})
@@ -243,7 +256,9 @@ def _kind(lead: complex, turned: bool) -> str:
 
 
 def criticality_of(process: Process[Any], space: Space, point: np.ndarray) -> tuple[str | None, str | None]:
-    """Super- or subcritical, from the closed form on the uniform 3-cycle, else from the first Lyapunov coefficient."""
+    """Super- or subcritical, and by which source: the closed form on the uniform 3-cycle, or else the first Lyapunov
+    coefficient.
+    """
     closed = onset(process)
     if closed is not None:
         return closed, "statement 7.5 [derived]"

@@ -1,8 +1,9 @@
-"""The equation of a fixed point, in the form that many matrices share.
+"""The equation of a fixed point, in a form that allows many matrices to be solved at once.
 
-A fixed point with alpha < 1 is z = log ref + s f with s = 1/(beta (1-alpha)) and f the objective's reward at its own sampler
-mu = lam softmax(z) + (1-lam) pi_0. Given P and lam it depends on s alone, and the round there is alpha I + (1-alpha) M with
-M = s ∂f/∂z: one curve over s answers for every alpha and beta [derived, from statements 2.2 and 7.1].
+A fixed point with alpha < 1 is z = log ref + s f with s = 1/(beta (1-alpha)), where f is the objective's reward at the sampler
+of that point, mu = lam softmax(z) + (1-lam) pi_0. For given P and lam it depends only on s, and the Jacobian of the round is
+alpha I + (1-alpha) M with M = s ∂f/∂z. So one curve over s gives the fixed points of every alpha and beta [derived, from
+statements 2.2 and 7.1].
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from ..objectives import DPO, IPO, Objective, win_odds
 
 
 class Line(NamedTuple):
-    """What stays as it is along the curve."""
+    """What does not change along the curve."""
 
     P: Float[Array, "K K"]
     lam: Float[Array, ""]
@@ -28,7 +29,7 @@ class Line(NamedTuple):
 
 
 class Linear(NamedTuple):
-    """The equation of f at a point: what is left of it, and its derivatives by f at fixed z and by z at fixed f."""
+    """The equation of f at a point: its residual, and its derivatives with respect to f at fixed z and to z at fixed f."""
 
     residual: Float[Array, " K"]
     by_f: Float[Array, "K K"]
@@ -36,7 +37,7 @@ class Linear(NamedTuple):
 
 
 class Equation(NamedTuple):
-    """An objective's equation, its solution at a sampler, and the eigenvalues of M at a fixed point."""
+    """An objective's equation, its solution f for a sampler, and the eigenvalues of M at a fixed point."""
 
     at: Callable[[Line, Array, Array], Linear]
     reward: Callable[[Line, Array], tuple[Array, Array]]
@@ -49,8 +50,8 @@ def logits(line: Line, f: Float[Array, " K"], s: Float[Array, ""]) -> Float[Arra
 
 
 def solve(linear: Linear, s: Float[Array, ""], rhs: Float[Array, "K n"]) -> Float[Array, "K n"]:
-    """The centred x with (∂/∂f + s ∂/∂z) x = rhs: along the curve f moves z with it."""
-    # As in ``win_odds.solve_gauged``: adding 1 to every entry removes the constant, and costs IPO nothing.
+    """The centred x with (∂/∂f + s ∂/∂z) x = rhs, the total derivative, since z depends on f."""
+    # As in ``win_odds.solve_gauged``, adding 1 to every entry fixes the constant; it does not change the result for IPO.
     return centre(jnp.linalg.solve(linear.by_f + s * linear.by_z + 1.0, rhs).T).T
 
 
@@ -71,7 +72,7 @@ def _ipo(line: Line, f: Float[Array, " K"], s: Float[Array, ""]) -> Linear:
 
 
 def _ipo_spectrum(line: Line, f: Float[Array, " K"], s: Float[Array, ""]) -> Complex[Array, " 2"]:
-    """± i lam s ‖Sigma^½ A Sigma^½‖, the outermost pair of statement 7.1; the others lie between them."""
+    """± i lam s ‖Sigma^½ A Sigma^½‖, the pair of largest modulus in statement 7.1; the others lie between them."""
     root = jnp.exp(0.5 * log_softmax(logits(line, f, s)))
     # Sigma = R Rᵀ with R = diag(root)(I - root rootᵀ), and R R ᵀ A and Rᵀ A R share their spectrum.
     R = jnp.diag(root) - (root**2)[:, None] * root[None, :]
@@ -104,7 +105,7 @@ def _dpo_spectrum(line: Line, f: Float[Array, " K"], s: Float[Array, ""]) -> Com
     response = centre(jnp.linalg.solve(linear.by_f + 1.0, -s * linear.by_z).T).T
     basis = jnp.asarray(gauge_basis(f.shape[0]))
     reduced = basis.T @ response @ basis
-    # LAPACK does not come back from entries that are no numbers; a point that has them is refused by its residual.
+    # LAPACK does not return from a matrix with NaN entries; a point with NaN is rejected later by its residual.
     return jnp.linalg.eigvals(jnp.where(jnp.all(jnp.isfinite(reduced)), reduced, 0.0))
 
 

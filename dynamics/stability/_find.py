@@ -1,4 +1,4 @@
-"""Every fixed point that can be found, with its spectrum; at alpha = 1 the vertices with their multipliers."""
+"""``find_fixed_points``: fixed points with their spectra, and at alpha = 1 the vertices with their multipliers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ from ._space import Space, space_of, step
 
 
 def find_fixed_points(process: Process[Any], starts: int = 64) -> list[FixedPoint]:
-    """Every fixed point that Newton's method reaches from fixed starts, most stable first; at alpha = 1 also vertices."""
+    """All s* = F(s*) that Newton's method reaches from a fixed set of starts, by spectral radius; at alpha = 1 also vertices.
+
+    Args:
+        process: a deterministic ``Process``.
+        starts: number of spread starts, int ≥ 1; near-vertex starts and the process's own are tried as well.
+
+    Source: multipliers of vertices [derived] statement 2.2; the rest is computed.
+    """
     space = space_of(process)
     found = interior(process, space, starts)
     followed = None if found else fixed_point_near_start(process)
@@ -41,16 +48,16 @@ def _fixed_point(process: Process[Any], space: Space, y: np.ndarray) -> FixedPoi
 
 @eqx.filter_jit
 def _look(process: Process[Any], space: Space, y: Array) -> tuple[Array, Array, Array, State]:
-    """Where a round takes a point, its derivative there, log pi there, and the point as a state to start from."""
+    """The image of a point under one round, the derivative there, log pi, and the point as a state to start a run from."""
     slope, moved = jax.jacfwd(lambda x: (there := step(process, space, x), there), has_aux=True)(y)
-    # One round on, at a fixed point, the state has all that a run carries.
+    # After one more round, which does not move a fixed point, the state has everything that a run carries.
     carried, _ = process.advance(space.state(y), None)
     log_policy = process.log_policy(space.state(y))
     return moved, slope, log_policy, State(process.logits(carried), carried, jnp.array(0))
 
 
 def _vertex(process: Process[Any], w: int) -> FixedPoint | None:
-    """The vertex of response w as a fixed point, with the multipliers of statement 2.2 [derived]; None where none is known."""
+    """The vertex of response w as a fixed point with the multipliers of statement 2.2 [derived], or None where unknown."""
     multipliers = vertex_multipliers(process, w)
     if multipliers is None:
         return None

@@ -1,4 +1,4 @@
-"""All fixed points that Newton's method finds from fixed, well spread starts."""
+"""The search for fixed points by Newton's method from a fixed set of well-spread starts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ..engine import State
 from ..rounds import Canonical, Process, canonical
 from ._space import Space, each, spread_policies, step
 
-NEWTON_STEPS = 80
-SHORTENINGS = 0.5 ** np.arange(12)
+MAX_NEWTON_STEPS = 80
+STEP_FRACTIONS = 0.5 ** np.arange(12)  # of Newton's step, among which the one with the smallest residual is taken
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +27,12 @@ class FixedPoint:
     Attributes:
         log_policy: log pi, ``(K,)``, in nats; None at a vertex (alpha = 1), where ``vertex`` names the response.
         residual: largest |F(s) - s| over the centred state, in nats for logits.
-        eigenvalues: of the Jacobian in centred states, ``(m,)``, K-1 of them where the state is a tabular policy alone; at a
+        eigenvalues: of the Jacobian in centred states, ``(m,)``, where m = K-1 if the state is only a tabular policy; at a
             vertex the transversal multipliers.
         spectral_radius: rho, their largest modulus.
         rotation_number: |arg|/2pi of the leading eigenvalue, turns per round in [0, 1/2].
         vertex: index of the response, or None for an interior point.
-        state: where a run that starts here stands; pass it as ``initial=`` or to ``jacobian``. None at a vertex.
+        state: the fixed point as the state of a run; pass it as ``initial=`` or to ``jacobian``. None at a vertex.
     """
 
     log_policy: np.ndarray | None
@@ -45,15 +45,15 @@ class FixedPoint:
 
     @property
     def multipliers(self) -> np.ndarray:
-        """The eigenvalues, by the name they have at a vertex: growth of pi_j/pi_w per round, one for each j ≠ w."""
+        """``eigenvalues`` by their name at a vertex w: the factors by which pi_j/pi_w grows per round, one for each j ≠ w."""
         return self.eigenvalues
 
 
 def starts(process: Process[Any], space: Space, count: int) -> Float[Array, "starts m"]:
-    """Points to start from: spread policies, near-vertex ones, the process's own, and where each would settle.
+    """Points to start from: the process's own start, spread policies, policies near vertices, and the ``settled`` of each.
 
-    Of iterated alignment every fixed point with alpha < 1 is log ref + f(mu)/(beta(1-alpha)) at its own mu; that image of the
-    spread policies covers the region where fixed points can be, however large 1/(beta(1-alpha)) is.
+    A fixed point of iterated alignment with alpha < 1 is log ref + f(mu)/(beta(1-alpha)), mu its sampler. The images of the
+    spread policies under this map cover the region where fixed points can lie, for any 1/(beta(1-alpha)).
     """
     size = process.num_responses
     if len(process.shape) > 1:
@@ -70,7 +70,7 @@ def starts(process: Process[Any], space: Space, count: int) -> Float[Array, "sta
 
 
 def _own_start(process: Process[Any]) -> Float[Array, "starts *contexts K"]:
-    """The process's own start, or nothing where an offline sampler with zeros is none."""
+    """The process's own start; empty where it is an offline sampler with zeros, from which a run cannot start."""
     try:
         return process.log_start()[None]
     except ValueError:
@@ -79,13 +79,13 @@ def _own_start(process: Process[Any]) -> Float[Array, "starts *contexts K"]:
 
 @eqx.filter_jit
 def points_of(process: Process[Any], space: Space, log_policies: Float[Array, "n *contexts K"]) -> Float[Array, "n m"]:
-    """The points at which runs start with some policies, given by their logits."""
+    """The points at which runs start whose policies have these logits."""
     return jax.vmap(lambda z: space.point(process.centred_start(z)))(log_policies)
 
 
 @eqx.filter_jit
 def settled(loop: Canonical, logits: Float[Array, "starts K"]) -> Float[Array, "starts K"]:
-    """Where each policy would settle if its sampler stayed as it is."""
+    """The policies to which rounds would converge if the sampler of each policy did not change."""
     return jax.vmap(lambda z: centre(loop.settled(z)))(logits)
 
 
@@ -96,7 +96,7 @@ def _newton(
     move = lambda y: step(process, space, y) - y
 
     def look(y: Array) -> tuple[Array, Array]:
-        """The derivative of the move and the move itself, of one round instead of two."""
+        """The derivative of the move and the move itself, from one evaluation of the round."""
         return jax.jacfwd(lambda x: (moved := move(x), moved), has_aux=True)(y)
 
     def improve(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
@@ -104,21 +104,21 @@ def _newton(
         slope, g = look(y)
         direction = jnp.linalg.solve(slope, -g)
         direction = jnp.where(jnp.all(jnp.isfinite(direction)), direction, g)
-        tried = y[None, :] + jnp.asarray(SHORTENINGS, y.dtype)[:, None] * direction[None, :]
+        tried = y[None, :] + jnp.asarray(STEP_FRACTIONS, y.dtype)[:, None] * direction[None, :]
         size = jnp.linalg.norm(each(process, move)(tried), axis=1)
         best = jnp.argmin(jnp.where(jnp.isnan(size), jnp.inf, size))
         now = jnp.linalg.norm(g)
-        # Less gain than the shortest step promises: at the root to rounding, or stuck.
+        # The residual no longer decreases: the root is reached to rounding, or the search is stuck.
         ended = ~(size[best] < (1 - 1e-4) * now)
         return jnp.where(size[best] < now, tried[best], y), ended, count + 1
 
     def one(y: Array) -> tuple[Array, Array]:
-        going = lambda carry: ~carry[1] & (carry[2] < NEWTON_STEPS)
+        going = lambda carry: ~carry[1] & (carry[2] < MAX_NEWTON_STEPS)
         y, _, _ = jax.lax.while_loop(going, improve, (y, jnp.array(False), jnp.array(0)))
         scale = 1.0 + jnp.max(jnp.abs(y))
         slope, g = look(y)
-        # A small residual is not enough: at alpha = 1 it is small against logits that run off to a vertex, where the
-        # next step still wants to go far.
+        # A small residual does not suffice: at alpha = 1 logits can diverge to a vertex with a relatively small residual. There
+        # Newton's next step is still large.
         left = jnp.max(jnp.abs(jnp.linalg.solve(slope, g)))
         eps = jnp.finfo(y.dtype).eps
         return y, (jnp.max(jnp.abs(g)) <= 1e5 * eps * scale) & (left <= jnp.sqrt(eps) * scale)
@@ -127,7 +127,7 @@ def _newton(
 
 
 def interior(process: Process[Any], space: Space, count: int) -> list[np.ndarray]:
-    """Distinct fixed points, ``(m,)`` each, in the order of the starts that reached them."""
+    """The distinct fixed points, ``(m,)`` each, in the order of the starts that reached them."""
     y, converged = _newton(process, space, starts(process, space, count))
     found: list[np.ndarray] = []
     for candidate in np.asarray(y)[np.asarray(converged)]:
@@ -142,6 +142,6 @@ def _entries(space: Space, y: np.ndarray) -> np.ndarray:
 
 
 def polish(process: Process[Any], space: Space, point: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Newton's method from one start."""
+    """The fixed point that Newton's method reaches from one start, and whether it converged."""
     y, converged = _newton(process, space, jnp.asarray(point)[None])
     return np.asarray(y[0]), bool(converged[0])

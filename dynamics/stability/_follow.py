@@ -1,8 +1,8 @@
-"""The curve of fixed points over s = 1/(beta (1-alpha)), followed for a batch of matrices at once from beta = ∞ down.
+"""The curve of fixed points over s = 1/(beta (1-alpha)), followed downward from beta = ∞ for a batch of matrices at once.
 
-The same mathematics as ``_branch`` follows one matrix with, in s instead of arclength: steps adapt to each matrix, every
-point is a root of the equation found by Newton's method, and no step may change the spectral radius by much. At a fold
-the curve turns back and s is no coordinate any more: there an attracting fixed point disappears, so following ends.
+It does what ``_branch`` does for one matrix, but with s as the coordinate instead of arclength. Steps adapt to each matrix,
+every point is a root of the equation found by Newton's method, and a step may change the spectral radius only a little. At a
+fold the curve turns back in s and an attracting fixed point disappears, so following ends there.
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from .._numerics import log_softmax
 from ..objectives import Objective
 from ._equations import EQUATIONS, Equation, Line, logits, solve
 
-CORRECTIONS = 8
-QUIET = 0.6  # spectral radii below this may change as they like
-FARTHEST = 0.1  # of the mass of a response, in one step
-CALM = 0.15  # of the logarithm of larger ones, in one step
-LONGEST, SHORTEST = 0.5, 1e-7  # steps of log s
-REFINEMENTS = 60
-STARTS = 60  # quarterings of s until rounds contract
+MAX_CORRECTIONS = 8
+MAX_FREE_RADIUS = 0.6  # spectral radii below this may change by any amount in one step
+MAX_LOG_RADIUS_CHANGE = 0.15  # of larger spectral radii, in one step
+MAX_MASS_CHANGE = 0.1  # of the probability of a response, in one step
+MAX_LOG_STEP, MIN_LOG_STEP = 0.5, 1e-7  # in log s
+MAX_BISECTIONS = 60
+MAX_START_REDUCTIONS = 60  # divisions of s by 4 until rounds contract
 
 
 class Curve(NamedTuple):
-    """What following found; one leading axis for matrices, ``alphas`` the second where there is one.
+    """A followed curve; arrays have a leading axis of matrices, then one of alphas where their type says so.
 
     Attributes:
-        log_policy: the last point, ``(K,)``: at the end asked for, unless ``lost``.
+        log_policy: the last point, ``(K,)``, in nats; it lies at the requested end unless ``lost``.
         radii: spectral radius there, by alpha.
         begun: whether there is an optimum at beta = ∞ and a fixed point near it.
-        lost: whether following ended before the end asked for.
-        log_s: where it ended.
+        lost: whether following ended before the requested end.
+        log_s: log s of the last point.
         crossed: by alpha, whether the radius reached 1 on the way.
-        log_crossing: by alpha, the s where it first did; the last s where it did not.
+        log_crossing: by alpha, log s of the first such place, or of the last point where there is none.
     """
 
     log_policy: Float[Array, " K"]
@@ -69,14 +69,14 @@ class _State(NamedTuple):
 def follow(
     kind: type[Objective], lines: Line, alphas: Float[Array, " alphas"], ends: Float[Array, " alphas"], to_the_end: bool
 ) -> Curve:
-    """The curve of each of ``lines`` (leading axis), up to log s = ``ends``, or to where every alpha lost stability.
+    """The curve of each of ``lines`` (leading axis) up to log s = ``ends``, or to where every alpha has lost stability.
 
     Args:
         kind: the objective's class.
-        lines: matrices and what belongs to them, stacked.
+        lines: matrices with their lam, reference and offline sampler, stacked.
         alphas: in [0, 1).
-        ends: log s for each alpha, beyond which its radius is of no interest.
-        to_the_end: go on to the largest of ``ends`` and leave crossings out.
+        ends: log s for each alpha, up to which its radius is followed.
+        to_the_end: follow up to the largest of ``ends``, and do not compute crossings.
     """
     return jax.vmap(lambda line: _follow(EQUATIONS[kind], line, alphas, ends, to_the_end))(lines)
 
@@ -107,7 +107,7 @@ def _follow(equation: Equation, line: Line, alphas: Array, ends: Array, to_the_e
 
 
 def _start(equation: Equation, line: Line, alphas: Array, last: Array) -> tuple[_Point, Array]:
-    """A point so near to beta = ∞ that rounds contract at every alpha, and whether there is one."""
+    """A fixed point at a beta so large that rounds contract at every alpha, and whether there is one."""
     mu = log_softmax(line.log_reference)
     f, exists = equation.reward(line, mu)
     begin = jnp.minimum(last, -jnp.log1p(jnp.max(f) - jnp.min(f)))
@@ -122,13 +122,13 @@ def _start(equation: Equation, line: Line, alphas: Array, last: Array) -> tuple[
         return again, good, tries + 1
 
     point, good = attempt(begin)
-    keep_trying = lambda carry: exists & ~carry[1] & (carry[2] < STARTS)
+    keep_trying = lambda carry: exists & ~carry[1] & (carry[2] < MAX_START_REDUCTIONS)
     point, good, _ = jax.lax.while_loop(keep_trying, retry, (point, good, jnp.array(0)))
     return point, exists & good
 
 
 def _point(equation: Equation, line: Line, alphas: Array, guess: Array, log_s: Array) -> tuple[_Point, Array, Array]:
-    """The fixed point near ``guess``, whether it was found, and the largest modulus of an eigenvalue of M there."""
+    """The fixed point near ``guess``, whether it was found, and the largest modulus of the eigenvalues of M there."""
     s = jnp.exp(log_s)
     f, tangent, found = _newton(equation, line, guess, s)
     values = equation.spectrum(line, f, s)
@@ -138,8 +138,8 @@ def _point(equation: Equation, line: Line, alphas: Array, guess: Array, log_s: A
 
 
 def _newton(equation: Equation, line: Line, guess: Array, s: Array) -> tuple[Array, Array, Array]:
-    """The root near ``guess``, df/dlog s there, and whether Newton's method got there."""
-    tolerance = jnp.finfo(guess.dtype).eps ** 0.6  # its next step would be the square of that
+    """The root near ``guess``, df/dlog s there, and whether Newton's method converged."""
+    tolerance = jnp.finfo(guess.dtype).eps ** 0.6  # the next step would be about the square of that
 
     def improve(carry: tuple[Array, Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
         f, _, _, count = carry
@@ -148,7 +148,7 @@ def _newton(equation: Equation, line: Line, guess: Array, s: Array) -> tuple[Arr
         change = s * jnp.max(jnp.abs(both[:, 0])) / (1 + s * jnp.max(jnp.abs(f)))
         return f + both[:, 0], both[:, 1], jnp.where(jnp.isnan(change), jnp.inf, change), count + 1
 
-    going = lambda carry: (carry[2] > tolerance) & jnp.isfinite(carry[2]) & (carry[3] < CORRECTIONS)
+    going = lambda carry: (carry[2] > tolerance) & jnp.isfinite(carry[2]) & (carry[3] < MAX_CORRECTIONS)
     begun = improve((guess, guess, jnp.asarray(0.0), jnp.array(0)))
     f, tangent, change, _ = jax.lax.while_loop(going, improve, begun)
     return f, tangent, change <= tolerance
@@ -157,27 +157,27 @@ def _newton(equation: Equation, line: Line, guess: Array, s: Array) -> tuple[Arr
 def _step(equation: Equation, line: Line, alphas: Array, last: Array, state: _State) -> _State:
     here = state.here
     step = jnp.minimum(state.step, last - here.log_s)
-    # On the end exactly, not a rounding before it.
+    # The last step ends exactly at ``last``, without rounding.
     log_s = jnp.where(state.step >= last - here.log_s, last, here.log_s + step)
     s = jnp.exp(log_s)
     guess = here.f + step * here.tangent
     there, found, _ = _point(equation, line, alphas, guess, log_s)
-    # A root far from where the tangent points lies on another curve.
+    # A root far from where the tangent points would lie on another curve.
     length = step * s * jnp.max(jnp.abs(here.f + here.tangent))
     rounding = 1e-6 * (1 + s * jnp.max(jnp.abs(here.f)))
     near = s * jnp.max(jnp.abs(there.f - guess)) <= 0.5 * length + rounding
-    # Nor does a policy jump along a curve: f is a function of the sampler, so sheets differ in it.
+    # A jump of the policy would mean another curve too: f is a function of the sampler, so curves differ in their policies.
     policy = lambda f, log_s: jax.nn.softmax(logits(line, f, jnp.exp(log_s)))
-    near &= jnp.max(jnp.abs(policy(there.f, log_s) - policy(here.f, here.log_s))) <= FARTHEST
+    near &= jnp.max(jnp.abs(policy(there.f, log_s) - policy(here.f, here.log_s))) <= MAX_MASS_CHANGE
     change = jnp.abs(jnp.log(there.radii) - jnp.log(here.radii))
-    calm = jnp.all((jnp.maximum(there.radii, here.radii) < QUIET) | (change < CALM))
-    smallest = step <= 2 * SHORTEST
+    calm = jnp.all((jnp.maximum(there.radii, here.radii) < MAX_FREE_RADIUS) | (change < MAX_LOG_RADIUS_CHANGE))
+    smallest = step <= 2 * MIN_LOG_STEP
     accepted = found & near & (calm | smallest)
     crossing = accepted & ~state.crossed & (here.radii < 1) & (there.radii >= 1)
     put = lambda new, old: jnp.where(crossing.reshape(-1, *([1] * jnp.ndim(new))), new, old)
     return _State(
         jax.tree.map(lambda new, old: jnp.where(accepted, new, old), there, here),
-        jnp.where(accepted, jnp.minimum(1.5 * state.step, LONGEST), 0.5 * step),
+        jnp.where(accepted, jnp.minimum(1.5 * state.step, MAX_LOG_STEP), 0.5 * step),
         state.crossed | crossing,
         jax.tree.map(put, here, state.before),
         (jnp.where(crossing, log_s, state.after[0]), jnp.where(crossing, there.radii, state.after[1])),
@@ -188,17 +188,17 @@ def _step(equation: Equation, line: Line, alphas: Array, last: Array, state: _St
 def _refine(
     equation: Equation, line: Line, alpha: Array, n: Array, before: _Point, after: tuple[Array, Array]
 ) -> Array:
-    """log s between ``before`` and ``after`` where the radius of alpha, the n-th, is 1: bisection that secants of its
-    logarithm shorten.
+    """log s between ``before`` and ``after`` at which the radius of ``alpha``, the n-th, is 1, by secants of the logarithm of
+    the radius safeguarded by bisection.
     """
     eps = jnp.finfo(alpha.dtype).eps
 
-    # One point at a time, and the ends' radii from the walk: LAPACK's batches share one pool of threads, and two that run
-    # beside each other can wait for each other for ever.
+    # One point at a time, with the radii of the ends taken from the walk: batched LAPACK calls share one pool of threads, and
+    # two of them at once can deadlock.
     def excess(log_s: Array) -> Array:
         guess = before.f + (log_s - before.log_s) * before.tangent
         point, found, _ = _point(equation, line, alpha[None], guess, log_s)
-        return jnp.where(found, jnp.log(point.radii[0]), jnp.inf)  # what was not found counts as unstable
+        return jnp.where(found, jnp.log(point.radii[0]), jnp.inf)  # a point that is not found counts as unstable
 
     def halve(carry: Any) -> Any:
         low, high, at_low, at_high, _, count = carry
@@ -219,7 +219,7 @@ def _refine(
 
     def going(carry: Any) -> Array:
         low, high, _, _, value, count = carry
-        return (jnp.abs(value) > 8 * eps) & (high - low > 8 * eps * (1 + jnp.abs(high))) & (count < REFINEMENTS)
+        return (jnp.abs(value) > 8 * eps) & (high - low > 8 * eps * (1 + jnp.abs(high))) & (count < MAX_BISECTIONS)
 
     at_low, at_high = jnp.log(before.radii[n]), jnp.log(after[1])
     found = jax.lax.while_loop(going, halve, (before.log_s, after[0], at_low, at_high, at_high, jnp.array(0)))

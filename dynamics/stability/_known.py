@@ -1,7 +1,7 @@
-"""What is proven of a process: asked here and nowhere else, of exact types only.
+"""What theorems prove about a process; no other module decides whether a theorem applies.
 
-Statements are about the rounds of ``rounds.canonical``. What they need of a loss (its link) and of a class of policies is
-decided in this file; a process that is not recognised has nothing proven of it.
+The theorems are about the rounds that ``rounds.canonical`` recognises. This module decides whether the loss (by its link) and
+the policy class meet their assumptions, by exact types; about a process that is not recognised nothing is proven.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from ._local import boundary
 
 @dataclasses.dataclass(frozen=True)
 class ContractionRate:
-    """A proven bound on the factor by which a distance to the fixed point shrinks in every round.
+    """d(pi_{t+1}, pi*) ≤ rate · d(pi_t, pi*): a proven bound on how a distance d to the fixed point shrinks in every round.
 
     Attributes:
         rate: in [0, 1).
         statement: the theorem that gives it.
-        distance: the distance that shrinks.
+        distance: the name of d.
     """
 
     rate: float
@@ -36,7 +36,7 @@ class ContractionRate:
 
 
 def ipo_beta(loop: Canonical) -> float | None:
-    """beta of the IPO rounds that these are, or None: SquaredMargin's optimum is that of IPO(beta/2)."""
+    """beta, if these are IPO's rounds over all policies, else None; SquaredMargin's optimum is that of IPO(beta/2)."""
     if not loop.is_free:
         return None
     share = {IPO: 1.0, SquaredMargin: 0.5}.get(type(loop.objective))
@@ -49,9 +49,9 @@ def is_dpo(loop: Canonical) -> bool:
 
 
 def contraction_rates(process: object) -> list[ContractionRate]:
-    """Every rate that the contraction theorems give for iterated IPO, the smallest first; empty where none applies.
+    """The rates that the contraction theorems give for iterated IPO, smallest first; empty where no theorem applies.
 
-    Statement 7.2 bounds KL(pi*‖pi_t), which is quadratic in the distance, so its rate counts by its square root.
+    Statement 7.2 bounds KL(pi*‖pi_t), which is quadratic in the distance, so the square root of its rate is compared.
     """
     loop = canonical(process)
     beta = None if loop is None else ipo_beta(loop)
@@ -75,7 +75,7 @@ def contraction_rates(process: object) -> list[ContractionRate]:
 
 
 def link_residual(process: object) -> float | None:
-    """max |link(P_ij) - (s_i - s_j)| over the pairs, s the best scores: 0 where P lies in the family of the loss's link.
+    """max |link(P_ij) - (s_i - s_j)| over pairs, where s are the mean link values; 0 if P matches the link of the loss.
 
     The link is P - 1/2 for IPO and the log-odds for DPO; None for other processes, and for DPO where P has entries 0 or 1.
     """
@@ -94,10 +94,10 @@ def link_residual(process: object) -> float | None:
 
 
 def matches_link(process: object) -> bool:
-    """Whether rounds are linear in logs and converge, statement 7.6: P matches the loss's link to the rounding of P itself.
+    """Whether P matches the link of the loss to the rounding of P, so that rounds are linear in logs and converge (7.6).
 
-    What a residual adds to a round's Jacobian is at most of the order of residual·lam/beta, so it has to be small beside
-    1 - alpha after that division, not only beside 1.
+    A residual changes the Jacobian of a round by about residual·lam/beta at most, so that number, and not only the residual,
+    has to be small compared with 1 - alpha.
     """
     loop, residual = canonical(process), link_residual(process)
     if loop is None or residual is None or not float(loop.alpha) < 1 - boundary():
@@ -111,8 +111,8 @@ def matches_link(process: object) -> bool:
 
 
 class Only(NamedTuple):
-    """The statement by which a fixed point is the only one; whether its spectrum is in closed form, so that a certificate of
-    instability rests on it.
+    """The statement that proves a fixed point to be the only one, and whether it also gives the spectrum in closed form, which
+    a certificate of instability needs.
     """
 
     statement: str
@@ -120,7 +120,7 @@ class Only(NamedTuple):
 
 
 def only_fixed_point(process: object) -> Only | None:
-    """By which statement there is exactly one fixed point, or None: 7.1."""
+    """The statement by which there is exactly one fixed point (7.1), or None where it does not apply."""
     loop = canonical(process)
     if loop is None or not float(loop.alpha) < 1:
         return None
@@ -132,7 +132,7 @@ def only_fixed_point(process: object) -> Only | None:
 
 
 def onset(process: object) -> str | None:
-    """Super- or subcritical by statement 7.5, or None: three responses, A1 = 0, uniform reference and sampler."""
+    """Super- or subcritical, by statement 7.5; None unless K = 3, A1 = 0, and reference and sampler are uniform."""
     loop = canonical(process)
     if loop is None or not loop.is_free or len(loop.preference) != 3:
         return None
@@ -150,9 +150,9 @@ def onset(process: object) -> str | None:
 
 
 def vertex_multipliers(process: object, w: int) -> np.ndarray | None:
-    """exp((f_j - f_w)/beta) for j ≠ w, f at the sampler lam e_w + (1-lam) pi_0: statement 2.2, at alpha = 1; or None.
+    """exp((f_j - f_w)/beta) for j ≠ w, f at the sampler lam e_w + (1-lam) pi_0 (statement 2.2, at alpha = 1), or None.
 
-    At the vertex itself DPO's f_j - f_w is logit P_jw, infinite where P_jw is 0 or 1.
+    If the sampler is the vertex itself, DPO's f_j - f_w is logit P_jw, infinite where P_jw is 0 or 1.
     """
     loop = canonical(process)
     if loop is None or not loop.is_free or float(loop.alpha) != 1:
@@ -177,5 +177,5 @@ def _reward(loop: Canonical, log_mu: Array) -> tuple[Array, Array]:
     return _compiled_reward(loop, log_mu)
 
 
-# The solver's loop is compiled once, not for each vertex.
+# Compiled once, and not for each vertex.
 _compiled_reward = eqx.filter_jit(lambda loop, log_mu: loop.reward(log_mu))

@@ -20,19 +20,19 @@ from ._follow import Curve, follow
 
 Values: TypeAlias = float | Sequence[float | int] | Float[ArrayLike, " _"]
 
-LANES = 128  # matrices followed in step: few enough that the slowest of them holds up little
-FLOOR = 1e-3
+MATRICES_PER_BLOCK = 128  # followed together, so that each waits for the slowest of few
+DEFAULT_FLOOR = 1e-3
 
 FOLLOWED, LOST, NOT_BEGUN = range(3)
 STATUS = ("followed", "lost on the way", "no finite optimum")
 
 
 class Radii(NamedTuple):
-    """Spectral radii of M matrices at one setting.
+    """Spectral radii of M matrices at one alpha, lam and beta.
 
     Attributes:
         radius: rho at the followed fixed point, ``(M,)``; NaN where ``status`` is not 0.
-        log_policy: that fixed point, ``(M, K)``, in nats; NaN likewise.
+        log_policy: that fixed point, in nats, ``(M, K)``; NaN where ``status`` is not 0.
         status: index into ("followed", "lost on the way", "no finite optimum"), ``(M,)``.
     """
 
@@ -42,13 +42,13 @@ class Radii(NamedTuple):
 
 
 class CriticalBetas(NamedTuple):
-    """Largest beta at which stability is lost, for M matrices, A values of alpha and L of lam.
+    """The largest beta at which stability is lost, for M matrices, A values of alpha and L of lam.
 
     Attributes:
-        beta: ``(M, A, L)``; 0 where rounds stay stable down to ``floor``, and where the curve was lost the beta at which
-            (rounds are stable above it, nothing is known below); ``inf`` where there is no finite optimum.
+        beta: ``(M, A, L)``; 0 where rounds stay stable down to ``floor``; ``inf`` where there is no finite optimum. Where the
+            curve was lost on the way, the beta at which that happened: rounds are stable above it, and nothing is known below.
         status: as in ``Radii``, ``(M, L)``.
-        floor: the smallest beta that was looked at.
+        floor: the smallest beta that was examined.
     """
 
     beta: np.ndarray
@@ -66,15 +66,15 @@ def spectral_radii(
     log_offline: Float[ArrayLike, " K"] | None = None,
     progress: bool = True,
 ) -> Radii:
-    """rho(J(z*)) of M matrices at once, at the fixed point that the one of beta = ∞ becomes as beta falls.
+    """rho(J(z*)) for M matrices at once, where z* is the fixed point reached from that at beta = ∞ as beta decreases.
 
-    At alpha < 1 that is the only fixed point of IPO, and of DPO at lam = 1 (statement 7.1). The same numbers as
-    ``spectral_radius`` gives one by one.
+    For alpha < 1 it is the only fixed point of IPO, and of DPO at lam = 1 (statement 7.1). The numbers are those of
+    ``spectral_radius``.
 
     Args:
         preferences: P, ``(M, K, K)``.
         objective: ``dyn.IPO(beta)`` or ``dyn.DPO(beta)``.
-        alpha: alpha, in [0, 1): at 1 fixed points are not tied to the reference and none is followed.
+        alpha: alpha, in [0, 1); at 1 fixed points do not depend on the reference, and none can be followed.
         lam: lambda, in [0, 1].
         log_reference: log ref, ``(K,)``; uniform unless given.
         log_offline: log pi_0 in the sampler, ``(K,)``; uniform unless given.
@@ -107,22 +107,22 @@ def critical_betas(
     alpha: Values,
     lam: Values,
     *,
-    floor: float = FLOOR,
+    floor: float = DEFAULT_FLOOR,
     log_reference: Float[ArrayLike, " K"] | None = None,
     log_offline: Float[ArrayLike, " K"] | None = None,
     progress: bool = True,
 ) -> CriticalBetas:
-    """The largest beta with rho(J(z*)) = 1, for every matrix, alpha and lam: above it rounds are locally stable.
+    """The largest beta with rho(J(z*)) = 1, for every matrix, alpha and lam; above it rounds are locally stable.
 
-    Coming down from beta = ∞, where rounds contract; the same as ``first_crossing(..., downward=True)`` one by one. At a
-    fold, where the followed fixed point disappears, that beta.
+    The fixed point z* is followed downward from beta = ∞, where rounds contract, as by ``first_crossing(..., downward=True)``
+    for a single matrix. If z* disappears at a fold, the result is the beta of the fold.
 
     Args:
         preferences: P, ``(M, K, K)``.
-        objective: the class, ``dyn.IPO`` or ``dyn.DPO``; its beta is what is sought.
+        objective: the class, ``dyn.IPO`` or ``dyn.DPO``, without a beta.
         alpha: values of alpha, ``(A,)``, in [0, 1).
         lam: values of lambda, ``(L,)``, in [0, 1].
-        floor: the smallest beta that is looked at, in units of f, > 0.
+        floor: the smallest beta that is examined, in units of f, > 0.
         log_reference, log_offline, progress: as in ``spectral_radii``.
 
     Raises:
@@ -160,11 +160,11 @@ def _run(
 ) -> Curve:
     """The curves of every matrix (first axis) at every lam (second), on the host."""
     total = len(lines.P)
-    lanes = min(LANES, total)
+    lanes = min(MATRICES_PER_BLOCK, total)
 
     def block(part: tuple[int, np.ndarray]) -> Curve:
         n, rows = part
-        # Blocks at the end are filled up with their last row: one shape, one compilation.
+        # The last block is filled up with its last row, so that all blocks share one shape and one compilation.
         full = np.concatenate([rows, np.full(lanes - len(rows), rows[-1])])
         batch = Line(*(x[full] for x in lines))._replace(lam=jnp.full(lanes, lams[n]))
         found = follow(kind, batch, jnp.asarray(alphas), jnp.asarray(ends), to_the_end)
@@ -177,7 +177,7 @@ def _run(
             for first in range(0, total, lanes):
                 yield n, np.arange(first, min(first + lanes, total))
 
-    # One after the other: LAPACK's batches share one pool of threads, and two at a time can wait for each other for ever.
+    # One block at a time: batched LAPACK calls share one pool of threads, and two of them at once can deadlock.
     done = [block(job) for job in parts()]
     per_lam = [done[i : i + len(done) // len(lams)] for i in range(0, len(done), len(done) // len(lams))]
     columns = [jax.tree.map(lambda *x: np.concatenate(x), *blocks) for blocks in per_lam]
@@ -185,12 +185,12 @@ def _run(
 
 
 def make_lines(preferences: Any, log_reference: Any, log_offline: Any) -> Line:
-    """Checked matrices and distributions as a batch whose lam is yet to be set."""
+    """Checked matrices and distributions as a batch; the caller sets its lam."""
     stack = host_array(preferences, "preferences")
     if stack.ndim != 3 or stack.shape[0] == 0:
         raise ValueError(f"preferences has shape {stack.shape}; pass a stack of matrices of one size, shape (M, K, K).")
     check_shape(stack.shape[1:], "preferences[0]")
-    # All at once; one by one only where something is wrong, or right to the last digits but one.
+    # Checked together; one by one, by ``host_matrix``, only where an entry is wrong or P + Pᵀ = 1 holds less than exactly.
     if not ((stack >= 0) & (stack <= 1) & (np.abs(stack + np.swapaxes(stack, 1, 2) - 1) < 1e-12)).all():
         for m, matrix in enumerate(stack):
             host_matrix(matrix, f"preferences[{m}]")
@@ -206,25 +206,47 @@ def make_lines(preferences: Any, log_reference: Any, log_offline: Any) -> Line:
 
 
 def check_kind(kind: Any) -> type[Objective]:
-    """One of the classes whose fixed points can be followed for many matrices at once."""
+    """The class, if its fixed points can be followed for many matrices at once; otherwise raises ``ValueError``."""
     if not isinstance(kind, type) or kind not in EQUATIONS:
         raise ValueError(f"objective is {getattr(kind, '__name__', in_short(kind))}; pass dyn.IPO or dyn.DPO.")
     return kind
 
 
 def check_alphas(value: Any, *, scalar: bool = False) -> np.ndarray:
-    """Values of alpha below 1, as a vector."""
+    """Values of alpha in [0, 1) as a vector.
+
+    Args:
+        value: one number, or a list of numbers unless ``scalar``.
+        scalar: accept one number only.
+
+    Raises:
+        ValueError: a value outside [0, 1), or another shape.
+
+    >>> check_alphas([0.0, 0.5]).tolist()
+    [0.0, 0.5]
+    """
     alphas = _shares(value, "alpha", scalar)
     if (alphas == 1).any():
         raise ValueError(
-            "alpha = 1 has no fixed point to follow from beta = ∞: eigenvalues of IPO's rounds at interior fixed points are "
-            "1 ± i c w, so no beta stabilises them; pass alpha < 1."
+            "alpha = 1 has no fixed point that could be followed from beta = ∞ (the eigenvalues of IPO's rounds at interior "
+            "fixed points are 1 ± i c w, so no beta makes them stable); pass alpha < 1."
         )
     return alphas
 
 
 def check_lams(value: Any, *, scalar: bool = False) -> np.ndarray:
-    """Values of lam in [0, 1], as a vector."""
+    """Values of lam in [0, 1] as a vector.
+
+    Args:
+        value: one number, or a list of numbers unless ``scalar``.
+        scalar: accept one number only.
+
+    Raises:
+        ValueError: a value outside [0, 1], or another shape.
+
+    >>> check_lams(1.0).tolist()
+    [1.0]
+    """
     return _shares(value, "lam", scalar)
 
 

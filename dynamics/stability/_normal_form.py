@@ -43,10 +43,10 @@ def _multilinear(form: Callable[..., Array], *vectors: Complex[np.ndarray, " n"]
 def first_lyapunov_coefficient(process: Process[Any], space: Space, point: Float[np.ndarray, " m"]) -> float | None:
     """½ Re e^{-iθ}[⟨p,C(q,q,q̄)⟩ + 2⟨p,B(q,(I-A)⁻¹B(q,q̄))⟩ + ⟨p,B(q̄,(e^{2iθ}I-A)⁻¹B(q,q))⟩] for |q| = ⟨p,q⟩ = 1.
 
-    A, B and C are the first three derivatives of one round at the fixed point, e^{iθ} its leading
-    eigenvalue, q and p the right and left eigenvectors. Negative: the bifurcation is supercritical (a small attracting
-    orbit appears past it); positive: subcritical (jump and hysteresis). None at a strong resonance (θ a multiple of pi/2
-    or 2pi/3), where the sign does not decide.
+    A, B and C are the first three derivatives of one round at the fixed point, e^{iθ} its leading eigenvalue, q and p the
+    right and left eigenvectors. If it is negative, the bifurcation is supercritical (a small attracting orbit appears beyond
+    it); if positive, subcritical (a jump with hysteresis). None at a strong resonance (θ a multiple of pi/2 or 2pi/3), where
+    the sign does not decide.
     """
     y = jnp.asarray(point)
     A = np.asarray(slope_at(process, space, y))

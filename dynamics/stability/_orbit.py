@@ -1,4 +1,4 @@
-"""The fate of an orbit: run until a verdict holds, and how fast neighbours part from it."""
+"""The fate of an orbit: it is run until a verdict is reached, and its Lyapunov exponent is computed."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ._space import Space, each, nearest, space_of, spread_policies, step
 def _run(
     process: Process[Any], states: State, judge: Measure, rounds: Int[Array, ""]
 ) -> tuple[_engine.Run, State, dict[str, Array]]:
-    """A batch of runs, the states they end in, and what the verdict measure says of each."""
+    """A batch of runs, their final states, and the statistics of the verdict measure for each."""
 
     def one(state: State) -> tuple[_engine.Run, State, dict[str, Array]]:
         run = _engine.go(process, (judge,), _engine.begin(process, (judge,), state, rounds), None, rounds)
@@ -32,7 +32,7 @@ def _run(
 
 
 class Judged(NamedTuple):
-    """The verdict on an orbit, its numbers, the rounds it ran and the last stretch of them that was looked at."""
+    """The verdict on an orbit, the numbers behind it, how many rounds it ran, and how many of these the verdict is about."""
 
     numbers: dict[str, float]
     label: str
@@ -51,10 +51,10 @@ def judge_orbit(
     others: int,
     slowest: float | None,
 ) -> Judged:
-    """The orbit's verdict, and the shares of verdicts of ``others`` spread starts, all run in one batch.
+    """The verdict on the orbit, and the shares of verdicts over ``others`` spread starts, all run in one batch.
 
-    The orbit goes on alone while nothing is decided. Beside an attracting fixed point with spectral radius ``slowest`` an
-    oscillation also has to keep its amplitude over a stretch in which a decay at that rate would show.
+    While the verdict is undecided, the orbit alone runs on. If there is an attracting fixed point, of spectral radius
+    ``slowest``, an oscillation also has to keep its amplitude over a stretch long enough for a decay at that rate to show.
     """
     names = judge.variables(process.num_responses)[judge.name].flags
     spread = jnp.asarray(spread_policies(process, others))
@@ -91,7 +91,7 @@ def judge_orbit(
 
 
 def _of_the_worst(statistics: dict[str, Array], name: str) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """For each run the statistics of the prompt whose verdict is worst, and the verdicts of all prompts."""
+    """For each run, the statistics of the prompt with the worst verdict, and the verdicts of all prompts."""
     found = {key: np.asarray(value) for key, value in statistics.items()}
     verdicts = found[name]
     if verdicts.ndim == 1:
@@ -103,7 +103,7 @@ def _of_the_worst(statistics: dict[str, Array], name: str) -> tuple[dict[str, np
 
 @eqx.filter_jit
 def _start_all(process: Process[Any], policies: Float[Array, "starts *contexts K"]) -> State:
-    # Spread policies off a log-linear class start from the nearest in it.
+    # A spread policy outside a log-linear class is replaced by the nearest member.
     return each(process, lambda log_policy: _engine.start(process, nearest(process, log_policy)))(policies)
 
 
@@ -115,7 +115,7 @@ def _growth(process: Process[Any], space: Space, state: State, rounds: Int[Array
         y, v, total = carry
         y, dy = jax.jvp(move, (y,), (v,))
         size = jnp.linalg.norm(dy)
-        # A round that forgets its start altogether (alpha = lam = 0) has no direction left to follow.
+        # Where the next policy does not depend on this one (alpha = lam = 0), the direction is kept.
         v = jnp.where(size > 0, dy / jnp.where(size > 0, size, 1.0), v)
         growth = jnp.log(jnp.maximum(size, jnp.finfo(y.dtype).tiny))
         return y, v, total + jnp.where(t >= skipped, growth, 0.0)
@@ -128,5 +128,5 @@ def _growth(process: Process[Any], space: Space, state: State, rounds: Int[Array
 
 
 def lyapunov_exponent(process: Process[Any], state: State, rounds: int) -> float:
-    """lim (1/T) Σ log ‖J(s_t) v_t‖, v renormalised each round, over the last two thirds of ``rounds`` from a state."""
+    """(1/T) Σ log ‖J(s_t) v_t‖, v renormalised in every round, over the last two thirds of ``rounds`` rounds from a state."""
     return float(_growth(process, space_of(process), state, jnp.asarray(rounds)))

@@ -1,4 +1,4 @@
-"""What counted comparisons say of P: independent Beta posteriors, draws from them, and intervals of Monte Carlo."""
+"""The posterior of P given counted comparisons: independent Beta posteriors, draws from them, and Monte Carlo intervals."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from jaxtyping import Array, PRNGKeyArray
 from .._checks import Numbers, check_count, check_key, check_number
 from ..preferences import from_wins
 
-LEVEL = 0.95  # of intervals that say how far the number of draws limits a result
+INTERVAL_LEVEL = 0.95  # of the Monte Carlo intervals, which reflect the finite number of draws
 
 
 class Share(NamedTuple):
-    """A share of the draws and its 95% interval of Monte Carlo (Clopper and Pearson), in [0, 1]."""
+    """A share of the draws and its 95% Monte Carlo interval (Clopper and Pearson), in [0, 1]."""
 
     value: float
     low: float
@@ -30,14 +30,20 @@ def share(count: int, draws: int) -> Share:
     """``count`` of ``draws`` with its interval."""
     from scipy.stats import beta
 
-    tail = (1 - LEVEL) / 2
+    tail = (1 - INTERVAL_LEVEL) / 2
     low = 0.0 if count == 0 else float(beta.ppf(tail, count, draws - count + 1))
     high = 1.0 if count == draws else float(beta.ppf(1 - tail, count + 1, draws - count))
     return Share(count / draws, low, high)
 
 
 class Posterior(NamedTuple):
-    """The posterior mean, ``(K, K)``, draws of P, ``(draws, K, K)``, and the number of comparisons behind them."""
+    """A posterior of P.
+
+    Attributes:
+        mean: the posterior mean of P, ``(K, K)``.
+        draws: draws of P, ``(draws, K, K)``.
+        comparisons: the number of comparisons.
+    """
 
     mean: np.ndarray
     draws: np.ndarray
@@ -52,18 +58,23 @@ def posterior(
     Args:
         counts: win counts c, ``(K, K)``; a pair that was never compared keeps the prior.
         key: one key of ``jax.random``.
-        draws: int ≥ 1.
+        draws: number of draws, int ≥ 1.
         prior: pseudo-wins on each side of each pair, > 0.
-        one_sided: allow counts, K ≥ 3, with nothing on one side of the diagonal; as input they are mostly a mistake.
+        one_sided: accept counts with only zeros on one side of the diagonal, which are refused by default (K ≥ 3) because
+            they are usually a mistake.
 
     Raises:
-        ValueError: a bad argument; counts of one direction only.
+        ValueError: a bad argument, or counts with only zeros on one side of the diagonal.
+
+    >>> found = posterior(np.array([[0, 3], [1, 0]]), key=jax.random.key(0), draws=10)
+    >>> found.mean.tolist(), found.draws.shape, found.comparisons
+    ([[0.5, 0.7], [0.30000000000000004, 0.5]], (10, 2, 2), 4.0)
     """
     c = check_counts(counts, one_sided)
     prior = float(check_number(prior, "prior", 0.0, np.inf, open_low=True))
     draws = check_count(draws, "draws", 1)
     if key is None:
-        raise ValueError("the posterior is drawn from; pass key=jax.random.key(seed).")
+        raise ValueError("draws from the posterior are random; pass key=jax.random.key(seed).")
     check_key(key)
     i, j = np.triu_indices(len(c), 1)
     mean = np.full(c.shape, 0.5)
@@ -71,13 +82,13 @@ def posterior(
     mean[j, i] = 1 - mean[i, j]
     stack = np.full((draws, *c.shape), 0.5)
     log_odds = np.asarray(_log_odds(key, jnp.asarray(c[i, j] + prior), jnp.asarray(c[j, i] + prior), draws), np.float64)
-    # Both sides on their own: next to certainty 1 - p would round to 0.
+    # Both sides are computed from the log-odds, because 1 - p would round to 0 for p near 1.
     stack[:, i, j], stack[:, j, i] = _sigmoid(log_odds), _sigmoid(-log_odds)
     return Posterior(mean, stack, float(c.sum()))
 
 
 def _log_odds(key: PRNGKeyArray, a: Array, b: Array, draws: int) -> Array:
-    """log p/(1-p) of p ~ Beta(a, b), as the difference of the logarithms of two Gamma variables."""
+    """log p/(1-p) for p ~ Beta(a, b), as the difference of the logarithms of two Gamma variables."""
     first, second = jax.random.split(key)
     shape = (draws, len(a))
     return jax.random.loggamma(first, a, shape) - jax.random.loggamma(second, b, shape)
@@ -89,15 +100,15 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def check_counts(counts: Any, one_sided: bool) -> np.ndarray:
-    """Win counts as ``from_wins`` takes them, with pairs never compared."""
+    """Win counts as ``from_wins`` takes them, in which pairs may be missing."""
     from_wins(counts, missing=0.5)
     c = np.asarray(counts, dtype=np.float64)
     above, below = np.triu(c, 1).any(), np.tril(c, -1).any()
     if len(c) >= 3 and above != below and not one_sided:
         side = "below" if above else "above"
         raise ValueError(
-            f"counts has only zeros {side} the diagonal, as if one direction had been left out: counts[i, j] is how often i "
-            f"beat j and counts[j, i] how often j beat i, pass both. If the {'first' if above else 'last'} response of every "
-            f"pair really won each time, number the responses in another order."
+            f"counts has only zeros {side} the diagonal, as if one direction had been left out; pass counts[i, j], how often i "
+            f"beat j, and counts[j, i], how often j beat i. If the {'first' if above else 'last'} response of every pair "
+            f"really won each time, number the responses in another order."
         )
     return c

@@ -1,4 +1,4 @@
-"""From counted comparisons to the probability of each verdict."""
+"""``verdict_probability``: the probability of each verdict, given counted comparisons."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..objectives import Objective
 from ..rounds import SelfSampling
 from ..schema import VERDICTS
 from ..sweeps import sweep
-from ._analyze import NUDGE
+from ._analyze import START_OFFSET
 from ._many import FOLLOWED, check_kind, check_lams, spectral_radii
 from ._posterior import Share, posterior, share
 
@@ -25,16 +25,20 @@ FAILED = "failed"
 
 @dataclasses.dataclass(frozen=True)
 class VerdictProbability:
-    """What ``verdict_probability`` found: shares of draws of the posterior, each with its interval of Monte Carlo.
+    """The result of ``verdict_probability``: shares of draws from the posterior, each with its Monte Carlo interval.
 
     Attributes:
-        verdicts: by verdict of the orbit, and "failed" for draws whose rounds could not be run; they add up to 1.
+        verdicts: share by verdict on the orbit, with "failed" for draws whose rounds failed; they add up to 1.
         unstable: share with spectral radius > 1 at the followed fixed point; None at alpha = 1, where none is followed.
-        not_found: share of draws whose fixed point was not found, or that have none; neither stable nor unstable.
-        radius_mean, radius_quantiles: mean and 5%, 50% and 95% quantiles of the spectral radius over draws where it was
-            found (the outer two bound the 90% interval); None without any.
-        mean_radius, mean_verdict: at the posterior mean of P; None where not found or failed.
-        draws, comparisons, prior, rounds: how many draws, comparisons, pseudo-wins on each side of each pair, and rounds.
+        not_found: share of draws whose fixed point was not found or does not exist, which count neither as stable nor as
+            unstable.
+        radius_mean, radius_quantiles: mean, and 5%, 50% and 95% quantiles, of the spectral radius over the draws where it was
+            found; None if there is no such draw.
+        mean_radius, mean_verdict: spectral radius and verdict at the posterior mean of P; None where not found or failed.
+        draws: number of draws.
+        comparisons: number of comparisons.
+        prior: pseudo-wins on each side of each pair.
+        rounds: length of each orbit.
     """
 
     verdicts: dict[str, Share]
@@ -72,7 +76,7 @@ class VerdictProbability:
             lines.append(f"radius        median {middle:.6g}, 90% interval {low:.6g} to {high:.6g}{at}")
         lines.append(
             f"posterior     Beta(wins + {self.prior:g}, losses + {self.prior:g}) for each pair, {self.comparisons:g} "
-            f"comparisons, {self.draws} draws of {self.rounds} rounds (95% intervals of Monte Carlo in brackets)"
+            f"comparisons, {self.draws} draws of {self.rounds} rounds (95% Monte Carlo intervals in brackets)"
         )
         return "\n".join(lines)
 
@@ -95,30 +99,30 @@ def verdict_probability(
 ) -> VerdictProbability:
     """Pr(verdict) and Pr(rho > 1) with P_ij ~ Beta(c_ij + prior, c_ji + prior), independently for each pair i < j.
 
-    The prior Beta(1/2, 1/2) (Jeffreys') is the default. A pair that was never compared keeps it: nothing is known of that
-    P_ij, and the probabilities say so. Comparisons count as independent; pairs out of one voter's ranking are not, which
-    leaves each pair's posterior right and makes the joint one an approximation.
+    The default prior is Jeffreys' Beta(1/2, 1/2). A pair that was never compared keeps the prior, so the probabilities include
+    that nothing is known about its P_ij. Comparisons are taken as independent. Pairs from one voter's ranking are not: the
+    posterior of each pair is then still right, but their joint posterior is an approximation.
 
     Args:
-        counts: c, ``(K, K)``, ``counts[i, j]`` how often i beat j, 0 ≤ c ≤ 2^53; halves are fine, the diagonal is 0.
+        counts: c, ``(K, K)``, ``counts[i, j]`` how often i beat j, 0 ≤ c ≤ 2^53, diagonal 0; halves are allowed.
         objective: ``dyn.IPO(beta)`` or ``dyn.DPO(beta)``.
         alpha: alpha, in [0, 1].
         lam: lambda, in [0, 1].
         key: one key of ``jax.random``.
-        draws: draws of P, int ≥ 1; probabilities are right to about 1/(2 √draws).
+        draws: draws of P, int ≥ 1; the standard error of a probability is at most 1/(2 √draws).
         prior: pseudo-wins on each side of each pair, > 0.
-        one_sided: allow counts with zeros on one side of the diagonal, as in a file whose first response won every time.
-        rounds: length of each draw's orbit, int ≥ 10; near rho = 1 longer ones leave fewer undecided.
+        one_sided: accept counts with zeros on one side of the diagonal, as in a file whose first response won every time.
+        rounds: length of each orbit, int ≥ 10; near rho = 1, longer orbits leave fewer verdicts undecided.
         log_reference: log ref, ``(K,)``; uniform unless given.
-        log_offline: log pi_0 in the sampler, ``(K,)``, full support; uniform unless given. Orbits start 1e-3 nats off it.
+        log_offline: log pi_0 in the sampler, ``(K,)``, full support; uniform unless given. Orbits start 1e-3 nats away from it.
         verdict: thresholds of the verdict.
         progress: show a bar at a terminal when it takes longer than two seconds.
 
     Returns:
-        VerdictProbability. Draws without a finite optimum or fixed point, and failed rounds, have shares of their own.
+        VerdictProbability, in which draws without a fixed point and draws whose rounds failed are counted separately.
 
     Raises:
-        ValueError: a bad argument; counts of one direction only (K ≥ 3).
+        ValueError: a bad argument, or counts with only zeros on one side of the diagonal (K ≥ 3).
 
     Source: spectral radii [derived] statements 2.2 and 7.1; the rest is computed.
     """
@@ -139,8 +143,8 @@ def verdict_probability(
             log_offline=log_offline,
             progress=progress,
         )
-    # Off pi_0 a little, as ``analyze`` starts: where that is an unstable fixed point, an exact start would sit on it.
-    off = NUDGE * np.cos(1.0 + np.arange(len(drawn.mean)))
+    # A little away from pi_0, as in ``analyze``: if pi_0 is an unstable fixed point, a run from it would not move.
+    off = START_OFFSET * np.cos(1.0 + np.arange(len(drawn.mean)))
     loop = SelfSampling(drawn.mean, objective, alpha, lam, log_reference, log_offline)
     measure = Verdict() if verdict is None else verdict
     initial = log_softmax(loop.log_start() + off)
@@ -160,7 +164,7 @@ def verdict_probability(
 
 
 def _spectral(radii: np.ndarray | None, status: np.ndarray | None, draws: int) -> dict[str, Any]:
-    """The fields that speak of spectral radii, the first of which is that of the posterior mean."""
+    """The fields about spectral radii; the first entry of ``radii`` is that of the posterior mean, the others of the draws."""
     if radii is None or status is None:
         nothing = dict.fromkeys(("unstable", "radius_mean", "radius_quantiles", "mean_radius"))
         return nothing | {"not_found": share(draws, draws)}

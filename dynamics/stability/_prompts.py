@@ -1,4 +1,4 @@
-"""The analysis of prompts that do not bear on each other, from that of each."""
+"""The report on several independent prompts, put together from the report on each."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from ._certificate import NO_CERTIFICATE, PROVEN_STABLE, PROVEN_UNSTABLE, UNSTAB
 from ._fixed_points import FixedPoint
 from ._report import Report
 
-RANK: dict[str, int] = dict(zip(VERDICTS, SEVERITY, strict=True))
+SEVERITY_RANK: dict[str, int] = dict(zip(VERDICTS, SEVERITY, strict=True))
 
 
 def of_independent(process: Process[Any], reports: list[Report]) -> Report:
-    """The report of all prompts: stable where every prompt is, unstable where some prompt is."""
+    """The report on all prompts together: stable if every prompt is stable, unstable if some prompt is."""
     verdicts = tuple(report.verdict for report in reports)
-    worst = max(range(len(reports)), key=lambda x: RANK[verdicts[x]])
+    worst = max(range(len(reports)), key=lambda x: SEVERITY_RANK[verdicts[x]])
     certificate, decides = _certificate(reports)
     rates = [report.contraction_rate for report in reports]
     slowest = max((rate for rate in rates if rate is not None), key=lambda rate: rate.rate, default=None)
@@ -44,7 +44,7 @@ def of_independent(process: Process[Any], reports: list[Report]) -> Report:
 
 
 def _certificate(reports: list[Report]) -> tuple[str, int]:
-    """What is proven of all prompts, and the prompt that decides it: the first unstable one, or the one that is slowest."""
+    """The weakest certificate and the first prompt that has it; if all are proven stable, the prompt that contracts slowest."""
     for name in (PROVEN_UNSTABLE, UNSTABLE_FOUND, NO_CERTIFICATE):
         for x, report in enumerate(reports):
             if report.certificate == name:
@@ -53,7 +53,7 @@ def _certificate(reports: list[Report]) -> tuple[str, int]:
 
 
 def _together(process: Process[Any], reports: list[Report]) -> tuple[FixedPoint, ...]:
-    """The most stable interior fixed point of every prompt, as one; none where a prompt has none."""
+    """The most stable interior fixed point of every prompt, joined into one; empty where some prompt has none."""
     inside = [[p for p in report.fixed_points if p.log_policy is not None] for report in reports]
     if not all(inside):
         return ()
@@ -69,8 +69,8 @@ def _together(process: Process[Any], reports: list[Report]) -> tuple[FixedPoint,
 
 
 def _basins(reports: list[Report]) -> dict[str, float]:
-    """The shares of the verdict of all where the prompts start independently: no prompt is worse than v."""
-    ordered = sorted(VERDICTS, key=RANK.__getitem__)
+    """The shares of the worst verdict over prompts that start independently, from Pr(no prompt is worse than v)."""
+    ordered = sorted(VERDICTS, key=SEVERITY_RANK.__getitem__)
     shares, before = {}, 0.0
     for n, verdict in enumerate(ordered):
         below = float(np.prod([sum(r.basins.get(v, 0.0) for v in ordered[: n + 1]) for r in reports]))

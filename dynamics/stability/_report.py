@@ -1,4 +1,4 @@
-"""The report of an analysis: plain values, printed for people or dumped as JSON."""
+"""The report of an analysis: plain values, which can be printed or written as JSON."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from ._fixed_points import FixedPoint
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What ``analyze`` found.
+    """The result of ``analyze``.
 
     Attributes:
-        fixed_points: interior ones by spectral radius, then (alpha = 1) the vertices.
-        contraction_rate: the best proven rate and the statement that gives it, or None where none speaks.
-        lyapunov_exponent: mean log growth of a small displacement along the orbit, per round.
+        fixed_points: interior ones by spectral radius, then (at alpha = 1) the vertices.
+        contraction_rate: the best proven rate and the statement that gives it; None where no theorem applies.
+        lyapunov_exponent: mean logarithmic growth of a small displacement along the orbit, per round.
         period: rounds per turn of the orbit, or None.
-        verdict: "collapsed", "converged", "oscillating" or "undecided": of the orbit from ``log_initial``. A chaotic orbit
-            (exponent above 0.01 a round, steps that do not die out) oscillates too, with no period.
-        reason: one sentence: what was seen, against which thresholds, and what the fixed points say.
-        basins: share of well spread starts per verdict; every share ran ``rounds`` rounds.
+        verdict: on the orbit from ``log_initial``: "collapsed", "converged", "oscillating" or "undecided". A chaotic orbit
+            (exponent above 0.01 per round, steps that do not die out) counts as oscillating, without a period.
+        reason: one sentence with what was observed, the thresholds, and what the fixed points say.
+        basins: by verdict, the share of spread starts that have it after the ``rounds`` with which ``analyze`` was called.
         certificate: "proven stable", "proven unstable", "unstable at every fixed point found" or "none".
         certificate_reason: what the certificate rests on.
         numbers: the statistics behind the verdict.
-        log_initial: the start of the orbit, ``(K,)``, in nats.
-        rounds: length of the orbit judged.
-        verdicts: of several prompts the verdict of each; ``verdict`` is the worst, in the order oscillating, undecided,
-            collapsed, converged, and ``numbers`` are those of a prompt that has it.
-        prompts: the report of each prompt, where no prompt bears on another.
+        log_initial: log pi at the start of the orbit, in nats, ``(K,)``, or ``(X, K)`` for X prompts.
+        rounds: length of the orbit.
+        verdicts: for several prompts, the verdict on each; ``verdict`` is the worst of them, in the order oscillating,
+            undecided, collapsed, converged, and ``numbers`` are those of a prompt with that verdict.
+        prompts: for independent prompts, the report on each.
     """
 
     fixed_points: tuple[FixedPoint, ...]
@@ -52,7 +52,7 @@ class Report:
 
     @property
     def spectral_radius(self) -> float | None:
-        """The smallest spectral radius among the fixed points found, or None without any."""
+        """The smallest spectral radius of the fixed points found; None if none was found."""
         return min((point.spectral_radius for point in self.fixed_points), default=None)
 
     def _counts(self) -> list[str]:

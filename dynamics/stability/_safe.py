@@ -1,4 +1,4 @@
-"""The smallest beta that keeps rounds stable with a stated probability, from counted comparisons."""
+"""``safe_beta``: the smallest beta above which rounds are stable with a given probability, given counted comparisons."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
 from .._checks import Numbers, check_number, host_array
 from ..objectives import IPO, Objective
-from ._many import FLOOR, LOST, NOT_BEGUN, Values, check_alphas, check_kind, check_lams, critical_betas
-from ._posterior import LEVEL, posterior
+from ._many import DEFAULT_FLOOR, LOST, NOT_BEGUN, Values, check_alphas, check_kind, check_lams, critical_betas
+from ._posterior import INTERVAL_LEVEL, posterior
 
 
 @dataclasses.dataclass(frozen=True)
 class SafeBeta:
-    """What ``safe_beta`` found, arrays ``(A, L)`` over alpha and lam.
+    """The result of ``safe_beta``; arrays have shape ``(A, L)``, over alpha and lam.
 
     Attributes:
         objective: "IPO" or "DPO".
         alpha, lam: the values, ``(A,)`` and ``(L,)``.
-        beta: rounds are locally stable at every beta above it with the stated probability; ``floor`` where nothing was
-            lost down to it, ``inf`` where too many draws have no optimum for any beta to reach the confidence.
-        low, high: 95% interval of Monte Carlo of ``beta``, ``(A, L)``.
-        mean: where the posterior mean of P loses stability, ``(A, L)``; ``floor`` where it does not, ``inf`` where it has
-            no finite optimum.
-        proven: beta above which convergence from every start is proven with that probability (IPO: statements 7.2 and
-            7.3 on each draw); None for DPO, where nothing is proven.
-        proven_everywhere: beta above which it is proven for every P, lam/(2 (1-alpha)) (IPO: statement 7.3).
-        confidence, draws, comparisons, prior, floor: what it rests on; all but the last None where P was taken as known.
-        lost, without_optimum: the largest share over lam of draws whose curve of fixed points ended early (they count as
-            unstable below that beta), and of draws without a finite optimum (they count as unstable at every beta).
+        beta: with probability ``confidence``, rounds are locally stable at every beta above it. It is ``floor`` where they
+            stay stable down to the floor, and ``inf`` where so many draws have no optimum that no beta suffices.
+        low, high: 95% Monte Carlo interval of ``beta``.
+        mean: the beta at which rounds with the posterior mean of P lose stability; ``floor`` where they do not, ``inf`` where
+            there is no finite optimum.
+        proven: with probability ``confidence``, convergence from every start is proven above this beta (IPO: statements 7.2
+            and 7.3 on each draw); None for DPO, for which nothing is proven.
+        proven_everywhere: lam/(2 (1-alpha)), above which convergence is proven for every P (IPO: statement 7.3); None for DPO.
+        confidence, draws, comparisons, prior: the arguments, and the number of comparisons; None where P was given.
+        floor: the smallest beta that was examined.
+        lost: share of draws whose curve of fixed points ended early, which count as unstable below that beta; the largest
+            over lam.
+        without_optimum: share of draws without a finite optimum, which count as unstable at every beta; the largest over lam.
     """
 
     objective: str
@@ -58,7 +60,7 @@ class SafeBeta:
 
     def __str__(self) -> str:
         basis = (
-            f"if P is what it was taken for (floor {self.floor:g})"
+            f"for the given P (floor {self.floor:g})"
             if self.confidence is None
             else f"with probability {self.confidence:g} ({self.draws} draws, {self.comparisons:g} comparisons, prior "
             f"Beta({self.prior:g}, {self.prior:g}), floor {self.floor:g})"
@@ -85,34 +87,34 @@ def safe_beta(
     draws: int = 1000,
     prior: float = 0.5,
     one_sided: bool = False,
-    floor: float = FLOOR,
+    floor: float = DEFAULT_FLOOR,
     log_reference: Float[ArrayLike, " K"] | None = None,
     log_offline: Float[ArrayLike, " K"] | None = None,
     progress: bool = True,
 ) -> SafeBeta:
     """inf {b : Pr(rho(beta') < 1 for every beta' > b) ≥ confidence}, for each alpha and lam.
 
-    Pr is over P_ij ~ Beta(c_ij + prior, c_ji + prior), as in ``verdict_probability``; rho is that at the fixed point
-    followed from beta = ∞ down. For each draw the largest beta at which stability is lost is computed; the answer is their
-    order statistic. Stability is local: what is proven from every start stands beside it. At alpha = 1 no beta stabilises
-    interior fixed points, so alpha < 1.
+    Pr is over P_ij ~ Beta(c_ij + prior, c_ji + prior), as in ``verdict_probability``; rho is the spectral radius at the fixed
+    point that is followed downward from beta = ∞. The result is an order statistic of the largest beta at which each draw
+    loses stability. This stability is local; ``proven`` is about convergence from every start. At alpha = 1 no beta makes
+    interior fixed points stable, so alpha < 1 is required.
 
     Args:
         counts: win counts c, ``(K, K)``.
-        objective: the class, ``dyn.IPO`` or ``dyn.DPO``; its beta is what is sought.
+        objective: the class, ``dyn.IPO`` or ``dyn.DPO``, without a beta.
         alpha: values of alpha, ``(A,)``, in [0, 1).
         lam: values of lambda, ``(L,)``, in [0, 1].
         key: one key of ``jax.random``.
-        confidence: the probability asked for, in (0, 1).
-        draws: draws of P, int ≥ 1; the confidence needs 1/(1 - confidence) of them or more to mean anything.
+        confidence: probability, in (0, 1).
+        draws: draws of P, int ≥ 1; at least 1/(1 - confidence) of them are needed for a meaningful result.
         prior: pseudo-wins on each side of each pair, > 0.
-        one_sided: allow counts with zeros on one side of the diagonal, as in a file whose first response won every time.
-        floor: the smallest beta that is looked at; draws stable down to it count as stable.
-        log_reference, log_offline: ``(K,)``, uniform unless given.
+        one_sided: accept counts with zeros on one side of the diagonal, as in a file whose first response won every time.
+        floor: the smallest beta that is examined, > 0; draws that are stable down to it count as stable.
+        log_reference, log_offline: ``(K,)``, in nats; uniform unless given.
         progress: show a bar at a terminal when it takes longer than two seconds.
 
     Raises:
-        ValueError: a bad argument; counts of one direction only (K ≥ 3).
+        ValueError: a bad argument, or counts with only zeros on one side of the diagonal (K ≥ 3).
 
     Source: [derived] statements 2.2 and 7.1; proven columns 7.2 and 7.3.
     """
@@ -150,10 +152,14 @@ def safe_beta(
 
 
 def check_confidence(value: Any) -> float:
-    """A probability strictly between 0 and 1."""
+    """``value`` as a float, if it is a probability strictly between 0 and 1; otherwise raises ``ValueError``.
+
+    >>> check_confidence(0.95)
+    0.95
+    """
     confidence = float(check_number(value, "confidence", 0.0, 1.0, open_low=True))
     if confidence == 1:
-        raise ValueError("confidence = 1 asks for certainty, which no draws give; pass a value below 1, such as 0.95.")
+        raise ValueError("confidence = 1 is certainty, which draws cannot give; pass a value below 1, such as 0.95.")
     return confidence
 
 
@@ -163,10 +169,20 @@ def known_beta(
     alpha: Values,
     lam: Values,
     *,
-    floor: float = FLOOR,
+    floor: float = DEFAULT_FLOOR,
     progress: bool = True,
 ) -> SafeBeta:
-    """As ``safe_beta`` where P itself is taken as known: nothing is said about confidence."""
+    """The largest beta with rho(J(z*)) = 1 for a given P, as a ``SafeBeta`` without a confidence.
+
+    Args:
+        P: P, ``(K, K)``.
+        objective, alpha, lam, floor, progress: as in ``safe_beta``.
+
+    Raises:
+        ValueError: a bad argument.
+
+    Source: [derived] statements 2.2 and 7.1.
+    """
     kind = check_kind(objective)
     alphas, lams = check_alphas(alpha), check_lams(lam)
     stack = np.asarray(P)[None]
@@ -193,13 +209,13 @@ def known_beta(
 
 
 def _quantile(values: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The order statistic that at least ``level`` of the first axis does not exceed, and its 95% interval."""
+    """The ``level``-quantile along the first axis, as an order statistic, and its 95% interval."""
     from scipy.stats import binom
 
     ordered, n = np.sort(values, axis=0), len(values)
     rank = int(np.ceil(level * n - 1e-9))
-    tail = (1 - LEVEL) / 2
-    # The true quantile lies between order statistics whose ranks a binomial count straddles.
+    tail = (1 - INTERVAL_LEVEL) / 2
+    # The number of values below the true quantile is binomial; its quantiles are the ranks of the interval's ends.
     below, above = int(binom.ppf(tail, n, level)), int(binom.ppf(1 - tail, n, level)) + 1
     top = ordered[above - 1] if above <= n else np.full(ordered.shape[1:], np.inf)
     return ordered[rank - 1], ordered[max(below, 1) - 1], top
@@ -208,8 +224,8 @@ def _quantile(values: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray,
 def proven_beta(preferences: Numbers, alpha: Values, lam: Values) -> Float[np.ndarray, "M A L"]:
     """lam · min(‖CAC‖₂/(2 √(1 - alpha²)), D/(4 (1 - alpha))), D = max_ij span_k(A_ik - A_jk).
 
-    Above it IPO's rounds are proven to converge from every interior start: statement 7.2 (which contains 2.3 and the
-    2-norm of 7.3), or the span norm of 7.3. Never above lam/(2 (1 - alpha)), which holds for every P.
+    Above this beta IPO's rounds are proven to converge from every interior start, by statement 7.2 (which implies 2.3 and the
+    2-norm of 7.3) or by the span norm of 7.3. It is at most lam/(2 (1 - alpha)), the bound for every P.
 
     Args:
         preferences: P, ``(M, K, K)``.
@@ -220,6 +236,9 @@ def proven_beta(preferences: Numbers, alpha: Values, lam: Values) -> Float[np.nd
         ValueError: a bad argument.
 
     Source: [derived] statements 7.2 and 7.3.
+
+    >>> proven_beta(np.array([[[0.5, 0.8], [0.2, 0.5]]]), [0.0, 0.5], 1.0).shape
+    (1, 2, 1)
     """
     alphas, lams = check_alphas(alpha), check_lams(lam)
     A = host_array(preferences, "preferences").astype(np.float64) - 0.5
@@ -228,7 +247,7 @@ def proven_beta(preferences: Numbers, alpha: Values, lam: Values) -> Float[np.nd
     centred = A - A.mean(axis=1, keepdims=True)
     centred -= centred.mean(axis=2, keepdims=True)
     norm = np.linalg.norm(centred, 2, axis=(1, 2))
-    # One row against the rest at a time: all differences of K = 40 would be 64,000 numbers a matrix.
+    # One row at a time: the differences of all rows would be K³ numbers for each matrix.
     span = np.max([np.ptp(A[:, i, None] - A, axis=2).max(axis=1) for i in range(A.shape[1])], axis=0)
     per_lam = np.minimum(norm[:, None] / (2 * np.sqrt((1 - alphas) * (1 + alphas))), span[:, None] / (4 * (1 - alphas)))
     return per_lam[:, :, None] * lams

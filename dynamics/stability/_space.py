@@ -1,4 +1,4 @@
-"""States as points of R^m: what of a state matters, without the gauge, in an orthonormal basis."""
+"""States as points of R^m: the coordinates of centred states in an orthonormal basis."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ class Space(eqx.Module):
 
 
 def space_of(process: Process[Any]) -> Space:
-    """The space that the centred states of a process fill."""
+    """The space of the centred states of a process."""
     return Space(process.state_basis(), process.centred_start())
 
 
 def each(process: Process[Any], function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function`` over a leading axis: side by side for one prompt, one after the other for many, which fill the machine."""
+    """``function`` over a leading axis, vectorised for one prompt; sequential for many, which are large enough alone."""
     return jax.vmap(function) if len(process.shape) == 1 else lambda *xs: jax.lax.map(lambda x: function(*x), xs)
 
 
 def spread_policies(process: Process[Any], count: int) -> Float[np.ndarray, "count *contexts K"]:
-    """Well spread log-policies, of several prompts other ones for each."""
+    """Well-spread log-policies; several prompts get different ones."""
     *prompts, size = process.shape
     many = int(np.prod(prompts, dtype=int))
     rows = low_discrepancy_policies(size, count * many).reshape(many, count, size)
@@ -54,7 +54,7 @@ def spread_policies(process: Process[Any], count: int) -> Float[np.ndarray, "cou
 
 
 def nearest(process: Process[Any], logits: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
-    """The nearest logits that policies may have."""
+    """The nearest logits within the policy class."""
     return project(process.basis(), logits)
 
 

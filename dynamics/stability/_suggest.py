@@ -15,19 +15,23 @@ from ._local import boundary, check_analysable, slope_at
 from ._space import space_of
 
 CANDIDATES = ("alpha", "lam", "beta")
-MARGIN = 0.01  # of the change, past the threshold, where the radius is 1 and nothing is decided
+OVERSHOOT = 0.01  # share of the change by which a suggestion goes beyond the threshold, at which the radius is 1
 
 
 @dataclasses.dataclass(frozen=True)
 class Suggestion:
-    """Moving ``parameter`` from ``value`` past ``threshold`` makes the followed fixed point stable.
+    """Moving ``parameter`` from ``value`` beyond ``threshold`` makes the followed fixed point stable.
 
     Attributes:
-        parameter: full path.
-        value: what it is now.
-        threshold: where the spectral radius is 1.
-        suggested: 1% of the change beyond the threshold; ``spectral_radius`` is the radius there.
-        change: |Δ| for shares, |Δ log| for others: what suggestions are ordered by.
+        parameter: full path of the parameter.
+        value: its present value.
+        threshold: the value at which the spectral radius is 1.
+        suggested: a value beyond the threshold by 1% of the change.
+        spectral_radius: the radius at ``suggested``.
+        change: |Δ| for shares, |Δ log| for others; suggestions are ordered by it.
+
+    >>> print(dyn.stability.Suggestion("alpha", 0.9, 0.8, 0.799, 0.9981, 0.101))
+    alpha: 0.9 → 0.799 (threshold 0.8, spectral radius there 0.998100)
     """
 
     parameter: str
@@ -45,13 +49,13 @@ class Suggestion:
 
 
 def suggest(process: Process[Any]) -> tuple[Suggestion, ...]:
-    """For each of alpha, lam and beta the nearest value with rho < 1, the smallest change first.
+    """For each of alpha, lam and beta, the nearest value with rho < 1; the smallest change comes first.
 
     Args:
-        process: a deterministic ``Process``; whichever of the three parameters it has are tried, one at a time.
+        process: a deterministic ``Process``; those of the three parameters that it has are changed one at a time.
 
     Returns:
-        Suggestions ordered by size of change; empty when the process is stable already or no single one of them helps.
+        Suggestions ordered by size of change; empty where the process is already stable or no single parameter suffices.
 
     Source: [derived], from the crossings of ``critical``.
     """
@@ -64,7 +68,7 @@ def suggest(process: Process[Any]) -> tuple[Suggestion, ...]:
 
 
 def _radius(process: Process[Any]) -> float:
-    """The spectral radius at the fixed point near the start; infinite where there is none."""
+    """The spectral radius at the fixed point near the start; infinite where none is found."""
     y = fixed_point_near_start(process)
     if y is None:
         return np.inf
@@ -80,10 +84,10 @@ def _nearest(process: Process[Any], path: str) -> Suggestion | None:
     except RuntimeError:
         return None
     for crossing in sorted(crossings, key=lambda c: distance(c.value)):
-        # Only where moving from the present value past the threshold gains stability.
+        # Skip crossings at which a move away from the present value would lose stability.
         if (crossing.value < now) != (crossing.direction == "loses stability"):
             continue
-        beyond = crossing.value + MARGIN * (crossing.value - now)
+        beyond = crossing.value + OVERSHOOT * (crossing.value - now)
         beyond = float(np.clip(beyond, 0.0, 1.0)) if share else float(beyond)
         there = replace(process, {path: jnp.asarray(beyond)})
         radius = _radius(there)

@@ -13,11 +13,11 @@ from ..engine import check_initial
 from ..preferences import PreferenceSet, check_prompts
 from ..rounds import Process
 
-START = "initial"  # the only axis that is not a parameter of the process: the log-policy of round 0
+START_AXIS = "initial"  # log pi at round 0, the only axis that is not a parameter of the process
 
 
 class Axis(NamedTuple):
-    """One dimension: the names of its parameters as passed, their full paths, and the stacked values of each."""
+    """One dimension of a sweep: the names of its parameters as passed, their full paths, and the stacked values of each."""
 
     dim: str
     names: tuple[str, ...]
@@ -63,7 +63,7 @@ def _axis(process: Process[Any], key: str | tuple[str, ...], values: Any) -> Axi
         raise ValueError(
             f"over[{key!r}] zips {len(names)} names with {len(columns)} sequences; pass one for each name."
         )
-    paths = tuple(START if name == START else resolve(process, name) for name in names)
+    paths = tuple(START_AXIS if name == START_AXIS else resolve(process, name) for name in names)
     columns = tuple(
         _column(process, name, path, column) for name, path, column in zip(names, paths, columns, strict=True)
     )
@@ -82,7 +82,7 @@ def _column(process: Process[Any], name: str, path: str, values: Any) -> Sequenc
         array = np.asarray(values, dtype=float)
     except (TypeError, ValueError):
         raise ValueError(f"over[{name!r}] is {values!r}; pass numbers, stacked along the first axis.") from None
-    if path == START:
+    if path == START_AXIS:
         if array.ndim != 1 + len(process.shape):
             want = "(M, K)" if len(process.shape) == 1 else "(M, X, K)"
             raise ValueError(f"over['initial'] has shape {array.shape}; pass log-policies stacked as {want}.")
@@ -110,11 +110,11 @@ def _matrices(process: Process[Any], name: str, values: Any) -> Sequence[Any] | 
 
 
 def _fitting(process: Process[Any], name: str, P: Any) -> Array:
-    """One value of the axis of preferences, of as many prompts as the process has."""
+    """One checked value of the axis of preferences, with as many prompts as the process has."""
     checked = check_prompts(P)
     if checked.shape[:-2] != process.shape[:-1]:
         raise ValueError(
             f"over[{name!r}] holds preferences of shape {checked.shape}, the process has {process.shape[:-1] or 'one prompt'}; "
-            f"pass as many prompts in each."
+            f"pass preferences with the same number of prompts."
         )
     return checked

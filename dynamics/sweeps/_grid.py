@@ -17,23 +17,23 @@ from jaxtyping import Array, PRNGKeyArray
 from ..diagnostics import Measure
 from ..engine import measures_for
 from ..rounds import Process
-from ._axes import START
+from ._axes import START_AXIS
 from ._lanes import run_lanes
 from ._machine import loops_are_whole
 
-LANES = {"cpu": 512, "cpu, whole loops": 128}
-"""Runs advanced together, by platform: few enough for the nearest caches, enough to fill vector units and to hide the cost
-of a call, which vanishes where loops are compiled whole."""
-OTHER_LANES = 1 << 16
+MAX_LANES = {"cpu": 512, "cpu, whole loops": 128}
+"""Greatest number of runs advanced together, by platform: few enough to fit in the nearest caches, and enough to fill the
+vector units and outweigh the cost of a call, which vanishes where loops are compiled whole."""
+MAX_OTHER_LANES = 1 << 16
 ROUNDS_PER_CALL = 1 << 26
-"""Rounds of single runs in one call of the compiled loop per device: about half a second, after which Ctrl-C acts."""
+"""Rounds, summed over runs, in one call of the compiled loop on a device: about half a second, after which Ctrl-C acts."""
 
-# XLA halves vectors by default; the loop of a round is long enough for whole ones to pay.
+# XLA uses half the vector width by default; the loop of a round is long enough for the full width to pay off.
 _OPTIONS = {"cpu": {"xla_cpu_prefer_vector_width": 512}}
 
 
 class Work(NamedTuple):
-    """What all runs of a sweep share; ``rounds`` is an int outside of traced code."""
+    """What all runs of a sweep have in common; ``rounds`` is an int outside of traced code."""
 
     process: Process[Any]
     measures: tuple[Measure, ...]
@@ -43,7 +43,7 @@ class Work(NamedTuple):
 
 
 class Part(NamedTuple):
-    """A part of the grid: along each axis the values and their places in the whole; entries beyond ``shape`` are padding."""
+    """A part of the grid: the values along each axis and their places in the whole grid; entries beyond ``shape`` pad it."""
 
     tables: list[dict[str, Array]]
     places: list[np.ndarray]
@@ -52,9 +52,9 @@ class Part(NamedTuple):
 
 
 def lanes_of(total: int) -> int:
-    """How many runs advance together: whole vectors, so that a run's arithmetic does not depend on its place."""
+    """How many runs advance together: a multiple of 8, so that a run's arithmetic does not depend on its place."""
     platform = jax.default_backend()
-    most = LANES.get(f"{platform}, whole loops" if loops_are_whole() else platform, OTHER_LANES)
+    most = MAX_LANES.get(f"{platform}, whole loops" if loops_are_whole() else platform, MAX_OTHER_LANES)
     return min(most, -(-total // 8) * 8)
 
 
@@ -64,27 +64,27 @@ def power_of_two(count: int) -> int:
 
 
 def run_part(work: Work, part: Part, lanes: int, advance: Callable[[int], None]) -> dict[str, np.ndarray]:
-    """Statistics of every run of a part, over the part's shape."""
+    """Statistics of every run of a part, as arrays of the part's shape."""
     total = math.prod(part.shape)
     mesh = Mesh(np.array(jax.local_devices()), ("device",))
     blocks = -(-total // lanes)
     rounds = int(work.rounds)
-    # Rounds are data too; the sizes that depend on them change only with their power of two.
+    # The number of rounds is not compiled in; sizes that depend on it change only with the next power of two.
     most = max(1, ROUNDS_PER_CALL // (lanes * power_of_two(rounds)))
     measures = measures_for(work.measures, rounds)
     work = work._replace(measures=measures, rounds=jnp.asarray(rounds) if rounds else 0)
     calls = -(-blocks // (mesh.size * most))
     each = -(-blocks // (mesh.size * calls))
-    # Shapes are data, so that parts at the edge of the grid need no compilation of their own.
+    # Shapes are not compiled in either, so that parts at the edge of the grid need no compilation of their own.
     shapes = jnp.asarray(part.shape), jnp.asarray(part.whole), jnp.asarray(each)
     places = [jnp.asarray(p) for p in part.places]
     run = _compiled(jax.default_backend())
     found: dict[str, np.ndarray] = {}
     for call in range(calls):
         begin = call * mesh.size * each * lanes
-        # Beyond the end the last run is repeated, so that one shape is compiled.
+        # The last run is repeated beyond the end, so that only one shape is compiled.
         firsts = np.minimum(begin + lanes * np.arange(mesh.size * each), total - 1).reshape(mesh.size, each)
-        # One more block, never computed: a single block would be compiled, and rounded, differently from one of many.
+        # Add a block that is never computed, because XLA would compile, and round, a single block differently.
         firsts = jnp.asarray(np.pad(firsts, ((0, 0), (0, 1)), mode="edge").ravel())
         done = run(work, part.tables, places, shapes, firsts, lanes, mesh)
         keep = min(total - begin, mesh.size * each * lanes)
@@ -98,8 +98,8 @@ def run_part(work: Work, part: Part, lanes: int, advance: Callable[[int], None])
 
 
 def run_chosen(work: Work, chosen: dict[str, Array], number: Array) -> dict[str, Array]:
-    """One block: runs with the parameter values ``chosen``, along the last axis, and their places ``number`` in the grid."""
-    first = chosen.pop(START, None)
+    """One block of runs, with parameter values ``chosen`` along the last axis and places ``number`` in the grid."""
+    first = chosen.pop(START_AXIS, None)
     if first is None and work.initial is not None:
         first = jnp.broadcast_to(work.initial[..., None], (*work.initial.shape, number.shape[0]))
     return run_lanes(work.process, chosen, first, number, work.measures, work.rounds, work.key)

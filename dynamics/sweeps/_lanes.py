@@ -1,4 +1,4 @@
-"""A block of runs advanced together. Runs lie along the last axis of every array, side by side in the vector units."""
+"""A block of runs, called lanes, advanced together along the last axis of every array, which vector units process."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ def run_lanes(
     """Statistics of all lanes, along the first axis.
 
     Args:
-        process: what the lanes have in common.
+        process: the process whose parameters are replaced.
         chosen: values of parameters by full path, lanes along the last axis.
-        initial: logits of round 0, lanes along the last axis, or None for each process's own start.
-        number: the run's place in the whole grid, ``(lanes,)``, which its key derives from.
+        initial: logits at round 0, lanes along the last axis, or None for each process's own start.
+        number: each run's place in the whole grid, ``(lanes,)``, from which its key is derived.
         measures: those of ``engine.measures_for``.
         rounds: T, an array, so that another T does not recompile; or the int 0 for no rounds.
     """
@@ -63,7 +63,7 @@ def run_lanes(
 
     given = (chosen, initial, keys)
     (run, still), (marks, stood) = vectorise(begin, _all(given), lanes)(*given)
-    # Clocks, and what measures fix at the start and pass on unchanged, are common to all lanes.
+    # Round counts, and values that measures set at the start and pass on unchanged, are common to all lanes.
     single = jax.tree.map(_one, (chosen, keys, run), (_all(chosen), _all(keys), marks))
     same = passed_on(lambda run, chosen, keys: step(chosen, keys, run), single[2], *single[:2])
     held = jax.tree.map(lambda has, same: has or not same, marks, same)._replace(begun=False, round=False)

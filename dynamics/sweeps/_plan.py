@@ -19,10 +19,10 @@ from ..schema import VARIABLES, Variable
 from ._axes import Axis
 from ._grid import Part, Work, power_of_two, run_chosen, run_part
 
-ROUNDS = 1 << 29
-"""Rounds of single runs in a block of a store: a few seconds of work, which is all that a crash loses."""
-FEWEST, MOST = 1 << 12, 1 << 20
-"""The least and largest number of runs in a block of a store."""
+ROUNDS_PER_BLOCK = 1 << 29
+"""Rounds, summed over runs, in a block of a store: a few seconds of work, which is all that a crash can lose."""
+MIN_RUNS_PER_BLOCK, MAX_RUNS_PER_BLOCK = 1 << 12, 1 << 20
+"""The smallest and largest number of runs in a block of a store."""
 
 Block = tuple[slice, ...]
 
@@ -56,8 +56,8 @@ class Plan(NamedTuple):
 
 
 def chunk_of(shape: tuple[int, ...], rounds: int) -> tuple[int, ...]:
-    """Sides of a block of a store: whole last axes, as many as its number of runs allows."""
-    left = int(np.clip(ROUNDS // power_of_two(rounds), FEWEST, MOST))
+    """The sides of a block of a store: the last axes in full, as far as the number of runs in a block allows."""
+    left = int(np.clip(ROUNDS_PER_BLOCK // power_of_two(rounds), MIN_RUNS_PER_BLOCK, MAX_RUNS_PER_BLOCK))
     sides: list[int] = []
     for n in reversed(shape):
         sides.append(min(n, max(left, 1)))
@@ -66,7 +66,7 @@ def chunk_of(shape: tuple[int, ...], rounds: int) -> tuple[int, ...]:
 
 
 def compute(plan: Plan, block: Block, advance: Callable[[int], None] = lambda runs: None) -> dict[str, np.ndarray]:
-    """Statistics of every run of a block, over its shape; ``still`` marks those that began at a fixed point."""
+    """Statistics of every run of a block, as arrays of its shape; ``still`` marks runs that began at a fixed point."""
     spans = [np.arange(s.start, s.stop) for s in block]
     out: dict[str, np.ndarray] = {}
     shape = tuple(len(span) for span in spans)
@@ -84,7 +84,7 @@ def compute(plan: Plan, block: Block, advance: Callable[[int], None] = lambda ru
 
 
 def sizes(plan: Plan, block: Block) -> dict[int, np.ndarray | None]:
-    """By number of responses, the positions along the axis of matrices that have it; None without such an axis."""
+    """By number of responses, the positions of the matrices with that number along their axis; None without such an axis."""
     for axis, span in zip(plan.axes, block, strict=True):
         if "preference" in axis.paths:
             counts = np.array([np.shape(P)[-1] for P in axis.column("preference")[span]])
@@ -93,9 +93,9 @@ def sizes(plan: Plan, block: Block) -> dict[int, np.ndarray | None]:
 
 
 def _part(plan: Plan, index: list[np.ndarray]) -> tuple[Work, Part]:
-    """The runs at some positions, all with one number of responses, and the work with a process of that number."""
+    """The runs at some positions, all with the same number of responses, and the work with a process of that number."""
     work, shape = plan.work, tuple(len(i) for i in index)
-    # Blocks at the edge repeat their last rows, so that one shape is compiled.
+    # Blocks at the edge repeat their last rows, so that only one shape is compiled.
     full = [np.concatenate([i, np.full(c - len(i), i[-1])]) for i, c in zip(index, plan.chunk, strict=True)]
     number = lambda x: jnp.asarray(x) if np.issubdtype(x.dtype, np.integer) else as_array(x)
     tables = [jax.tree.map(number, axis.take(i)) for axis, i in zip(plan.axes, full, strict=True)]

@@ -1,6 +1,6 @@
-"""A sweep on disk: a zarr group of results, in which a block is a set of whole chunks, and flags of the finished blocks.
+"""A sweep on disk: a zarr group of results, in which a block is a set of whole chunks, with a flag for each finished block.
 
-A block counts as finished once its flag is written, which happens last; a block that a crash left is computed again.
+The flag of a block is written last, so a block that was interrupted by a crash counts as missing and is computed again.
 """
 
 from __future__ import annotations
@@ -29,19 +29,23 @@ if TYPE_CHECKING:
 
 
 class OtherSweep(ValueError):
-    """The store holds a different sweep."""
+    """Raised where a store holds another sweep than the one that is asked for.
+
+    >>> issubclass(OtherSweep, ValueError)
+    True
+    """
 
 
 DONE, STILL = "progress/done", "progress/still"
-FORMAT = 2
-ENGINE = ("dynamics.sweeps._plan",)
-"""The modules that compute a block, given its plan."""
-CONFIGURED = ("default_matmul_precision", "numpy_dtype_promotion", "threefry_partitionable")
-"""Settings of JAX that affect numbers."""
+STORE_FORMAT = 2
+ENGINE_MODULES = ("dynamics.sweeps._plan",)
+"""The modules whose code, with all that they import, computes a block."""
+JAX_SETTINGS = ("default_matmul_precision", "numpy_dtype_promotion", "threefry_partitionable")
+"""Settings of JAX that affect the numbers, and so belong to a sweep's identity."""
 
 
 def identity(plan: Plan) -> dict[str, Any]:
-    """Everything that two equal sweeps share, as JSON; a store that differs in an entry is refused by its name."""
+    """Everything that determines the numbers of a sweep, as JSON; the refusal of a store names the entry that differs."""
     return _identity(plan, _identities(plan))
 
 
@@ -63,15 +67,15 @@ def _identity(plan: Plan, known: list[Identity]) -> dict[str, Any]:
         "precision": "float64" if jax.config.read("jax_enable_x64") else "float32",
         "platform": jax.default_backend(),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-        "jax": {name: str(getattr(jax.config, f"jax_{name}")) for name in CONFIGURED},
+        "jax": {name: str(getattr(jax.config, f"jax_{name}")) for name in JAX_SETTINGS},
         "lanes": plan.lanes,
         "chunk": list(plan.chunk),
         "versions": {k: v for k, v in provenance().items() if k.startswith("version")},
         "source of": {name: digest for found in known for name, digest in found.sources.items()},
-        "code of": code_of(*known, start=ENGINE),
+        "code of": code_of(*known, start=ENGINE_MODULES),
         "content of": known[0].exact
         | {f"measure {i} {k}": v for i, m in enumerate(known[1:]) for k, v in m.exact.items()},
-        "format": FORMAT,
+        "format": STORE_FORMAT,
     }
 
 

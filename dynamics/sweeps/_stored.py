@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import distributed
     import xarray as xr
 
-RETRIES = 3  # of a block whose worker was lost
+MAX_RETRIES = 3  # of a block, after its worker was lost
 
 
 def run_stored(
@@ -93,7 +93,7 @@ def _on_workers(
     import distributed
 
     parcel = client.scatter(_pack(plan), broadcast=True, hash=False)
-    tasks = [client.submit(_task, parcel, path, place, pure=False, retries=RETRIES) for place in todo]
+    tasks = [client.submit(_task, parcel, path, place, pure=False, retries=MAX_RETRIES) for place in todo]
     try:
         for task in distributed.as_completed(tasks):
             advance(task.result())

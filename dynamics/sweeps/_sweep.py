@@ -20,7 +20,7 @@ from ..diagnostics import Measure, of_prompts, variables_of
 from ..engine import as_measures, check_initial, check_process, check_process_key, warn_still
 from ..rounds import Process
 from ..schema import VARIABLES, dataset, pair_labels, prompt_labels
-from ._axes import START, Axis, axes_of
+from ._axes import START_AXIS, Axis, axes_of
 from ._grid import Work, lanes_of
 from ._plan import Plan, chunk_of, compute, sizes
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 
-OFFLINE = ("log_offline", "log_mu")  # parameters that may be a process's own start
+START_PARAMETERS = ("log_offline", "log_mu")  # names of parameters that may be a process's own start
 
 
 def sweep(
@@ -53,7 +53,7 @@ def sweep(
         process: a ``RoundMap`` or another ``Process`` whose parameters are replaced.
         over: values by parameter name or dotted path (``"objective.beta"``); each entry is one dimension. A tuple of
             names zips its sequences along one dimension. ``"preference"`` takes a stack ``(M, K, K)``, a list of matrices
-            or a ``PreferenceSet`` (sizes may differ); ``"initial"`` log-policies ``(M, K)`` to start from.
+            or a ``PreferenceSet`` (sizes may differ); ``"initial"`` takes log-policies at round 0, ``(M, K)``.
         measure: names or ``Measure``s; only their statistics are kept, so memory does not grow with ``rounds``.
         rounds: T, int ≥ 0.
         t1: for flows in continuous time, which this version does not sweep.
@@ -62,11 +62,11 @@ def sweep(
         client: a ``distributed.Client`` whose workers compute the blocks; they need access to ``store``.
         key: for random processes; run i draws from ``fold_in(key, i)``, i counted over the whole grid.
         progress: show a bar at a terminal when the sweep takes longer than two seconds.
-        initial: log pi of round 0 of every run, ``(K,)``; by default each process's own start.
+        initial: log pi at round 0 of every run, ``(K,)``; by default each process's own start.
 
     Returns:
-        ``xarray.Dataset`` with a dimension per entry of ``over``, a variable per statistic, and ``result``. It does not
-        depend on blocks, devices or workers.
+        ``xarray.Dataset`` with a dimension for each entry of ``over``, a variable for each statistic, and ``result``. It does
+        not depend on the number of blocks, devices or workers.
 
     Raises:
         ValueError: a bad argument or any value out of range, before anything is compiled.
@@ -90,7 +90,7 @@ def sweep(
     if initial is not None:
         initial = check_initial(process, initial)
     axes = axes_of(process, over)
-    if initial is None and not any(START in axis.paths for axis in axes):
+    if initial is None and not any(START_AXIS in axis.paths for axis in axes):
         _check_starts(process, axes)
     shape = tuple(axis.length for axis in axes)
     total = int(np.prod(shape, dtype=object))
@@ -119,7 +119,9 @@ def sweep(
 
 def _check_starts(process: Process[Any], axes: tuple[Axis, ...]) -> None:
     """Checks that every run's own start has full support, which is impossible inside a traced block."""
-    swept = [(path, axis.column(path)) for axis in axes for path in axis.paths if path.rsplit(".", 1)[-1] in OFFLINE]
+    swept = [
+        (path, axis.column(path)) for axis in axes for path in axis.paths if path.rsplit(".", 1)[-1] in START_PARAMETERS
+    ]
     if not swept:
         process.log_start()
     for path, column in swept:

@@ -49,7 +49,7 @@ _CALLS = {
 
 
 def vectorise(function: Callable[..., Any], batched: Any, lanes: int) -> Callable[..., tuple[Any, Any]]:
-    """A function of arrays with the batch last that returns ``(outputs, flags)``; the flags mark outputs with a batch.
+    """A function of arrays whose last axis is the batch; it returns ``(outputs, flags)``, where flags mark batched outputs.
 
     Args:
         function: a pure function of single runs.
@@ -74,7 +74,7 @@ def vectorise(function: Callable[..., Any], batched: Any, lanes: int) -> Callabl
 
 
 def passed_on(function: Callable[..., Any], carry: Any, *rest: Any) -> Any:
-    """Whether ``function(carry, *rest)``, of the structure of ``carry``, returns each leaf of ``carry`` unchanged."""
+    """For each leaf of ``carry``, whether ``function(carry, *rest)`` returns it unchanged."""
     jaxpr = jax.make_jaxpr(function)(carry, *rest).jaxpr
     leaves, structure = jax.tree.flatten(carry)
     return jax.tree.unflatten(
@@ -187,7 +187,7 @@ def _while(params: Any, values: list[Any], flags: list[bool], lanes: int) -> tup
 
 
 def _of_each(going: Array, value: Array, rank: int, has_lanes: bool) -> Array:
-    """A condition with ``rank`` leading axes, and maybe lanes last, against a value that has these and more between."""
+    """A condition with ``rank`` leading axes, and lanes last if it has any, reshaped to broadcast against ``value``."""
     lanes = going.shape[rank:] if has_lanes else (1,) if rank < value.ndim else ()
     between = value.ndim - rank - len(lanes)
     return going.reshape(*going.shape[:rank], *(1,) * between, *lanes) if rank else going

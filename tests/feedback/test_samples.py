@@ -203,7 +203,7 @@ def test_a_restart_draws_what_an_uninterrupted_run_would():
         ({"samples": np.nan}, "samples = nan"),
         ({"samples": np.array([1, 2])}, "samples has shape"),
         ({"samples": 5, "smoothing": -1.0}, "smoothing = -1 is outside"),
-        ({"smoothing": 0.5}, "smoothing = 0.5 is of samples; pass samples="),
+        ({"smoothing": 0.5}, "smoothing = 0.5 is for sampled comparisons; pass samples="),
     ],
 )
 def test_bad_arguments(arguments, message):

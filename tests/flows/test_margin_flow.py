@@ -216,7 +216,7 @@ def test_blocks_of_examples_are_one_sum():
     from dynamics.flows import _tokens
 
     rng = np.random.default_rng(0)
-    N, d = 8 * 16 * 3 + 5, _tokens.BLOCK // 16
+    N, d = 8 * 16 * 3 + 5, _tokens.BLOCK_NUMBERS // 16
     g = rng.normal(size=(N, d)).astype(np.float32)
     for R in (3, 12):
         w, l = jnp.asarray(rng.integers(0, R, N)), jnp.asarray(rng.integers(0, R, N))

@@ -171,7 +171,7 @@ def test_steps_that_blow_up_are_a_result():
         ((optax.adam(0.1), 0), "steps = 0; pass a whole number from 1"),
         ((optax.adam(0.1), 1.5), "steps = 1.5; pass a whole number"),
         ((optax.adam(0.1), 3, 0), "batch = 0; pass a whole number from 1"),
-        ((optax.lbfgs(), 3), "does not step on gradients alone"),
+        ((optax.lbfgs(), 3), "optimizer needs more than gradients"),
     ],
 )
 def test_bad_arguments(arguments, message):

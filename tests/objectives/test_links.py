@@ -117,7 +117,7 @@ def test_bad_losses_are_refused_by_name():
         check_slope(Summed(1.0))
     with pytest.raises(ValueError, match=r"Exploding\.loss is not finite at r = -20"):
         check_slope(Exploding(1.0))
-    with pytest.raises(ValueError, match="SLiC is not smooth, so it has no kappa"):
+    with pytest.raises(ValueError, match="SLiC is not smooth, so kappa is not defined"):
         kappa(SLiC(1.0))
     with pytest.raises(ValueError, match="Flat does not curve upward at r = 0"):
         kappa(Flat(1.0))

@@ -134,7 +134,9 @@ def test_equal_policies_of_a_list_are_equal_to_rounding():
 @pytest.mark.parametrize("name", ["value", "gradient", "margins", "search", "implicit_reward", "optimum"])
 def test_what_solvers_would_not_ask_cannot_be_overridden(name):
     body = {name: lambda self, *arguments: 0.0, "loss": lambda self, margin: margin**2}
-    with pytest.raises(TypeError, match=rf"Mine overrides {name}, which solvers do not ask of a MarginLoss.*Objective"):
+    with pytest.raises(
+        TypeError, match=rf"Mine overrides {name}, which solvers do not call on a MarginLoss.*Objective"
+    ):
         type("Mine", (dyn.objectives.MarginLoss,), body)
 
 

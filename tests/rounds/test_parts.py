@@ -109,7 +109,7 @@ def refused(combination) -> str | None:
     """The name by which a combination is refused, or None."""
     chosen = dict(zip(NAMES, combination, strict=True))
     if chosen["policy"] == "Finite" and chosen["learner"] == "Descend":
-        return "Finite is a list of policies, along which no optimizer steps"
+        return "Finite is a list of policies, which has no gradient"
     return None
 
 

@@ -309,7 +309,7 @@ UNIFORM = np.full(K, -np.log(K))
     [
         (lambda: dyn.SelfSampling(P, dyn.IPO(0.3), 0.5, 1.0, weights=[1.0, 2.0]), r"weights have shape \(2,\)"),
         (lambda: dyn.SelfSampling(P, dyn.IPO(0.3), 0.5, 1.0, weights=[1.0, -2.0, 1.0]), "negative"),
-        (lambda: dyn.SelfSampling(P[0], dyn.IPO(0.3), 0.5, 1.0, weights=[1.0]), "weights are of several prompts"),
+        (lambda: dyn.SelfSampling(P[0], dyn.IPO(0.3), 0.5, 1.0, weights=[1.0]), "weights are for several prompts"),
         (lambda: dyn.SelfSampling(P, dyn.IPO(0.3), 0.5, 1.0, policy=dyn.LogLinear(PHI[0])), r"logits of shape \(4,\)"),
         (lambda: dyn.SelfSampling(P, dyn.IPO(0.3), 0.5, 1.0, START[:2]), "log_reference has shape"),
         (lambda: dyn.SelfSampling(np.concatenate([P, P[:1] + 0.1]), dyn.IPO(0.3), 0.5, 1.0), r"preference\[3\] as P"),

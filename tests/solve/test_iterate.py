@@ -59,7 +59,7 @@ def test_measures_of_a_restarted_run_are_those_of_its_own_rows():
 def test_chunks_of_a_long_run_do_not_show(monkeypatch):
     loop = loop_of("dpo")
     whole = dyn.iterate(loop, 100, every=3, measure=["cycle_strength"])
-    monkeypatch.setattr("dynamics.solve._iterate.CHUNK", 16)
+    monkeypatch.setattr("dynamics.solve._iterate.ROUNDS_PER_CALL", 16)
     pieces = dyn.iterate(loop, 100, every=3, measure=["cycle_strength"])
     np.testing.assert_array_equal(pieces.log_policy, whole.log_policy)
     assert pieces.coordinate.tolist() == whole.coordinate.tolist()

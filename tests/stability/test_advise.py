@@ -361,7 +361,7 @@ class TestCommand:
     def test_without_counts_it_is_a_point_estimate_and_says_so(self, capsys, uncounted):
         cli.main(["advise", str(uncounted), "--alpha", "0.5", "--lam", "1"])
         told = " ".join(capsys.readouterr().out.split())
-        assert "it has no counts, so no confidence can be stated" in told
+        assert "which has no counts, so no confidence can be stated" in told
         assert "0.5 1 0.2 " in told  # .3/(√3 √.75), statement 2.1
         assert "probability" not in told
 
@@ -376,9 +376,9 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("options", "words"),
         [
-            (["--confidence", "1"], "confidence = 1 asks for certainty"),
+            (["--confidence", "1"], "confidence = 1 is certainty"),
             (["--confidence", "95"], "confidence = 95 is outside (0, 1]"),
-            (["--alpha", "1"], "alpha = 1 has no fixed point to follow"),
+            (["--alpha", "1"], "alpha = 1 has no fixed point that could be followed"),
             (["--lam", "2"], "lam = 2 is outside [0, 1]"),
             (["--draws", "0"], "draws = 0"),
             (["--index", "9"], "--index 9 is not in"),

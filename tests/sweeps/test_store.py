@@ -31,8 +31,8 @@ MEASURES = ("cycle_strength", "reward_margin", "top_response")
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Blocks of 82 runs, the last of 41."""
-    monkeypatch.setattr(_plan, "FEWEST", 100)
-    monkeypatch.setattr(_plan, "MOST", 100)
+    monkeypatch.setattr(_plan, "MIN_RUNS_PER_BLOCK", 100)
+    monkeypatch.setattr(_plan, "MAX_RUNS_PER_BLOCK", 100)
 
 
 def swept(store=None, rounds=50, **options):
@@ -198,7 +198,7 @@ import jax
 jax.config.update("jax_enable_x64", True)
 import test_store
 from dynamics.sweeps import _plan
-_plan.FEWEST = _plan.MOST = 100
+_plan.MIN_RUNS_PER_BLOCK = _plan.MAX_RUNS_PER_BLOCK = 100
 test_store.swept(sys.argv[1])
 """
 
@@ -229,7 +229,7 @@ def killed_and_resumed(store: Path, kills: int, seed: int) -> int:
 def test_kill_nine_at_any_time_loses_nothing(tmp_path, monkeypatch, kills):
     store = tmp_path / "killed"
     assert killed_and_resumed(store, kills, seed=kills) > 0
-    for name in ("FEWEST", "MOST"):
+    for name in ("MIN_RUNS_PER_BLOCK", "MAX_RUNS_PER_BLOCK"):
         monkeypatch.setattr(_plan, name, 100)
     whole = swept()
     for variable in whole.data_vars:

@@ -15,7 +15,7 @@ import jax.core
 import jax.numpy as jnp
 import numpy as np
 from jax.nn import logsumexp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 # Small sizes are unrolled into scalar operations, which was measured to be faster.
 MAX_UNROLLED_COLUMNS = 12  # of a matrix in a product
@@ -95,17 +95,22 @@ def solve(A: Float[Array, "K K"], b: Float[Array, " K"]) -> Float[Array, " K"]:
 
 def log_softmax(z: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
     """log softmax(z), the largest entry as -log1p(Σ of the other ratios), so that 1 - p keeps its relative precision."""
-    top = jnp.arange(z.shape[-1]) == jnp.argmax(z, axis=-1, keepdims=True)
+    top = _columns(z) == jnp.argmax(z, axis=-1, keepdims=True)
     # Not max(z), whose derivative at a tie is split among the tied entries.
     shifted = z - jnp.sum(jnp.where(top, z, 0.0), axis=-1, keepdims=True)
     others = jnp.where(top, 0.0, jnp.exp(shifted))
     return shifted - jnp.log1p(jnp.sum(others, axis=-1, keepdims=True))
 
 
+def _columns(z: Float[Array, "*batch K"]) -> Int[Array, "*ones K"]:
+    """0 … K-1 along the last axis."""
+    return jnp.expand_dims(jnp.arange(z.shape[-1]), range(z.ndim - 1))
+
+
 def log_entropy(log_p: Float[Array, "*batch K"]) -> Float[Array, "*batch"]:
     """log H(p), finite however close p is to a vertex, where H itself underflows below e^-745."""
     top = jnp.argmax(log_p, axis=-1, keepdims=True)
-    is_top = jnp.arange(log_p.shape[-1]) == top
+    is_top = _columns(log_p) == top
     log_rest = logsumexp(jnp.where(is_top, -jnp.inf, log_p), axis=-1, keepdims=True)
     # -log p_top = log1p(rest/top), which is close to rest/top where that is tiny and the direct form would give log 0.
     ratio = log_rest - jnp.take_along_axis(log_p, top, axis=-1)

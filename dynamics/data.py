@@ -122,7 +122,8 @@ def _draw_clusters(
     K, d = centres.shape
     group = jnp.repeat(jnp.arange(K), 2 * per_cluster)
     sign = jnp.tile(jnp.repeat(jnp.array([1, -1]), per_cluster), K)
-    g = sign[:, None] * centres[group] + shared + noise * jax.random.normal(key, (group.shape[0], d))
+    moved = sign[:, None].astype(centres.dtype) * centres[group] + shared[None, :]
+    g = moved + noise * jax.random.normal(key, (group.shape[0], d))
     return Samples(g, *_answers(tokens[group], sign), group, sign)
 
 
@@ -227,7 +228,7 @@ def _draw_behaviours(means: Array, root: Array, shared: Array, tail: str, n: int
         "subexponential": lambda: jax.random.laplace(key, shape) / jnp.sqrt(2.0),
         "student": lambda: jax.random.t(key, STUDENT_DEGREES, shape) * jnp.sqrt(1 - 2 / STUDENT_DEGREES),
     }[tail]()
-    g = shared + 0.5 * sign[:, None] * means[group] + unit @ root.T
+    g = shared[None, :] + 0.5 * sign[:, None].astype(means.dtype) * means[group] + unit @ root.T
     pair = jnp.broadcast_to(jnp.arange(2), (group.shape[0], 2))
     return Samples(g, *_answers(pair, sign), group, sign)
 

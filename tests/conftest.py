@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import functools
 import gc
 import itertools
 import os
@@ -26,7 +27,27 @@ settings.register_profile("house", deadline=None, derandomize="CI" in os.environ
 settings.load_profile("house")
 
 jax.config.update("jax_enable_x64", True)
+# A wrong shape or a wrong dtype, which JAX would otherwise promote in silence, is an error.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
 install_import_hook("dynamics", "beartype.beartype")
+
+import optax  # after x64, as nothing of JAX is to be made before
+
+
+def _promoting(function):
+    """``function`` of another package as it runs by default, whatever its dtypes."""
+
+    @functools.wraps(function)
+    def called(*args, **kwargs):
+        with jax.numpy_dtype_promotion("standard"):
+            return function(*args, **kwargs)
+
+    return called
+
+
+# Optax divides by 1 - decay^count with a count in int32 (Adam, averages without bias), whatever it is given.
+optax.tree.bias_correction = _promoting(optax.tree.bias_correction)
 
 
 @pytest.fixture(scope="session")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import jax
 import numpy as np
 
+import dynamics as dyn
+
 
 def matrix(K: int, seed: int, low: float = 0.01, high: float = 0.99) -> np.ndarray:
     """A preference matrix with uniform entries in [low, high] above the diagonal."""
@@ -40,6 +42,32 @@ def relabelled(loop, order: np.ndarray):
         loop.log_reference[order],
         loop.log_offline[order],
     )
+
+
+def loop_of(objective: str, K: int = 4, seed: int = 0, alpha: float = 0.6, lam: float = 0.7, beta: float = 0.2):
+    """Self-sampling on a random matrix, with a random reference and a random offline sampler."""
+    kind = dyn.IPO if objective == "ipo" else dyn.DPO
+    return dyn.SelfSampling(
+        matrix(K, seed),
+        kind(beta),
+        alpha,
+        lam,
+        log_policy(K, seed + 1),
+        log_policy(K, seed + 2),
+    )
+
+
+def oracle_inputs(loop: dyn.SelfSampling) -> dict:
+    """What the oracles take of a loop."""
+    return {
+        "P": np.asarray(loop.preference),
+        "alpha": float(loop.alpha),
+        "lam": float(loop.lam),
+        "beta": float(loop.objective.beta),
+        "log_reference": np.asarray(loop.log_reference),
+        "log_offline": np.asarray(loop.log_offline),
+        "objective": "ipo" if isinstance(loop.objective, dyn.IPO) else "dpo",
+    }
 
 
 # Statement 7.2: locally stable (rho² = .866), yet two thirds of the starts oscillate for ever.

@@ -1,6 +1,7 @@
 """The lines of the house: who may import whom, what loads lazily, and that the public face is what it says."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,6 +65,47 @@ MAY_IMPORT["__main__"] = {"cli"}
 MAY_IMPORT["__init__"] = set(MAY_IMPORT)
 # Imports of another room's private module that are still there; it may only shrink.
 STILL_PRIVATE: set[str] = set()
+# Private modules that tests look into, each with what public names would not show.
+SMALL = "limits, made small so that tests can reach them"
+KERNEL = "numerical kernels with oracles of their own, at inputs that no whole analysis meets"
+COMPILED = "compiled functions, called by themselves so that their traces can be counted"
+STUBBED = "steps that a test replaces by another, to see what is made of the outcome"
+LOOKED_INTO = {
+    "cli._main": STUBBED,
+    "cli._study": STUBBED,
+    "cli._tables": SMALL,
+    "diagnostics._period": COMPILED,
+    "flows._tokens": SMALL,
+    "ledger._lanes": KERNEL,
+    "ledger._newton": KERNEL,
+    "objectives._newton": KERNEL,
+    "objectives._projected": KERNEL,
+    "plot._report": "the choice of rounds to draw, which a drawn figure does not tell",
+    "preferences._bradley_terry": KERNEL,
+    "preferences._csv": SMALL,
+    "preferences._hub": "no import: a name that must be absent from what a sweep's identity reads",
+    "preferences._jsonl": SMALL,
+    "preferences._npz": SMALL,
+    "preferences._orders": SMALL,
+    "preferences._preflib": SMALL,
+    "preferences._ratings": SMALL,
+    "preferences._responses": SMALL,
+    "preferences._wins": KERNEL,
+    "solve._flow": SMALL,
+    "solve._iterate": SMALL,
+    "stability._critical": KERNEL,
+    "stability._known": KERNEL,
+    "stability._normal_form": KERNEL,
+    "stability._orbit": COMPILED,
+    "stability._safe": KERNEL,
+    "stability._space": "the coordinates that the kernels of stability are called with",
+    "sweeps._axes": "plans of a sweep, built without running it",
+    "sweeps._grid": "plans of a sweep, built without running it",
+    "sweeps._plan": SMALL,
+    "sweeps._store": STUBBED,
+    "sweeps._stored": STUBBED,
+    "theorems._bound": STUBBED,
+}
 
 
 def imports(path: Path, root: Path = ROOT) -> set[str]:
@@ -163,6 +205,57 @@ def test_private_imports_are_seen(tmp_path, line, found):
     path.write_text(line)
     seen = private_imports(path, tmp_path)
     assert (found in seen) if found else not seen
+
+
+def looked_into(text: str) -> set[str]:
+    """Private modules of rooms, "room._module", that a test's text names: imports, attributes, and names within strings."""
+    found = {f"{room}.{module}" for room, module in re.findall(r"\bdyn(?:amics)?\.([a-z]+)\.(_[a-z]\w*)", text)}
+    for room, names in re.findall(r"\bfrom dynamics\.([a-z]+) import ([^\n(]+|\([^)]*\))", text):
+        found |= {f"{room}.{module}" for module in re.findall(r"\b_[a-z]\w*", names)}
+    return found
+
+
+def all_but_this_file() -> list[Path]:
+    return [path for path in files("tests") if path != Path(__file__).resolve()]
+
+
+@pytest.mark.parametrize("path", all_but_this_file(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_tests_take_public_names(path):
+    assert looked_into(path.read_text()) <= set(LOOKED_INTO), "take the public name, or say in LOOKED_INTO why not"
+
+
+def test_the_list_of_what_tests_look_into_only_shrinks():
+    assert set().union(*(looked_into(path.read_text()) for path in all_but_this_file())) == set(LOOKED_INTO)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("import dynamics.solve._flow as f", {"solve._flow"}),
+        ("from dynamics.solve._flow import Flow", {"solve._flow"}),
+        ("from dynamics.solve import RESULTS, _flow", {"solve._flow"}),
+        ("from dynamics.solve import (\n    RESULTS,\n    _flow,\n)", {"solve._flow"}),
+        ('monkeypatch.setattr("dynamics.solve._flow.MAX_STEPS", 9)', {"solve._flow"}),
+        ("registry = dyn.theorems._bound._REGISTRY", {"theorems._bound"}),
+        ("from dynamics._numerics import centre", set()),
+        ("from dynamics.solve import RESULTS", set()),
+    ],
+)
+def test_what_tests_look_into_is_seen(text, found):
+    assert looked_into(text) == found
+
+
+@pytest.mark.parametrize("path", all_but_this_file(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_no_test_imports_another(path):
+    assert not {name for name in imports(path) if name.startswith("test_")}, (
+        "what tests share lies beside their folders"
+    )
+
+
+def test_tests_lie_in_folders_of_the_rooms():
+    rooms = {path.name for path in (ROOT / "dynamics").iterdir() if (path / "__init__.py").is_file()}
+    folders = {path.name for path in (ROOT / "tests").iterdir() if any(path.rglob("test_*.py"))}
+    assert folders <= rooms | {"experiments", "figures"}
 
 
 @pytest.mark.parametrize("path", files("figures"), ids=lambda p: p.name)

@@ -18,7 +18,9 @@ def test_value_clusters_have_orthonormal_centres_and_swapped_answers():
     np.testing.assert_allclose(made.centres @ made.shared, 0.0, atol=1e-14)
     assert float(jnp.linalg.norm(made.shared)) == pytest.approx(0.4, abs=1e-14)
     assert s.features.shape == (30, 8)
-    np.testing.assert_allclose(s.features, s.sign[:, None] * made.centres[s.group] + made.shared, atol=1e-14)
+    np.testing.assert_allclose(
+        s.features, s.sign[:, None].astype(float) * made.centres[s.group] + made.shared[None], atol=1e-14
+    )
     for k in range(3):
         plus, minus = (np.asarray((s.group == k) & (s.sign == sign)) for sign in (1, -1))
         assert set(np.asarray(s.chosen)[plus]) == set(np.asarray(s.rejected)[minus]) == {2 * k}
@@ -35,7 +37,7 @@ def test_centres_meet_at_the_angle_asked_for_and_noise_has_its_variance(delta):
     np.testing.assert_allclose(made.centres @ made.shared, 0.0, atol=1e-13)
     fresh = made.fresh(300, key=jax.random.key(1))
     for s in (made.samples, fresh):
-        noise = np.asarray(s.features - s.sign[:, None] * made.centres[s.group] - made.shared)
+        noise = np.asarray(s.features - s.sign[:, None].astype(float) * made.centres[s.group] - made.shared[None])
         # 4.5 standard errors of a variance and of a mean
         assert abs(noise.var() / 0.49 - 1) < 4.5 * np.sqrt(2 / noise.size)
         assert abs(noise.mean()) < 4.5 * 0.7 / np.sqrt(noise.size)
@@ -86,7 +88,7 @@ def test_initial_margin_speeds_follow_the_priorities():
 
 def test_class_mean_cosines_before_and_after_the_shared_mean():
     made = data.value_clusters(3, 4, 8, 5.0, 0.0, key=KEY)
-    labels = 2 * made.samples.group + (made.samples.sign > 0)
+    labels = 2 * made.samples.group + (made.samples.sign > 0).astype(int)
     before = diagnostics.class_mean_cosine(made.samples.features, labels)
     after = diagnostics.class_mean_cosine(made.samples.features, labels, remove_mean=True)
     assert before.min() > 0.9

@@ -554,7 +554,7 @@ class Shifted(dyn.RoundMap):
     shift: jax.Array
 
     def __call__(self, logits, key=None):
-        return jnp.where(jnp.arange(3) == self.shift, logits + 1.0, logits)
+        return jnp.where(jnp.arange(3) == self.shift.astype(int), logits + 1.0, logits)
 
 
 def test_whole_numbers_can_be_swept(tmp_path):

@@ -32,7 +32,7 @@ def convergence_rate(log_policy: Float[ArrayLike, "T K"]) -> Float[Array, ""]:
 
     Source: [derived].
 
-    >>> z = 0.5 ** jnp.arange(20.0)[:, None] * jnp.array([1.0, -1.0])
+    >>> z = 0.5 ** jnp.arange(20.0)[:, None] * jnp.array([[1.0, -1.0]])
     >>> round(float(dyn.diagnostics.convergence_rate(jax.nn.log_softmax(z))), 3)
     0.5
     """
@@ -67,7 +67,7 @@ class ConvergenceRate(Measure[_Steps]):
         size = jnp.sqrt(jnp.sum(step**2))
         floor = jnp.finfo(step.dtype).eps ** _FLOOR_POWER * (1.0 + jnp.sqrt(jnp.sum(snapshot.logits**2)))
         counts = size > floor
-        count, streak = state.count + counts, jnp.where(counts, state.streak + 1, 0)
+        count, streak = state.count + counts.astype(jnp.int32), jnp.where(counts, state.streak + 1, 0)
         unit = jnp.where(counts, size, 1.0)
         last = jnp.sqrt(jnp.sum(state.step**2))
         # The memory grows with the run, so that a short run forgets its transient and a long one averages over more.

@@ -65,7 +65,7 @@ def period(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> Period:
 
     Source: [derived].
 
-    >>> policy = 0.5 + 0.1 * jnp.cos(2 * jnp.pi * jnp.arange(200) / 2.5)[:, None] * jnp.array([1.0, -1.0])
+    >>> policy = 0.5 + 0.1 * jnp.cos(2 * jnp.pi * jnp.arange(200.0) / 2.5)[:, None] * jnp.array([[1.0, -1.0]])
     >>> found = dyn.diagnostics.period(jnp.log(policy))
     >>> round(float(found.period), 3), dyn.diagnostics.KINDS[int(found.kind)]
     (2.5, 'periodic')
@@ -104,7 +104,7 @@ def rotation_number(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> 
 
     Source: [derived].
 
-    >>> policy = 0.5 + 0.1 * jnp.cos(2 * jnp.pi * jnp.arange(200) / 2.5)[:, None] * jnp.array([1.0, -1.0])
+    >>> policy = 0.5 + 0.1 * jnp.cos(2 * jnp.pi * jnp.arange(200.0) / 2.5)[:, None] * jnp.array([[1.0, -1.0]])
     >>> round(float(dyn.diagnostics.rotation_number(jnp.log(policy))), 3)
     0.4
     """

@@ -55,7 +55,7 @@ def recurrence(rows: Float[Array, "N K"], n: Int[Array, ""], rest_below: float, 
     if rows.shape[0] < MIN_ROWS:
         return short
     counts, total = valid(rows, n), n.astype(dtype)
-    x = jnp.where(counts, rows - jnp.sum(jnp.where(counts, rows, 0.0), axis=0) / total, 0.0)
+    x = jnp.where(counts, rows - jnp.sum(jnp.where(counts, rows, 0.0), axis=0, keepdims=True) / total, 0.0)
     x = x / jnp.where(rest, 1.0, jnp.sqrt(jnp.sum(x**2) / total))
     halves, gain = _differences(x, n)
     d, lags = jnp.mean(halves, axis=0), n // 2 + 2
@@ -106,9 +106,9 @@ def _differences(x: Float[Array, "N K"], n: Int[Array, ""]) -> tuple[Float[Array
 
     def add(total: Array, column: Array) -> tuple[Array, None]:
         spectrum = jnp.fft.rfft(column)
-        return total + jnp.conj(jnp.fft.rfft(masks * column)) * spectrum, None
+        return total + jnp.conj(jnp.fft.rfft(masks * column[None, :])) * spectrum[None, :], None
 
-    cross, _ = jax.lax.scan(add, jnp.zeros((2, size // 2 + 1), jnp.result_type(x.dtype, jnp.complex64)), x.T)
+    cross, _ = jax.lax.scan(add, jnp.zeros((2, size // 2 + 1), _complex(x)), x.T)
     correlation = jnp.fft.irfft(cross, size)[:, :most]
     at_split, at_base = (jax.lax.dynamic_slice(power, (begin,), (most,)) for begin in (split, base))
     moved = jnp.stack([at_split - power[:most], at_base - at_split])
@@ -155,7 +155,7 @@ def _near_return(
     inner = np.arange(1, d.shape[0] - 1)
     minimum = (jnp.abs(offset) <= 0.5) & _risen(d)[1:-1] & (inner < lags - 1)
     early = inner < lags // 4
-    score = jnp.where(minimum & jnp.stack([~early, early]), value, jnp.inf)
+    score = jnp.where(minimum[None, :] & jnp.stack([~early, early]), value, jnp.inf)
     at = jnp.argmin(score, axis=1)
     each_offset, each_value = _vertex(halves[:, at], halves[:, at + 1], halves[:, at + 2])
     miss = jnp.maximum(jnp.min(score, axis=1), jnp.max(each_value, axis=0))
@@ -189,27 +189,33 @@ def _line_energy(x: Float[Array, "N K"], most: Int[Array, ""], length: Float[Arr
     k = 1 … L/2, at most ``most``; entries beyond are 0.
     """
     rounds, lines = x.shape[0] // 2 + 1, x.shape[0] // 4 + 1
-    size = 1 << int(np.ceil(np.log2(rounds + lines)))
+    size, kind = 1 << int(np.ceil(np.log2(rounds + lines))), _complex(x)
     length = jnp.maximum(length, 2.0)
 
     def chirp(index: np.ndarray) -> Array:
         # kt = (k² + t² - (k-t)²)/2; the phase is reduced before it is scaled, which keeps its digits.
-        return jnp.exp(-1j * jnp.pi * jnp.mod(jnp.asarray(index**2, x.dtype), 2 * length) / length)
+        turns = jnp.mod(jnp.asarray(index**2, x.dtype), 2 * length)
+        return jnp.exp(-1j * jnp.pi * turns.astype(kind) / length.astype(kind))
 
     t, k = np.arange(rounds), np.arange(lines)
     kernel = (
         jnp.zeros(size, chirp(t).dtype).at[: max(rounds, lines)].set(jnp.conj(chirp(np.arange(max(rounds, lines)))))
     )
     kernel = kernel.at[size - rounds + 1 :].set(jnp.conj(chirp(np.arange(rounds - 1, 0, -1))))
-    kernel, start = jnp.fft.fft(kernel), chirp(t) * (t < jnp.round(length))
+    kernel, start = jnp.fft.fft(kernel), chirp(t) * (t.astype(x.dtype) < jnp.round(length)).astype(kind)
 
     def add(total: Array, column: Array) -> tuple[Array, None]:
-        transform = jnp.fft.ifft(jnp.fft.fft(start * column[:rounds], size) * kernel)[:lines]
+        transform = jnp.fft.ifft(jnp.fft.fft(start * column[:rounds].astype(kind), size) * kernel)[:lines]
         return total + jnp.abs(transform) ** 2, None
 
     energy, _ = jax.lax.scan(add, jnp.zeros(lines, x.dtype), x.T)
-    energy = jnp.where((k >= 1) & (k <= jnp.round(length) / 2) & (k <= most), energy, 0.0)[1:]
+    energy = jnp.where((k >= 1) & (k.astype(x.dtype) <= jnp.round(length) / 2) & (k <= most), energy, 0.0)[1:]
     return energy / jnp.maximum(jnp.sum(energy), jnp.finfo(x.dtype).tiny)
+
+
+def _complex(x: Float[Array, "N K"]) -> np.dtype:
+    """The complex type with as many digits as x."""
+    return np.result_type(x.dtype, np.complex64)
 
 
 @functools.cache
@@ -235,9 +241,10 @@ def _turns(
     turns = jnp.where(jnp.any(fits), lines - jnp.argmax(fits[::-1]), most)
     strongest = jnp.argmax(energy) + 1
     order = np.arange(1, 9)
+    whole, ratio = whole.astype(strongest.dtype), whole.astype(energy.dtype) / turns.astype(energy.dtype)
     folded = jnp.mod(order * strongest, whole)
     folded = jnp.minimum(folded, whole - folded)
-    used = (order <= whole / turns / 8) & (folded >= 1)
+    used = (order.astype(energy.dtype) <= ratio / 8) & (folded >= 1)
     harmonics = jnp.zeros(lines + 1, bool).at[jnp.where(used, folded, 0)].set(True)[1:]
     rotates = jnp.sum(jnp.where(harmonics, energy, 0.0)) > _MIN_LINE_SHARE
     turns = jnp.where(rotates, strongest, turns)

@@ -113,7 +113,7 @@ def reward_margin(
     """
     _check_pairs(pairs)
     log_p = jnp.asarray(log_policy)
-    h = log_p - jnp.asarray(log_reference, log_p.dtype)
+    h = log_p - jnp.broadcast_to(jnp.asarray(log_reference, log_p.dtype), log_p.shape)
     beta = jnp.asarray(beta, log_p.dtype)
     if pairs == "best":
         best, _ = jax.lax.top_k(h, 2)

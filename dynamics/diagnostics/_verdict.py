@@ -161,8 +161,8 @@ class Verdict(Measure[_Orbit]):
                 now >= rounds - tail, jnp.maximum(state.tail_entropy, entropy(snapshot.log_policy)), state.tail_entropy
             ),
             tail_steps=steps,
-            low=jnp.where(segment, jnp.minimum(state.low, policy), state.low),
-            high=jnp.where(segment, jnp.maximum(state.high, policy), state.high),
+            low=jnp.where(segment, jnp.minimum(state.low, policy[None]), state.low),
+            high=jnp.where(segment, jnp.maximum(state.high, policy[None]), state.high),
         )
 
     def finalize(self, state: _Orbit) -> dict[str, Array]:
@@ -201,6 +201,8 @@ def _oscillates(state: _Orbit, found: Period, closing: Array, min_amplitude: Arr
     recurs = (found.kind == PERIODIC) | (found.kind == QUASI_PERIODIC)
     spans = jnp.max(state.high - state.low, axis=1)[1:]
     shrinking = jnp.all(spans[1:] < spans[:-1]) & (spans[-1] < 0.99 * spans[0])
-    keeps_switching = (2 * state.last_switch >= state.rounds) & ~shrinking & (spans[-1] >= min_amplitude)
+    keeps_switching = (
+        ((2 * state.last_switch).astype(state.rounds.dtype) >= state.rounds) & ~shrinking & (spans[-1] >= min_amplitude)
+    )
     wanders = (state.switches >= 3) & (closing | keeps_switching)
     return (recurs & (found.amplitude >= min_amplitude)) | wanders

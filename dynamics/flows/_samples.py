@@ -43,7 +43,7 @@ def _first_bad(g: Array) -> Array:
 def all_identical(g: Float[Array, "*flows N d"]) -> Array:
     """Whether in some flow all examples have the same features."""
     flows = g.reshape(-1, *g.shape[-2:])
-    same = lambda rows: jnp.all(_in_slices(lambda part: jnp.all(part == rows[0]), rows))
+    same = lambda rows: jnp.all(_in_slices(lambda part: jnp.all(part == rows[:1]), rows))
     return jnp.any(jax.lax.map(lambda k: same(flows[k]), jnp.arange(flows.shape[0])))
 
 

@@ -49,7 +49,8 @@ def _part_combine(
         head = jnp.zeros((size, g.shape[1]), a.dtype).at[chosen].add(_times(plus, pushed))
         return head.at[rejected].add(-_times(minus, pushed))
     tokens = jnp.arange(size)
-    sign = _times(plus, (chosen[:, None] == tokens).astype(a.dtype)) - _times(minus, rejected[:, None] == tokens)
+    one_hot = lambda ids: (ids[:, None] == tokens[None, :]).astype(a.dtype)
+    sign = _times(plus, one_hot(chosen)) - _times(minus, one_hot(rejected))
     return (sign * a[:, None]).T @ g
 
 
@@ -117,5 +118,6 @@ def gram(rows: tuple[Array, ...], others: tuple[Array, ...]) -> Float[Array, "M 
         return (same(w, w2) + same(l, l2) - same(w, l2) - same(l, w2)) * inner
     plus, minus = own or (jnp.ones(w.shape),) * 2
     plus2, minus2 = their or (jnp.ones(w2.shape),) * 2
-    agree = plus[:, None] * plus2 * same(w, w2) + minus[:, None] * minus2 * same(l, l2)
-    return (agree - plus[:, None] * minus2 * same(w, l2) - minus[:, None] * plus2 * same(l, w2)) * inner
+    agree = plus[:, None] * plus2[None, :] * same(w, w2) + minus[:, None] * minus2[None, :] * same(l, l2)
+    cross = plus[:, None] * minus2[None, :] * same(w, l2)
+    return (agree - cross - minus[:, None] * plus2[None, :] * same(l, w2)) * inner

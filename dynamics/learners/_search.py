@@ -28,7 +28,9 @@ def search(fit: Fit, logits: Float[Array, " K"]) -> tuple[Float[Array, " K"], Bo
     begun = [policy.parameters(centre(fit.log_reference)), policy.parameters(logits), policy.start()]
     flat = jnp.stack([ravel_pytree(theta)[0] for theta in begun])
     _, unravel = ravel_pytree(begun[-1])
-    flat = jnp.concatenate([flat, flat[-1:] + START_OFFSET * jnp.cos(1.0 + jnp.arange(flat.shape[1]))])
+    flat = jnp.concatenate(
+        [flat, flat[-1:] + START_OFFSET * jnp.cos(1.0 + jnp.arange(flat.shape[1], dtype=flat.dtype))[None, :]]
+    )
     arrays, rest = eqx.partition(fit, eqx.is_array)
     move = lambda x: policy.logits(unravel(x))
     slopes = jax.vmap(jax.jacfwd(move))(flat)

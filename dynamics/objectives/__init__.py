@@ -4,7 +4,7 @@ from ._base import MarginLoss, Objective, kl_coefficient
 from ._exact import Exact, exact_for, register
 from ._margin import SLiC, SquaredMargin
 from ._newton import minimise
-from ._slope import check_slope
+from ._slope import check_slope, slope_of
 from .dpo import DPO
 from .ipo import IPO
 from .links import LINKS, Link, kappa
@@ -25,4 +25,5 @@ __all__ = [
     "kl_coefficient",
     "minimise",
     "register",
+    "slope_of",
 ]

@@ -30,7 +30,7 @@ class Objective(Noun):
     ...
     ...     def value(self, log_policy, log_reference, seen):
     ...         pi = jnp.exp(log_policy)
-    ...         return self.beta * pi @ (log_policy - log_reference) - pi @ jnp.arange(len(pi))
+    ...         return self.beta * pi @ (log_policy - log_reference) - pi @ jnp.arange(float(len(pi)))
     >>> uniform = -jnp.log(2.0) * jnp.ones(2)
     >>> Reward().value(uniform, uniform, None).item()
     -0.5

@@ -37,7 +37,7 @@ def least_squares(wins: Float[Array, "K K"]) -> tuple[Float[Array, " K"], Bool[A
     linked = reachable(met > 0)
     laplacian = jnp.diag(jnp.sum(met, axis=1)) - met
     # Over each component the right-hand side sums to 0, and so do the unscaled rows, so adding ``linked`` only makes f unique.
-    f = solve(laplacian * scale[:, None] + linked, 0.5 * scale * jnp.sum(wins - wins.T, axis=1))
+    f = solve(laplacian * scale[:, None] + linked.astype(wins.dtype), 0.5 * scale * jnp.sum(wins - wins.T, axis=1))
     f = win_odds.centre_within(f, linked)
     return f, jnp.all(jnp.isfinite(f))
 
@@ -49,7 +49,7 @@ def maximum_likelihood(
 
     It exists iff within every component each response is reached from each by wins (Ford 1957); otherwise ``found`` is False.
     """
-    wins = wins + smoothing * ((wins + wins.T) > 0)
+    wins = wins + smoothing * ((wins + wins.T) > 0).astype(wins.dtype)
     met = wins + wins.T
     by_wins = reachable(wins > 0)
     exists = jnp.all(by_wins == by_wins.T)

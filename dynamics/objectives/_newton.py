@@ -130,7 +130,9 @@ def _minimise(value: Value, start: Array, arguments: Any) -> tuple[Array, Array]
         place = jax.tree.map(lambda a, b: jnp.where(better, a, b), new, old)
         after = begun(place, radius=radius, most_curved=s.most_curved, stalled=s.stalled, iteration=s.iteration + 1)
         progress = (place.error < 0.5 * s.place.error) | (after.step < 0.5 * s.step)
-        stalled = jnp.where(progress | ~better, jnp.where(better, 0, s.stalled + unseen), s.stalled + 1)
+        stalled = jnp.where(
+            progress | ~better, jnp.where(better, 0, s.stalled + unseen.astype(s.stalled.dtype)), s.stalled + 1
+        )
         return after._replace(most_curved=jnp.maximum(s.most_curved, after.curved), stalled=stalled)
 
     infinite = jnp.asarray(jnp.inf, start.dtype)
@@ -192,7 +194,7 @@ def _orthogonal(step: Float[Array, " m"], modes: _Modes, still: Bool[Array, " m"
     order = jnp.argsort(~still)
     columns = jnp.where(still, modes.vectors / modes.scale[:, None], 0.0)
     lengths = jnp.sqrt(jnp.sum(columns**2, axis=0))
-    Q, _ = jnp.linalg.qr((columns / jnp.where(lengths > 0, lengths, 1.0))[:, order])
+    Q, _ = jnp.linalg.qr((columns / jnp.where(lengths > 0, lengths, 1.0)[None, :])[:, order])
     Q = jnp.where(still[order], Q, 0.0)
     step = step - Q @ (Q.T @ step)
     return step - Q @ (Q.T @ step)

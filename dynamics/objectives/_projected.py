@@ -70,7 +70,9 @@ def _fit_by_heaviest(X: Array, log_weight: Array, target: Array) -> Float[Array,
     m = X.shape[1]
     X, log_weight, target = X[order], log_weight[order], target[order]
     c = target[m:] - T @ target[:m]
-    share = jnp.where(T == 0.0, 0.0, T * jnp.exp(jnp.minimum(log_weight[m:, None] - log_weight[:m], MAX_EXPONENT)))
+    share = jnp.where(
+        T == 0.0, 0.0, T * jnp.exp(jnp.minimum(log_weight[m:, None] - log_weight[None, :m], MAX_EXPONENT))
+    )
     u = jnp.linalg.solve(jnp.eye(m) + share.T @ T, share.T @ c)
     return jnp.linalg.solve(X[:m], target[:m] + u)
 
@@ -89,7 +91,7 @@ def _heaviest_rows(X: Float[Array, "n m"], log_root: Float[Array, " n"]) -> tupl
         A, order = carry
         left = jnp.linalg.norm(jnp.where(axes[:, None] >= k, A, 0.0), axis=0)
         dependent = (columns >= k) & (left <= least[order])
-        A = jnp.where((axes[:, None] >= k) & dependent, 0.0, A)
+        A = jnp.where((axes[:, None] >= k) & dependent[None, :], 0.0, A)
         score = jnp.where(dependent, jnp.finfo(X.dtype).min, log_root[order] + jnp.log(left))
         heaviest = jnp.argmax(jnp.where(columns < k, -jnp.inf, score))
         A = A.at[:, k].set(A[:, heaviest]).at[:, heaviest].set(A[:, k])

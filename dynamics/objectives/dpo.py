@@ -146,7 +146,8 @@ def smoothed_within(objective: Any, seen: Masses, basis: Array, guess: Any) -> t
     from ._convex import solve_convex  # loads on use
 
     wins = seen.compared()
-    wins = wins + seen.smoothing[..., None, None] * ((wins + jnp.swapaxes(wins, -1, -2)) > 0)
+    met = (wins + jnp.swapaxes(wins, -1, -2)) > 0
+    wins = wins + seen.smoothing[..., None, None] * met.astype(wins.dtype)
     return solve_convex(objective, Masses(wins, jnp.sum(wins, axis=(-2, -1))), basis)
 
 

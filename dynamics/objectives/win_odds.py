@@ -47,12 +47,12 @@ def opponents(log_mu: Float[Array, " K"]) -> Float[Array, "K K"]:
 
 def required(log_opponents: Float[Array, "K K"], P: Float[Array, "K K"]) -> WinOdds:
     """The win odds that P asks for."""
-    return WinOdds(*logsumexp(log_opponents + jnp.log(_both(P)), axis=2))
+    return WinOdds(*logsumexp(log_opponents[None] + jnp.log(_both(P)), axis=2))
 
 
 def attained(log_opponents: Float[Array, "K K"], f: Float[Array, " K"]) -> WinOdds:
     """The win odds that the reward f gives."""
-    return WinOdds(*logsumexp(log_opponents + log_sigmoid(_gaps(f)), axis=2))
+    return WinOdds(*logsumexp(log_opponents[None] + log_sigmoid(_gaps(f)), axis=2))
 
 
 def _both(P: Float[Array, "K K"]) -> Float[Array, "2 K K"]:
@@ -80,7 +80,7 @@ def _shares(log_terms: Float[Array, "2 K K"], of: WinOdds) -> Float[Array, "2 K 
 def laplacian(log_opponents: Float[Array, "K K"], f: Float[Array, " K"], have: WinOdds) -> Float[Array, "K K"]:
     """∂G/∂f: rows sum to 0, off-diagonal entries are ≤ 0."""
     gaps = _gaps(f)
-    coupling = jnp.sum(_shares(log_opponents + log_sigmoid(gaps), have) * sigmoid(-gaps), axis=0)
+    coupling = jnp.sum(_shares(log_opponents[None] + log_sigmoid(gaps), have) * sigmoid(-gaps), axis=0)
     return jnp.diag(jnp.sum(coupling, axis=1)) - coupling
 
 
@@ -88,7 +88,8 @@ def by_log_mu(
     log_opponents: Float[Array, "K K"], P: Float[Array, "K K"], f: Float[Array, " K"], have: WinOdds, want: WinOdds
 ) -> Float[Array, "K K"]:
     """∂G_i/∂ log mu_j at fixed f."""
-    win, lose = _shares(log_opponents + log_sigmoid(_gaps(f)), have) - _shares(log_opponents + jnp.log(_both(P)), want)
+    rows = log_opponents[None]
+    win, lose = _shares(rows + log_sigmoid(_gaps(f)), have) - _shares(rows + jnp.log(_both(P)), want)
     return win - lose
 
 
@@ -115,7 +116,8 @@ def centre_within(z: Float[Array, " K"], linked: Bool[Array, "K K"] | None) -> F
     """z minus its mean over the component of each response; None: all responses form one component."""
     if linked is None:
         return centre(z)
-    share = linked / jnp.sum(linked, axis=1, keepdims=True)
+    linked_to = linked.astype(z.dtype)
+    share = linked_to / jnp.sum(linked_to, axis=1, keepdims=True)
     z = z - share @ z
     return z - share @ z
 
@@ -232,7 +234,7 @@ def _relax(
     size = rhs.shape[0]
     if size > MAX_UNROLLED_UNKNOWNS:
         matrix = jnp.diag(jnp.sum(coupling, axis=1) + delta) - coupling
-        return jnp.linalg.solve(matrix + (1.0 if linked is None else linked), rhs)
+        return jnp.linalg.solve(matrix + (1.0 if linked is None else linked.astype(rhs.dtype)), rhs)
     # Columns: couplings, excess of the diagonal, right-hand side.
     left = jnp.concatenate([coupling, jnp.broadcast_to(delta, (size, 1)), rhs[:, None]], axis=1)
     rows: list[tuple[Array, Array]] = []

@@ -52,7 +52,7 @@ def by_tournament(P: Float[Array, "K K"], mu: Float[Array, " K"], n: int) -> Flo
     if n == 2:
         return pair * _combined(shares, won)
     # Draws 0 and 1 are the best and the worst; a third meets both, in one of four ways.
-    third = [won[a][:, None, :] * won[b][None, :, :] * mu for a in (0, 1) for b in (0, 1)]
+    third = [won[a][:, None, :] * won[b][None, :, :] * mu[None, None, :] for a in (0, 1) for b in (0, 1)]
     if n == 3:
         rest = [_combined(row.ravel(), third) for row in shares]
         return pair * sum(won[a] * jnp.sum(rest[a], axis=-1) for a in (0, 1))
@@ -87,7 +87,9 @@ def _combined(weights: np.ndarray, arrays: tuple[Array, ...] | list[Array]) -> A
 
 def _product(a: Float[Array, "*rows K"], b: Float[Array, "K n"]) -> Float[Array, "*rows n"]:
     """a @ b; small matrices as a sum, which becomes plain vector arithmetic over a batch of runs."""
-    return jnp.sum(a[..., :, None] * b, axis=-2) if len(b) <= MAX_UNROLLED_COLUMNS else a @ b
+    if len(b) > MAX_UNROLLED_COLUMNS:
+        return a @ b
+    return jnp.sum(a[..., :, None] * jnp.expand_dims(b, range(a.ndim - 1)), axis=-2)
 
 
 def by_scores(scores: Float[Array, " K"], mu: Float[Array, " K"], n: Num[ArrayLike, ""]) -> Float[Array, "K K"]:
@@ -119,7 +121,8 @@ def by_scores(scores: Float[Array, " K"], mu: Float[Array, " K"], n: Num[ArrayLi
     above = scores[:, None] > scores[None, :]
     equal = (scores[:, None] == scores[None, :]).astype(mu.dtype)
     mass = _product(equal, mu[:, None])[:, 0]
-    between = _product(above * mu[None, :], above.astype(mu.dtype))
+    higher = above.astype(mu.dtype)
+    between = _product(higher * mu[None, :], higher)
     of_best, of_worst = jnp.broadcast_to(mass[:, None], above.shape), jnp.broadcast_to(mass[None, :], above.shape)
     total = of_best + of_worst + between
     scale = jnp.where(total > 0, total, 1.0)

@@ -32,7 +32,7 @@ def win_rates(P: Float[Array, "*contexts K K"], mu: Float[Array, "*contexts K"])
     [[0.0, 0.375], [0.125, 0.0]]
     """
     W = 2.0 * mu[..., :, None] * mu[..., None, :] * P
-    return W * (1.0 - jnp.eye(mu.shape[-1]))
+    return W * jnp.broadcast_to(1.0 - jnp.eye(mu.shape[-1]), W.shape)
 
 
 def draw_wins(key: PRNGKeyArray, count: Float[Array, ""], rates: Float[Array, "K K"]) -> Float[Array, "K K"]:

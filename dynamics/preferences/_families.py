@@ -39,7 +39,7 @@ def cyclic(K: int, advantage: ArrayLike) -> Float[Array, "{K} {K}"]:
         raise ValueError(f"advantage has shape {margin.shape}; pass one number.")
     ahead = (np.arange(K)[None, :] - np.arange(K)[:, None]) % K
     reach = (K - 1) // 2
-    sign = ((ahead >= 1) & (ahead <= reach)).astype(int) - (ahead >= K - reach).astype(int)
+    sign = ((ahead >= 1) & (ahead <= reach)).astype(float) - (ahead >= K - reach).astype(float)
     return 0.5 + margin * sign
 
 
@@ -165,7 +165,7 @@ def _strongly_transitive(K: int, key: Key, strict: bool) -> Float[Array, "{K} {K
     E = 10.0 ** jax.random.uniform(steps, (K - 1, K), dtype=float, minval=-3.0, maxval=0.0)
     level = jnp.arange(K)
     if not strict:
-        E = E.at[1:].multiply(~jax.random.bernoulli(equal, 1 / 3, (K - 2, K)))
+        E = E.at[1:].multiply((~jax.random.bernoulli(equal, 1 / 3, (K - 2, K))).astype(E.dtype))
         level = jnp.cumsum(jax.random.bernoulli(ties, 3 / 4, (K,)).at[0].set(False))
 
     def next_diagonal(s: Float[Array, " K"], e: Float[Array, " K"]) -> tuple[Float[Array, " K"], Float[Array, " K"]]:

@@ -76,7 +76,7 @@ class Masses(Seen):
 
     def compared(self) -> Float[Array, "*contexts K K"]:
         """``wins`` without pairs of equals."""
-        return self.wins * (1.0 - jnp.eye(self.wins.shape[-1]))
+        return self.wins * jnp.broadcast_to(1.0 - jnp.eye(self.wins.shape[-1]), self.wins.shape)
 
     def rates(self) -> Float[Array, "*contexts K K"]:
         return self.compared() / self.total[..., None, None]

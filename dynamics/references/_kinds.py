@@ -126,7 +126,8 @@ class Geometric(_Given):
         self.log_reference = distributions(log_reference, "log_reference")
 
     def log_at(self, logits: Float[Array, "*contexts K"], memory: Any = None) -> Float[Array, "*contexts K"]:
-        return self.alpha * logits + (1 - self.alpha) * self.log_reference
+        log_reference = jnp.broadcast_to(self.log_reference, logits.shape)
+        return self.alpha * logits + (1 - self.alpha) * log_reference
 
     def resized(self, size: int) -> Geometric:
         return assemble(

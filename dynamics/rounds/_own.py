@@ -53,7 +53,7 @@ def check_own_parts(loop: Rounds) -> None:
 
 def _trials(loop: Rounds) -> list[Array]:
     """Logits at which parts are tried: the uniform policy's, and some that differ from prompt to prompt."""
-    return [jnp.zeros(loop.shape), jnp.cos(1.0 + jnp.arange(np.prod(loop.shape))).reshape(loop.shape)]
+    return [jnp.zeros(loop.shape), jnp.cos(1.0 + jnp.arange(np.prod(loop.shape), dtype=float)).reshape(loop.shape)]
 
 
 def _check_sampler(loop: Rounds) -> None:

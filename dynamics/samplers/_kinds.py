@@ -115,7 +115,7 @@ class Mixture(Sampler):
         return log_mixture(self.lam, log_policy, jnp.broadcast_to(self.log_offline, log_policy.shape))
 
     def sampler(self, logits: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
-        return self.lam * softmax(logits) + (1.0 - self.lam) * jnp.exp(self.log_offline)
+        return self.lam * softmax(logits) + (1.0 - self.lam) * jnp.broadcast_to(jnp.exp(self.log_offline), logits.shape)
 
     def check(self, shape: tuple[int, ...]) -> None:
         check_fits(self.log_offline, shape, "log_offline")

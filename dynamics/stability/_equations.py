@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
 from .._numerics import centre, gauge_basis, log_mixture, log_softmax
@@ -77,7 +78,8 @@ def _ipo_spectrum(line: Line, f: Float[Array, " K"], s: Float[Array, ""]) -> Com
     R = jnp.diag(root) - (root**2)[:, None] * root[None, :]
     skew = R.T @ (line.P - 0.5) @ R
     norm = jnp.sqrt(jnp.maximum(jnp.linalg.eigvalsh(skew.T @ skew)[-1], 0.0))
-    return 1j * line.lam * s * jnp.stack([norm, -norm])
+    whole = lambda x: x.astype(np.result_type(x.dtype, np.complex64))
+    return 1j * whole(line.lam) * whole(s) * whole(jnp.stack([norm, -norm]))
 
 
 def _dpo_reward(line: Line, log_policy: Float[Array, " K"]) -> tuple[Float[Array, " K"], Bool[Array, ""]]:

@@ -104,7 +104,7 @@ def _newton(
         slope, g = look(y)
         direction = jnp.linalg.solve(slope, -g)
         direction = jnp.where(jnp.all(jnp.isfinite(direction)), direction, g)
-        tried = y + jnp.asarray(STEP_FRACTIONS, y.dtype)[:, None] * direction
+        tried = y[None, :] + jnp.asarray(STEP_FRACTIONS, y.dtype)[:, None] * direction[None, :]
         size = jnp.linalg.norm(each(process, move)(tried), axis=1)
         best = jnp.argmin(jnp.where(jnp.isnan(size), jnp.inf, size))
         now = jnp.linalg.norm(g)

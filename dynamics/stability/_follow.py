@@ -132,7 +132,8 @@ def _point(equation: Equation, line: Line, alphas: Array, guess: Array, log_s: A
     s = jnp.exp(log_s)
     f, tangent, found = _newton(equation, line, guess, s)
     values = equation.spectrum(line, f, s)
-    radii = jnp.max(jnp.abs(alphas[:, None] + (1 - alphas)[:, None] * values[None, :]), axis=1)
+    kept, moved = alphas[:, None].astype(values.dtype), (1 - alphas)[:, None].astype(values.dtype)
+    radii = jnp.max(jnp.abs(kept + moved * values[None, :]), axis=1)
     return _Point(f, tangent, log_s, radii), found & jnp.all(jnp.isfinite(radii)), jnp.max(jnp.abs(values))
 
 

@@ -120,7 +120,7 @@ def _growth(process: Process[Any], space: Space, state: State, rounds: Int[Array
         growth = jnp.log(jnp.maximum(size, jnp.finfo(y.dtype).tiny))
         return y, v, total + jnp.where(t >= skipped, growth, 0.0)
 
-    direction = space.basis.T @ jnp.cos(1.0 + jnp.arange(space.basis.shape[0]))
+    direction = space.basis.T @ jnp.cos(1.0 + jnp.arange(space.basis.shape[0], dtype=space.basis.dtype))
     skipped, unit = rounds // 3, direction / jnp.linalg.norm(direction)
     start = space.point(process.centre(state.carried))
     *_, total = jax.lax.fori_loop(0, rounds, one, (start, unit, jnp.zeros((), unit.dtype)))

@@ -3,5 +3,6 @@
 from ._machine import use_machine
 from ._store import OtherSweep, summary
 from ._sweep import sweep
+from ._vectorise import spread, vectorise
 
-__all__ = ["OtherSweep", "summary", "sweep", "use_machine"]
+__all__ = ["OtherSweep", "spread", "summary", "sweep", "use_machine", "vectorise"]

@@ -237,7 +237,7 @@ def _dot_general(params: Any, values: list[Any], flags: list[bool], ranks: list[
     if flags == [False, True]:
         return lax.dot_general(a, b, params["dimension_numbers"], params["precision"])
     if flags == [True, True] and ranks == [2, 1] and left == (1,):
-        return jnp.sum(a * b, axis=1)
+        return jnp.sum(a * b[None], axis=1)
     if flags == [True, False] and ranks[1] == 1:
         return lax.dot_general(a, b, params["dimension_numbers"], params["precision"])
     return None

@@ -16,7 +16,7 @@ precision.
 
 from __future__ import annotations
 
-from ._bound import Bound, Theorem, registered
+from ._bound import Bound, Claim, Theorem, registered
 from .collapse import certain_collapse, collapse, collapse_entropy, entropy_decreases
 from .convergence import (
     contraction,
@@ -67,6 +67,7 @@ from .spectrum import onset_amplitude, spectrum, spectrum_dpo, uniqueness
 
 __all__ = [
     "Bound",
+    "Claim",
     "Theorem",
     "all",
     "bradley_terry_residual",

@@ -177,7 +177,8 @@ def _of(K: int, values: np.ndarray, per_cluster: int) -> np.ndarray:
 def _bounds(config: Config, K: int, made: dyn.data.ValueClusters, ts: np.ndarray) -> np.ndarray:
     """The bounds of statement 7.8 at the largest noise drawn, ``(2, T)``; NaN where its assumption fails."""
     s = made.samples
-    noise = np.asarray(s.features - s.sign[:, None] * made.centres[s.group] - made.shared)[s.group < K]
+    signed = s.sign[:, None].astype(float) * made.centres[s.group]
+    noise = np.asarray(s.features - signed - made.shared[None])[s.group < K]
     found = [
         dyn.theorems.noisy_margins(pairs=K, l_b=config.l_b, noise=noise, beta=config.beta, time=float(t)) for t in ts
     ]
@@ -211,7 +212,7 @@ def _cosines(made: list[dyn.data.ValueClusters]) -> xr.Dataset:
     same = (group[:, None] == group) & ~np.eye(len(group), dtype=bool)
     found = np.empty((2, 2, 4))
     for i, removed in enumerate((False, True)):
-        labels = [2 * one.samples.group + (one.samples.sign < 0) for one in made]
+        labels = [2 * one.samples.group + (one.samples.sign < 0).astype(int) for one in made]
         matrices = np.array(
             [
                 dyn.diagnostics.class_mean_cosine(one.samples.features, label, remove_mean=removed)

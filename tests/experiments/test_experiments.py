@@ -21,7 +21,7 @@ from experiments.__main__ import main
 from experiments._framework import Finding, binomial_interval, decide
 from experiments._sweeps import keeping
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from toy_experiments import ToyResults, toy_results
 
 from experiments import TITLES, _store, figure
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import problems
 import pytest
-from test_rounds import loop_of
+from problems import loop_of
 
 import dynamics as dyn
 from dynamics._parameters import replace

@@ -195,7 +195,7 @@ class TestVerdictProbability:
         counts, alpha, lam, beta = cycle_counts(20, 0.2), 0.5, 1.0, KAPPA[kind] * 0.13
         found = verdict_probability(counts, kind(beta), alpha, lam, key=KEY, draws=24, rounds=400)
         stack = posterior(counts, key=KEY, draws=24).draws
-        words, start = [], jax.nn.log_softmax(1e-3 * jnp.cos(1.0 + jnp.arange(3)))
+        words, start = [], jax.nn.log_softmax(1e-3 * jnp.cos(jnp.arange(1.0, 4.0)))
         for P in stack:
             run = dyn.iterate(dyn.SelfSampling(P, kind(beta), alpha, lam), 400, measure="verdict", initial=start)
             words.append(dyn.diagnostics.VERDICTS[int(run.statistics["verdict"])])

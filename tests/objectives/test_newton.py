@@ -12,7 +12,7 @@ import dynamics as dyn
 from dynamics import preferences
 from dynamics.objectives import _newton
 from dynamics.objectives._newton import solve_least
-from dynamics.sweeps._vectorise import spread, vectorise
+from dynamics.sweeps import spread, vectorise
 
 minimise = jax.jit(_newton.minimise, static_argnums=0)
 

@@ -9,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dynamics import diagnostics as diag
-from dynamics.diagnostics._measure import as_trajectory
 
 
 def random_trajectory(rounds, num_responses, seed=0, scale=1.0):
@@ -210,7 +209,7 @@ def test_resolve():
         (lambda: diag.OrbitPeriod(window=1), "window"),
         (lambda: diag.Verdict(tolerance=-1.0), "tolerance"),
         (lambda: diag.Verdict(entropy_floor=float("nan")), "entropy_floor"),
-        (lambda: as_trajectory(np.zeros(3)), "log_policy has shape"),
+        (lambda: diag.cycle_strength(np.zeros(3)), "log_policy has shape"),
         (lambda: diag.period(np.zeros((3, 1))), "log_policy has shape"),
         (lambda: diag.replay(diag.RewardMargin(), random_trajectory(5, 3)), "states none"),
     ],

@@ -9,7 +9,7 @@ import numpy as np
 import oracles
 import problems
 import pytest
-from test_rounds import loop_of, oracle_inputs
+from problems import loop_of, oracle_inputs
 
 import dynamics as dyn
 from dynamics.solve import RESULTS

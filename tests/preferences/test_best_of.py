@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from dynamics import preferences
-from dynamics.preferences import _best_of
-from dynamics.sweeps._vectorise import spread, vectorise
+from dynamics.preferences import best_of_scores, best_of_tournament
+from dynamics.sweeps import spread, vectorise
 
-by_tournament = jax.jit(_best_of.by_tournament, static_argnums=2)
-by_scores = jax.jit(_best_of.by_scores)
+by_tournament = jax.jit(best_of_tournament, static_argnums=2)
+by_scores = jax.jit(best_of_scores)
 
 SCORES = {
     "distinct": [1.0, 2.0, 0.0, 0.5],
@@ -147,8 +147,8 @@ def test_scores_keep_tiny_masses(n):
                     assert got <= 1.01e-290
 
 
-def masses(by, n):
-    P, mu = map(jnp.asarray, drawn(5, 5))
+def masses(by, n, dtype=float):
+    P, mu = (jnp.asarray(x, dtype) for x in drawn(5, 5))
     scores = jnp.array([1.0, 0.0, 1.0, 2.0, -1.0])
     return (lambda mu: by_tournament(P, mu, n)) if by == "matches" else (lambda mu: by_scores(scores, mu, n)), mu
 
@@ -198,9 +198,9 @@ def test_transformations(by, n):
     np.testing.assert_allclose(jax.vmap(function, -1, -1)(lanes), expected, 1e-13)
     got, flag = vectorise(function, (True,), 3)(lanes)
     np.testing.assert_allclose(spread(got, flag, 3), expected, 1e-13)
-    single = np.asarray(function(mu.astype(jnp.float32)))
-    if by == "scores":
-        assert single.dtype == np.float32
+    function, mu = masses(by, n, jnp.float32)
+    single = np.asarray(function(mu))
+    assert single.dtype == np.float32
     np.testing.assert_allclose(single, want, 2e-6)
 
 
@@ -242,4 +242,4 @@ def test_n_may_be_traced_and_is_differentiable():
 @pytest.mark.parametrize("n", [1, 5])
 def test_other_numbers_of_matches_are_refused(n):
     with pytest.raises(ValueError, match=f"n = {n} responses cannot be ranked by matches"):
-        _best_of.by_tournament(jnp.full((2, 2), 0.5), jnp.full(2, 0.5), n)
+        best_of_tournament(jnp.full((2, 2), 0.5), jnp.full(2, 0.5), n)

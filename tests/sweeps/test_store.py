@@ -23,7 +23,7 @@ from dynamics.sweeps import _plan, _store, summary
 pytestmark = pytest.mark.usefixtures("optimised")
 
 START = jax.nn.log_softmax(jnp.array([0.3, 0.0, -0.1]))
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 AXES = {"alpha": np.linspace(0, 1, 37), "lam": np.linspace(0, 1, 41)}
 MEASURES = ("cycle_strength", "reward_margin", "top_response")
 
@@ -65,7 +65,7 @@ def test_devices_do_not_show(tmp_path):
     found = []
     for devices in (1, 3):
         path = tmp_path / f"{devices}.npy"
-        command = [sys.executable, "-c", script, str(path), str(ROOT / "tests"), str(devices)]
+        command = [sys.executable, "-c", script, str(path), str(Path(__file__).parent), str(devices)]
         subprocess.run(command, cwd=ROOT, check=True)
         found.append(np.load(path))
     np.testing.assert_array_equal(found[0], found[1])
@@ -206,7 +206,7 @@ test_store.swept(sys.argv[1])
 def killed_and_resumed(store: Path, kills: int, seed: int) -> int:
     """Starts the sweep anew until it ends by itself, killed so many times before; how many kills found it at work."""
     rng, found = np.random.default_rng(seed), 0
-    command = [sys.executable, "-c", SCRIPT, str(store), str(ROOT / "tests")]
+    command = [sys.executable, "-c", SCRIPT, str(store), str(Path(__file__).parent)]
     for n in range(kills):
         before = summary(store)["blocks_done"] if store.exists() else 0
         run = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE)

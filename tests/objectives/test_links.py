@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 
 import dynamics as dyn
-from dynamics.objectives import LINKS, Link, MarginLoss, SLiC, SquaredMargin, check_slope, kappa
-from dynamics.objectives._slope import slope_of
+from dynamics.objectives import LINKS, Link, MarginLoss, SLiC, SquaredMargin, check_slope, kappa, slope_of
 
 EXACT = {
     "logistic": (lambda r: mp.log1p(mp.exp(-r)), lambda r: -1 / (1 + mp.exp(r))),

@@ -6,33 +6,10 @@ import numpy as np
 import oracles
 import problems
 import pytest
+from problems import loop_of, oracle_inputs
 
 import dynamics as dyn
 from dynamics._parameters import parameters, replace, resolve
-
-
-def loop_of(objective: str, K: int = 4, seed: int = 0, alpha: float = 0.6, lam: float = 0.7, beta: float = 0.2):
-    kind = dyn.IPO if objective == "ipo" else dyn.DPO
-    return dyn.SelfSampling(
-        problems.matrix(K, seed),
-        kind(beta),
-        alpha,
-        lam,
-        problems.log_policy(K, seed + 1),
-        problems.log_policy(K, seed + 2),
-    )
-
-
-def oracle_inputs(loop: dyn.SelfSampling) -> dict:
-    return {
-        "P": np.asarray(loop.preference),
-        "alpha": float(loop.alpha),
-        "lam": float(loop.lam),
-        "beta": float(loop.objective.beta),
-        "log_reference": np.asarray(loop.log_reference),
-        "log_offline": np.asarray(loop.log_offline),
-        "objective": "ipo" if isinstance(loop.objective, dyn.IPO) else "dpo",
-    }
 
 
 @pytest.mark.parametrize("objective", ["ipo", "dpo"])

@@ -291,11 +291,14 @@ def test_the_worst_verdict_is_that_of_all():
         assert int(worst(jnp.array([codes[v] for v in ordered[: n + 1]]))) == codes[name]
 
 
+RAMP = jnp.arange(float(K))
+
+
 class Leaky(dyn.samplers.Sampler):
     """Mixes what the prompts say."""
 
     def log_sampler(self, log_policy):
-        return jax.nn.log_softmax(log_policy + jnp.max(log_policy) * jnp.arange(log_policy.shape[-1]))
+        return jax.nn.log_softmax(log_policy + jnp.max(log_policy) * jnp.broadcast_to(RAMP, log_policy.shape))
 
 
 UNIFORM = np.full(K, -np.log(K))

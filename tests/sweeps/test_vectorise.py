@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dynamics.sweeps._vectorise import spread, vectorise
+from dynamics.sweeps import spread, vectorise
 
 LANES, K = 16, 3
 TABLE = jnp.arange(12.0).reshape(4, 3)
@@ -17,7 +17,7 @@ def looped(x, a):
 
 def counted(x, a):
     # The count has no batch before the first step and has one after it.
-    return jax.lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + (c[1][0] > 0) + 1, c[1] + a), (0, x))
+    return jax.lax.while_loop(lambda c: c[0] < 3, lambda c: (c[0] + (c[1][0] > 0).astype(int) + 1, c[1] + a), (0, x))
 
 
 FUNCTIONS = {
@@ -71,6 +71,6 @@ def test_keys_are_lanes_too():
 
 
 def test_what_has_no_batch_stays_without():
-    got, flags = vectorise(lambda x, t: (x * t, t + 1), (True, False), LANES)(jnp.ones((K, LANES)), jnp.array(2))
+    got, flags = vectorise(lambda x, t: (x * t, t + 1), (True, False), LANES)(jnp.ones((K, LANES)), jnp.array(2.0))
     assert flags == (True, False)
     assert got[1].shape == ()

@@ -14,8 +14,7 @@ import pytest
 import dynamics as dyn
 from dynamics import ledger, theorems
 from dynamics.ledger import _lanes, _newton
-from dynamics.theorems import Theorem
-from dynamics.theorems._bound import Claim
+from dynamics.theorems import Claim, Theorem
 from dynamics.theorems.source import log_sampler, matrix, positive
 
 CHEAP = "divergence_on_policy"

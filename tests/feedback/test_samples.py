@@ -8,13 +8,15 @@ import pytest
 from scipy import optimize, stats
 
 import dynamics as dyn
-from dynamics.objectives import _empirical
-from dynamics.preferences import draw_wins, win_rates
+from dynamics.preferences import Masses, draw_wins, win_rates
 from dynamics.solve import RESULTS
 
 draw_many = jax.jit(jax.vmap(draw_wins, (0, None, None)))
-least_squares = jax.jit(_empirical.least_squares)
-maximum_likelihood = jax.jit(_empirical.maximum_likelihood)
+optimum = lambda objective, wins, smoothing: objective.solve(
+    Masses(wins, jnp.sum(wins), smoothing), jnp.zeros(len(wins))
+)
+least_squares = jax.jit(lambda wins: optimum(dyn.IPO(1.0), wins, 0.0))
+maximum_likelihood = jax.jit(lambda wins, smoothing: optimum(dyn.DPO(1.0), wins, smoothing))
 
 
 def wins_of(K, seed, edges):

@@ -71,6 +71,7 @@ KERNEL = "numerical kernels with oracles of their own, at inputs that no whole a
 COMPILED = "compiled functions, called by themselves so that their traces can be counted"
 STUBBED = "steps that a test replaces by another, to see what is made of the outcome"
 LOOKED_INTO = {
+    "cli._llm": STUBBED,
     "cli._main": STUBBED,
     "cli._study": STUBBED,
     "cli._tables": SMALL,
@@ -78,6 +79,16 @@ LOOKED_INTO = {
     "flows._tokens": SMALL,
     "ledger._lanes": KERNEL,
     "ledger._newton": KERNEL,
+    "llm._features": KERNEL,
+    "llm._gguf": KERNEL,
+    "llm._loop": SMALL,
+    "llm._loss": STUBBED,
+    "llm._models": SMALL,
+    "llm._packaged": STUBBED,
+    "llm._pairs": SMALL,
+    "llm._probe": KERNEL,
+    "llm._record": SMALL,
+    "llm._sampling": KERNEL,
     "objectives._newton": KERNEL,
     "objectives._projected": KERNEL,
     "plot._report": "the choice of rounds to draw, which a drawn figure does not tell",

@@ -78,7 +78,9 @@ def answer_logits(
         logits = model(**inputs, use_cache=False).logits
     finally:
         hook.remove()
-    logits = logits if given else logits[rows, before]  # a trainer's own forward pass may take the weight without the layer
+    logits = (
+        logits if given else logits[rows, before]
+    )  # a trainer's own forward pass may take the weight without the layer
     logits = logits if logits.dtype == torch.float64 else logits.float()
     return logits, Counted(inputs["input_ids"].gather(1, before + 1), to(k < count[:, None]))
 

@@ -16,7 +16,18 @@ from toy_experiments import TINY, ToyResults, toy_results
 
 import dynamics as dyn
 from dynamics._source_digest import imported
-from experiments import ON_MODELS, TITLES, TOUR, _store, critical_beta, evolution, experiment, figure, onset, stability_map
+from experiments import (
+    ON_MODELS,
+    TITLES,
+    TOUR,
+    _store,
+    critical_beta,
+    evolution,
+    experiment,
+    figure,
+    onset,
+    stability_map,
+)
 from experiments.__main__ import main
 from experiments._framework import Finding, binomial_interval, decide
 from experiments._sweeps import keeping

@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+pytest.importorskip("torch", reason="needs the extra llm")
+
 from experiments import ON_MODELS, experiment, figure, llm_head, llm_training
 from experiments.__main__ import main
 from experiments.llm_head import _data, _flows
@@ -49,7 +51,7 @@ def test_scaling_in_the_flow_agrees_with_a_flow_of_its_own(results):
     at = _flows.times(2.0, _flows.unit(one, 0.1))
     found = _flows.scaling(one, [[(0, 1)]], 0.1, at, float(at[-1]), np.random.default_rng(1))
     train, test = _data.halves(8, np.random.default_rng(1))
-    flow, sol = _flows.solved(_data.Examples(*(x[None] for x in one.of((0, 1), train).flat())), 0.1, at)
+    _, sol = _flows.solved(_data.Examples(*(x[None] for x in one.of((0, 1), train).flat())), 0.1, at)
     assert found["train_margin"][0, 0] == pytest.approx(float(sol.reward_margin[0, -1].mean()), rel=1e-5)
     sign = np.where(one.chosen == 0, 1.0, -1.0)
     head = np.asarray(sol.coefficient)[0, -1] @ (sign[:, train].ravel()[:, None] * one.feature[:, train].reshape(-1, 3))
@@ -73,7 +75,20 @@ def test_behaviours_are_those_that_the_papers_drew(shared_data):
 
 def test_the_command_writes_figure_findings_and_a_table(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("experiments.__main__._set_up_jax", lambda out: None)
-    words = ["run", "llm_training", "--model", "made", "--rows", "8", "--steps", "3", "--batch", "4", "--out", str(tmp_path)]
+    words = [
+        "run",
+        "llm_training",
+        "--model",
+        "made",
+        "--rows",
+        "8",
+        "--steps",
+        "3",
+        "--batch",
+        "4",
+        "--out",
+        str(tmp_path),
+    ]
     assert main(words) == 0
     assert (tmp_path / "figures" / "llm_training.png").is_file()
     table = (tmp_path / "llm_training.csv").read_text().splitlines()

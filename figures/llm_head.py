@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from dynamics import plot
 
@@ -114,6 +115,7 @@ def _many(ds: xr.Dataset, ax: Axes, config: dict) -> None:
             linewidth=0.8,
         )
     ax.set_yscale("log")
+    ax.yaxis.set_minor_formatter(NullFormatter())
     ax.set_xlabel("⟨d̄, dᵢ⟩")
     ax.set_ylabel("β² t / τ until learned")
 

@@ -105,7 +105,7 @@ def _log_probs(ds: xr.Dataset, ax: Axes) -> None:
     ax.set_xlim(0, ds.step.values[-1])
     ax.set_xlabel("step")
     ax.set_ylabel("log π − log π at step 0, nats")
-    ax.legend(loc="upper left", borderaxespad=0.1)
+    ax.legend(loc="lower left", borderaxespad=0.1)
 
 
 def _features(ds: xr.Dataset, ax: Axes) -> None:
@@ -116,7 +116,7 @@ def _features(ds: xr.Dataset, ax: Axes) -> None:
     ax.hlines(at, ds.delta_before, ds.delta_after, color=PALE, linewidth=0.9, linestyle="-", zorder=0)
     short = [name if len(name) <= 24 else name[:22] + "…" for name in names]
     ax.set_yticks(at, short)
-    ax.set_ylim(len(names) - 0.5, -0.5)
+    ax.set_ylim(len(names) - 0.3, -0.7)
     ax.set_xlim(0, 1.08 * float(max(ds.delta_before.max(), ds.delta_after.max())))
     ax.set_xlabel("δ")
-    ax.legend(loc="upper left", borderaxespad=0.1)
+    ax.legend(loc="lower center", ncols=2, borderaxespad=0.1)

@@ -177,7 +177,7 @@ def _margins(ds: xr.Dataset, ax: Axes, config: dict) -> None:
 
 def _similarity(ds: xr.Dataset, ax: Axes, config: dict) -> None:
     off = ~np.eye(ds.sizes["cluster"], dtype=bool)
-    bins = np.linspace(-1, 1, 41)
+    bins = np.linspace(-1, 1, 41).tolist()
     for n, (name, label) in enumerate((("similarity", "as they are"), ("similarity_centred", "less their mean"))):
         style: dict[str, Any] = {
             "histtype": "step",

@@ -130,7 +130,7 @@ class Alarms:
             return
         table = _tables.new_table(("alarm", "raised", "what was found", "what to do"), numbers=set())
         for alarm in found:
-            raised = {True: "yes", False: "no"}.get(alarm.raised, str(alarm.raised))  # pyright: ignore[reportArgumentType]
+            raised = alarm.raised if isinstance(alarm.raised, str) else "yes" if alarm.raised else "no"
             table.add_row(*map(_tables.text, (alarm.name, raised, alarm.says, alarm.do)))
         _tables.print_parts(table)
 

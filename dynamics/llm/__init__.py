@@ -86,12 +86,12 @@ if TYPE_CHECKING:
     from ._adapt import adapt
     from ._alarms import Alarm, alarms
     from ._check import Card, check
-    from ._features import features
-    from ._gguf import convert
+    from ._features import features, origin
+    from ._gguf import cache_folder, convert
     from ._last_layer import train_head
     from ._loss import log_probs, loss
     from ._make_model import FAMILIES, make_model
-    from ._models import Language, load, unembedding
+    from ._models import Language, digests, load, locate, unembedding
     from ._packaged import packaged, packaged_reason
     from ._pairs import Batch, Pair, Pairs, encode
     from ._probe import WrongReference

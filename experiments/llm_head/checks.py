@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from scipy.stats import linregress, spearmanr
@@ -72,7 +74,7 @@ def _correlated(scores: np.ndarray, order: np.ndarray, rng_seed: int = 0) -> tup
     rng, count = np.random.default_rng(rng_seed), len(scores)
     again = [spearmanr(scores[i], -order[i])[0] for i in rng.integers(0, count, (2000, count))]
     low, high = np.nanquantile(again, (0.025, 0.975))
-    return float(spearmanr(scores, -order)[0]), float(low), float(high)
+    return float(np.asarray(spearmanr(scores, -order)[0])), float(low), float(high)
 
 
 def _ordered_alone(ds: xr.Dataset) -> Finding:
@@ -139,7 +141,7 @@ def _many(ds: xr.Dataset) -> list[Finding]:
 def _fit(ds: xr.Dataset, draw: str) -> tuple[float, float, float]:
     """Slope, its half interval and R² of the mean test error against the number of values."""
     error = ds.test_error.sel(draw=draw).mean("split").values
-    fit = linregress(ds["values"].values, error)
+    fit: Any = linregress(ds["values"].values, error)
     half = student.ppf(0.975, max(len(error) - 2, 1)) * fit.stderr
     return float(fit.slope), float(half), float(fit.rvalue**2)
 

@@ -71,7 +71,7 @@ def correlations(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float, flo
     rng = np.random.default_rng(0)
     again = [spearmanr(x[i], y[i])[0] for i in rng.integers(0, len(x), (2000, len(x)))]
     low, high = np.nanquantile(again, (0.025, 0.975))
-    return float(spearmanr(x, y)[0]), float(np.corrcoef(x, y)[0, 1]), float(low), float(high)
+    return float(np.asarray(spearmanr(x, y)[0])), float(np.corrcoef(x, y)[0, 1]), float(low), float(high)
 
 
 def _features(ds: xr.Dataset) -> Finding:

@@ -190,7 +190,8 @@ def _run_all(configs: dict[str, Any], out: Path, count: int | None) -> int:
     with workers(count) as client, _bar(len(configs)) as (tick, say):
         for n, (name, config) in enumerate(configs.items()):
             began = time.monotonic()
-            path = location(out, name, fingerprint(name, config))
+            with _one_sentence():
+                path = location(out, name, fingerprint(name, config))
             ds = load(path)
             if ds is None:
                 tell = lambda share, what, n=n, name=name: tick(n + share, f"{name}: {what}")

@@ -293,6 +293,7 @@ CASES = {
     "of.mean_field_bounds(rate=1e308, time=10.0)": r"rate \* time = .*; pass a smaller rate or time",
     "of.mean_field(rate=1e308, time=1e308, beta=1.0)": r"rate \* time = .*; pass a smaller rate or time",
     "of.noisy_margins(**noise, beta=1e200)": "out of float64's range .*; pass numbers nearer to 1",
+    "dyn.diagnostics.cycle_strength(np.zeros(3))": "log_policy has shape",
     "dyn.diagnostics.distinguishability('x', [1, -1])": "features is 'x'; pass numbers",
     "dyn.diagnostics.distinguishability(np.ones((3, 2)), [1, -1])": "features have shape",
     "dyn.diagnostics.displacement([0.0], [0.0])": "pass two arrays",

@@ -68,7 +68,9 @@ class Descend(Learner):
             raise ValueError(f"reset_state is {reset_state!r}; pass True (a new optimizer each round) or False.")
         blank = jnp.zeros(2)
         try:
-            jax.eval_shape(optimizer.update, blank, jax.eval_shape(optimizer.init, blank), blank)
+            # Under strict promotion the counts that optimizers keep would be refused here, not the optimizer.
+            with jax.numpy_dtype_promotion("standard"):
+                jax.eval_shape(optimizer.update, blank, jax.eval_shape(optimizer.init, blank), blank)
         except TypeError as error:
             raise ValueError(
                 f"optimizer needs more than gradients ({error}); pass one that needs gradients only, e.g. optax.sgd(0.1)."

@@ -49,6 +49,12 @@ def identity(plan: Plan) -> dict[str, Any]:
     return _identity(plan, _identities(plan))
 
 
+def _setting(name: str) -> str:
+    """Strict promotion refuses some programs, and changes no number of those that run: it counts as standard."""
+    value = str(getattr(jax.config, f"jax_{name}"))
+    return "standard" if value == "strict" else value
+
+
 def _identities(plan: Plan) -> list[Identity]:
     return [identify(plan.work.process), *(identify(m, "measure") for m in plan.work.measures)]
 
@@ -67,7 +73,7 @@ def _identity(plan: Plan, known: list[Identity]) -> dict[str, Any]:
         "precision": "float64" if jax.config.read("jax_enable_x64") else "float32",
         "platform": jax.default_backend(),
         "XLA_FLAGS": os.environ.get("XLA_FLAGS", ""),
-        "jax": {name: str(getattr(jax.config, f"jax_{name}")) for name in JAX_SETTINGS},
+        "jax": {name: _setting(name) for name in JAX_SETTINGS},
         "lanes": plan.lanes,
         "chunk": list(plan.chunk),
         "versions": {k: v for k, v in provenance().items() if k.startswith("version")},

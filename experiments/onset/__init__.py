@@ -138,7 +138,7 @@ def _amplitudes(config: Config) -> xr.Dataset:
         for excess in config.excesses:
             loop = cycle_loop(name, config.advantage, config.alpha, config.lam, onset * k / np.sqrt(k**2 + excess))
             w = np.sqrt(max(slope, 0.01) * excess)
-            start = jax.nn.log_softmax(2 * w * jnp.cos(2 * jnp.pi * jnp.arange(3) / 3))
+            start = jax.nn.log_softmax(2 * w * jnp.cos(2 * jnp.pi * jnp.arange(3.0) / 3))
             sol = dyn.iterate(loop, STRETCH, initial=start)
             # Per round, the distance to the orbit shrinks at the rate of the excess. Stretches of equal length compile once.
             for _ in range(int(np.ceil(12 / (excess * STRETCH)))):
@@ -171,7 +171,7 @@ def _hysteresis(config: Config, tick: Tick) -> xr.Dataset:
             log_policy = jnp.log(jnp.asarray(START if direction == 0 else (1 / 3, 1 / 3, 1 / 3)))
             for i in order:
                 loop = cycle_loop("DPO", advantage, config.alpha, 1.0, ratio[i] * onset)
-                nudged = jax.nn.log_softmax(log_policy + NUDGE * jnp.cos(1.0 + jnp.arange(3)))
+                nudged = jax.nn.log_softmax(log_policy + NUDGE * jnp.cos(1.0 + jnp.arange(3.0)))
                 sol = dyn.iterate(loop, config.hysteresis_rounds, initial=nudged)
                 swings[n, direction, i] = np.ptp(np.exp(np.asarray(sol.log_policy)[-window:, 0]))
                 log_policy = sol.final.log_policy

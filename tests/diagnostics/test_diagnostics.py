@@ -209,7 +209,6 @@ def test_resolve():
         (lambda: diag.OrbitPeriod(window=1), "window"),
         (lambda: diag.Verdict(tolerance=-1.0), "tolerance"),
         (lambda: diag.Verdict(entropy_floor=float("nan")), "entropy_floor"),
-        (lambda: diag.cycle_strength(np.zeros(3)), "log_policy has shape"),
         (lambda: diag.period(np.zeros((3, 1))), "log_policy has shape"),
         (lambda: diag.replay(diag.RewardMargin(), random_trajectory(5, 3)), "states none"),
     ],

@@ -113,7 +113,7 @@ def test_the_numbers_behind_a_verdict():
     np.testing.assert_allclose(found["tail_step"], np.abs(np.diff(p, axis=0)).max(axis=1)[-100:].max(), rtol=1e-12)
     switched = np.diff(p.argmax(axis=1)) != 0
     assert int(found["switches"]) == switched.sum()
-    assert found["tail_switches"] == switched[-100:].sum()
+    assert int(found["tail_switches"]) == switched[-100:].sum()
     period = diag.period(rows)
     for key, value in (("period", period.period), ("period_kind", period.kind), ("amplitude", period.amplitude)):
         np.testing.assert_array_equal(found[key], value)

@@ -12,7 +12,7 @@ import xarray as xr
 from matplotlib.figure import Figure
 from toy_experiments import ToyResults, toy_results
 
-from experiments import TITLES, _store, figure
+from experiments import ON_MODELS, TITLES, _store, figure
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -64,5 +64,9 @@ def test_figures_draw_a_stored_result_without_jax(results: ToyResults, tmp_path:
 
 def test_the_gallery_is_complete_and_light():
     gallery = ROOT / "figures" / "gallery"
-    assert {path.stem for path in gallery.glob("*.png")} == {*TITLES, "scaling"}  # how fast sweeps are, by a benchmark
+    assert {path.stem for path in gallery.glob("*.png")} == {
+        *TITLES,
+        *ON_MODELS,
+        "scaling",
+    }  # how fast sweeps are, by a benchmark
     assert all(path.stat().st_size < 300_000 for path in gallery.glob("*.png"))

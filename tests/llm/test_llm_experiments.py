@@ -17,7 +17,9 @@ QUICK = {
 
 @pytest.fixture(scope="module")
 def results():
-    return {name: experiment(name).run(config) for name, config in QUICK.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(llm_head, "MADE", 8)  # of sixteen behaviours, each number of values compiles flows of its own
+        return {name: experiment(name).run(config) for name, config in QUICK.items()}
 
 
 @pytest.mark.parametrize("name", ON_MODELS)

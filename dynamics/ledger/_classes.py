@@ -55,7 +55,7 @@ def _tail(x: Instance) -> np.ndarray:
     others = np.delete(x["log_policies"], x["member"], axis=0)
     far = forward_kl(_target(x), chosen(x, draws(x, TAIL_RUNS)))
     level = forward_kl(_target(x), others)
-    hits = (far[:, None] >= level * (1 + 1e-9)).sum(axis=0)
+    hits = (far[:, None] >= level * (1 - 1e-9)).sum(axis=0)
     limit = beta.ppf(FALSE_ALARM / len(others), np.maximum(hits, 1), TAIL_RUNS - np.maximum(hits, 1) + 1)
     return np.where(hits > 0, limit, 0.0)
 

@@ -59,7 +59,7 @@ def test_coverage_of_eight_policies_by_brute_force():
     pairs = [ratio(a - b, p, prior, prior) for a, b in itertools.combinations(R, 2)]
     assert found.prior == pytest.approx(max(pairs), rel=1e-12)
     ranges = [pi - (mu * pi).sum(1, keepdims=True) for pi in [*x["log_policies"], *(x["rewards"] / gamma)]]
-    assert found.B == pytest.approx(max(np.abs(r).max() for r in ranges), rel=1e-12)
+    assert pytest.approx(max(np.abs(r).max() for r in ranges), rel=1e-12) == found.B
     assert found.w == pytest.approx(max(np.ptp(r, axis=1).max() for r in R) / gamma, rel=1e-12)
     assert found.g == pytest.approx(gamma * max(np.ptp(pi, axis=1).max() for pi in x["log_policies"]), rel=1e-12)
     assert found.w <= 4 * found.B

@@ -102,7 +102,7 @@ def certificate_bound(*, wins: ArrayLike, gamma: float, failure: float, scale: f
 
     >>> wins = [[0, 600], [400, 0]]
     >>> round(dyn.theorems.certificate_bound(wins=wins, gamma=0.5, failure=0.05, scale=1.0), 4)
-    0.0446
+    0.0324
     """
     x = _inputs.checked({"gamma": gamma, "failure": failure, "scale": scale})
     counts = host_numbers(wins, "wins").copy()

@@ -116,7 +116,7 @@ def certificate_bound(*, wins: ArrayLike, gamma: float, failure: float, scale: f
             f"responses {group} never lose to the others, so that the estimate is infinite; compare them until they do, or "
             "leave them out."
         )
-    return _width(counts, x["gamma"], x["failure"], x["scale"])
+    return float(_width(counts, x["gamma"], x["failure"], x["scale"]))
 
 
 def _data(source: Source) -> dict[str, Any]:

@@ -191,9 +191,9 @@ MEASURED = {
     ),
     "certificate": certified,
 }
-# (rtol, atol): of a minimum found by SciPy in its place and its value, of differences, and of eigenvalues.
+# (rtol, atol): SciPy finds where a function is least to the square root of float64's precision; eigenvalues of a pseudo-inverse.
 TOLERANCE = {
-    "rlhf_limit": (1e-5, np.array([1e-4, 1e-10])),
+    "rlhf_limit": (1e-5, 1e-6),
     "tuned_errors": (1e-7, 1e-12),
     "error_constant": (1e-8, 1e-9),
     "sampler_errors": (1e-8, 1e-9),

@@ -134,9 +134,9 @@ def _vacuous(estimator: Any, mutant: Any, second: Any) -> Trial:
 
 TRIALS = {
     "preference_error": Trial(each(_preference_quantile), _REALIZABLE, _SEARCH),
-    "likelihood_guarantee": _vacuous(chosen, _likelihood(2, _logs_of_policies), _likelihood(4, _logs_of_policies)),
-    "distillation_guarantee": _vacuous(distilled, _likelihood(2, _logs_of_both), _likelihood(4, _logs_of_both)),
-    "reverse_kl_guarantee": _vacuous(tilted_best, _reverse(2), _reverse(4)),
+    "likelihood_guarantee": _vacuous(chosen, _likelihood(2.0, _logs_of_policies), _likelihood(4.0, _logs_of_policies)),
+    "distillation_guarantee": _vacuous(distilled, _likelihood(2.0, _logs_of_both), _likelihood(4.0, _logs_of_both)),
+    "reverse_kl_guarantee": _vacuous(tilted_best, _reverse(2.0), _reverse(4.0)),
     "finite_class_tail": Trial(each(_tail), _REALIZABLE, _SEARCH, directed=_unseen),
     "finite_class_error": Trial(
         each(lambda x: np.array([_preference_quantile(x), _kl_quantile(chosen)(x)])), _REALIZABLE, _SEARCH

@@ -55,7 +55,7 @@ def softmax_of(R: np.ndarray, gamma: float) -> np.ndarray:
 def forward_kl(log_target: np.ndarray, log_pi: np.ndarray) -> np.ndarray:
     """KL(pi*||pi) without cancellation: E_*[e^d - 1 - d], since E_* e^d = 1."""
     d = log_pi - log_target
-    return (np.exp(log_target) * (np.expm1(d) - d)).sum(axis=-1)
+    return np.asarray((np.exp(log_target) * (np.expm1(d) - d)).sum(axis=-1))
 
 
 def log_preferences(log_policies: np.ndarray, gamma: float) -> np.ndarray:

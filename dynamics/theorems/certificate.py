@@ -155,4 +155,4 @@ def certificate(
     wins = sampled_wins(log_target, log_mu, gamma, comparisons, seed)
     finite = {"the estimate is finite": not separated(wins)}
     upper = _width(wins, gamma, failure, scale) if all(finite.values()) else math.inf
-    return Claim(0.0, upper, finite, failure, vacuous=upper == math.inf)
+    return Claim(0.0, upper, finite, failure, vacuous=bool(upper == math.inf))

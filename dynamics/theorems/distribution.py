@@ -223,7 +223,7 @@ def _small(source: Source) -> dict[str, Any]:
     scores = vector()
     scores[0] += 2.0
     offsets = source.choice((1.0, -1.0, 0.0)) * scores + vector()
-    rest = {"gamma": positive(source, 0.1, 3.0), "comparisons": int(positive(source, 1, 1e4))}
+    rest = {"gamma": positive(source, 0.1, 3.0), "comparisons": int(positive(source, 1.0, 1e4))}
     return {"scores": scores, "offsets": offsets, "log_mu": log_policy(source, K, (0.0, 1.0)), **rest}
 
 

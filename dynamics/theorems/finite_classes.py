@@ -43,7 +43,7 @@ def _sampled(source: Source) -> dict[str, Any]:
 
 def _wide(source: Source) -> dict[str, Any]:
     """B above .5, and few enough comparisons for a laboratory."""
-    x = _class(source, (4, 20), 4.0) | {"comparisons": int(positive(source, 10, 4096)), "failure": 0.1}
+    x = _class(source, (4, 20), 4.0) | {"comparisons": int(positive(source, 10.0, 4096.0)), "failure": 0.1}
     x["log_policies"] = np.concatenate([x["log_policies"], _far(x)])
     return x
 

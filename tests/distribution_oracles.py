@@ -191,7 +191,7 @@ MEASURED = {
     ),
     "certificate": certified,
 }
-# (rtol, atol): SciPy finds where a function is least to the square root of float64's precision; eigenvalues of a pseudo-inverse.
+# (rtol, atol): SciPy finds where a function is least to the square root of float64's precision.
 TOLERANCE = {
     "rlhf_limit": (1e-5, 1e-6),
     "tuned_errors": (1e-7, 1e-12),

@@ -33,7 +33,7 @@ def _target(x: Instance) -> np.ndarray:
 
 def _disagreement(x: Instance, log_pi: np.ndarray) -> np.ndarray:
     """E_{a,b~mu} (P_pi - P_*)² of each policy."""
-    P, mu = np.exp(log_preferences(np.append(log_pi, [_target(x)], axis=0), x["gamma"])), np.exp(x["log_mu"])
+    P, mu = np.exp(log_preferences(np.concatenate([log_pi, _target(x)[None]]), x["gamma"])), np.exp(x["log_mu"])
     return (((P[:-1] - P[-1]) ** 2) * np.outer(mu, mu)).sum(axis=(1, 2))
 
 

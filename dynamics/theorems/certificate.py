@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.sparse.csgraph import connected_components
 
 from .._checks import host_numbers
@@ -72,7 +72,7 @@ def _width(wins: np.ndarray, gamma: float, failure: float, scale: float) -> floa
     r_tau = float(variances.max() * tau)
     if 2 + r_tau > _MAX_EXPONENT * gamma:
         return math.inf
-    M = float(brentq(lambda M: M + math.expm1(-M) - r_tau, 0.0, 2 + r_tau, xtol=1e-300, rtol=1e-14))
+    M = float(root_scalar(lambda M: M + math.expm1(-M) - r_tau, bracket=(0.0, 2 + r_tau), xtol=1e-300, rtol=1e-14).root)
     root = np.linalg.cholesky(H)
     half = np.linalg.solve(root, free(al.covariance(np.exp(_inputs.normalise(R / gamma)))))
     largest = float(np.linalg.eigvalsh(np.linalg.solve(root, half.T))[-1])

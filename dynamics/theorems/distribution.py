@@ -9,7 +9,7 @@ import math
 from typing import Any
 
 import numpy as np
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 from . import _algebra as al
 from ._bound import Claim, theorem
@@ -211,7 +211,7 @@ def rlhf_limit(log_target: np.ndarray, log_reference: np.ndarray, gamma: float) 
     if excess(0.0) < 0:
         while excess(most) < 0:
             most *= 2
-        k = float(brentq(excess, 0.0, most, xtol=1e-14, rtol=1e-14))
+        k = float(root_scalar(excess, bracket=(0.0, most), xtol=1e-14, rtol=1e-14).root)
     d = tilted(log_reference, log_target, k) - log_target
     law = np.array([k, float(p @ (np.expm1(d) - d))])
     return Claim(law, law, {"pi* is not uniform": True})

@@ -10,7 +10,7 @@ from .. import theorems
 from .._checks import check_count
 from .._parameters import nearest
 from .._progress import progress
-from . import _collapse, _generalization, _iteration, _margins, _optima, _references, _sampling
+from . import _classes, _collapse, _distribution, _generalization, _iteration, _margins, _optima, _references, _sampling
 from ._examine import examine
 from ._report import Ledger
 from ._trial import Trial
@@ -23,6 +23,8 @@ TRIALS: dict[str, Trial] = (
     | _sampling.TRIALS
     | _margins.TRIALS
     | _generalization.TRIALS
+    | _distribution.TRIALS
+    | _classes.TRIALS
 )
 
 MAX_SEED = 2**63 - 1  # of jax.random.key

@@ -10,13 +10,17 @@ the target of a fitted sampler; ``comparisons`` ≥ 1 the fresh comparisons of e
 (0, 1] the share of runs that a statement excludes. For margins: ``features`` (N, d), ``answer``
 (N,) of ±1, ``differences`` (m, d), ``noise`` (N, d), ``time`` ≥ 0 in units of tau, ``rate`` > 0, ``pairs`` of clusters,
 ``l_b`` ≥ 0, ``v`` > 0 the noise in a coordinate, ``Q`` samples per cluster, ``delta`` a cosine, ``seed``, and vectors (d,)
-``mean`` and ``shift``. Numbers are float64 on the host, whatever JAX's
+``mean`` and ``shift``. For distribution learning: ``gamma`` > 0, ``log_target`` log pi*, ``log_policies`` (N, K) a finite class
+and ``member`` the row of pi* in it, ``rewards`` (M, K), ``comparisons`` n in all and ``scale`` > 0 of a prior on rewards, fixed
+before the data; ``coverage`` has the constants of a class. Numbers are float64 on the host, whatever JAX's
 precision.
 """
 
 from __future__ import annotations
 
 from ._bound import Bound, Claim, Theorem, registered
+from ._coverage import Coverage, coverage
+from .certificate import certificate, certificate_bound
 from .collapse import certain_collapse, collapse, collapse_entropy, entropy_decreases
 from .convergence import (
     contraction,
@@ -26,6 +30,26 @@ from .convergence import (
     matched_link,
     span_contraction,
     universal_contraction,
+)
+from .distribution import (
+    error_constant,
+    logarithm_above,
+    logarithm_below,
+    reversed_divergence,
+    rlhf_limit,
+    sampler_errors,
+    sigmoid_difference,
+    tuned_errors,
+)
+from .finite_classes import (
+    distillation_guarantee,
+    finite_class_error,
+    finite_class_quantile,
+    finite_class_tail,
+    likelihood_guarantee,
+    preference_error,
+    prior_sampling_order,
+    reverse_kl_guarantee,
 )
 from .generalization import (
     gaussian_accuracy,
@@ -68,19 +92,28 @@ from .spectrum import onset_amplitude, spectrum, spectrum_dpo, uniqueness
 __all__ = [
     "Bound",
     "Claim",
+    "Coverage",
     "Theorem",
     "all",
     "bradley_terry_residual",
     "centred_contraction",
     "certain_collapse",
+    "certificate",
+    "certificate_bound",
     "collapse",
     "collapse_entropy",
     "contraction",
+    "coverage",
+    "distillation_guarantee",
     "distinguishable_head_change",
     "divergence_on_policy",
     "ema_spectrum",
     "ema_threshold",
     "entropy_decreases",
+    "error_constant",
+    "finite_class_error",
+    "finite_class_quantile",
+    "finite_class_tail",
     "finite_samples",
     "fitted_sampler",
     "fixed_point_jacobian",
@@ -88,7 +121,10 @@ __all__ = [
     "global_convergence",
     "head_change",
     "initial_accuracy",
+    "likelihood_guarantee",
     "link_spectrum",
+    "logarithm_above",
+    "logarithm_below",
     "lost_order",
     "matched_link",
     "mean_field",
@@ -101,12 +137,19 @@ __all__ = [
     "onset_amplitude",
     "order_preservation",
     "order_reversal",
+    "preference_error",
+    "prior_sampling_order",
     "priority",
     "published_contraction",
     "required_samples",
+    "reverse_kl_guarantee",
+    "reversed_divergence",
+    "rlhf_limit",
     "same_ranking",
+    "sampler_errors",
     "sampler_independence",
     "sampler_independence_ipo",
+    "sigmoid_difference",
     "skewed_sampling",
     "span_contraction",
     "spectrum",
@@ -114,6 +157,7 @@ __all__ = [
     "three_responses",
     "too_few_samplers",
     "top_sampler",
+    "tuned_errors",
     "uniform_spectrum",
     "uniform_threshold",
     "uniqueness",

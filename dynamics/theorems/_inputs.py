@@ -24,6 +24,12 @@ _RANGES = {
     "delta": (0.0, 1.0, False),
     "failure": (0.0, 1.0, True),
     "label_smoothing": (0.0, 0.5, False),
+    "gamma": (0.0, np.inf, True),
+    "scale": (0.0, np.inf, True),
+    "ratio": (0.0, np.inf, True),
+    "ratio_bound": (0.0, np.inf, True),
+    "first": (-np.inf, np.inf, False),
+    "second": (-np.inf, np.inf, False),
 }
 _CHOICES = {
     "objective": ("ipo", "dpo"),
@@ -32,12 +38,12 @@ _CHOICES = {
     "link": ("linear", "logistic", "probit", "cauchit"),
     "target": ("condorcet", "smith", "order"),
 }
-_LEAST = {"rounds": 0, "comparisons": 1, "K": 2, "pairs": 1, "Q": 1, "d": 1, "N": 1, "seed": 0}
+_LEAST = {"rounds": 0, "comparisons": 1, "K": 2, "pairs": 1, "Q": 1, "d": 1, "N": 1, "seed": 0, "member": 0}
 _OF_FEATURES = {"features", "answer", "noise", "mean", "shift"}  # shapes without the K responses
 _OPTIONAL = {"order"}
 # name → (the input with the same length, what to pass)
 _AS_LONG_AS = {"answer": ("features", "an answer for each example"), "shift": ("mean", "two vectors of one length")}
-_SAMPLERS = {"log_mu", "log_mu_skewed", "log_offline"}
+_SAMPLERS = {"log_sampler", "log_mu", "log_mu_skewed", "log_offline"}
 
 
 def checked(inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -80,6 +86,10 @@ def _one(name: str, value: Any, size: int | None) -> Any:
         return whole(name, value, 0, size)
     if name == "log_samplers":
         return _samplers(value, size)
+    if name == "log_policies":
+        return _policies(value, size)
+    if name == "rewards":
+        return _rewards(value, size)
     if name.startswith("log_"):
         return log_distribution(name, value, size)
     vector = _vector(name, value, size)
@@ -158,6 +168,29 @@ def _samplers(value: Any, size: int | None) -> np.ndarray:
     for m, row in enumerate(array):
         check_log_distribution(row, f"log_samplers[{m}]", size, zero_mass=True)
     return normalise(array)
+
+
+def _policies(value: Any, size: int | None) -> np.ndarray:
+    """A class of policies, shape (N, K), checked at once because it may have thousands of rows."""
+    array = _matrix("log_policies", value)
+    if array.shape[1] < 2 or (size is not None and array.shape[1] != size):
+        raise ValueError(
+            f"log_policies has shape {array.shape}; pass one policy per row, shape (N, {size or 'K'}), K ≥ 2."
+        )
+    mass = np.exp(np.logaddexp.reduce(array, axis=1))
+    if np.abs(mass - 1).max() > 1e-6:
+        bad = int(np.argmax(np.abs(mass - 1)))
+        raise ValueError(f"log_policies[{bad}] has total probability {mass[bad]:.6g}, not 1; pass log-probabilities.")
+    return normalise(array)
+
+
+def _rewards(value: Any, size: int | None) -> np.ndarray:
+    array = _matrix("rewards", value)
+    if size is not None and array.shape[1] != size:
+        raise ValueError(
+            f"rewards has shape {array.shape}; pass one reward per response in each row, shape (M, {size})."
+        )
+    return array
 
 
 def _vector(name: str, value: Any, size: int | None) -> np.ndarray:

@@ -8,6 +8,7 @@ import itertools
 import zlib
 from pathlib import Path
 
+import distribution_oracles
 import jax
 import margin_oracles
 import numpy as np
@@ -361,6 +362,7 @@ MEASURED = {
     "divergence_on_policy": divergence_step,
     **sampling_oracles.MEASURED,
     **margin_oracles.MEASURED,
+    **distribution_oracles.MEASURED,
 }
 SKEW = ("log_mu_skewed", "log_mu")
 
@@ -380,6 +382,8 @@ def tolerances(name, x):
         return 1e-5, 1e-12  # a Gaussian's far tail magnifies the direction's error
     if name in ("top_sampler", "fitted_sampler"):
         return 1e-7, 1e-8  # an interior-point method's last step
+    if name in distribution_oracles.TOLERANCE:
+        return distribution_oracles.TOLERANCE[name]
     if name in margin_oracles.MEASURED:
         return 1e-7, 1e-9  # what SciPy's integrator leaves over long times
     return RTOL, ATOL / min(1.0, x.get("beta", 1.0))
@@ -414,6 +418,7 @@ COUNT = {
     "ema_threshold": 15,
     "onset_amplitude": 25,
     "finite_samples": 20,
+    **dict.fromkeys(("rlhf_limit", "tuned_errors", "finite_class_error", "certificate"), 20),
 }
 
 
@@ -433,7 +438,8 @@ def test_quantity_lies_within_the_bounds(name):
         rtol, atol = tolerances(name, x)
         assert bound.applicable
         # ImLi25's theorems leave a constant in their probability open.
-        assert bound.failure_probability == (0.0 if name not in margin_oracles.UNCERTAIN else None)
+        chance = x["failure"] if name == "certificate" else 0.0
+        assert bound.failure_probability == (chance if name not in margin_oracles.UNCERTAIN else None)
         assert bound.contains(value, rtol=rtol, atol=atol), (bound.slack(value), value, bound, show(x))
 
 
@@ -477,6 +483,7 @@ def attained():
     early = {"beta": 1.0, "time": 1e-3}
     two = {"features": np.array([[1.0], [-1.0]]), "answer": np.array([1.0, -1.0])}
     return {
+        **distribution_oracles.ATTAINED,
         "mean_field_bounds": [{"rate": 1.0, "time": 1e-3}],
         "head_change": [{**two, **early}],
         "distinguishable_head_change": [{**two, **early}],
@@ -519,6 +526,7 @@ TIGHT_ON_ONE_SIDE = {
     "head_change": ("upper",),
     "distinguishable_head_change": ("upper",),
     "too_few_samplers": ("lower", "upper"),
+    **distribution_oracles.ONE_SIDE,
 }
 TIGHT = [
     (name, side)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
-from ._framework import Tick
+from ._framework import Status, Tick, decide
 from ._store import load, save
 
 if TYPE_CHECKING:
@@ -73,6 +75,31 @@ def model_of(model: str, scratch: Path, source: str) -> tuple[llm.Language, bool
     return llm.load(model), False
 
 
+def store_key(config: Any, schema: int) -> str:
+    """A digest of the configuration, the contents of the model and of the data, and the schema of the result.
+
+    Not of the source code: the features of a large model are dear.
+    """
+    parts = [dataclasses.asdict(config), schema, identity(config.model), data_identity(config.data)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def told(features: xr.Dataset, made: bool, data: str) -> dict[str, Any]:
+    """What a result says of its model and data; ``made`` and an empty ``data`` leave its findings undecided."""
+    kept = ("model_sha256", "tokenizer_sha256", "vocabulary", "version_torch", "version_transformers")
+    model = MADE if made else short_name(features.attrs["model"])
+    return {name: features.attrs[name] for name in kept} | {
+        "model": model,
+        "made_model": int(made),
+        "made_data": int(not data),
+    }
+
+
+def decide_of(ds: xr.Dataset, holds: bool | np.bool_, decided: bool | np.bool_ = True) -> Status:
+    """The status of a claim on language models: nothing is decided by a made model or made statements."""
+    return decide(holds, bool(decided) and not ds.attrs["made_model"] and not ds.attrs["made_data"])
+
+
 def identity(model: str) -> str:
     """A digest of the weights and of the tokenizer of the model that ``model_of`` loads, or "made"."""
     from dynamics import llm
@@ -84,12 +111,11 @@ def identity(model: str) -> str:
 
 
 def data_identity(source: str) -> str:
-    """A digest of the files of ``persona:DIR``, or "made"."""
-    folder = Path(source.partition(":")[2])
+    """A digest of the file, or of the files of ``persona:DIR``, or "made"."""
     if not source:
         return MADE
-    digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.json*")):
+    place, digest = Path(source.partition(":")[2] or source), hashlib.sha256()
+    for path in sorted(place.glob("*.json*")) if place.is_dir() else [place] if place.is_file() else []:
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
 

@@ -16,11 +16,6 @@ from dynamics import plot
 from ._common import INK, PALE, caption, letter, styled
 
 EXAMPLES = 8  # margins shown over time, from the slowest to the fastest
-PUBLISHED = {  # ImLi25, two 7-8B models
-    "values": (1, 2, 4, 8),
-    "test_error": ((0.0, 0.008, 0.036, 0.056), (0.0, 0.027, 0.098, 0.183)),
-    "train_margin": ((1.991, 1.873, 1.848, 1.731), (0.65, 0.60, 0.435, 0.232)),
-}
 
 
 @styled
@@ -43,7 +38,7 @@ def draw(ds: xr.Dataset) -> Figure:
     data = "made statements" if ds.attrs["made_data"] else "persona statements"
     caption(
         figure,
-        f"DPO on the last layer of {model}, {data} answered Yes or No, {config['rows']} of each of "
+        f"DPO on the last layer of {model}, {data} answered Yes or No, {int(ds.statements)} of each of "
         f"{ds.sizes['behaviour']} behaviours. a: lines, the margin flow on the model's features (theory); dots, torch's SGD in "
         f"{int(ds.steps[-1])} steps (measured); {EXAMPLES} of {ds.sizes['example']} examples. b: time to a mean margin of "
         f"{config['level']:g} (measured) against the time without noise (line, proven, statement 3.3); open: not reached. c: "
@@ -122,16 +117,9 @@ def _many(ds: xr.Dataset, ax: Axes, config: dict) -> None:
 
 def _by_values(ds: xr.Dataset, ax: Axes, name: str, scale: float) -> None:
     K = ds["values"].values
-    for row, mark in zip(PUBLISHED[name], "v^", strict=True):
-        ax.plot(
-            PUBLISHED["values"],
-            scale * np.array(row),
-            color=PALE,
-            marker=mark,
-            markersize=3,
-            linewidth=0.8,
-            linestyle="-",
-        )
+    published = scale * ds[f"published_{name}"].values
+    for row, mark in zip(published, "v^", strict=True):
+        ax.plot(ds.published_values, row, color=PALE, marker=mark, markersize=3, linewidth=0.8, linestyle="-")
     random = scale * ds[name].sel(draw="random").values
     half = 2.0 * random.std(axis=0, ddof=1) / np.sqrt(len(random))
     ax.errorbar(

@@ -67,20 +67,16 @@ def _margins(ds: xr.Dataset, ax: Axes) -> None:
 
 
 def _against(ds: xr.Dataset, ax: Axes) -> None:
-    train = (ds.split == "train").values
-    theory = ds.flow_margin.transpose("time", "example").values
-    practice = ds.reward_margin.transpose("step", "example").values
-    of_flow, of_model = theory[:, train].mean(axis=1), practice[:, train].mean(axis=1)
-    step = int(np.flatnonzero(of_model <= of_flow.max())[-1])
-    time = int(np.argmin(np.abs(of_flow - of_model[step])))
-    ends = [min(theory[time].min(), practice[step].min()), max(theory[time].max(), practice[step].max())]
+    theory = ds.flow_margin.isel(time=int(ds.matched_time)).values
+    practice = ds.reward_margin.isel(step=int(ds.matched_step)).values
+    ends = [min(theory.min(), practice.min()), max(theory.max(), practice.max())]
     ax.plot(ends, ends, color=PALE, linestyle="-", linewidth=0.8, zorder=0)
     for n, (split, label) in enumerate(SPLITS.items()):
         own = (ds.split == split).values
         style = {"color": plot.PALETTE[n], "marker": "os"[n], "markersize": 3, "linestyle": "", "alpha": 0.7}
-        ax.plot(theory[time][own], practice[step][own], label=label, **style)
+        ax.plot(theory[own], practice[own], label=label, **style)
     ax.set_xlabel("margin, flow of the last layer")
-    ax.set_ylabel(f"margin, model at step {int(ds.step[step])}")
+    ax.set_ylabel(f"margin, model at step {int(ds.step[int(ds.matched_step)])}")
     ax.legend(loc="upper left", borderaxespad=0.1)
 
 

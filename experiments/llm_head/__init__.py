@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -17,12 +15,13 @@ import xarray as xr
 
 import dynamics as dyn
 
+from .._curves import first_reached
 from .._framework import Tick, described, require, silent
-from .checks import check
+from .checks import PUBLISHED, check
 
 __all__ = ["Config", "check", "run", "store_key"]
 
-SCHEMA = 1  # of the result: raise it when the meaning of a variable changes
+SCHEMA = 2  # of the result: raise it when the meaning of a variable changes
 BRIDGE_STEPS = (512, 1024, 2048)  # SGD steps that cover the same time
 BRIDGE_SPAN = 400.0  # that time, over the time constant of the fastest margin at the start, 4 tau/(beta² lambda_max/N)
 ADAM_STEPS, ADAM_RATE = 128, 1e-3
@@ -64,14 +63,10 @@ class Config:
 
 
 def store_key(config: Config) -> str:
-    """What a stored result is looked up by: the configuration, the model's and the data's contents, and the schema.
-
-    Not the source code: features of a large model are dear. A change of meaning raises ``SCHEMA``.
-    """
+    """What a stored result is looked up by; a change of meaning raises ``SCHEMA``."""
     from .. import _language
 
-    parts = [dataclasses.asdict(config), SCHEMA, _language.identity(config.model), _language.data_identity(config.data)]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+    return _language.store_key(config, SCHEMA)
 
 
 def run(config: Config, tick: Tick = silent) -> xr.Dataset:
@@ -96,37 +91,30 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     tick(0.95, "torch's optimizers beside the theory")
     ds = xr.merge([ds, _bridge(config, language, parts[chosen.draws[1][0]])], combine_attrs="drop")
     ds = described(ds, "llm_head", config, UNITS)
-    kept = ("model_sha256", "tokenizer_sha256", "vocabulary", "version_torch", "version_transformers")
-    return ds.assign_attrs(
-        {name: joined.attrs[name] for name in kept},
-        model="made" if made else _language.short_name(language.name),
-        made_model=int(made),
-        made_data=int(not config.data),
-        published_draws=int(chosen.published),
-    )
+    return ds.assign_attrs(_language.told(joined, made, config.data), published_draws=int(chosen.published))
 
 
 def _measured(config: Config, chosen: Any, parts: list[xr.Dataset], tick: Tick) -> xr.Dataset:
     from . import _assumptions, _data, _flows
 
     one, rng = _data.stacked(parts), np.random.default_rng(config.seed)
+    every = np.arange(one.chosen.shape[1])
     time_unit = _flows.unit(one, config.beta)
     at = _flows.times(config.span, time_unit)
     tick(0.62, "each behaviour alone")
-    alone = _flows.alone(one, config.beta, at, config.level)
-    undone = _flows.undone(one, config.beta, at, config.level)
+    _, sol = _flows.solved(one, config.beta, at)
+    alone = _flows.alone(one, sol, config.beta, at, config.level)
+    undone = _flows.undone(one, sol, config.beta, at, config.level)
     most = max(chosen.draws)
     group = chosen.draws[most]
-    rows = [_data.halves(one.chosen.shape[1], rng)[0] for _ in range(config.splits)]
+    rows = [_data.halves(len(every), rng)[0] for _ in range(config.splits)]
     tick(0.66, "pairs of behaviours")
     pairs = [tuple(group[i] for i in pair) for pair in _flows.pairs_of(len(group))]
-    two = _flows.together(one, pairs, [np.arange(one.chosen.shape[1])] * len(pairs), config.beta, at, config.level)
+    two = _flows.together(one, pairs, [every] * len(pairs), config.beta, at, config.level)
     tick(0.72, f"{most} behaviours together")
     many = _flows.together(one, [group] * config.splits, rows, config.beta, at, config.level)
     tick(0.82, "errors by number of values")
-    read = _flows.time_of_margin(
-        one.of(chosen.draws[1], np.arange(one.chosen.shape[1])), config.beta, at, config.trained
-    )
+    read = float(first_reached(at, alone["alone_margin"][chosen.draws[1][0]], config.trained))
     if not np.isfinite(read):
         raise ValueError(
             f"one behaviour does not reach a mean margin of {config.trained:g} within span = {config.span:g}; raise it."
@@ -138,9 +126,7 @@ def _measured(config: Config, chosen: Any, parts: list[xr.Dataset], tick: Tick) 
         "random": [[tuple(rng.choice(names, k, replace=False)) for k in sizes] for _ in range(config.splits)],
     }
     scaled = {kind: _flows.scaling(one, draws, config.beta, at, read, rng) for kind, draws in drawn.items()}
-    facts = [
-        _assumptions.of_clusters(one.of(chosen.draws[k], np.arange(one.chosen.shape[1])), config.beta) for k in sizes
-    ]
+    facts = [_assumptions.of_clusters(one.of(chosen.draws[k], every), config.beta) for k in sizes]
     dims = {"learned": "learned_time", "speed": "priority_speed", "delta": "delta_of"}
     return xr.Dataset(
         {
@@ -158,6 +144,9 @@ def _measured(config: Config, chosen: Any, parts: list[xr.Dataset], tick: Tick) 
             **{f"assumed_{name}": ("values", [f[name] for f in facts]) for name in facts[0]},
             "read_time": ((), read),
             "time_unit": ((), time_unit),
+            "statements": ((), len(every)),
+            "published_test_error": (("published_model", "published_values"), np.array(PUBLISHED["test_error"])),
+            "published_train_margin": (("published_model", "published_values"), np.array(PUBLISHED["train_margin"])),
         },
         {
             "behaviour": list(chosen.names),
@@ -165,6 +154,7 @@ def _measured(config: Config, chosen: Any, parts: list[xr.Dataset], tick: Tick) 
             "reference": ["aligned", "base"],
             "draw": list(drawn),
             "values": sizes,
+            "published_values": list(PUBLISHED["values"]),
             "side": [0, 1],
             "member": [chosen.names[i] for i in group],
         },
@@ -226,6 +216,9 @@ UNITS = {
     "test_margin": ("1", "mean margin of test statements"),
     "train_margin": ("1", "mean margin of training statements"),
     "read_time": ("tau", "time at which errors are read"),
+    "published_test_error": ("1", "test error of two 7-8B models, ImLi25"),
+    "published_train_margin": ("1", "mean training margin of two 7-8B models, ImLi25"),
+    "statements": ("1", "statements of each behaviour, as many of either answer in all behaviours"),
     "time_unit": ("tau", "4/(beta delta)² with the median delta"),
     "assumed_noise": ("1", "eps: largest distance of a feature from its class mean, over the mean |c_k|"),
     "assumed_excess": ("1", "e = 2 eps sqrt(1 + l_b²) + eps² of statement 7.8"),

@@ -28,7 +28,10 @@ class Behaviours(NamedTuple):
 
 def behaviours(source: str) -> Behaviours:
     """Those that the papers drew where the data's ``index.json`` says so, else consecutive ones in the order of the files."""
-    folder = Path(source.partition(":")[2])
+    kind, _, rest = source.partition(":")
+    if kind != "persona":
+        raise ValueError(f"data = {source!r} is not a folder of behaviours; pass data=persona:DIR.")
+    folder = Path(rest)
     index = folder / "index.json"
     tags = {}
     if index.is_file():

@@ -43,9 +43,8 @@ def solved(one: Examples, beta: float, at: np.ndarray, initial: MarginState | No
     return flow, dyn.gradient_flow(flow, float(at[-1]), saveat=diffrax.SaveAt(ts=jnp.asarray(at)), initial=initial)
 
 
-def alone(one: Examples, beta: float, at: np.ndarray, level: float) -> dict[str, np.ndarray]:
-    """Each behaviour trained alone: the head's first speed over its slope of statement 3.5, and when it is learned."""
-    _, sol = solved(one, beta, at)
+def alone(one: Examples, sol: dyn.Solution, beta: float, at: np.ndarray, level: float) -> dict[str, np.ndarray]:
+    """Of a solution for each behaviour alone: the head's first speed, its slope of statement 3.5, and when it is learned."""
     delta = np.linalg.norm(differences(one), axis=-1)
     slope = np.sqrt(2) * beta / 4 * delta
     margin = np.asarray(sol.reward_margin).mean(axis=-1)
@@ -124,16 +123,8 @@ def _predicted(flow: dyn.MarginFlow, sol: dyn.Solution, n: int, test: Examples) 
     return np.asarray(part.predict(mine, *test))[-1]
 
 
-def time_of_margin(one: Examples, beta: float, at: np.ndarray, margin: float) -> float:
-    """When behaviours trained alone reach a mean margin, the median."""
-    _, sol = solved(one, beta, at)
-    found = first_reached(at, np.asarray(sol.reward_margin).mean(axis=-1), margin)
-    return float(np.median(found))
-
-
-def undone(one: Examples, beta: float, at: np.ndarray, level: float) -> dict[str, np.ndarray]:
-    """Each behaviour trained to a mean margin, then on flipped labels, measured from either reference: times to undo it."""
-    _, sol = solved(one, beta, at)
+def undone(one: Examples, sol: dyn.Solution, beta: float, at: np.ndarray, level: float) -> dict[str, np.ndarray]:
+    """Each behaviour trained alone to a mean margin, then on flipped labels: times to undo it, from either reference."""
     margin, a = np.asarray(sol.reward_margin), np.asarray(sol.coefficient)
     mean = margin.mean(axis=-1)
     met = mean >= level

@@ -11,14 +11,14 @@ from scipy.stats import ConstantInputWarning, linregress, spearmanr
 from scipy.stats import t as student
 
 from .._curves import median
-from .._framework import Finding, Status, config_of, decide
+from .._framework import Finding, config_of
+from .._language import decide_of
 
 LIKE = 1e-6  # relative rounding of a bound that is attained at first
 PUBLISHED = {  # ImLi25, test errors and training margins of two 7-8B models by number of values
     "values": (1, 2, 4, 8),
     "test_error": ((0.0, 0.008, 0.036, 0.056), (0.0, 0.027, 0.098, 0.183)),
     "train_margin": ((1.991, 1.873, 1.848, 1.731), (0.65, 0.60, 0.435, 0.232)),
-    "fit": (0.97, 0.95, 0.99),
 }
 
 
@@ -38,10 +38,6 @@ def check(ds: xr.Dataset) -> list[Finding]:
     ]
 
 
-def _decide(ds: xr.Dataset, holds: bool | np.bool_, decided: bool | np.bool_ = True) -> Status:
-    return decide(holds, bool(decided) and not ds.attrs["made_model"] and not ds.attrs["made_data"])
-
-
 def _bridge(ds: xr.Dataset) -> Finding:
     off = np.abs(ds.sgd_margin - ds.flow_margin).isel(moment=-1).max("example").values
     off = off / float(np.abs(ds.flow_margin).max())
@@ -54,7 +50,7 @@ def _bridge(ds: xr.Dataset) -> Finding:
         measured=f"relative distance {', '.join(f'{x:.2g}' for x in off)} at {', '.join(map(str, ds.steps.values))} steps: "
         f"orders {', '.join(f'{x:.3f}' for x in orders)}; Adam differs by at most {adam:.1g} over {ds.sizes['step'] - 1} steps",
         interval=f"1 ± 0.1 and 1e-9 (largest margin {float(np.abs(ds.descend_margin).max()):.3g}) asked for",
-        status=_decide(ds, (np.abs(orders - 1) < 0.1).all() and adam < 1e-9),
+        status=decide_of(ds, (np.abs(orders - 1) < 0.1).all() and adam < 1e-9),
     )
 
 
@@ -66,7 +62,7 @@ def _speed(ds: xr.Dataset) -> Finding:
         measured=f"first speed over slope {float(ratio.min()):.4f} to {float(ratio.max()):.4f} in {ratio.size} behaviours; "
         f"change over bound at most {over:.6f}",
         interval="at 1e-3 units of time, 1 % below 1 allowed; the bound exactly, up to rounding",
-        status=_decide(ds, float(ratio.min()) > 0.99 and over <= 1 + LIKE),
+        status=decide_of(ds, float(ratio.min()) > 0.99 and over <= 1 + LIKE),
     )
 
 
@@ -89,7 +85,7 @@ def _ordered_alone(ds: xr.Dataset) -> Finding:
         measured=f"Spearman {value:.2f} of delta ({float(ds.distinguishability.min()):.3g} to "
         f"{float(ds.distinguishability.max()):.3g}) with early learning, {time.size} behaviours",
         interval=f"[{low:.2f}, {high:.2f}], 95 % bootstrap over behaviours; above 0 asked for",
-        status=_decide(ds, low > 0, low > 0 or high < 0),
+        status=decide_of(ds, low > 0, low > 0 or high < 0),
     )
 
 
@@ -104,7 +100,7 @@ def _pairs(ds: xr.Dataset) -> Finding:
         source="[paper] ImLi24; its initial speed is the larger by statement 3.6",
         measured=f"in {int(right.sum())} of {right.size} pairs of {count} behaviours",
         interval=f"share [{low:.2f}, {high:.2f}], 95 % jackknife over behaviours; above 1/2 asked for",
-        status=_decide(ds, low > 0.5, low > 0.5 or high < 0.5),
+        status=decide_of(ds, low > 0.5, low > 0.5 or high < 0.5),
     )
 
 
@@ -135,7 +131,7 @@ def _many(ds: xr.Dataset) -> list[Finding]:
                 measured=f"Spearman {median(label).value:.2f} (median over {len(label)} halves of the statements, "
                 f"{label.min():.2f} to {label.max():.2f}); of means over halves {value:.2f}",
                 interval=f"[{low:.2f}, {high:.2f}], 95 % bootstrap over behaviours; above 0 asked for",
-                status=_decide(ds, low > 0, low > 0 or high < 0),
+                status=decide_of(ds, low > 0, low > 0 or high < 0),
             )
         )
     return found
@@ -165,7 +161,7 @@ def _errors(ds: xr.Dataset) -> Finding:
         f"R² {r2:.2f}; the papers' own draws {say('published')}, R² {_fit(ds, 'published')[2]:.2f}",
         interval=f"rise from K = {int(ds['values'][0])} to {int(ds['values'][-1])}: {100 * rise.mean():.1f} ± "
         f"{100 * error:.1f} % (95 %, t over {len(rise)} draws)",
-        status=_decide(ds, rise.mean() > error, abs(rise.mean()) > error),
+        status=decide_of(ds, rise.mean() > error, abs(rise.mean()) > error),
     )
 
 
@@ -180,7 +176,7 @@ def _margins(ds: xr.Dataset) -> Finding:
         source="[paper] ImLi25, Theorem 4.2: margins grow like t/K",
         measured=f"behaviours at random, K = {say}; ImLi25 at K = 1, 2, 4, 8: {theirs}",
         interval=f"fall {fall.mean():.3f} ± {error:.3f} (95 %, t over {len(fall)} draws)",
-        status=_decide(ds, fall.mean() > error, abs(fall.mean()) > error),
+        status=decide_of(ds, fall.mean() > error, abs(fall.mean()) > error),
     )
 
 
@@ -193,7 +189,7 @@ def _similarity(ds: xr.Dataset) -> Finding:
         source="[paper] ImLi25, class-mean cosines on real models",
         measured=f"median cosine of two of {count} class means {before:.3f}, without their shared mean {after:+.3f}",
         interval=f"all {count * (count - 1) // 2} pairs; above 0.5 before and below 0.5 after in absolute value asked for",
-        status=_decide(ds, before > 0.5 and abs(after) < 0.5),
+        status=decide_of(ds, before > 0.5 and abs(after) < 0.5),
     )
 
 
@@ -213,7 +209,7 @@ def _undone(ds: xr.Dataset) -> Finding:
         f"({base.min():.2f} to {base.max():.2f}), {np.median(aligned):.2f} with the aligned one",
         interval=f"{int(known.sum())} behaviours, mean margin {config_of(ds)['level']:g} when labels are flipped; below 1, "
         "and 1 within 1e-3, in all asked for",
-        status=_decide(ds, (base < 1).all() and (np.abs(aligned - 1) < 1e-3).all(), known.any()),
+        status=decide_of(ds, (base < 1).all() and (np.abs(aligned - 1) < 1e-3).all(), known.any()),
     )
 
 

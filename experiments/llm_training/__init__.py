@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import tempfile
 from pathlib import Path
 from typing import Literal
@@ -21,7 +19,7 @@ from .checks import check
 
 __all__ = ["Config", "check", "run", "store_key"]
 
-SCHEMA = 1  # of the result: raise it when the meaning of a variable changes
+SCHEMA = 2  # of the result: raise it when the meaning of a variable changes
 MADE = 4  # behaviours of a run without data
 REACH = 20.0  # span of the flow, in units of 4 tau/(beta delta)² with the median delta
 
@@ -63,11 +61,10 @@ class Config:
 
 
 def store_key(config: Config) -> str:
-    """What a stored result is looked up by: the configuration, the model's and the data's contents, and the schema."""
+    """What a stored result is looked up by; a change of meaning raises ``SCHEMA``."""
     from .. import _language
 
-    parts = [dataclasses.asdict(config), SCHEMA, _language.identity(config.model), _language.data_identity(config.data)]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+    return _language.store_key(config, SCHEMA)
 
 
 def run(config: Config, tick: Tick = silent) -> xr.Dataset:
@@ -82,13 +79,9 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
         source = config.data or _data.made_statements(Path(scratch) / "data", MADE, config.rows)
         behaviours = config.behaviours if config.data else _data.behaviours(source).names
         language, made = _language.model_of(config.model, Path(scratch) / "model", source)
-        trained, held = [], []
-        for name in behaviours:
-            pairs = llm.read(source, behaviours=[name], rows=config.rows)
-            trained.append(np.arange(len(pairs)) // 2 % 2 == 0)  # answers alternate
-            held.append(~trained[-1])
         pairs = llm.read(source, behaviours=behaviours, rows=config.rows)
-        inside = np.concatenate(trained)
+        sizes = [pairs.behaviour.count(name) for name in behaviours]
+        inside = np.concatenate([np.arange(n) // 2 % 2 == 0 for n in sizes])  # answers alternate: half of either
         tick(0.02, "features before training")
         before = llm.features(language, pairs, progress=False)
         objective = dyn.DPO(beta=config.beta)
@@ -116,35 +109,20 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
         after = llm.features(learner, pairs, progress=False)
     raised = [f"{alarm.name}: {alarm.raised}" for alarm in llm.alarms(record)]
     names = [str(name) for name in record.data_vars if "step" in record[name].dims]
-    ds = record[names].drop_vars("example", errors="ignore")
-    ds = (
-        ds.drop_vars("split", errors="ignore")
-        .assign(
-            split=(
-                "example",
-                np.where(np.isin(record.example.values, before.example.values[inside]), "train", "held_out"),
-            ),
-            behaviour=("example", _aligned(before, record, "behaviour")),
-            flow_margin=(("time", "example"), theory[:, _order(before, record)]),
-            delta_before=("trained", llm.value_diversity(before).distinguishability.values),
-            delta_after=("trained", llm.value_diversity(after).distinguishability.values),
-        )
-        .assign_coords(trained=list(behaviours))
+    ds = record[names].assign(
+        flow_margin=(("time", "example"), theory[:, _order(before, record)]),
+        delta_before=("trained", llm.value_diversity(before).distinguishability.values),
+        delta_after=("trained", llm.value_diversity(after).distinguishability.values),
     )
+    ds = ds.assign_coords(trained=list(behaviours))
+    ds = ds.assign_coords(_matched(ds))
     units = {
         "flow_margin": ("1", "margins by the flow of the last layer on the features before training"),
         "delta_before": ("1", "distinguishability before training"),
         "delta_after": ("1", "distinguishability after training"),
     }
     ds = described(ds, "llm_training", config, units)
-    kept = ("model_sha256", "tokenizer_sha256", "version_torch", "version_transformers")
-    return ds.assign_attrs(
-        {name: before.attrs[name] for name in kept},
-        model="made" if made else _language.short_name(language.name),
-        made_model=int(made),
-        made_data=int(not config.data),
-        alarms="\n".join(raised),
-    )
+    return ds.assign_attrs(_language.told(before, made, config.data), alarms="\n".join(raised))
 
 
 def _order(before: xr.Dataset, record: xr.Dataset) -> np.ndarray:
@@ -152,8 +130,16 @@ def _order(before: xr.Dataset, record: xr.Dataset) -> np.ndarray:
     return np.array([at[str(name)] for name in record.example.values])
 
 
-def _aligned(before: xr.Dataset, record: xr.Dataset, name: str) -> np.ndarray:
-    return before[name].values[_order(before, record)]
+def _matched(ds: xr.Dataset) -> dict[str, int]:
+    """The saved row of the model, and of the flow, at which both have the same mean training margin.
+
+    It is the last row of the model, or the last one that the flow reaches.
+    """
+    train = (ds.split == "train").values
+    of_flow = ds.flow_margin.transpose("time", "example").values[:, train].mean(axis=1)
+    of_model = ds.reward_margin.transpose("step", "example").values[:, train].mean(axis=1)
+    row = int(np.flatnonzero(of_model <= of_flow.max())[-1])
+    return {"matched_step": row, "matched_time": int(np.argmin(np.abs(of_flow - of_model[row])))}
 
 
 def _theory(ds: xr.Dataset, inside: np.ndarray, objective: dyn.DPO) -> np.ndarray:

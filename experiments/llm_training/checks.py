@@ -6,7 +6,8 @@ import numpy as np
 import xarray as xr
 from scipy.stats import spearmanr
 
-from .._framework import Finding, Status, binomial_interval, config_of, decide
+from .._framework import Finding, binomial_interval, config_of
+from .._language import decide_of
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
@@ -14,22 +15,10 @@ def check(ds: xr.Dataset) -> list[Finding]:
     return [_learned(ds), *(_carried(ds, split) for split in ("train", "held_out")), _features(ds), _displaced(ds)]
 
 
-def _decide(ds: xr.Dataset, holds: bool | np.bool_, decided: bool | np.bool_ = True) -> Status:
-    return decide(holds, bool(decided) and not ds.attrs["made_model"] and not ds.attrs["made_data"])
-
-
 def matched(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray, float]:
-    """(flow margins, model margins) of every example when both have the same mean training margin, and that mean.
-
-    The mean is that of the last step, or the largest that the flow reaches.
-    """
-    train = (ds.split == "train").values
-    theory = ds.flow_margin.transpose("time", "example").values
-    practice = ds.reward_margin.transpose("step", "example").values
-    of_flow, of_model = theory[:, train].mean(axis=1), practice[:, train].mean(axis=1)
-    step = int(np.flatnonzero(of_model <= of_flow.max())[-1])
-    time = int(np.argmin(np.abs(of_flow - of_model[step])))
-    return theory[time], practice[step], float(of_model[step])
+    """(flow margins, model margins) of every example when both have the same mean training margin, and that mean."""
+    theory, practice = ds.flow_margin.isel(time=int(ds.matched_time)), ds.reward_margin.isel(step=int(ds.matched_step))
+    return theory.values, practice.values, float(practice[(ds.split == "train").values].mean())
 
 
 def _learned(ds: xr.Dataset) -> Finding:
@@ -43,7 +32,7 @@ def _learned(ds: xr.Dataset) -> Finding:
         measured=f"{int(right.sum())} of {right.size} after {config['steps']} steps of {config['batch']} pairs, "
         f"{config['train']}; mean margin {float(ds.reward_margin.isel(step=-1).values[held].mean()):.3f}",
         interval=f"share [{low:.2f}, {high:.2f}], 95 % Clopper–Pearson; above 1/2 asked for",
-        status=_decide(ds, low > 0.5, low > 0.5 or high < 0.5),
+        status=decide_of(ds, low > 0.5, low > 0.5 or high < 0.5),
     )
 
 
@@ -62,7 +51,7 @@ def _carried(ds: xr.Dataset, split: str) -> Finding:
         measured=f"Spearman {rank:.2f}, correlation {linear:.2f} over {len(x)} statements, "
         f"where the mean training margin of both is {mean:.2f}",
         interval=f"[{low:.2f}, {high:.2f}], 95 % bootstrap over statements; above 0 asked for",
-        status=_decide(ds, low > 0, learned and (low > 0 or high < 0)),
+        status=decide_of(ds, low > 0, learned and (low > 0 or high < 0)),
     )
 
 
@@ -81,7 +70,7 @@ def _features(ds: xr.Dataset) -> Finding:
         source="[paper] ImLi24",
         measured=f"delta after over before: {', '.join(f'{x:.2f}' for x in ratio)} ({', '.join(map(str, ds.trained.values))})",
         interval=f"{len(ratio)} behaviours, all of their statements; above 1 in all asked for",
-        status=_decide(ds, (ratio > 1).all(), (ratio > 1).all() or (ratio < 1).all()),
+        status=decide_of(ds, (ratio > 1).all(), (ratio > 1).all() or (ratio < 1).all()),
     )
 
 
@@ -97,5 +86,5 @@ def _displaced(ds: xr.Dataset) -> Finding:
         measured=f"mean change {w.mean():+.2f} nats of chosen and {l.mean():+.2f} of rejected answers; both fell in {both} of "
         f"{len(w)}; alarms: {raised}",
         interval="training statements; the two signs of the means asked for",
-        status=_decide(ds, w.mean() > 0 > l.mean()),
+        status=decide_of(ds, w.mean() > 0 > l.mean()),
     )

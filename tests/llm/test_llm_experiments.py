@@ -5,7 +5,7 @@ import pytest
 
 pytest.importorskip("torch", reason="needs the extra llm")
 
-from experiments import ON_MODELS, experiment, figure, llm_head, llm_training
+from experiments import ON_MODELS, _language, experiment, figure, llm_head, llm_training
 from experiments.__main__ import main
 from experiments.llm_head import _data, _flows
 
@@ -105,3 +105,18 @@ def test_a_missing_model_is_named(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("experiments.__main__._set_up_jax", lambda out: None)
     assert main(["run", "llm_training", "--model", str(tmp_path / "absent"), "--out", str(tmp_path)]) == 2
     assert "absent does not exist" in capsys.readouterr().err
+
+
+def test_a_file_of_other_content_is_other_data(tmp_path):
+    file = tmp_path / "rows.jsonl"
+    found = []
+    for text in ("one", "two"):
+        file.write_text(text)
+        found += [_language.data_identity(name) for name in (str(file), f"hh:{file}", f"persona:{tmp_path}")]
+    assert found[0] == found[1] != found[3] == found[4]
+    assert found[2] != found[5]
+
+
+def test_other_layouts_than_a_folder_of_behaviours_are_refused():
+    with pytest.raises(ValueError, match="pass data=persona:DIR"):
+        _data.behaviours("hh:rows.jsonl")

@@ -157,7 +157,9 @@ def _text(path: Path) -> str:
     except UnicodeDecodeError:
         raise ValueError(f"{path} is not UTF-8 text; pass text files.") from None
     except OSError as error:
-        raise ValueError(f"{path} cannot be read ({(error.strerror or str(error)).lower()}); pass text files.") from None
+        raise ValueError(
+            f"{path} cannot be read ({(error.strerror or str(error)).lower()}); pass text files."
+        ) from None
 
 
 def _rows(card: Card) -> list[tuple[str, str]]:

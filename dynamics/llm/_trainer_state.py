@@ -39,7 +39,9 @@ def _log(path: Path) -> list[dict[str, Any]]:
     try:
         history = json.loads(path.read_text())["log_history"]
     except (ValueError, KeyError, TypeError):
-        raise ValueError(f"{path} is not a trainer_state.json with a log_history; pass that of a finished run.") from None
+        raise ValueError(
+            f"{path} is not a trainer_state.json with a log_history; pass that of a finished run."
+        ) from None
     rows = [row for row in history if "rewards/margins" in row]
     if not rows:
         raise ValueError(f"{path} logs no rewards/margins; pass the state of a DPOTrainer.")

@@ -24,6 +24,7 @@ _ROOMS = (
     "policies",
     "preferences",
     "references",
+    "rewards",
     "samplers",
     "schema",
     "stability",
@@ -36,6 +37,9 @@ _NAMES = {
     "DPO": "objectives",
     "SLiC": "objectives",
     "SquaredMargin": "objectives",
+    "Comparisons": "preferences",
+    "PreferenceModel": "preferences",
+    "certify": "rewards",
     "LogLinear": "policies",
     "Tabular": "policies",
     "MarginFlow": "flows",
@@ -55,10 +59,12 @@ _NAMES = {
 __all__ = [
     "DPO",
     "IPO",
+    "Comparisons",
     "Descend",
     "LogLinear",
     "MarginFlow",
     "PreferenceFlow",
+    "PreferenceModel",
     "Process",
     "RoundMap",
     "Rounds",
@@ -68,6 +74,7 @@ __all__ = [
     "SquaredMargin",
     "Tabular",
     "__version__",
+    "certify",
     "data",
     "descend",
     "diagnostics",
@@ -84,6 +91,7 @@ __all__ = [
     "policies",
     "preferences",
     "references",
+    "rewards",
     "samplers",
     "schema",
     "stability",
@@ -108,6 +116,7 @@ if TYPE_CHECKING:
         policies,
         preferences,
         references,
+        rewards,
         samplers,
         schema,
         stability,
@@ -118,6 +127,8 @@ if TYPE_CHECKING:
     from .flows import MarginFlow, PreferenceFlow
     from .objectives import DPO, IPO, SLiC, SquaredMargin
     from .policies import LogLinear, Tabular
+    from .preferences import Comparisons, PreferenceModel
+    from .rewards import certify
     from .rounds import Descend, Process, RoundMap, Rounds, SelfSampling
     from .solve import Solution, descend, gradient_flow, iterate
     from .sweeps import sweep

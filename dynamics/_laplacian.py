@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 
-def grounded_inverse(weights: np.ndarray, ground: np.ndarray | int = 0) -> np.ndarray:
+def grounded_inverse(weights: np.ndarray, ground: np.ndarray | np.integer | int = 0) -> np.ndarray:
     """G, ``(…, K, K)``: the inverse of the Laplacian without row and column ``ground``, which are 0 in G.
 
     G is a generalised inverse of the Laplacian with entries ≥ 0, and G_aa is the resistance between a and ``ground``.
@@ -67,7 +67,7 @@ def covariance_spectrum(weights: np.ndarray, log_p: np.ndarray) -> np.ndarray:
 def trace_with_covariance(inverse: np.ndarray, log_p: np.ndarray) -> np.ndarray:
     """tr(Sigma G) = Σ_a<b p_a p_b (e_a - e_b)ᵀ G (e_a - e_b), ``(…,)``; exact to rounding if G is grounded at the mode of p."""
     p = np.exp(log_p)
-    return 0.5 * np.einsum("...a,...b,...ab->...", p, p, resistances(inverse))
+    return np.asarray(0.5 * np.einsum("...a,...b,...ab->...", p, p, resistances(inverse)))
 
 
 def reachable(edges: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.stats
 
 import dynamics as dyn
@@ -61,10 +62,10 @@ def test_pairs_by_name_are_those_of_the_sampler():
     other = dyn.PreferenceModel(m.log_target, 0.5, log_pairs=log_pairs)
     np.testing.assert_allclose(other.error_constants(), m.error_constants(), rtol=1e-12)
     # One order alone is the same law of unordered pairs.
-    upper = np.log(
-        np.triu(2 * np.exp(np.asarray(log_pairs[0])), 1) + np.diag(np.diag(np.exp(np.asarray(log_pairs[0])))) + 0.0
-    )
-    one = dyn.PreferenceModel(m.log_target[0], 0.5, log_pairs=np.where(np.isfinite(upper), upper, -np.inf))
+    p = np.exp(np.asarray(log_pairs[0]))
+    with np.errstate(divide="ignore"):
+        upper = np.log(np.triu(2 * p, 1) + np.diag(np.diag(p)))
+    one = dyn.PreferenceModel(m.log_target[0], 0.5, log_pairs=upper)
     np.testing.assert_allclose(one.pairs, m.pairs[0], rtol=1e-12)
 
 
@@ -148,15 +149,11 @@ def test_counts_are_checked_and_named():
     for wins, message in [
         ([[0, -1], [1, 0]], r"wins\[0, 1\] = -1 is negative"),
         ([[0, np.inf], [1, 0]], r"wins\[0, 1\] = inf is not finite"),
-        ([[0, 2**60], [1, 0]], r"wins\[0, 1\] = 1.15292e\+18 is above 9007199254740992"),
-        (np.array([[[0, 1], [2**31 - 1, 0]]], np.int32) * np.int32(3), None),
+        ([[0, 2**60], [1, 0]], r"wins\[0, 1\] = 1.15292e\+18 is not below 9007199254740992"),
+        (np.array([[0, 2], [-5, 0]], np.int32), r"wins\[1, 0\] = -5 is negative.*overflowed"),
         ([1, 2], r"wins has shape \(2,\)"),
         ([[1]], r"wins has shape \(1, 1\)"),
     ]:
-        if message is None:
-            message = r"wins\[|square" if (np.asarray(wins) < 0).any() else "square"
-            if not (np.asarray(wins) < 0).any():
-                continue
         with pytest.raises(ValueError, match=message):
             dyn.Comparisons(wins)
 
@@ -179,7 +176,6 @@ def test_bad_models_are_refused_by_name():
     for call, message in [
         (lambda: m.sample(0, key=jax.random.key(0)), "n = 0"),
         (lambda: m.sample(2**60, key=jax.random.key(0)), "above 2"),
-        (lambda: m.sample(2, key=3.5), "key is 3.5"),
         (lambda: m.expected(0), "n = 0 is outside"),
         (lambda: m.error_quantile(10, 1.0), "q = 1 is outside"),
         (lambda: m.error_quantile(10, 0.0), "q = 0 is outside"),

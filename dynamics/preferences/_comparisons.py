@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._checks import Numbers, as_numbers
+from .._checks import Numbers, as_numbers, host_numbers
 from .._noun import Noun
 from .._numerics import concrete
 
@@ -21,7 +21,7 @@ class Comparisons(Noun):
 
     Args:
         wins: ``(K, K)``, or ``(X, K, K)`` for X contexts, or more leading axes for several data sets, K ≥ 2; whole numbers
-            from 0 to 2^53 (2^24 where JAX runs in float32), halves where a tie counts half to each, or expected numbers.
+            from 0 to below 2^53 (2^24 where JAX runs in float32), halves where a tie counts half to each, or expected numbers.
 
     Raises:
         ValueError: not square, negative, not finite, or too large to be exact: the entry is named.
@@ -59,8 +59,8 @@ class Comparisons(Noun):
 
 
 def _counts(wins: Any) -> Float[Array, "*contexts K K"]:
-    exact = None if not concrete(wins) else np.asarray(wins) if np.ndim(wins) else None
-    array = as_numbers(wins, "wins")
+    exact = host_numbers(wins, "wins") if concrete(wins) else None
+    array = as_numbers(wins if exact is None else exact, "wins")
     if array.ndim < 2 or array.shape[-1] != array.shape[-2] or array.shape[-1] < 2 or array.size == 0:
         raise ValueError(
             f"wins has shape {array.shape}; pass a square matrix of counts, (K, K) or (X, K, K), with K ≥ 2."
@@ -69,9 +69,9 @@ def _counts(wins: Any) -> Float[Array, "*contexts K K"]:
         return array
     most = 2.0 ** (jnp.finfo(array.dtype).nmant + 1)
     for bad, what in (
-        (~np.isfinite(exact.astype(np.float64)), "is not finite; pass a count ≥ 0"),
+        (~np.isfinite(exact), "is not finite; pass a count ≥ 0"),
         (exact < 0, "is negative; pass a count ≥ 0 (a negative one may be an integer that overflowed)"),
-        (exact > most, f"is above {most:.0f}, where counts are not exact; pass a smaller count"),
+        (exact >= most, f"is not below {most:.0f}, from where on counts are not exact; pass a smaller count"),
     ):
         if bad.any():
             at = tuple(int(k) for k in np.argwhere(bad)[0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from .._checks import Numbers, as_numbers, check_count, check_key, check_number
 from .._laplacian import covariance_spectrum, grounded_inverse, reachable, trace_with_covariance
@@ -52,7 +52,7 @@ class PreferenceModel(Noun):
     def __init__(
         self,
         log_target: Numbers,
-        gamma: float | Array,
+        gamma: ArrayLike,
         log_sampler: Numbers | None = None,
         *,
         log_pairs: Numbers | None = None,
@@ -85,7 +85,7 @@ class PreferenceModel(Noun):
     def _gaps(self) -> Float[Array, "*contexts K K"]:
         return self.gamma * (self.log_target[..., :, None] - self.log_target[..., None, :])
 
-    def expected(self, n: float) -> Comparisons:
+    def expected(self, n: ArrayLike) -> Comparisons:
         """The expected counts of n comparisons, exact and not whole.
 
         Raises:
@@ -161,7 +161,7 @@ class PreferenceModel(Noun):
         """
         return float(np.sum(np.where(np.asarray(self.weights) > 0, self.error_constants(), 0.0)))
 
-    def error_quantile(self, n: float, q: float) -> float:
+    def error_quantile(self, n: ArrayLike, q: ArrayLike) -> float:
         """The q-quantile of (1/(2 gamma² n)) Σ_k l_k Z_k², Z_k ~ N(0, 1): the error E_x KL(pi* || pihat) after n comparisons.
 
         l_k are the eigenvalues of L_x⁺ Sigma_* of all contexts. This is the law of n E_x KL for large n, of which

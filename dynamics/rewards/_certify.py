@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from jaxtyping import ArrayLike
 
 from .._checks import Numbers, check_number
 from .._laplacian import covariance_spectrum, grounded_inverse, resistances
@@ -42,7 +43,7 @@ class Certificate:
 
 
 def certify(
-    data: Comparisons | Numbers, *, gamma: float, delta: float, scale: float, weights: Numbers | None = None
+    data: Comparisons | Numbers, *, gamma: ArrayLike, delta: ArrayLike, scale: ArrayLike, weights: Numbers | None = None
 ) -> Certificate:
     """E_x KL(pi* || pihat) ≤ max_x w_x (tau/gamma²) l_max(H⁺ Sigma_pihat) · M²/(e^-M + M - 1) · ((m-1)e^m + 1)/m².
 
@@ -90,7 +91,8 @@ def certify(
     if codes.any():
         at = tuple(int(k) for k in np.argwhere(codes)[0]) if codes.ndim else ()
         raise ValueError(f"{reason(wins[at], int(codes[at]), at, REMEDY)}.")
-    reward = np.asarray(fit.reward, np.float64)
+    contexts = wins.shape[:-2]
+    wins, reward = wins.reshape(-1, K, K), np.asarray(fit.reward, np.float64).reshape(-1, K)
     met = wins + np.swapaxes(wins, -1, -2)
     ratio = np.exp(-np.abs(reward[..., :, None] - reward[..., None, :]))
     weight = met * ratio / (1.0 + ratio) ** 2
@@ -103,8 +105,9 @@ def certify(
     largest = covariance_spectrum(weight, log_policy)[..., -1]
     with np.errstate(over="ignore"):
         per_context = tau / gamma**2 * largest / _below(M) * _above(m)
-    bound = float(np.max(shares * per_context))
-    return Certificate(bound, per_context, tau, M, m, log_policy, delta)
+    bound = float(np.max(shares.ravel() * per_context))
+    per_context, M, m = (x.reshape(contexts) for x in (per_context, M, m))
+    return Certificate(bound, per_context, tau, M, m, log_policy.reshape(*contexts, K), delta)
 
 
 def _evidence(weights: np.ndarray, reward: np.ndarray, scale: float) -> np.ndarray:

@@ -69,6 +69,8 @@ def bradley_terry(
     (3.0, 0)
     """
     wins = (data if isinstance(data, Comparisons) else Comparisons(data)).wins
+    ridged = not concrete(ridge) or bool(np.any(np.asarray(ridge) > 0))
+    mixed = ridged and concrete(ridge) and not np.all(np.asarray(ridge) > 0)
     ridge = check_scalar(ridge, "ridge", 0.0, np.inf)
     if features is not None:
         from ._linear import fit_linear  # loads on use
@@ -76,8 +78,7 @@ def bradley_terry(
         return fit_linear(wins, host_numbers(features, "features"), ridge, throw)
     contexts, K = wins.shape[:-2], wins.shape[-1]
     flat = jnp.broadcast_to(_fitting(ridge, contexts), contexts).reshape(-1)
-    ridged = not concrete(flat) or bool(np.any(np.asarray(flat) > 0))
-    if ridged and concrete(flat) and not np.all(np.asarray(flat) > 0):
+    if mixed:
         raise ValueError("ridge is 0 for some data sets and positive for others; fit the two kinds in two calls.")
     f, found, linked, balanced = _lanes.fit_all(wins.reshape(-1, K, K), as_array(flat), ridged)
     result = jnp.where(found, int(Outcome.SUCCESSFUL), int(Outcome.NOT_FOUND))

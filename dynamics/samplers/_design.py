@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from jaxtyping import ArrayLike
 
 from .._checks import check_scalar
 from ..preferences import PreferenceModel
@@ -41,7 +43,7 @@ class Design:
         return "\n".join(f"{name:<18}V = {float(np.sum(V)):.4g}" for name, V in rows.items())
 
 
-def design(model: PreferenceModel, *, pairs: bool = False, tolerance: float = 1e-5) -> Design:
+def design(model: PreferenceModel, *, pairs: bool = False, tolerance: ArrayLike = 1e-5) -> Design:
     """argmin V over samplers mu, or over laws of pairs, V = tr(Sigma_* L⁺)/(2 gamma²): what n comparisons are worth most.
 
     Over laws of pairs this is a convex (A-optimal) programme: the slope g_ab = -∂V/∂p_ab has Σ p g = V, and no law is
@@ -71,7 +73,8 @@ def design(model: PreferenceModel, *, pairs: bool = False, tolerance: float = 1e
     shape = model.log_target.shape
     logs = np.asarray(model.log_target, np.float64).reshape(-1, shape[-1])
     worth = _Worth(logs, float(model.gamma))
-    rest = np.log1p(-np.exp(logs))
+    with np.errstate(divide="ignore"):
+        rest = np.log1p(-np.exp(logs))
     root = 0.5 * (logs + np.where(np.isfinite(rest), rest, -745.0))
     root = root - np.logaddexp.reduce(root, axis=-1, keepdims=True)
     flat = np.full_like(logs, -np.log(shape[-1]))
@@ -113,7 +116,7 @@ class _Worth:
         self.covariance = pi[..., :, None] * np.eye(K) - pi[..., :, None] * pi[..., None, :]
         self.factor = 0.5 / gamma**2
 
-    def __call__(self, p: np.ndarray, x: int | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+    def __call__(self, p: np.ndarray, x: int | slice = slice(None)) -> tuple[Any, np.ndarray]:
         """V and g = -∂V/∂p."""
         weights, K = 2.0 * p * self.curve[x], p.shape[-1]
         # Adding 1/K to every entry, in the units of the weights, leaves the solution for forces that sum to 0.

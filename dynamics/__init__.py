@@ -25,6 +25,7 @@ _ROOMS = (
     "policies",
     "preferences",
     "references",
+    "rewards",
     "samplers",
     "schema",
     "stability",
@@ -37,6 +38,9 @@ _NAMES = {
     "DPO": "objectives",
     "SLiC": "objectives",
     "SquaredMargin": "objectives",
+    "Comparisons": "preferences",
+    "PreferenceModel": "preferences",
+    "certify": "rewards",
     "LogLinear": "policies",
     "Tabular": "policies",
     "MarginFlow": "flows",
@@ -56,10 +60,12 @@ _NAMES = {
 __all__ = [
     "DPO",
     "IPO",
+    "Comparisons",
     "Descend",
     "LogLinear",
     "MarginFlow",
     "PreferenceFlow",
+    "PreferenceModel",
     "Process",
     "RoundMap",
     "Rounds",
@@ -69,6 +75,7 @@ __all__ = [
     "SquaredMargin",
     "Tabular",
     "__version__",
+    "certify",
     "data",
     "descend",
     "diagnostics",
@@ -86,6 +93,7 @@ __all__ = [
     "policies",
     "preferences",
     "references",
+    "rewards",
     "samplers",
     "schema",
     "stability",
@@ -111,6 +119,7 @@ if TYPE_CHECKING:
         policies,
         preferences,
         references,
+        rewards,
         samplers,
         schema,
         stability,
@@ -121,6 +130,8 @@ if TYPE_CHECKING:
     from .flows import MarginFlow, PreferenceFlow
     from .objectives import DPO, IPO, SLiC, SquaredMargin
     from .policies import LogLinear, Tabular
+    from .preferences import Comparisons, PreferenceModel
+    from .rewards import certify
     from .rounds import Descend, Process, RoundMap, Rounds, SelfSampling
     from .solve import Solution, descend, gradient_flow, iterate
     from .sweeps import sweep

@@ -36,6 +36,11 @@ _NAMES = {
     "DPO": "objectives",
     "SLiC": "objectives",
     "SquaredMargin": "objectives",
+    "PMLE": "objectives",
+    "PreferenceDistillation": "objectives",
+    "REBEL": "objectives",
+    "RLHF": "objectives",
+    "ReverseKL": "objectives",
     "LogLinear": "policies",
     "Tabular": "policies",
     "MarginFlow": "flows",
@@ -45,6 +50,7 @@ _NAMES = {
     "RoundMap": "rounds",
     "Rounds": "rounds",
     "SelfSampling": "rounds",
+    "fit": "rounds",
     "Solution": "solve",
     "descend": "solve",
     "gradient_flow": "solve",
@@ -55,11 +61,16 @@ _NAMES = {
 __all__ = [
     "DPO",
     "IPO",
+    "PMLE",
+    "REBEL",
+    "RLHF",
     "Descend",
     "LogLinear",
     "MarginFlow",
+    "PreferenceDistillation",
     "PreferenceFlow",
     "Process",
+    "ReverseKL",
     "RoundMap",
     "Rounds",
     "SLiC",
@@ -73,6 +84,7 @@ __all__ = [
     "diagnostics",
     "engine",
     "feedback",
+    "fit",
     "flows",
     "gradient_flow",
     "iterate",
@@ -116,9 +128,9 @@ if TYPE_CHECKING:
         theorems,
     )
     from .flows import MarginFlow, PreferenceFlow
-    from .objectives import DPO, IPO, SLiC, SquaredMargin
+    from .objectives import DPO, IPO, PMLE, REBEL, RLHF, PreferenceDistillation, ReverseKL, SLiC, SquaredMargin
     from .policies import LogLinear, Tabular
-    from .rounds import Descend, Process, RoundMap, Rounds, SelfSampling
+    from .rounds import Descend, Process, RoundMap, Rounds, SelfSampling, fit
     from .solve import Solution, descend, gradient_flow, iterate
     from .sweeps import sweep
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,15 +37,17 @@ class Rewarded(Seen):
         return Rewarded(self.seen.weighted(weights), self.reward, self.found)
 
 
-class RewardObjective(Objective):
-    """An objective whose value rests on Rhat, the reward of kind ``reward`` that is fitted to everything that is seen."""
+class _RewardObjective(Objective):
+    """An objective whose value rests on Rhat, the reward of ``reward_kind`` that is fitted to everything that is seen."""
 
     fits_reward: ClassVar[bool] = True
 
-    reward: eqx.AbstractVar[RewardName]
+    def reward_kind(self) -> RewardName:
+        """Which reward is fitted."""
+        return "bradley-terry"
 
     def prepare(self, seen: Seen) -> Rewarded:
-        return seen if isinstance(seen, Rewarded) else Rewarded(seen, *fit_reward(self.reward, seen))
+        return seen if isinstance(seen, Rewarded) else Rewarded(seen, *fit_reward(self.reward_kind(), seen))
 
     def reward_of(self, seen: Seen) -> Float[Array, "*contexts K"]:
         """Rhat; NaN where it does not exist, so that no value is taken for finite."""
@@ -61,7 +62,7 @@ class RewardObjective(Objective):
         return f, found & jnp.all(rewarded.found)
 
     def check_optimum(self, seen: Seen, support: Bool[np.ndarray, "*contexts K"], basis: np.ndarray | None) -> None:
-        check_reward(self.reward, seen, support, f"{type(self).__name__} has no finite reward")
+        check_reward(self.reward_kind(), seen, support, f"{type(self).__name__} has no finite reward")
 
 
 def check_name(name: Any) -> RewardName:

@@ -13,10 +13,10 @@ from .._checks import Numbers, as_numbers, check_number
 from .._numerics import concrete
 from ..preferences import Seen
 from ._empirical import reachable
-from ._reward import RewardName, RewardObjective, check_gamma_beta, components, divergence, smoothed, solve_freely
+from ._reward import _RewardObjective, check_gamma_beta, components, divergence, smoothed, solve_freely
 
 
-class PreferenceDistillation(RewardObjective):
+class PreferenceDistillation(_RewardObjective):
     """mean KL(Bern sigma(Rhat(a)-Rhat(b)) || Bern sigma(gamma log pi(a)/pi(b))) + beta KL(pi||ref).
 
     Rhat is the Bradley–Terry reward of the comparisons. With the compared pairs (``pairs=None``) the value is that of
@@ -49,10 +49,6 @@ class PreferenceDistillation(RewardObjective):
         self.gamma = check_number(gamma, "gamma", 0.0, np.inf, open_low=True)
         self.beta = check_number(beta, "beta", 0.0, np.inf)
         self.pairs = None if pairs is None else _checked_pairs(pairs)
-
-    @property
-    def reward(self) -> RewardName:
-        return "bradley-terry"
 
     @property
     def reward_unit(self) -> float:

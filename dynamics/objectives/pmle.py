@@ -76,7 +76,7 @@ class PMLE(Objective):
         return concrete(self.beta) and float(self.beta) == 0.0
 
     def check_optimum(self, seen: Seen, support: Bool[np.ndarray, "*contexts K"], basis: np.ndarray | None) -> None:
-        if float(self.beta) == 0.0:
+        if self.has_one_minimum(free=True):
             trouble = f"{type(self).__name__} has no finite optimum at beta = 0"
             check_reward("bradley-terry", seen, support, trouble, basis)
 

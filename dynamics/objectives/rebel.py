@@ -10,10 +10,10 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._checks import check_number, check_scalar
 from ..preferences import Seen
-from ._reward import RewardName, RewardObjective, fit_reward, smoothed
+from ._reward import _RewardObjective, fit_reward, smoothed
 
 
-class REBEL(RewardObjective):
+class REBEL(_RewardObjective):
     """mean of (h(a+) - h(a-) - eta (Rhat(a+) - Rhat(a-)))², h = log pi - log ref: the log-ratios regress on the reward.
 
     Over all policies the optimum is pi ∝ ref · exp(eta Rhat), which is that of DPO and of ``RLHF`` at beta = 1/eta; it differs
@@ -39,10 +39,6 @@ class REBEL(RewardObjective):
         self.eta = check_number(eta, "eta", 0.0, np.inf, open_low=True)
 
     @property
-    def reward(self) -> RewardName:
-        return "bradley-terry"
-
-    @property
     def reward_unit(self) -> Float[Array, ""]:
         return 1.0 / self.eta
 
@@ -56,7 +52,7 @@ class REBEL(RewardObjective):
     ) -> tuple[Float[Array, "*contexts K"], Bool[Array, ""]]:
         if basis is not None:
             return self.search(seen, log_reference, basis, weights)
-        return fit_reward(self.reward, seen)
+        return fit_reward(self.reward_kind(), seen)
 
     def is_exact(self, seen: type[Seen], *, free: bool) -> bool:
         return free

@@ -16,7 +16,7 @@ from ._margin_loss import MarginLoss
 from ._reward import (
     SOLVERS,
     RewardName,
-    RewardObjective,
+    _RewardObjective,
     check_gamma_beta,
     check_linked,
     check_name,
@@ -25,7 +25,7 @@ from ._reward import (
 )
 
 
-class ReverseKL(RewardObjective):
+class ReverseKL(_RewardObjective):
     """-E_pi Rhat - gamma H(pi) + beta KL(pi||ref), whose optimum is pi ∝ ref^{beta/(beta+gamma)} exp(Rhat/(beta+gamma)).
 
     A round of it over all policies is exactly one of DPO (Bradley–Terry rewards) or of IPO (win rates), with another alpha,
@@ -57,6 +57,9 @@ class ReverseKL(RewardObjective):
         self.gamma = check_number(gamma, "gamma", 0.0, np.inf, open_low=True)
         self.beta = check_number(beta, "beta", 0.0, np.inf)
         self.reward = check_name(reward)
+
+    def reward_kind(self) -> RewardName:
+        return self.reward
 
     @property
     def reward_unit(self) -> float:

@@ -11,10 +11,10 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._checks import check_number, check_scalar
 from ..preferences import Seen
-from ._reward import RewardName, RewardObjective, check_linked, check_name, divergence, fit_reward
+from ._reward import RewardName, _RewardObjective, check_linked, check_name, divergence, fit_reward
 
 
-class RLHF(RewardObjective):
+class RLHF(_RewardObjective):
     """-E_pi Rhat + beta KL(pi||ref), whose optimum over all policies is pi ∝ ref · exp(Rhat/beta).
 
     With Bradley–Terry rewards this is DPO's optimum at the same beta and that of ``REBEL(eta=1/beta)``, and with win rates it
@@ -41,6 +41,9 @@ class RLHF(RewardObjective):
     def __init__(self, beta: ArrayLike, reward: RewardName = "bradley-terry"):
         self.beta = check_number(beta, "beta", 0.0, np.inf, open_low=True)
         self.reward = check_name(reward)
+
+    def reward_kind(self) -> RewardName:
+        return self.reward
 
     def value(self, log_policy: Float[Array, " K"], log_reference: Float[Array, " K"], seen: Seen) -> Float[Array, ""]:
         gained = jnp.sum(jnp.exp(log_policy) * self.reward_of(seen))

@@ -46,7 +46,7 @@ class Fitted(eqx.Module):
     reward: Float[Array, "*contexts K"] | None
     loss: Float[Array, "*batch"]
     gradient_norm: Float[Array, "*batch"] | None
-    minima: Int[np.ndarray, "*contexts"] | None
+    minima: Int[np.ndarray, ...] | None
     result: str = eqx.field(static=True)
 
 
@@ -69,8 +69,9 @@ def fit(
     Args:
         objective: ``dyn.DPO(beta)``, ``IPO``, ``PMLE``, ``PreferenceDistillation``, ``ReverseKL``, ``RLHF``, ``REBEL`` or your
             own.
-        data: comparisons, an object with ``wins`` or an array, ``(K, K)``, or ``(X, K, K)`` of X prompts, ≥ 0, ``wins[i, j]``
-            how often i beat j. With a tabular policy more leading axes are allowed, and every problem is fitted by itself.
+        data: comparisons, an array ``(K, K)``, or ``(X, K, K)`` of X prompts, ≥ 0, zero diagonal, ``wins[i, j]`` how often i
+            beat j; or an object with such ``wins``, whose diagonal holds pairs of equals: they count in the mean, at margin 0.
+            With a tabular policy more leading axes are allowed, and every problem is fitted by itself.
         log_reference: log ref, ``(K,)``, or ``(X, K)`` as the data, finite, in nats.
         policy: the policy class, ``dyn.Tabular(K)`` unless given, ``dyn.LogLinear(phi)`` or ``dyn.policies.Finite(...)``. A
             log-linear class has to contain the reference.
@@ -112,7 +113,7 @@ def fit(
         wins, log_ref, policy = wins.reshape(-1, *wins.shape[-2:]), log_ref.reshape(-1, shape[-1]), None
     elif weights is None and len(shape) == 2:
         weights = jnp.sum(wins, axis=(-2, -1))
-    loop = _loop(objective, wins, log_ref, policy, weights, smoothing)
+    loop = _loop(objective, wins, log_ref, policy, weights, _given(wins, smoothing, hasattr(data, "wins")))
     try:
         problem, logits, minima = _solve(loop)
     except _NoOptimumError as failure:
@@ -153,8 +154,16 @@ def _reference(value: Any, shape: tuple[int, ...]) -> Float[Array, "*contexts K"
     return jnp.broadcast_to(jnp.stack(rows).reshape(log_ref.shape), shape)
 
 
+def _given(wins: Array, smoothing: ArrayLike, equals: bool) -> Observed:
+    """The comparisons; pairs of equals, on the diagonal, count in the mean where the data say that they are such pairs."""
+    if not equals:
+        return Observed(wins, smoothing)
+    checked = Observed(wins * (1.0 - jnp.eye(wins.shape[-1])), smoothing)
+    return assemble(Observed, wins=wins, smoothing=checked.smoothing)
+
+
 def _loop(
-    objective: Objective, wins: Array, log_ref: Array, policy: Policy | None, weights: Any, smoothing: Any
+    objective: Objective, wins: Array, log_ref: Array, policy: Policy | None, weights: Any, feedback: Observed
 ) -> Rounds:
     """The rounds of which the fit is the first; what is sampled does not matter, because the comparisons are given."""
     size, contexts = wins.shape[-1], wins.shape[:-2]
@@ -171,7 +180,7 @@ def _loop(
         objective=objective,
         sampler=FixedSampler(uniform(size)),
         reference=FixedReference(log_ref),
-        feedback=Observed(wins, smoothing),
+        feedback=feedback,
         learner=Optimum(),
         policy=chosen.in_contexts(wins.shape[:-1]),
         weights=check_weights(weights, contexts) if contexts else None,

@@ -79,7 +79,7 @@ def _pick(
 
 
 @eqx.filter_jit
-def _descend_freely(fit: Fit, begun: Float[Array, "starts K"]) -> tuple[Array, Array, Array, Array]:
+def _descend_freely(fit: Fit, begun: Float[Array, "starts K"]) -> tuple[Array, ...]:
     """For every prompt and start: the last logits, their value and slope, and whether they are a minimum."""
     static = eqx.partition(fit.objective, eqx.is_array)
 
@@ -100,7 +100,7 @@ def _descend_freely(fit: Fit, begun: Float[Array, "starts K"]) -> tuple[Array, A
 
 
 @eqx.filter_jit
-def _descend_within(fit: Fit, begun: Float[Array, "starts K"]) -> tuple[Array, Array, Array, Array]:
+def _descend_within(fit: Fit, begun: Float[Array, "starts K"]) -> tuple[Array, ...]:
     """The same within a linear class of logits: one problem, for all prompts together."""
     columns = fit.policy.basis()
     assert columns is not None

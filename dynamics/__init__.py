@@ -41,6 +41,11 @@ _NAMES = {
     "Comparisons": "preferences",
     "PreferenceModel": "preferences",
     "certify": "rewards",
+    "PMLE": "objectives",
+    "PreferenceDistillation": "objectives",
+    "REBEL": "objectives",
+    "RLHF": "objectives",
+    "ReverseKL": "objectives",
     "LogLinear": "policies",
     "Tabular": "policies",
     "MarginFlow": "flows",
@@ -50,6 +55,7 @@ _NAMES = {
     "RoundMap": "rounds",
     "Rounds": "rounds",
     "SelfSampling": "rounds",
+    "fit": "rounds",
     "Solution": "solve",
     "descend": "solve",
     "gradient_flow": "solve",
@@ -60,13 +66,18 @@ _NAMES = {
 __all__ = [
     "DPO",
     "IPO",
+    "PMLE",
+    "REBEL",
+    "RLHF",
     "Comparisons",
     "Descend",
     "LogLinear",
     "MarginFlow",
+    "PreferenceDistillation",
     "PreferenceFlow",
     "PreferenceModel",
     "Process",
+    "ReverseKL",
     "RoundMap",
     "Rounds",
     "SLiC",
@@ -81,6 +92,7 @@ __all__ = [
     "diagnostics",
     "engine",
     "feedback",
+    "fit",
     "flows",
     "gradient_flow",
     "iterate",
@@ -128,11 +140,11 @@ if TYPE_CHECKING:
         theorems,
     )
     from .flows import MarginFlow, PreferenceFlow
-    from .objectives import DPO, IPO, SLiC, SquaredMargin
+    from .objectives import DPO, IPO, PMLE, REBEL, RLHF, PreferenceDistillation, ReverseKL, SLiC, SquaredMargin
     from .policies import LogLinear, Tabular
     from .preferences import Comparisons, PreferenceModel
     from .rewards import certify
-    from .rounds import Descend, Process, RoundMap, Rounds, SelfSampling
+    from .rounds import Descend, Process, RoundMap, Rounds, SelfSampling, fit
     from .solve import Solution, descend, gradient_flow, iterate
     from .sweeps import sweep
 

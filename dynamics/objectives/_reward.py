@@ -135,7 +135,8 @@ def smoothed(seen: Seen) -> Seen:
     if not isinstance(seen, Masses):
         return seen
     wins = seen.compared()
-    added = seen.smoothing[..., None, None] * ((wins + jnp.swapaxes(wins, -1, -2)) > 0)
+    met = (wins + jnp.swapaxes(wins, -1, -2)) > 0
+    added = jnp.where(met, seen.smoothing[..., None, None], 0.0)
     return Masses(wins + added, seen.total + jnp.sum(added, axis=(-2, -1)))
 
 

@@ -34,12 +34,12 @@ def solve_laplacian(
     for n in range(K - 1, 0, -1):
         row = weights[n, :n]
         diagonal = jnp.sum(row, axis=0) + (0.0 if excess is None else excess[n])
-        share = row * (1.0 / diagonal)
+        share = row * (1.0 / diagonal)[None, :]
         rows.append((share, force[n] / diagonal))
         weights = weights[:n, :n] + share[:, None] * row[None, :]
         if excess is not None:
-            excess = excess[:n] + share * excess[n]
-        force = force[:n] + share * force[n]
+            excess = excess[:n] + share * excess[None, n]
+        force = force[:n] + share * force[None, n]
     x = [jnp.zeros_like(force[0]) if excess is None else force[0] / excess[0]]
     for share, own in reversed(rows):
         x.append(own + jnp.sum(share * jnp.stack(x), axis=0))
@@ -47,8 +47,8 @@ def solve_laplacian(
 
 
 def _centred(f: Float[Array, "K lanes"]) -> Float[Array, "K lanes"]:
-    f = f - jnp.mean(f, axis=0)
-    return f - jnp.mean(f, axis=0)
+    f = f - jnp.mean(f, axis=0, keepdims=True)
+    return f - jnp.mean(f, axis=0, keepdims=True)
 
 
 def slope(wins: Float[Array, "K K lanes"], f: Float[Array, "K lanes"]) -> tuple[Array, Array]:
@@ -79,13 +79,13 @@ def maximise(
         if ridge is None:
             x = solve_laplacian(weights, None, force)
         else:
-            x = solve_laplacian(weights, jnp.broadcast_to(ridge, f.shape), force - ridge * f)
+            x = solve_laplacian(weights, jnp.broadcast_to(ridge, f.shape), force - ridge[None, :] * f)
         # The logistic loss has |f'''| ≤ f'', so log(1 + D)/D times a step whose largest gap is D always descends.
         size = jnp.max(x, axis=0) - jnp.min(x, axis=0)
         share = jnp.where(size > 1e-3, jnp.log1p(size) / jnp.where(size > 1e-3, size, 1.0), 1.0)
         # Steps that consist of rounding stop shrinking, and further ones bring no gain.
         last = jnp.where((size < good) & (size >= 0.5 * before), 0.0, size)
-        return _centred(f + share * x), last, count + 1
+        return _centred(f + share[None, :] * x), last, count + 1
 
     won, lost = jnp.sum(wins, axis=1), jnp.sum(wins, axis=0)
     start = _centred(jnp.log((won + 0.5) / (lost + 0.5)))
@@ -106,17 +106,17 @@ def fit_all(
     blocks = -(-fits // lanes)
     wins = jnp.concatenate([wins, jnp.ones((blocks * lanes - fits, K, K))]).reshape(blocks, lanes, K, K)
     ridge = jnp.concatenate([ridge, jnp.ones(blocks * lanes - fits)]).reshape(blocks, lanes)
-    off = 1.0 - jnp.eye(K)[:, :, None]
+    equal = jnp.eye(K, dtype=bool)[:, :, None]
 
     def block(given: tuple[Array, Array]) -> tuple[Array, ...]:
-        won = jnp.moveaxis(given[0], 0, -1) * off
+        won = jnp.where(equal, 0.0, jnp.moveaxis(given[0], 0, -1))
         by_wins = reachable(won > 0)
         balanced = jnp.all(by_wins == jnp.swapaxes(by_wins, 0, 1), axis=(0, 1))
         linked = jnp.all(by_wins | jnp.swapaxes(by_wins, 0, 1), axis=(0, 1)) & balanced
         linked |= jnp.all(reachable((won + jnp.swapaxes(won, 0, 1)) > 0), axis=(0, 1))
         # Where no optimum exists, Newton's method gets a trivial problem.
         trivial = ~(balanced & linked) & (not ridged)
-        f, found = maximise(jnp.where(trivial, off, won), given[1] if ridged else None)
+        f, found = maximise(jnp.where(trivial[None, None, :], jnp.where(equal, 0.0, 1.0), won), given[1] if ridged else None)
         return f.T, found & ~trivial, linked, balanced
 
     out = jax.lax.map(block, (wins, ridge))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from .._checks import as_numbers, check_log_distribution, in_short
+from .._checks import Numbers, as_numbers, check_log_distribution, in_short
 from .._noun import assemble
 from .._numerics import centre, concrete, log_softmax
 from .._parts import uniform
@@ -54,9 +54,9 @@ def fit(
     objective: Objective,
     data: Any,
     *,
-    log_reference: Float[ArrayLike, "*contexts K"],
+    log_reference: Numbers,
     policy: Policy | None = None,
-    weights: Float[ArrayLike, " X"] | None = None,
+    weights: Numbers | None = None,
     smoothing: ArrayLike = 0.0,
     throw: bool = True,
 ) -> Fitted:
@@ -158,7 +158,7 @@ def _given(wins: Array, smoothing: ArrayLike, equals: bool) -> Observed:
     """The comparisons; pairs of equals, on the diagonal, count in the mean where the data say that they are such pairs."""
     if not equals:
         return Observed(wins, smoothing)
-    checked = Observed(wins * (1.0 - jnp.eye(wins.shape[-1])), smoothing)
+    checked = Observed(jnp.where(jnp.eye(wins.shape[-1], dtype=bool), 0.0, wins), smoothing)
     return assemble(Observed, wins=wins, smoothing=checked.smoothing)
 
 

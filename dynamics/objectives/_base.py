@@ -134,7 +134,7 @@ class Objective(Noun):
                 return objective.value(log_policy, log_reference, seen)
             return weights * jax.vmap(objective.value)(log_policy, log_reference, seen)
 
-        x, found = minimise(value, jnp.zeros(columns.shape[-1], columns.dtype), arrays)
+        x, found = minimise(value, jnp.zeros(columns.shape[-1], columns.dtype), arrays, shifts=basis is None)
         return kl_coefficient(self) * (columns @ x), found
 
     def check_optimum(self, seen: Seen, support: Bool[np.ndarray, "*contexts K"], basis: np.ndarray | None) -> None:

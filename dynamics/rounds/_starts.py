@@ -90,7 +90,7 @@ def _descend_freely(fit: Fit, begun: Float[Array, "starts K"]) -> tuple[Array, .
     def of_prompt(log_reference: Array, seen: Any) -> tuple[Array, ...]:
         given = (static[0], log_reference, seen)
         starts = begun.at[0].set(log_reference)
-        x, found = jax.vmap(lambda start: minimise(value, start, given))(starts)
+        x, found = jax.vmap(lambda start: minimise(value, start, given, shifts=True))(starts)
         values, slopes = jax.vmap(jax.value_and_grad(lambda x: value(x, given)))(x)
         return x, values, jnp.max(jnp.abs(slopes), axis=1), found
 

@@ -112,7 +112,7 @@ def test_of_two_minima_the_lesser_is_kept_and_both_are_counted():
     seen = dyn.feedback.Masses(wins.wins, 1.0)
     value = lambda x, at: at[0].value(jax.nn.log_softmax(x), at[1], at[2])
     start = jnp.array([-10.0, 0.0, 10.0])
-    end, found = dyn.objectives.minimise(value, start, (dyn.PMLE(0.25, 7.338), log_ref, seen))
+    end, found = dyn.objectives.minimise(value, start, (dyn.PMLE(0.25, 7.338), log_ref, seen), shifts=True)
     assert bool(found)
     assert round(float(value(end, (dyn.PMLE(0.25, 7.338), log_ref, seen))), 1) == 45.9
 

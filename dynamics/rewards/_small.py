@@ -34,7 +34,7 @@ def newton_step(
         excess = None
         if ridge is not None:
             force, excess = [own - ridge * f[i] for i, own in enumerate(force)], [ridge] * K
-        return jnp.stack(_solve({pair: weights[k] for pair, k in place.items()}, excess, force))
+        return _once(jnp.stack(_solve({pair: weights[k] for pair, k in place.items()}, excess, force)))
 
     return step
 

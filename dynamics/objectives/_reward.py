@@ -89,6 +89,7 @@ def check_reward(
     """Raises ``ValueError`` where the reward, or its best fit within a basis, is infinite, naming a group of responses."""
     if name != "bradley-terry":
         return
+    seen = _bare(seen)
     if basis is not None or np.ndim(support) == 1:
         check_finite_odds(seen, support, basis, trouble, INSTEAD)
         return
@@ -101,6 +102,7 @@ def check_reward(
 
 def check_linked(seen: Seen, trouble: str) -> None:
     """Raises ``ValueError`` where comparisons leave the reward of one group against another undetermined."""
+    seen = _bare(seen)
     if not isinstance(seen, Masses):
         return
     wins = np.asarray(seen.compared())

@@ -29,6 +29,8 @@ def run(context: Context) -> None:
         flows = None
         with context.case("features before training"):
             flows = _begin(context, language, Path(scratch))
+            if context.device == "cpu":  # where both would ask for the same cores
+                flows.wait()
         try:
             scaling(context, KIND, Learners(language), context.left() - 5)
         finally:

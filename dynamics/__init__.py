@@ -25,6 +25,7 @@ _ROOMS = (
     "policies",
     "preferences",
     "references",
+    "rewards",
     "samplers",
     "schema",
     "stability",
@@ -37,6 +38,14 @@ _NAMES = {
     "DPO": "objectives",
     "SLiC": "objectives",
     "SquaredMargin": "objectives",
+    "Comparisons": "preferences",
+    "PreferenceModel": "preferences",
+    "certify": "rewards",
+    "PMLE": "objectives",
+    "PreferenceDistillation": "objectives",
+    "REBEL": "objectives",
+    "RLHF": "objectives",
+    "ReverseKL": "objectives",
     "LogLinear": "policies",
     "Tabular": "policies",
     "MarginFlow": "flows",
@@ -46,6 +55,7 @@ _NAMES = {
     "RoundMap": "rounds",
     "Rounds": "rounds",
     "SelfSampling": "rounds",
+    "fit": "rounds",
     "Solution": "solve",
     "descend": "solve",
     "gradient_flow": "solve",
@@ -56,11 +66,18 @@ _NAMES = {
 __all__ = [
     "DPO",
     "IPO",
+    "PMLE",
+    "REBEL",
+    "RLHF",
+    "Comparisons",
     "Descend",
     "LogLinear",
     "MarginFlow",
+    "PreferenceDistillation",
     "PreferenceFlow",
+    "PreferenceModel",
     "Process",
+    "ReverseKL",
     "RoundMap",
     "Rounds",
     "SLiC",
@@ -69,11 +86,13 @@ __all__ = [
     "SquaredMargin",
     "Tabular",
     "__version__",
+    "certify",
     "data",
     "descend",
     "diagnostics",
     "engine",
     "feedback",
+    "fit",
     "flows",
     "gradient_flow",
     "iterate",
@@ -86,6 +105,7 @@ __all__ = [
     "policies",
     "preferences",
     "references",
+    "rewards",
     "samplers",
     "schema",
     "stability",
@@ -111,6 +131,7 @@ if TYPE_CHECKING:
         policies,
         preferences,
         references,
+        rewards,
         samplers,
         schema,
         stability,
@@ -119,9 +140,11 @@ if TYPE_CHECKING:
         theorems,
     )
     from .flows import MarginFlow, PreferenceFlow
-    from .objectives import DPO, IPO, SLiC, SquaredMargin
+    from .objectives import DPO, IPO, PMLE, REBEL, RLHF, PreferenceDistillation, ReverseKL, SLiC, SquaredMargin
     from .policies import LogLinear, Tabular
-    from .rounds import Descend, Process, RoundMap, Rounds, SelfSampling
+    from .preferences import Comparisons, PreferenceModel
+    from .rewards import certify
+    from .rounds import Descend, Process, RoundMap, Rounds, SelfSampling, fit
     from .solve import Solution, descend, gradient_flow, iterate
     from .sweeps import sweep
 

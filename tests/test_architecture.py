@@ -10,16 +10,28 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 # Root modules that every room may use in private: their names start with an underscore for users, not for rooms.
-SHARED = {"_numerics", "_checks", "_parameters", "_progress", "_provenance", "_identity", "_noun", "_parts", "_vectors"}
+SHARED = {
+    "_numerics",
+    "_checks",
+    "_parameters",
+    "_progress",
+    "_provenance",
+    "_identity",
+    "_noun",
+    "_parts",
+    "_vectors",
+    "_laplacian",
+}
 SHARED |= {"_identity_code", "_identity_values", "_source_digest"}
 FIRST = {"_numerics", "_checks", "_noun", "schema"}
-SEEN = FIRST | {"preferences", "_parts", "_vectors"}
+SEEN = FIRST | {"preferences", "_parts", "_vectors", "_laplacian"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_numerics": set(),
     "_checks": {"_numerics"},
     "_noun": set(),
     "_parts": {"_numerics", "_checks"},
     "_vectors": set(),
+    "_laplacian": set(),
     "_source_digest": set(),
     "_identity_code": {"_source_digest"},
     "_identity_values": {"_source_digest", "_identity_code"},
@@ -28,7 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_progress": set(),
     "_provenance": set(),
     "schema": set(),
-    "preferences": FIRST,
+    "preferences": FIRST | {"_laplacian", "_parts"},
     "samplers": SEEN,
     "references": SEEN,
     "policies": SEEN,

@@ -41,6 +41,10 @@ class Fit(eqx.Module):
     seen: Seen
     weights: Float[Array, " X"] | None = None
 
+    def prepared(self) -> Fit:
+        """The same problem with what the objective computes from the feedback alone, such as a reward."""
+        return eqx.tree_at(lambda fit: fit.seen, self, self.objective.prepare(self.seen))
+
     def value(self, logits: Float[Array, "*contexts K"]) -> Float[Array, ""]:
         """The objective at the policy with these logits."""
         if self.weights is None:

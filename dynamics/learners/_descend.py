@@ -134,6 +134,7 @@ class Descend(Learner):
     def learn(
         self, fit: Fit, logits: Float[Array, "*contexts K"], memory: Any, key: PRNGKeyArray | None
     ) -> tuple[Float[Array, "*contexts K"], Any, Bool[Array, ""]]:
+        fit = fit.prepared()
         rates = fit.seen.rates()
 
         def gradient(theta: Array, key: PRNGKeyArray | None) -> Array:
@@ -161,6 +162,12 @@ class Descend(Learner):
         if policy.candidates() is not None:
             raise ValueError(
                 f"{type(policy).__name__} is a list of policies, which has no gradient; use dyn.learners.Optimum()."
+            )
+
+        if objective.fits_reward and self.batch is not None:
+            raise ValueError(
+                f"{type(objective).__name__} fits its reward to all comparisons of a round, which a batch of them does not "
+                f"determine; pass no batch, for the exact gradient."
             )
 
     def check_parameter(self, path: str, values: np.ndarray) -> None:

@@ -49,7 +49,7 @@ class Optimum(Learner):
     ) -> tuple[Float[Array, "*contexts K"], Any, Bool[Array, ""]]:
         listed = fit.policy.candidates()
         if listed is not None:
-            values = jax.vmap(fit.value)(listed)
+            values = jax.vmap(fit.prepared().value)(listed)
             least = jnp.min(values)
             # Values that differ only by rounding count as equal, and the first of equal ones is taken.
             equal = values <= least + TIE_TOLERANCE * jnp.finfo(values.dtype).eps * (1.0 + jnp.abs(least))
@@ -67,7 +67,7 @@ class Optimum(Learner):
             return None
         if policy.basis() is None:
             return "optimum: the least minimum that Newton's method reaches from " + ", ".join(STARTS)
-        if exact_for(objective, Pairs, free=policy.is_free) is None:
+        if not objective.is_exact(Pairs, free=policy.is_free):
             return "optimum: the minimum that Newton's method reaches from the round's reference"
         return None
 

@@ -79,7 +79,7 @@ def _at_the_middle(instances: list[Instance]) -> list[np.ndarray]:
 def _at_the_fit(instances: list[Instance]) -> list[np.ndarray]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="no sampler keeps")  # the statement covers those orders too
-        fits = [samplers.fit(x["P"], x["target"]) for x in instances]
+        fits = [samplers.fitted(x["P"], x["target"]) for x in instances]
     f = _both([{"P": x["P"], "log_mu": np.asarray(found.log_mu)} for x, found in zip(instances, fits, strict=True)])
     return [
         np.append(found.margin, _least(rows, _ordered(x["P"], x["target"])))

@@ -11,12 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from .._checks import check_log_distribution, check_scalar
+from .._checks import check_log_distribution
 from .._noun import Noun
 from .._numerics import as_array, centre, concrete, log_softmax
 from ..preferences import Pairs, Seen, check
 from ._exact import exact_for
-from ._slope import check_slope, slope_of
 
 
 class Objective(Noun):
@@ -52,9 +51,38 @@ class Objective(Noun):
                 f"dyn.objectives.Objective and write value(log_policy, log_reference, seen) instead."
             )
 
+    fits_reward: ClassVar[bool] = False
+    """Whether the value rests on a reward that is fitted to all comparisons of a round."""
+
     @abstractmethod
     def value(self, log_policy: Float[Array, " K"], log_reference: Float[Array, " K"], seen: Seen) -> Float[Array, ""]:
         """The mean loss of a policy on the feedback; ``log_reference`` is defined up to a constant."""
+
+    def prepare(self, seen: Seen) -> Seen:
+        """``seen`` together with what the value computes from it alone, so that steps of a search need not repeat that."""
+        return seen
+
+    @property
+    def reward_unit(self) -> ArrayLike:
+        """c such that ``solve`` returns f with the optimum ∝ ref · exp(f/c): beta, or 1 where there is none."""
+        return getattr(self, "beta", 1.0)
+
+    def is_exact(self, seen: type[Seen], *, free: bool) -> bool:
+        """Whether ``solve`` gives the minimum by an exact solver, and not by a search from the reference.
+
+        Args:
+            seen: ``dyn.feedback.Pairs`` or ``dyn.feedback.Masses``.
+            free: whether all logits are allowed, or only those in the span of a basis.
+        """
+        return exact_for(self, seen, free=free) is not None
+
+    def has_one_minimum(self, *, free: bool) -> bool:
+        """Whether every minimum that descent reaches has the least value; where it is not known, False.
+
+        Args:
+            free: whether all logits are allowed, or only those in the span of a basis.
+        """
+        return False
 
     def gradient(self, logits: Float[Array, " K"], log_reference: Float[Array, " K"], seen: Seen) -> Float[Array, " K"]:
         """∂ value/∂ logits, ``(K,)``."""
@@ -106,7 +134,7 @@ class Objective(Noun):
                 return objective.value(log_policy, log_reference, seen)
             return weights * jax.vmap(objective.value)(log_policy, log_reference, seen)
 
-        x, found = minimise(value, jnp.zeros(columns.shape[-1], columns.dtype), arrays)
+        x, found = minimise(value, jnp.zeros(columns.shape[-1], columns.dtype), arrays, shifts=basis is None)
         return kl_coefficient(self) * (columns @ x), found
 
     def check_optimum(self, seen: Seen, support: Bool[np.ndarray, "*contexts K"], basis: np.ndarray | None) -> None:
@@ -134,10 +162,13 @@ class Objective(Noun):
         Raises:
             ValueError: a bad entry in P or log_mu, or a minimiser that does not exist (concrete inputs).
         """
+        return self._reward(P, log_mu, None, guess)
+
+    def _reward(self, P: Any, log_mu: Any, log_ref: Any, guess: Any) -> Float[Array, " K"]:
         start = None if guess is None else as_array(guess)
         if not concrete(P, log_mu):
             log_mu = as_array(log_mu)
-            f, found = _reward(self, Pairs(as_array(P), log_mu, jnp.exp(log_mu)), start)
+            f, found = _solved(self, Pairs(as_array(P), log_mu, jnp.exp(log_mu)), log_ref, start)
             return eqx.error_if(
                 f, ~found, "the objective has no finite minimiser; call it on concrete values to see why."
             )
@@ -145,7 +176,7 @@ class Objective(Noun):
         log_mu = check_log_distribution(log_mu, "log_mu", P.shape[0], zero_mass=True)
         pairs = Pairs(P, log_mu, jnp.exp(log_mu))
         self.check_optimum(pairs, np.asarray(log_mu) > -np.inf, None)
-        f, found = _reward(self, pairs, start)
+        f, found = _solved(self, pairs, log_ref, start)
         if concrete(found) and not bool(found):
             raise RuntimeError(f"{type(self).__name__} did not reach its residual tolerance; report P and log_mu.")
         return f
@@ -174,13 +205,18 @@ class Objective(Noun):
     ) -> Float[Array, " K"]:
         """log pi*, ``(K,)``: the objective's minimiser for preferences P, sampler mu and reference ref.
 
-        ``tilt(implicit_reward(P, log_mu), log_ref)``; arguments and errors as there. Source: [paper] Chen26.
+        For a loss of margins ``tilt(implicit_reward(P, log_mu), log_ref)``; arguments and errors as there. Source: [paper]
+        Chen26.
         """
-        return self.tilt(self.implicit_reward(P, log_mu), log_ref)
+        log_ref = as_array(log_ref)
+        fits = log_ref.shape == np.shape(log_mu)
+        if fits and concrete(log_ref):
+            log_ref = check_log_distribution(log_ref, "log_ref")
+        return self.tilt(self._reward(P, log_mu, log_ref if fits else None, None), log_ref)
 
 
 def kl_coefficient(objective: Objective) -> Float[Array, ""]:
-    """The objective's beta, as in pi* ∝ ref · exp(f/beta); 1 where it has none.
+    """The objective's ``reward_unit``: beta, as in pi* ∝ ref · exp(f/beta); 1 where it has none.
 
     Args:
         objective: an ``Objective``.
@@ -188,100 +224,13 @@ def kl_coefficient(objective: Objective) -> Float[Array, ""]:
     >>> kl_coefficient(dyn.DPO(0.1)).item()
     0.1
     """
-    return jnp.asarray(getattr(objective, "beta", 1.0), dtype=float)
+    return jnp.asarray(objective.reward_unit, dtype=float)
 
 
 @eqx.filter_jit
-def _reward(
-    objective: Objective, pairs: Pairs, guess: Float[Array, " K"] | None
+def _solved(
+    objective: Objective, pairs: Pairs, log_ref: Float[Array, " K"] | None, guess: Float[Array, " K"] | None
 ) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
     # Compiled once for each size; without jit, the solver's loop would be compiled in every call.
-    f, found = objective.solve(pairs, jnp.zeros_like(pairs.log_mu), None, guess)
+    f, found = objective.solve(pairs, jnp.zeros_like(pairs.log_mu) if log_ref is None else log_ref, None, guess)
     return centre(f), found
-
-
-class MarginLoss(Objective):
-    """mean of f(r), r = beta (h_w - h_l), h = log pi - log ref.
-
-    A subclass writes ``loss(r)``, and then works in rounds, flows, sweeps and stability. Its slope f' is obtained by
-    differentiation unless it writes ``slope`` as well.
-
-    Args:
-        beta: beta, scalar in (0, ∞), the KL coefficient; it turns log-ratios into rewards.
-
-    >>> class Exponential(dyn.objectives.MarginLoss):
-    ...     def loss(self, margin):
-    ...         return jnp.exp(-margin)
-    >>> Exponential(0.1).slope(jnp.array(0.0)).item()
-    -1.0
-    """
-
-    sealed: ClassVar[frozenset[str]] = Objective.sealed | {"value", "gradient", "margins", "solve", "search"}
-
-    beta: Float[Array, ""]
-
-    def __init__(self, beta: ArrayLike):
-        self.beta = check_scalar(beta, "beta", 0.0, np.inf, open_low=True)
-        if self.beta.ndim != 0:
-            raise ValueError(f"beta has shape {self.beta.shape}; pass one number (use dyn.sweep or jax.vmap for many).")
-
-    @abstractmethod
-    def loss(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-        """f(r), entrywise."""
-
-    def slope(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:
-        """f'(r), entrywise; the derivative of ``loss`` unless overridden."""
-        return slope_of(self.loss)(margin)
-
-    def __check_init__(self) -> None:
-        kind = type(self)
-        if kind.slope is not MarginLoss.slope and not kind.__module__.startswith("dynamics.") and concrete(self):
-            check_slope(self)
-
-    def parabola(self) -> tuple[Float[Array, ""], Float[Array, ""]] | None:
-        """(s, r0) if f(r) = s (r - r0)² + const, whose flows are linear and solved exactly; None for other losses."""
-        return None
-
-    def hinge(self) -> tuple[ArrayLike, ArrayLike, ArrayLike] | None:
-        """(kink, f' below it, f' above it) if f is convex and linear on both sides of one kink; None for other losses.
-
-        Flows of such a loss are piecewise linear in time and solved exactly.
-        """
-        return None
-
-    def search(
-        self,
-        seen: Seen,
-        log_reference: Float[Array, "*contexts K"],
-        basis: Float[Array, "*contexts K m"] | None,
-        weights: Float[Array, " X"] | None = None,
-    ) -> tuple[Float[Array, "*contexts K"], Bool[Array, ""]]:
-        from ._convex import solve_convex  # loads on use
-
-        return solve_convex(self, seen if weights is None else seen.weighted(weights), basis)
-
-    def value(self, log_policy: Float[Array, " K"], log_reference: Float[Array, " K"], seen: Seen) -> Float[Array, ""]:
-        """E[f(beta (h_w - h_l))] over the feedback; a pair of equal responses counts as f(0)."""
-        rates = seen.rates()
-        zero = jnp.zeros((), rates.dtype)
-        return jnp.sum(rates * self.loss(self.margins(log_policy, log_reference))) + (1 - jnp.sum(rates)) * self.loss(
-            zero
-        )
-
-    def margins(self, logits: Float[Array, "*contexts K"], log_reference: Float[Array, "*contexts K"]) -> Array:
-        """r_ij = beta (h_i - h_j) of every pair, ``(..., K, K)``."""
-        h = logits - log_reference
-        return self.beta * (h[..., :, None] - h[..., None, :])
-
-    def gradient(self, logits: Float[Array, " K"], log_reference: Float[Array, " K"], seen: Seen) -> Float[Array, " K"]:
-        pull = self.beta * seen.rates() * self.slope(self.margins(logits, log_reference))
-        return jnp.sum(pull, axis=1) - jnp.sum(pull, axis=0)
-
-    def check_parameter(self, path: str, values: np.ndarray) -> None:
-        if path.rsplit(".", 1)[-1] == "beta":
-            check_scalar(values, path, 0.0, np.inf, open_low=True)
-        else:
-            super().check_parameter(path, values)
-
-    def in_range(self) -> Bool[Array, ""]:
-        return self.beta > 0

@@ -20,7 +20,7 @@ from ..preferences import Masses, Pairs, Seen
 from ._projected import NEGLIGIBLE_GAP, pair_rows, vanishing, weighted_fit
 
 if TYPE_CHECKING:
-    from ._base import MarginLoss
+    from ._margin_loss import MarginLoss
 
 MAX_MARGIN_CHANGE = 30.0  # that one pair may ask for in one step
 MAX_STEPS = 500

@@ -10,8 +10,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from ..preferences import Masses, Pairs, Seen
 from . import ipo
-from ._base import MarginLoss
 from ._exact import register
+from ._margin_loss import MarginLoss
 
 
 class SquaredMargin(MarginLoss):

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 if TYPE_CHECKING:
-    from ._base import MarginLoss
+    from ._margin_loss import MarginLoss
 
 MARGIN_GRID = np.concatenate(
     [-np.geomspace(20.0, 1e-2, 12), [0.0], np.geomspace(1e-2, 20.0, 12)]

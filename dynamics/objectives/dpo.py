@@ -11,8 +11,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from ..preferences import Masses, Pairs, Seen, strong_components
 from . import win_odds as _win_odds
-from ._base import MarginLoss
 from ._exact import register
+from ._margin_loss import MarginLoss
 
 
 class DPO(MarginLoss):
@@ -48,19 +48,34 @@ class DPO(MarginLoss):
         return -jax.nn.sigmoid(-margin)
 
     def check_optimum(self, seen: Seen, support: Bool[np.ndarray, "*contexts K"], basis: np.ndarray | None) -> None:
-        if isinstance(seen, Masses):
-            _check_wins(np.asarray(seen.compared()), float(np.min(seen.smoothing)), basis)
-        elif not isinstance(seen, Pairs):
-            return
-        elif basis is None:
-            _check_ford(np.asarray(seen.preference), support)
-        else:
-            from . import _projected  # loads on use
-
-            _projected.check_separation(basis, np.asarray(seen.preference), support)
+        check_finite_odds(seen, support, basis, "DPO has no finite optimum", "use IPO")
 
 
-def _check_ford(P: np.ndarray, support: np.ndarray) -> None:
+def check_finite_odds(
+    seen: Seen, support: Bool[np.ndarray, "*contexts K"], basis: np.ndarray | None, trouble: str, instead: str
+) -> None:
+    """Raises ``ValueError`` where the Bradley–Terry scores of what is seen are infinite, naming a group of responses.
+
+    Args:
+        seen: what feedback shows, concrete.
+        support: which responses the sampler can draw, ``(K,)``.
+        basis: columns that span the scores, ``(K, m)``; None: all scores.
+        trouble: what does not exist, for the message.
+        instead: what else to do, for the message.
+    """
+    if isinstance(seen, Masses):
+        _check_wins(np.asarray(seen.compared()), float(np.min(seen.smoothing)), basis, trouble, instead)
+    elif not isinstance(seen, Pairs):
+        return
+    elif basis is None:
+        _check_ford(np.asarray(seen.preference), support, trouble, instead)
+    else:
+        from . import _projected  # loads on use
+
+        _projected.check_separation(basis, np.asarray(seen.preference), support)
+
+
+def _check_ford(P: np.ndarray, support: np.ndarray, trouble: str, instead: str) -> None:
     """Raises ``ValueError`` unless Ford's condition holds on the sampled responses and each of the others has a finite f."""
     inside = np.flatnonzero(support)
     beats = P[np.ix_(inside, inside)] > 0
@@ -71,20 +86,20 @@ def _check_ford(P: np.ndarray, support: np.ndarray) -> None:
         top = next(c for c in range(count) if not beats[np.ix_(label != c, label == c)].any())
         group = [int(i) for i in inside[label == top]]
         raise ValueError(
-            f"DPO has no finite optimum: responses {group} beat every other sampled response with certainty (P = 1); "
-            f"smooth P away from 0 and 1, drop one of the groups, or use IPO."
+            f"{trouble}: responses {group} beat every other sampled response with certainty (P = 1); "
+            f"smooth P away from 0 and 1, drop one of the groups, or {instead}."
         )
     for i in np.flatnonzero(~support):
         certain = P[i, inside]
         if (certain == 1).all() or (certain == 0).all():
             verb = "beats" if certain[0] == 1 else "loses to"
             raise ValueError(
-                f"DPO has no finite optimum: response {int(i)}, outside the sampler's support, {verb} every sampled "
-                f"response with certainty; smooth P away from 0 and 1, sample it, or use IPO."
+                f"{trouble}: response {int(i)}, outside the sampler's support, {verb} every sampled "
+                f"response with certainty; smooth P away from 0 and 1, sample it, or {instead}."
             )
 
 
-def _check_wins(wins: np.ndarray, smoothing: float, basis: np.ndarray | None) -> None:
+def _check_wins(wins: np.ndarray, smoothing: float, basis: np.ndarray | None, trouble: str, instead: str) -> None:
     """Raises ``ValueError`` unless Ford's condition holds: of responses linked by comparisons, each reaches each by wins."""
     if smoothing > 0:
         return
@@ -96,8 +111,8 @@ def _check_wins(wins: np.ndarray, smoothing: float, basis: np.ndarray | None) ->
         rows = basis[(*x, i)] - basis[(*x, j)]
         if _projected.separating_direction(rows, wins[(*x, i, j)] / met[(*x, i, j)]) is not None:
             raise ValueError(
-                "DPO has no finite optimum within these features: some direction of phi contradicts no comparison; add "
-                "smoothing= or more comparisons, or use IPO."
+                f"{trouble} within these features: some direction of phi contradicts no comparison; add smoothing= or more "
+                f"comparisons, or {instead}."
             )
         return
     label = strong_components(wins > 0)
@@ -106,8 +121,8 @@ def _check_wins(wins: np.ndarray, smoothing: float, basis: np.ndarray | None) ->
         if wins[np.ix_(inside, ~inside)].any() and not wins[np.ix_(~inside, inside)].any():
             group = [int(i) for i in np.flatnonzero(inside)]
             raise ValueError(
-                f"DPO has no finite optimum: responses {group} lost no comparison with those outside the group; add "
-                f"smoothing= or more comparisons, or use IPO."
+                f"{trouble}: responses {group} lost no comparison with those outside the group; add "
+                f"smoothing= or more comparisons, or {instead}."
             )
 
 

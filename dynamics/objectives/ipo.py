@@ -9,8 +9,8 @@ from jaxtyping import Array, ArrayLike, Float
 
 from .._numerics import centre, matvec
 from ..preferences import Masses, Pairs
-from ._base import MarginLoss
 from ._exact import register
+from ._margin_loss import MarginLoss
 
 
 class IPO(MarginLoss):

@@ -14,7 +14,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 from .._checks import check_number, check_scalar
 from .._numerics import concrete
 from ..preferences import Seen
-from ._base import MarginLoss
+from ._margin_loss import MarginLoss
 from ._slope import slope_of
 from .dpo import DPO
 

@@ -6,10 +6,13 @@ from ._best_of import by_scores as best_of_scores
 from ._best_of import by_tournament as best_of_tournament
 from ._bradley_terry import strong_components
 from ._check import check, check_shape, host_matrix
+from ._chi_square import weighted_chi_square_cdf, weighted_chi_square_quantile
 from ._classify import Classification, classify
+from ._comparisons import Comparisons
 from ._desiderata import TARGETS, Target, ordered_pairs
 from ._draws import draw_wins, draw_wins_of_prompts, most_comparisons, win_rates
 from ._families import bradley_terry, cyclic, random, strongly_transitive, transitive
+from ._model import PreferenceModel
 from ._prompts import check_prompts, check_weights
 from ._ratings import from_ratings
 from ._readers import SUFFIXES, read
@@ -21,8 +24,10 @@ __all__ = [
     "SUFFIXES",
     "TARGETS",
     "Classification",
+    "Comparisons",
     "Masses",
     "Pairs",
+    "PreferenceModel",
     "PreferenceSet",
     "Seen",
     "Target",
@@ -47,5 +52,7 @@ __all__ = [
     "strong_components",
     "strongly_transitive",
     "transitive",
+    "weighted_chi_square_cdf",
+    "weighted_chi_square_quantile",
     "win_rates",
 ]

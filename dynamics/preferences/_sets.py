@@ -12,6 +12,7 @@ from jaxtyping import Array
 from .._checks import host_array
 from .._numerics import as_array
 from ._check import host_matrix
+from ._comparisons import Comparisons
 
 
 @dataclass(frozen=True, init=False, repr=False, eq=False)
@@ -110,6 +111,17 @@ class PreferenceSet:
                 f"(.npz with N, .csv of wins), or pass counts=."
             )
         return P * N * (1 - np.eye(len(P)))
+
+    def comparisons(self, index: int) -> Comparisons:
+        """`wins` of one matrix as `Comparisons`, pairs never compared with 0 on both sides.
+
+        Raises:
+            ValueError: the counts are unknown.
+        """
+        wins = self.wins(index)
+        # P is a rounded quotient, so whole and half counts come back to within rounding only.
+        halves = np.round(2.0 * wins) / 2.0
+        return Comparisons(np.where(np.abs(wins - halves) <= 1e-9 * np.maximum(1.0, wins), halves, wins))
 
     def __repr__(self) -> str:
         sizes = list(self.by_size())

@@ -5,17 +5,20 @@ from __future__ import annotations
 from ..learners import Descend
 from ._base import Process, RoundMap
 from ._canonical import Canonical, canonical, parts_of
+from ._fit import Fitted, fit
 from ._rounds import Rounds, RoundsState
 from ._self_sampling import SelfSampling
 
 __all__ = [
     "Canonical",
     "Descend",
+    "Fitted",
     "Process",
     "RoundMap",
     "Rounds",
     "RoundsState",
     "SelfSampling",
     "canonical",
+    "fit",
     "parts_of",
 ]

@@ -74,6 +74,17 @@ def check_anchors(loop: Rounds, anchors: dict[str, Float[Array, "*contexts K"]])
 
 
 def check_parts(loop: Rounds) -> None:
+    """Raises ``ValueError`` where the parts do not fit each other, or the objective has no finite optimum."""
+    check_agreement(loop)
+    if not concrete(loop):
+        return
+    check_own_parts(loop)
+    # Sampled comparisons are smoothed, and steps of an optimizer do not require an optimum.
+    if loop.learner.seeks_optimum and loop.feedback.constant and loop.policy.candidates() is None:
+        check_optima(loop)
+
+
+def check_agreement(loop: Rounds) -> None:
     """Raises ``ValueError`` where the parts do not fit each other."""
     loop.sampler.check(loop.shape)
     loop.reference.check(loop.shape)
@@ -85,15 +96,9 @@ def check_parts(loop: Rounds) -> None:
             f"pass learner=dyn.Descend(optimizer, steps), dyn.LogLinear(phi) or dyn.Tabular(K)."
         )
     check_anchors(loop, loop.reference.anchors())
-    if not concrete(loop):
-        return
-    check_own_parts(loop)
-    # Sampled comparisons are smoothed, and steps of an optimizer do not require an optimum.
-    if loop.learner.seeks_optimum and loop.feedback.constant and loop.policy.candidates() is None:
-        _check_optima(loop)
 
 
-def _check_optima(loop: Rounds) -> None:
+def check_optima(loop: Rounds) -> None:
     """Raises ``ValueError`` where the objective has no finite optimum on what is seen at the uniform policy."""
     basis, support = loop.policy.basis(), loop.sampler.support(loop.shape)
     seen = seen_at_start(loop)

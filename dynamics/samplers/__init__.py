@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from ._fit import FittedSampler, fit
+from ._design import Design, design
+from ._fit import FittedSampler, fitted
 from ._kinds import Fixed, Mixture, OnPolicy, Sampler
 from ._skew import skew
 
-__all__ = ["FittedSampler", "Fixed", "Mixture", "OnPolicy", "Sampler", "fit", "skew"]
+__all__ = ["Design", "FittedSampler", "Fixed", "Mixture", "OnPolicy", "Sampler", "design", "fitted", "skew"]

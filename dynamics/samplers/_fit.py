@@ -22,7 +22,7 @@ PRECISION = 1e-10  # the finest of HiGHS, relative to the largest difference of 
 
 
 class FittedSampler(NamedTuple):
-    """The result of ``fit``: ``log_mu, margin = fit(P, target)``.
+    """The result of ``fitted``: ``log_mu, margin = fitted(P, target)``.
 
     Attributes:
         log_mu: log mu, shape (K,), ``-inf`` where it has no mass.
@@ -47,7 +47,7 @@ class FittedSampler(NamedTuple):
         return f"target    {verdict}\nmasses    {shown}{more}"
 
 
-def fit(P: Numbers, target: Target, *, floor: float = 0.0) -> FittedSampler:
+def fitted(P: Numbers, target: Target, *, floor: float = 0.0) -> FittedSampler:
     """max t subject to (P mu)_i - (P mu)_j ≥ t for i in S, j outside S; Σ mu = 1, mu_k ≥ floor.
 
     IPO's optimum at mu ranks by P mu, and so does DPO's (statement 1.8): with t > 0 both put S on top. S is the Condorcet
@@ -70,7 +70,7 @@ def fit(P: Numbers, target: Target, *, floor: float = 0.0) -> FittedSampler:
 
     Source: [paper] Chen26, samplers fitted to P; the linear program is [derived], statement 1.5.
 
-    >>> log_mu, margin = dyn.samplers.fit(dyn.preferences.bradley_terry([1.0, 0.0, -1.0]), "condorcet")
+    >>> log_mu, margin = dyn.samplers.fitted(dyn.preferences.bradley_terry([1.0, 0.0, -1.0]), "condorcet")
     >>> np.exp(log_mu).tolist(), round(margin, 4)
     ([1.0, 0.0, 0.0], 0.2311)
     """

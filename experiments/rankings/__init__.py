@@ -135,7 +135,7 @@ def fitted(P: np.ndarray, target: Target) -> tuple[np.ndarray, float]:
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="no sampler keeps")
-            log_mu, margin = dyn.samplers.fit(P, target)
+            log_mu, margin = dyn.samplers.fitted(P, target)
     except ValueError:
         return uniform, np.nan
     if margin == np.inf:

@@ -31,7 +31,7 @@ TARGETS = ("condorcet", "smith", "order")
 def quietly(P, target, **options):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
-        return samplers.fit(P, target, **options)
+        return samplers.fitted(P, target, **options)
 
 
 def other_side(gaps):
@@ -83,7 +83,7 @@ def test_the_margin_is_the_value_of_the_game_and_at_least_gamma(target):
 
 def test_the_example_of_the_theory_has_its_margin_and_its_certificate():
     with pytest.warns(UserWarning, match="no sampler keeps the majority order: the best margin is -0.0378"):
-        fitted = samplers.fit(UNREACHABLE, "order")
+        fitted = samplers.fitted(UNREACHABLE, "order")
     assert fitted.margin == pytest.approx(-0.0378, abs=5e-5)
     gaps = sampling_oracles.row_gaps(UNREACHABLE, [(0, 1), (1, 2), (2, 3)])
     value, y = theorems.sampling.game_value(gaps)
@@ -91,13 +91,13 @@ def test_the_example_of_the_theory_has_its_margin_and_its_certificate():
     assert value == pytest.approx(fitted.margin, abs=1e-10)
     assert "impossible: the best margin is -0.0378" in str(fitted)
     for target in ("condorcet", "smith"):
-        assert samplers.fit(UNREACHABLE, target).margin >= 0.01
+        assert samplers.fitted(UNREACHABLE, target).margin >= 0.01
 
 
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_fitted_sampler_restores_its_target_in_a_round(target):
     P = problems.from_upper([0.55, 0.6, 0.9], [0.95, 0.7], [0.55])
-    log_mu, margin = samplers.fit(P, target, floor=0.02)
+    log_mu, margin = samplers.fitted(P, target, floor=0.02)
     assert margin > 0
     assert np.exp(log_mu).min() >= 0.02 - 1e-12
     for objective in (dyn.IPO(0.5), dyn.DPO(0.5)):
@@ -114,22 +114,22 @@ def test_a_floor_costs_margin_and_may_cost_the_target():
     assert (np.diff(margins) < 0).all()
     assert margins[3] > 0 > margins[4]
     with pytest.warns(UserWarning, match=r"every response at least 0.25 keeps .*; pass a smaller floor"):
-        uniform = samplers.fit(UNREACHABLE, "condorcet", floor=0.25).log_mu
+        uniform = samplers.fitted(UNREACHABLE, "condorcet", floor=0.25).log_mu
     np.testing.assert_allclose(uniform, -np.log(4), rtol=1e-12)
 
 
 def test_masses_that_are_zero_are_exactly_zero():
-    log_mu, _ = samplers.fit(UNREACHABLE, "condorcet")
+    log_mu, _ = samplers.fitted(UNREACHABLE, "condorcet")
     assert np.isneginf(log_mu).sum() == 2
     dyn.samplers.Fixed(log_mu)
 
 
 def test_responses_that_tie_share_a_rank():
     P = problems.from_upper([0.5, 0.7, 0.8], [0.9, 0.6], [0.7])
-    fitted = samplers.fit(P, "order")
+    fitted = samplers.fitted(P, "order")
     gaps = sampling_oracles.row_gaps(P, [(0, 2), (1, 2), (2, 3)])
     assert fitted.margin == pytest.approx(other_side(gaps), abs=1e-9)
-    nothing = samplers.fit(np.full((3, 3), 0.5), "order")
+    nothing = samplers.fitted(np.full((3, 3), 0.5), "order")
     assert nothing.margin == np.inf
     assert "met by any sampler" in str(nothing)
     assert "kept by a margin" in str(fitted)
@@ -140,7 +140,7 @@ def test_at_three_responses_every_order_can_be_kept():
     for _ in range(50):
         P = problems.from_upper(list(rng.uniform(0.5, 1, 2) + 1e-6), [rng.uniform(0.5, 1) - 1e-6 + 2e-6])
         P = np.clip(P, 0, 1)
-        assert samplers.fit(P, "order").margin >= min(P[0, 1], P[1, 2]) - 0.5 - 1e-10
+        assert samplers.fitted(P, "order").margin >= min(P[0, 1], P[1, 2]) - 0.5 - 1e-10
 
 
 def test_renaming_the_responses_leaves_the_margin():
@@ -151,8 +151,8 @@ def test_renaming_the_responses_leaves_the_margin():
 
 
 def test_nearly_tied_matrices_keep_their_relative_margin():
-    margin = samplers.fit(0.5 + 1e-9 * (UNREACHABLE - 0.5), "smith").margin
-    assert margin == pytest.approx(1e-9 * samplers.fit(UNREACHABLE, "smith").margin, rel=1e-5)
+    margin = samplers.fitted(0.5 + 1e-9 * (UNREACHABLE - 0.5), "smith").margin
+    assert margin == pytest.approx(1e-9 * samplers.fitted(UNREACHABLE, "smith").margin, rel=1e-5)
 
 
 def test_the_smallest_orders_that_no_sampler_keeps_are_those_of_the_witness():

@@ -31,7 +31,9 @@ class Pack:
         """The pack in a folder; its parts may lie in folders inside."""
         found = sorted(Path(folder).rglob(MANIFEST))
         if len(found) != 1:
-            raise ValueError(f"{folder} holds {len(found)} files {MANIFEST}; pass a folder from experiments.gpu.prepare.")
+            raise ValueError(
+                f"{folder} holds {len(found)} files {MANIFEST}; pass a folder from experiments.gpu.prepare."
+            )
         manifest = json.loads(found[0].read_text(encoding="utf-8"))
         if manifest["schema"] != SCHEMA:
             raise ValueError(f"{found[0]} has schema {manifest['schema']}, here {SCHEMA}; prepare it anew.")

@@ -35,7 +35,9 @@ def prune(source: str | Path, target: str | Path, ids: Iterable[int]) -> np.ndar
 
     reader = gguf.GGUFReader(source)
     if any(t.name == "output.weight" for t in reader.tensors):
-        raise ValueError(f"{source} has a last layer of its own, which is not pruned; pass a model with tied embeddings.")
+        raise ValueError(
+            f"{source} has a last layer of its own, which is not pruned; pass a model with tied embeddings."
+        )
     texts, scores, kinds = (_contents(reader, key) for key in (TOKENS, SCORES, KINDS))
     special = {int(_contents(reader, key)) for key in IDS}
     kept = closed(set(map(int, ids)) | special | {i for i, k in enumerate(kinds) if k == BYTE}, texts, kinds)

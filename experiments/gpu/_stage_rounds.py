@@ -16,6 +16,7 @@ from ._context import Context, OutOfTime, free
 
 START = (0.5, 0.2, 0.3)  # the policy at round 0
 ADVANTAGE = 0.4  # of the 3-cycle: with alpha = 1/2 and lam = 1, IPO's critical beta is 0.267 and DPO's 1.067
+TOY_CANDIDATES = (" Yes", " No, never.", " Maybe so")  # a made model of width 32 cannot level the long ones
 TRANSITIVE = ((0.5, 0.7, 0.8), (0.3, 0.5, 0.65), (0.2, 0.35, 0.5))
 
 
@@ -55,7 +56,12 @@ CASES = {
     "IPO, beta 0.20, 1000 comparisons": Case("IPO", 0.20, 12, settings={"samples": 1000}),
     "IPO, beta 0.35, Adam, 3 steps": Case("IPO", 0.35, 20, settings={"inner": "adam", "steps": 3, "lr": 1e-3}),
 }
-TOY = ("IPO, beta 0.20", "IPO, beta 0.20, Adam, 10 steps", "IPO, beta 0.20, 100 comparisons", "IPO, beta 0.20, all weights")
+TOY = (
+    "IPO, beta 0.20",
+    "IPO, beta 0.20, Adam, 10 steps",
+    "IPO, beta 0.20, 100 comparisons",
+    "IPO, beta 0.20, all weights",
+)
 SHARE = 0.9  # of a case's expected seconds that have to be left for it to begin
 
 
@@ -93,16 +99,15 @@ def _one(context: Context, name: str, case: Case, base: dict[str, llm.Language])
         loaded = base[case.dtype]
     learner = loaded if whole else llm.adapt(loaded, rank=case.rank)
     history = {"history": case.settings["history"]} if "history" in case.settings else {}
+    candidates = TOY_CANDIDATES if context.toy else _texts.CANDIDATES
     start = time.monotonic()
-    levelled = llm.level(
-        learner, _texts.PROMPT, _texts.CANDIDATES, np.log(START), trainable=case.trainable, **history
-    )
+    levelled = llm.level(learner, _texts.PROMPT, candidates, np.log(START), trainable=case.trainable, **history)
     middle = time.monotonic()
     context.say(f"    levelled in {levelled.evaluations} evaluations, {middle - start:.1f} s, KL {levelled.kl:.1e}")
     ds = llm.self_sample(
         learner,
         _texts.PROMPT,
-        _texts.CANDIDATES,
+        candidates,
         case.loop(),
         case.rounds,
         trainable=case.trainable,
@@ -119,6 +124,7 @@ def _one(context: Context, name: str, case: Case, base: dict[str, llm.Language])
         "level_seconds": middle - start,
         "level_kl": levelled.kl,
         "log_prob_before": levelled.log_prob_before,
+        "model_sha256": learner.sha256,
         "seconds": end - middle,
         "evaluations": evaluations,
         "trained": sum(p.numel() for p in learner.model.parameters() if p.requires_grad),

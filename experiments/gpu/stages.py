@@ -38,7 +38,9 @@ class Stopped(Exception):
 
 def main(argv: list[str]) -> int:
     """Runs the command line and returns the exit status: 0 where every stage that was asked for ended."""
-    parser = argparse.ArgumentParser(prog="python -m experiments.gpu.stages", description=(__doc__ or "").splitlines()[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m experiments.gpu.stages", description=(__doc__ or "").splitlines()[0]
+    )
     parser.add_argument("--pack", type=Path, help="a folder from experiments.gpu.prepare, with all parts")
     parser.add_argument("--budget", type=float, default=400.0, help="seconds for all stages")
     parser.add_argument("--part-size", type=float, default=15.5, help="of a result file at most, in MiB")

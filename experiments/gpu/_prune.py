@@ -17,8 +17,8 @@ NORMAL, BYTE = 1, 6  # kinds of tokens
 def prune(source: str | Path, target: str | Path, ids: Iterable[int]) -> np.ndarray:
     """Writes the GGUF file ``source`` with a part of its vocabulary; the tensors of the blocks stay byte for byte.
 
-    Kept are the ``ids``, all bytes, the special tokens and, so that texts which needed only ``ids`` are cut into the same tokens,
-    every token that is a part of a kept one: a merge that happened on the way to a token still happens.
+    Kept are the ``ids``, all bytes, the special tokens and every token that is a part of a kept one. So texts which needed only
+    ``ids`` are cut into the same tokens: a merge that happened on the way to a token still happens.
 
     Args:
         source: of a model whose last layer is its embedding.

@@ -16,7 +16,7 @@ from ._context import Context, OutOfTime, free
 
 START = (0.5, 0.2, 0.3)  # the policy at round 0
 ADVANTAGE = 0.4  # of the 3-cycle: with alpha = 1/2 and lam = 1, IPO's critical beta is 0.267 and DPO's 1.067
-TOY_CANDIDATES = (" Yes", " No, never.", " Maybe so")  # a made model of width 32 cannot level the long ones
+TOY_CANDIDATES = (" Yes", " No", " I")  # a small made model cannot level answers of very different lengths
 TRANSITIVE = ((0.5, 0.7, 0.8), (0.3, 0.5, 0.65), (0.2, 0.35, 0.5))
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 KINDS = ("lbfgs", "adam")
 MOMENTS = ("reset", "kept")
 SCHEDULES = ("constant", "cosine")
-TOLERANCE = {"float32": 1e-6, "float64": 1e-9}  # of the gradient in the K log-probabilities
+TOLERANCE = {"float32": 1e-6, "float64": 1e-7}  # of the gradient in the K log-probabilities
 
 
 class _Settled(Exception):
@@ -129,6 +129,6 @@ def _lbfgs(inner: Inner, weights: list[Any]) -> Any:
         max_eval=inner.evaluations,
         history_size=inner.history,
         tolerance_grad=0.0,
-        tolerance_change=1e-13,
+        tolerance_change=1e-15,
         line_search_fn="strong_wolfe",
     )

@@ -20,7 +20,7 @@ from ._models import Language, need
 if TYPE_CHECKING:
     import torch
 
-TOLERANCE = {"float32": 1e-5, "float64": 1e-10}  # of the gradient in the log-probabilities
+TOLERANCE = {"float32": 1e-5, "float64": 1e-8}  # of the gradient in the log-probabilities
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +67,7 @@ def level(
         log_policy: log p, ``(K,)``, finite, in nats.
         trainable: which weights move: "lora" (of ``llm.adapt``), "head" (the last layer), or "all".
         eos: whether the end-of-text token ends each answer and is counted.
-        tolerance: largest w_k |log pi(k)/p(k) - mean|, w = (p + 1/K)/2, at which L-BFGS stops; 1e-5 in float32 and 1e-10 in
+        tolerance: largest w_k |log pi(k)/p(k) - mean|, w = (p + 1/K)/2, at which L-BFGS stops; 1e-5 in float32 and 1e-8 in
             float64 unless given.
         evaluations: of loss and gradient at most.
         history: pairs of vectors that L-BFGS keeps; it needs 2 · history copies of the trained weights.

@@ -84,7 +84,7 @@ def self_sample(
             repeated; more ``rounds`` continue it. Nothing is written unless given.
         eos: whether the end-of-text token ends each answer and is counted.
         tolerance: largest entry of the gradient in the K log-probabilities, of the loss times beta for IPO and times 2/beta
-            for DPO, at which L-BFGS stops; 1e-6 in float32 and 1e-9 in float64 unless given.
+            for DPO, at which L-BFGS stops; 1e-6 in float32 and 1e-7 in float64 unless given.
         evaluations: of loss and gradient in a round at most, for L-BFGS.
         history: pairs of vectors that L-BFGS keeps; it needs 2 · history copies of the trained weights.
         steps, lr: of Adam in a round, and its learning rate.

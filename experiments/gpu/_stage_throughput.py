@@ -11,9 +11,9 @@ from ._context import Context, free
 from ._training import Kind, Learners, train
 
 KINDS = (
-    Kind("adapter", whole=False, precision="float32", lr=1e-4),
-    Kind("all weights, bf16 autocast", whole=True, precision="bf16", lr=1e-5),
-    Kind("all weights", whole=True, precision="float32", lr=1e-5),
+    Kind("adapter", whole=False, precision="float32", lr=4e-5),
+    Kind("all weights, bf16 autocast", whole=True, precision="bf16", lr=5e-6),
+    Kind("all weights", whole=True, precision="float32", lr=5e-6),
 )
 FEW, MANY, REPEATS = 2, 10, 3
 

@@ -6,8 +6,8 @@ from ._context import Context, OutOfTime
 from ._training import Kind, Learners, scaling
 
 KINDS = (
-    Kind("all weights", whole=True, precision="float32", lr=1e-5),
-    Kind("all weights, bf16 autocast", whole=True, precision="bf16", lr=1e-5),
+    Kind("all weights", whole=True, precision="float32", lr=5e-6),
+    Kind("all weights, bf16 autocast", whole=True, precision="bf16", lr=5e-6),
 )
 
 

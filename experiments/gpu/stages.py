@@ -58,9 +58,15 @@ def main(argv: list[str]) -> int:
     options.out.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     say = lambda text: print(f"[{time.monotonic() - began:6.1f} s] {text}", flush=True)
-    summary: dict[str, Any] = {"command": " ".join(["python -m experiments.gpu.stages", *argv]), "stages": {}}
+    summary: dict[str, Any] = {"command": " ".join(["python -m experiments.gpu.stages", *map(_word, argv)])}
+    summary["stages"] = {}
     with tempfile.TemporaryDirectory() as scratch:
         return _run(options, names, summary, Path(scratch), began, say)
+
+
+def _word(argument: str) -> str:
+    """A path by its last part: folders are others elsewhere."""
+    return Path(argument).name if "/" in argument else argument
 
 
 def _environment() -> None:

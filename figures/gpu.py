@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dynamics import plot
+
 from ._common import INK, PALE, caption, letter
 
 MARKS = "osD^vPX<>"
@@ -23,7 +24,7 @@ def draw(runs: dict[str, Any], errors: list[Any], correlations: list[Any], model
         model, device: their names.
     """
     with plot.style():
-        figure = Figure(figsize=(7.4, 5.4), layout="constrained")
+        figure = Figure(figsize=(10.4, 5.6), layout="constrained")
         panels = figure.subplot_mosaic([list("ab"), list("cd")])
         _distance({name: runs[name] for name in list(runs)[:4]}, panels["a"])
         _variation(runs, panels["b"])
@@ -40,8 +41,8 @@ def draw(runs: dict[str, Any], errors: list[Any], correlations: list[Any], model
             letter(panels[mark], mark, title)
         caption(
             figure,
-            f"{model}, on {device}. a: the model (marks) and the simulator from the same start (lines). b: largest difference of "
-            "probabilities, halved sum, between the model and the simulator's run, by round. c: share of held-out statements "
+            f"{model}, on {device}. a: the model (marks) and the simulator from the same start (lines). b: half the sum of the "
+            "differences of probabilities between the model and the simulator's run, by round. c: share of held-out statements "
             "with a negative margin after the same number of steps, with 95 % Clopper–Pearson intervals. d: Spearman "
             "correlation of held-out margins with those of the last layer's flow on the features before training, where both "
             "have the same mean training margin, with 95 % bootstrap intervals.",
@@ -68,6 +69,7 @@ def _variation(runs: dict[str, Any], ax: Axes) -> None:
     ax.axhline(1e-3, color=PALE, linewidth=0.8, zorder=0)
     ax.set_xlabel("round")
     ax.set_ylabel("total variation")
+    ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
 def distance(log_policy: np.ndarray) -> np.ndarray:
@@ -99,6 +101,9 @@ def _by_size(rows: list[Any], ax: Axes, label: str) -> None:
             label=kind,
         )
     ax.set_xscale("log", base=2)
+    sizes = sorted({int(of.partition(", K = ")[2].split(",")[0]) for _, of, *_ in rows})
+    ax.set_xticks(sizes, labels=list(map(str, sizes)))
+    ax.minorticks_off()
     ax.set_xlabel("K, values trained together")
     ax.set_ylabel(label)
     if kinds:

@@ -29,10 +29,12 @@ class Kept:
         self.facts: dict[str, Any] = {"stage": stage, "cases": {}, "notes": []}
         self.write()
 
-    def case(self, name: str, facts: dict[str, Any], ds: xr.Dataset | None = None, **arrays: Any) -> None:
+    def case(
+        self, name: str, facts: dict[str, Any], ds: xr.Dataset | None = None, arrays: dict[str, Any] | None = None
+    ) -> None:
         """Adds a finished case and writes the file; arrays that would make it too large are left out, with a note."""
         told = dict(facts)
-        found = {key: np.asarray(value) for key, value in arrays.items()}
+        found = {key: np.asarray(value) for key, value in (arrays or {}).items()}
         if ds is not None:
             values, told["dataset"] = flat(ds)
             found |= values

@@ -64,5 +64,5 @@ def _end(context: Context, flows: Any, scratch: Path) -> None:
     for path in sorted(scratch.glob("flow-*.npz")):
         with np.load(path) as file:
             facts = {"k": int(path.stem.partition("-")[2]), "beta": BETA, "seconds": float(file["seconds"])}
-            context.kept.case(f"flow, K = {facts['k']}", facts, time=file["time"], margin=file["margin"])
+            context.kept.case(f"flow, K = {facts['k']}", facts, arrays={"time": file["time"], "margin": file["margin"]})
     context.say(f"    flows: {len(list(scratch.glob('flow-*.npz')))} computed, at {time.strftime('%H:%M:%S')}")

@@ -29,13 +29,13 @@ def run(context: Context) -> None:
             found = _pack.measure(language, pairs, 64)
         told = facts | _differences(found, expected) | {"tolerance": TOLERANCE}
         told["within"] = bool(max(told["log_prob_relative"], told["feature_relative"]) <= TOLERANCE)
-        context.kept.case(dtype, told, **found)
+        context.kept.case(dtype, told, arrays=found)
         context.say(f"    log-prob {told['log_prob']:.2e} nats, feature {told['feature_relative']:.2e} relative")
         if dtype == "float32":
             with context.case("bf16"), torch.autocast(context.device, dtype=torch.bfloat16):
                 found = {"log_prob": _pack.log_probs(language.model, language.tokenizer, pairs)}
             told = _differences(found, expected)
-            context.kept.case("bf16", told, **found)
+            context.kept.case("bf16", told, arrays=found)
             context.say(f"    under bf16 autocast: log-prob {told['log_prob']:.2e} nats")
             _parts(context, language, pairs)
         del language

@@ -9,9 +9,9 @@ import numpy as np
 import xarray as xr
 from scipy.stats import linregress, spearmanr
 
-from .._framework import binomial_interval
 from figures.gpu import distance
 
+from .._framework import binomial_interval
 from ._kept import dataset_of
 
 Row = tuple[str, str, float, float | None, float | None]
@@ -67,7 +67,7 @@ def runs(stage: Stage) -> dict[str, xr.Dataset]:
 
 def scaling(stage: Stage, flows: Stage | None) -> Iterator[Row]:
     """s2 and s3: errors and margins by the number of values, a line through the errors, and the flow of the last layer."""
-    facts, arrays = stage
+    facts, _ = stage
     errors: dict[str, list[tuple[int, float]]] = {}
     for case, told in sorted(facts["cases"].items(), key=lambda item: item[1].get("k", 0)):
         if "held_out_error" not in told:
@@ -109,7 +109,7 @@ def carried(stage: Stage, case: str, flows: Stage) -> Iterator[tuple[str, float,
 
     Where the flow never has that mean margin, the last measured row before that it has counts, and the statements in it.
     """
-    facts, arrays = stage
+    facts, _ = stage
     flow = flows[1].get(f"flow, K = {facts['cases'][case]['k']}/margin")
     if flow is None:
         return

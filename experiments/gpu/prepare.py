@@ -52,7 +52,7 @@ def _toy(options: Any, say: Any) -> None:
     from ..llm_head import _data
 
     options.out.mkdir(parents=True)
-    source = _data.made_statements(options.out / "made", 4, 32)
+    source = _data.made_statements(options.out / "made", 2, 32)
     names, draws = _texts.chosen(source)
     pairs = llm.read(source, behaviours=names, rows=options.rows)
     texts = [p.prompt + p.chosen for p in pairs] + [_texts.PROMPT + a for a in _texts.CANDIDATES]

@@ -155,9 +155,8 @@ def _one(
         "held_out_margin": float(margin[~inside].mean()),
     }
     kept = [str(v) for v in ds.data_vars if "step" in ds[v].dims]
-    context.kept.case(
-        name, facts, ds[kept], log_prob_before=before, log_prob_after=after, inside=inside, id=np.array(pairs.id, "S")
-    )
+    found = {"log_prob_before": before, "log_prob_after": after, "inside": inside, "id": np.array(pairs.id, "S")}
+    context.kept.case(name, facts, ds[kept], found)
     context.say(
         f"    errors {facts['train_error']:.3f} training, {facts['held_out_error']:.3f} held out; margins "
         f"{facts['train_margin']:.2f}, {facts['held_out_margin']:.2f}; {seconds:.1f} s"

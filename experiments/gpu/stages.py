@@ -112,7 +112,8 @@ def _run(options: Any, names: list[str], summary: dict[str, Any], scratch: Path,
         start = time.monotonic()
         kept = Kept(options.out, name, int(options.part_size * MIB))
         context = Context(pack, folder, device, options.toy, began, start + seconds, kept, say)
-        told = summary["stages"][name] = {"result": "complete"}
+        told: dict[str, Any] = {"result": "complete"}
+        summary["stages"][name] = told
         try:
             with _limit(seconds * GRACE + 5):
                 importlib.import_module(f".{'_stage_' + module}", __package__).run(context)

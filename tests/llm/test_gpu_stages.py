@@ -71,9 +71,9 @@ def test_rounds_on_the_model_follow_the_simulator_where_each_is_solved(results):
 def test_margins_belong_to_the_statements_that_were_packed(folders, results, stage):
     pack = _pack.Pack.read(folders[0])
     facts, arrays = results[stage]
-    for case, told in facts["cases"].items():
-        if "behaviours" not in told:
-            continue
+    trained = {case: told for case, told in facts["cases"].items() if "behaviours" in told}
+    assert len(trained) == {"s2": 2, "s3": 4}[stage]
+    for case, told in trained.items():
         some = _texts.of(pack.pairs(), tuple(told["behaviours"]))
         assert arrays[f"{case}/id"].astype(str).tolist() == list(some.id)
         margin, inside = _tables.margins(results[stage], case)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 KINDS = ("lbfgs", "adam")
 MOMENTS = ("reset", "kept")
 SCHEDULES = ("constant", "cosine")
-TOLERANCE = {"float32": 1e-6, "float64": 1e-7}  # of the gradient in the K log-probabilities
+TOLERANCE = 1e-6  # of the gradient in the K log-probabilities
 
 
 class _Settled(Exception):

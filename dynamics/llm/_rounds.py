@@ -52,7 +52,7 @@ def self_sample(
     samples: int | None = None,
     out: str | Path | None = None,
     eos: bool = True,
-    tolerance: float | None = None,
+    tolerance: float = TOLERANCE,
     evaluations: int = 120,
     history: int = 10,
     steps: int = 200,
@@ -84,7 +84,7 @@ def self_sample(
             repeated; more ``rounds`` continue it. Nothing is written unless given.
         eos: whether the end-of-text token ends each answer and is counted.
         tolerance: largest entry of the gradient in the K log-probabilities, of the loss times beta for IPO and times 2/beta
-            for DPO, at which L-BFGS stops; 1e-6 in float32 and 1e-7 in float64 unless given.
+            for DPO, at which L-BFGS stops.
         evaluations: of loss and gradient in a round at most, for L-BFGS.
         history: pairs of vectors that L-BFGS keeps; it needs 2 · history copies of the trained weights.
         steps, lr: of Adam in a round, and its learning rate.
@@ -114,8 +114,7 @@ def self_sample(
     need("torch")
     plan = _parts(loop, samples)
     rounds = check_count(rounds, "rounds", 0)
-    limit = TOLERANCE[language.dtype] if tolerance is None else tolerance
-    solver = Inner(inner, limit, evaluations, history, steps, lr, schedule, moments)
+    solver = Inner(inner, tolerance, evaluations, history, steps, lr, schedule, moments)
     batch = Candidates.of(language, prompt, candidates, eos)
     if len(batch) != plan.num_responses:
         raise ValueError(

@@ -33,12 +33,17 @@ class MarginLoss(Objective):
     -1.0
     """
 
-    sealed: ClassVar[frozenset[str]] = Objective.sealed | {"value", "gradient", "margins", "solve", "search"}
+    sealed: ClassVar[frozenset[str]] = Objective.sealed | {"as_margin_loss", "value", "gradient", "margins", "solve", "search"}
 
     beta: Float[Array, ""]
 
     def __init__(self, beta: ArrayLike):
         self.beta = check_scalar(beta, "beta", 0.0, np.inf, open_low=True)
+
+    def as_margin_loss(
+        self, alpha: ArrayLike, log_reference: Float[Array, "*contexts K"]
+    ) -> tuple[MarginLoss, Float[Array, ""], Float[Array, "*contexts K"]]:
+        return self, jnp.asarray(alpha, dtype=float), log_reference
         if self.beta.ndim != 0:
             raise ValueError(f"beta has shape {self.beta.shape}; pass one number (use dyn.sweep or jax.vmap for many).")
 

@@ -162,6 +162,15 @@ def solve_freely(
     return jax.lax.cond(objective.beta > 0, searched, closed)
 
 
+def without_penalty(
+    objective: Any, log_reference: Float[Array, "*contexts K"]
+) -> tuple[DPO, Float[Array, ""], Float[Array, "*contexts K"]] | None:
+    """The rounds of PMLE or distillation at beta = 0: those of DPO at beta = gamma with a uniform reference; else None."""
+    if not concrete(objective.beta) or float(objective.beta) != 0.0:
+        return None
+    return DPO(objective.gamma), jnp.asarray(0.0), log_softmax(jnp.zeros_like(log_reference))
+
+
 def check_gamma_beta(path: str, values: np.ndarray) -> None:
     """Raises ``ValueError`` where gamma or beta may not take one of the values."""
     check_scalar(values, path, 0.0, np.inf, open_low=path.rsplit(".", 1)[-1] == "gamma")

@@ -33,14 +33,7 @@ class MarginLoss(Objective):
     -1.0
     """
 
-    sealed: ClassVar[frozenset[str]] = Objective.sealed | {
-        "as_margin_loss",
-        "value",
-        "gradient",
-        "margins",
-        "solve",
-        "search",
-    }
+    sealed: ClassVar[frozenset[str]] = Objective.sealed | {"as_margin_loss", "value", "gradient", "margins", "solve", "search"}
 
     beta: Float[Array, ""]
 

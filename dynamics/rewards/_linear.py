@@ -13,6 +13,7 @@ from .._numerics import as_array, centre, concrete
 from ._lanes import MAX_STEPS, WHOLE_STEP
 
 
+
 def fit_linear(wins: Array, phi: np.ndarray, ridge: Array, throw: bool):
     """``bradley_terry`` with features."""
     from ._fit import Outcome, RewardFit

@@ -155,7 +155,9 @@ def canonical(process: Any) -> Canonical | None:
         return None
     loss, alpha, log_reference = equal
     assert isinstance(loss, MarginLoss)
-    return plain._replace(objective=loss, alpha=alpha, log_reference=log_reference, through=", through statement 7.16")
+    return plain._replace(
+        objective=loss, alpha=alpha, log_reference=log_reference, through=", through statement 7.16"
+    )
 
 
 def _sampler(loop: Rounds) -> tuple[Array, Array] | None:

@@ -132,7 +132,7 @@ def test_a_stage_that_hangs_is_stopped():
 
 def test_a_pruned_model_is_the_same_function_of_the_same_tokens(tmp_path):
     pytest.importorskip("gguf", reason="needs the extra llm: pip install '.[llm]'")
-    from test_gguf import tiny, write
+    from gguf_files import tiny, write
 
     whole = write(tmp_path / "whole.gguf", tiny(), quantised=True)
     before = llm.load(llm.convert(whole, tmp_path / "before"))

@@ -30,9 +30,9 @@ class PreferenceState(eqx.Module):
 class PreferenceFlow(Flow):
     """tau dtheta/dt = -∂/∂theta Σ_x rho_x E_{i,j~mu, label by P}[f(beta (h_w - h_l))],  h = log pi_theta - log ref.
 
-    The sampler mu may be the policy itself; it is not differentiated. With an objective that is not a loss of margins the mean is
-    its value on the exact law of pairs; a reward that it rests on is refitted to the sampler at each time. For tabular policies, tau dz_i/dt = -4 mu_i (h_i -
-    mu·h - ((P mu)_i - 1/2)/beta) for IPO and 2 beta mu_i ((P mu)_i - Σ_j mu_j sigma(beta (h_i - h_j))) for DPO, and Σ z is
+    The sampler mu may be the policy itself; it is not differentiated. With an objective that is not a loss of margins the mean
+    is its value on the exact law of pairs; a reward that it rests on is refitted to the sampler at each time. For tabular
+    policies, tau dz_i/dt = -4 mu_i (h_i - mu·h - ((P mu)_i - 1/2)/beta) for IPO and 2 beta mu_i ((P mu)_i - Σ_j mu_j sigma(beta (h_i - h_j))) for DPO, and Σ z is
     conserved.
 
     Args:
@@ -208,7 +208,7 @@ class PreferenceFlow(Flow):
             return -self.velocity(PreferenceState(weights)).parameters
         if not isinstance(self.objective, MarginLoss):
             raise ValueError(
-                f"batch = {batch}: {type(self.objective).__name__} is not a mean over pairs alone; pass batch=None, the exact mean."
+                f"batch = {batch}: {type(self.objective).__name__} is not a mean over pairs alone; pass batch=None."
             )
         assert key is not None
         log_policy = self.log_policy(weights)

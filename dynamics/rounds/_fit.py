@@ -64,8 +64,8 @@ def fit(
     """argmin of the objective's value on given comparisons: one round with ``Observed`` feedback and a fixed reference.
 
     The optimum is the closed form or convex solution of the class where there is one. Otherwise it is the least of the minima
-    that Newton's method reaches from ``starts`` starts, stationary to 1e-10, and ``minima`` says how many there were. Nothing is
-    smoothed unless ``smoothing`` asks for it: an estimate that is infinite is refused, and the message names a group.
+    that Newton's method reaches from several starts, stationary to 1e-10, and ``minima`` says how many there were. Nothing is
+    smoothed unless ``smoothing`` asks for it: an infinite estimate is refused, and the message names a group.
 
     Args:
         objective: ``dyn.DPO(beta)``, ``IPO``, ``PMLE``, ``PreferenceDistillation``, ``ReverseKL``, ``RLHF``, ``REBEL`` or your

@@ -18,7 +18,7 @@ from . import _texts
 from ._context import Context
 from ._training import BETA, Kind, Learners, scaling
 
-KIND = Kind("adapter", whole=False, precision="float32", lr=4e-5)
+KIND = Kind("adapter", whole=False, precision="float32", lr=1e-4)
 WAIT = 20.0  # seconds after the training that flows may take, at least
 
 

@@ -46,9 +46,8 @@ def test_contexts_are_independent_and_the_reward_follows_the_sampler():
         np.testing.assert_allclose(got[x], share * alone.velocity(alone.start(z[x])).parameters, rtol=0, atol=1e-13)
         log_policy = jax.nn.log_softmax(z[x])
         reward = dyn.DPO(1.0).implicit_reward(both[x], log_policy)
-        uniform = jnp.full(3, -jnp.log(3.0))
         mean = lambda z, reward=reward: jnp.sum(
-            jax.nn.softmax(z) * (-reward + 0.8 * jax.nn.log_softmax(z) - 0.3 * uniform)
+            jax.nn.softmax(z) * (-reward + 0.8 * jax.nn.log_softmax(z) + 0.3 * jnp.log(3.0))
         )
         np.testing.assert_allclose(got[x], -share * jax.grad(mean)(z[x]), rtol=0, atol=1e-12)
 

@@ -148,7 +148,9 @@ def _minimise(value: Value, shifts: bool, start: Array, arguments: Any) -> tuple
 
 
 @_minimise.defjvp
-def _minimise_jvp(value: Value, shifts: bool, primals: tuple[Array, Any], tangents: tuple[Array, Any]) -> tuple[Any, Any]:
+def _minimise_jvp(
+    value: Value, shifts: bool, primals: tuple[Array, Any], tangents: tuple[Array, Any]
+) -> tuple[Any, Any]:
     start, arguments = primals
     x, found = _minimise(value, shifts, start, arguments)
     slope = lambda x, arguments: jax.grad(lambda y: jnp.sum(value(y, arguments)))(x)

@@ -116,7 +116,9 @@ def fit_all(
         linked |= jnp.all(reachable((won + jnp.swapaxes(won, 0, 1)) > 0), axis=(0, 1))
         # Where no optimum exists, Newton's method gets a trivial problem.
         trivial = ~(balanced & linked) & (not ridged)
-        f, found = maximise(jnp.where(trivial[None, None, :], jnp.where(equal, 0.0, 1.0), won), given[1] if ridged else None)
+        f, found = maximise(
+            jnp.where(trivial[None, None, :], jnp.where(equal, 0.0, 1.0), won), given[1] if ridged else None
+        )
         return f.T, found & ~trivial, linked, balanced
 
     out = jax.lax.map(block, (wins, ridge))

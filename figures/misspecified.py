@@ -36,7 +36,7 @@ def draw(ds: xr.Dataset) -> Figure:
         letter(panels[mark], mark, title)
     caption(
         figure,
-        "Optima on exact comparisons, of matrices P that are no Bradley–Terry model. a: a 3-cycle (P = 1/2 ± .45: response "
+        "Optima on exact comparisons (expected counts). a: a 3-cycle (P = 1/2 ± .45: response "
         "1 beats 2 beats 3 beats 1), uniform reference; the sampler moves from response 3 (circles) to response 1 (squares). "
         "b: largest total variation between the optima under two samplers (measured; one mark per matrix, bars: medians); "
         "methods of odds must stand still on Bradley–Terry matrices and those of win rates on P = 1/2 + xᵢ - xⱼ (theory, "

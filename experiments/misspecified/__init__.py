@@ -54,7 +54,7 @@ class Config:
     gamma: float = 0.5
     beta: float = 0.5
     """KL coefficient of all but PMLE and distillation, which are at beta = 0."""
-    path: int = 25
+    path: int = 41
     """Samplers along the path that the figure shows."""
     largest: int = 12
     """Larger matrices of files are left out."""
@@ -96,11 +96,13 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
         mu[:, 0] = 1 / K
         met = mu[..., :, None] * mu[..., None, :]
         wins, nudged = met * P[:, None], met[:, 1] * _changed(P, mu[:, 1])
-        log_ref = np.asarray(jax.nn.log_softmax(jnp.asarray(rng.normal(size=K))))
+        one_ref = np.asarray(jax.nn.log_softmax(jnp.asarray(rng.normal(size=K))))
         # One batch for each size, as compiling takes most of the time.
         asked = np.concatenate([wins.reshape(-1, K, K), nudged, *([along] if K == 3 else [])])
-        found, norm = _optima(_whole(asked), log_ref, config)
         first = len(which) * S
+        log_ref = np.broadcast_to(one_ref, (len(asked), K)).copy()
+        log_ref[first + len(which) :] = -np.log(K)  # the path has a uniform reference
+        found, norm = _optima(_whole(asked), log_ref, config)
         logs[:, which, :, :K] = ordinary = found[:, :first].reshape(-1, len(which), S, K)
         slope[:, which] = norm[:, :first].reshape(-1, len(which), S)
         rates[which, :, :K] = np.einsum("mij,msj->msi", P, mu)
@@ -109,7 +111,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
         few = which[:4]  # the search for a loss of one's own is slower
         if len(few):
             both = _whole(np.concatenate([wins[: len(few), 1], nudged[: len(few)]]))
-            own = np.asarray(dyn.fit(Exponential(config.beta), both[:, None], log_reference=log_ref).log_policy)[:, 0]
+            own = np.asarray(dyn.fit(Exponential(config.beta), both[:, None], log_reference=one_ref).log_policy)[:, 0]
             kept[-1, few] = _distance(own[: len(few)], own[len(few) :])
     ds = xr.Dataset(
         {
@@ -199,7 +201,7 @@ def _optima(wins: np.ndarray, log_ref: np.ndarray, config: Config) -> tuple[np.n
         "IPO": dyn.IPO(beta),
         "reverse KL, win rates": dyn.ReverseKL(gamma, beta, reward="win-rate"),
     }
-    fits = [dyn.fit(objectives[m], wins[:, None], log_reference=log_ref) for m in METHODS]
+    fits = [dyn.fit(objectives[m], wins[:, None], log_reference=log_ref[:, None]) for m in METHODS]
     return np.stack([np.asarray(f.log_policy)[:, 0] for f in fits]), np.stack(
         [np.asarray(f.gradient_norm) for f in fits]
     )

@@ -39,7 +39,8 @@ def draw(ds: xr.Dataset) -> Figure:
         f"a, b: log-linear policies, tabular rewards, {ds.sizes['instance']} draws of features and five samplers each, from "
         "on-policy to away from π*. a: n E KL(π*‖π̂) over that of PMLE, which no method can beat in the limit (proven, "
         "statement 7.9); lines: foretold, one for each draw; dots: measured, two standard errors. b: KL(π*‖limit) of "
-        "many comparisons over that of reverse KL (exact expected counts; medians and ranges over draws). c, d: finite lists Π that hold the policies of "
+        "many comparisons over that of reverse KL (exact expected counts; medians and ranges over draws). c, d: "
+        "finite lists Π that hold the policies of "
         f"{int(ds['size'][0])} rewards R and others that differ where comparisons may be rare; mean errors over data sets "
         "(measured, two standard errors). Yun et al.'s bounds have C_Π ln|Π| for PMLE, C_R ln|R| for reverse KL (theory).",
     )

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from scipy.optimize import minimize
 
 import dynamics as dyn
 
@@ -32,13 +33,6 @@ NUDGE = 0.02  # size of the change of P that leaves all win rates as they are
 NEAR = 1e-3  # entries of P closer to 0 or 1 are left out
 
 
-class Exponential(dyn.objectives.MarginLoss):
-    """f(r) = exp(-r), for which f'(r) + f'(-r) is not constant: it sees more of P than the win rates."""
-
-    def loss(self, margin: jax.Array) -> jax.Array:
-        return jnp.exp(-margin)
-
-
 @dataclasses.dataclass(frozen=True)
 class Config:
     """Optima on exact (expected) comparisons of a matrix, over samplers."""
@@ -47,14 +41,14 @@ class Config:
     """Files or folders with preference matrices, of which those with a majority cycle are used; drawn if none are given."""
     responses: int = 3
     """K of drawn matrices."""
-    matrices: int = 16
+    matrices: int = 12
     """Matrices of each kind: with a majority cycle, Bradley–Terry, and 1/2 + x_i - x_j."""
-    samplers: int = 6
+    samplers: int = 5
     """Samplers for each matrix: uniform, and the rest from Dirichlet(1)."""
     gamma: float = 0.5
     beta: float = 0.5
     """KL coefficient of all but PMLE and distillation, which are at beta = 0."""
-    path: int = 41
+    path: int = 33
     """Samplers along the path that the figure shows."""
     largest: int = 12
     """Larger matrices of files are left out."""
@@ -108,11 +102,8 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
         rates[which, :, :K] = np.einsum("mij,msj->msi", P, mu)
         kept[:-1, which] = _distance(ordinary[:, :, 1], found[:, first : first + len(which)])
         path = found[:, first + len(which) :] if K == 3 else path
-        few = which[:4]  # the search for a loss of one's own is slower
-        if len(few):
-            both = _whole(np.concatenate([wins[: len(few), 1], nudged[: len(few)]]))
-            own = np.asarray(dyn.fit(Exponential(config.beta), both[:, None], log_reference=one_ref).log_policy)[:, 0]
-            kept[-1, few] = _distance(own[: len(few)], own[len(few) :])
+        own = [np.array([_exponential(w, one_ref, config.beta) for w in both]) for both in (wins[:, 1], nudged)]
+        kept[-1, which] = _distance(*(logs.reshape(-1, K) for logs in own))
     ds = xr.Dataset(
         {
             "log_policy": (("approach", "matrix", "sampler", "response"), logs),
@@ -205,6 +196,19 @@ def _optima(wins: np.ndarray, log_ref: np.ndarray, config: Config) -> tuple[np.n
     return np.stack([np.asarray(f.log_policy)[:, 0] for f in fits]), np.stack(
         [np.asarray(f.gradient_norm) for f in fits]
     )
+
+
+def _exponential(wins: np.ndarray, log_ref: np.ndarray, beta: float) -> np.ndarray:
+    """log pi that minimises the mean of exp(-r), a loss for which f'(r) + f'(-r) is not constant."""
+    wins = _whole(wins)
+
+    def loss(h: np.ndarray) -> tuple[float, np.ndarray]:
+        parts = wins * np.exp(-beta * (h[:, None] - h[None, :]))
+        return float(parts.sum()), beta * (parts.sum(0) - parts.sum(1))
+
+    found = minimize(loss, np.zeros(len(wins)), jac=True, method="BFGS", options={"gtol": 1e-10})
+    logs = found.x + log_ref
+    return logs - np.logaddexp.reduce(logs)
 
 
 def _changed(P: np.ndarray, mu: np.ndarray) -> np.ndarray:

@@ -127,15 +127,14 @@ def scaled(ds: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 def _measured(ds: xr.Dataset) -> Finding:
     ratio, deviation = scaled(ds)
     kept = np.isfinite(ratio)
-    weight = 1 / deviation[kept] ** 2
-    pooled, of_pooled = np.sum(ratio[kept] * weight) / weight.sum(), 1 / np.sqrt(weight.sum())
+    pooled, of_pooled = ratio[kept].mean(), np.sqrt(np.sum(deviation[kept] ** 2)) / kept.sum()
     foretold = json.loads(ds.attrs["config"])["error"]
     return Finding(
         claim="the mean error of policies fitted to n comparisons is V/n",
         source="[derived] statement 7.9, to leading order in 1/n",
         measured=f"mean error over V/n {pooled:.3f} over {kept.sum()} cases of {int(ds.n.min()):,} to {int(ds.n.max()):,} "
         f"comparisons, {ratio[kept].min():.2f} to {ratio[kept].max():.2f}; {(~kept).sum()} cases with an infinite fit left out",
-        interval=f"{of_pooled:.3f} standard error of the pooled ratio; {SIDES:g} of them and {SECOND * foretold:.1%} for the "
+        interval=f"{of_pooled:.3f} standard error of the mean ratio; {SIDES:g} of them and {SECOND * foretold:.1%} for the "
         f"next term, {SECOND:g} V/n, allowed",
         status=decide(abs(pooled - 1) < SIDES * of_pooled + SECOND * foretold, kept.mean() > 0.5),
     )

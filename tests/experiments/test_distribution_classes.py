@@ -106,6 +106,7 @@ def test_files_of_cycles_are_read(tmp_path):
     assert list(ds.kind.values).count("cyclic") == 2
     assert "2 of them with a majority cycle" in ds.attrs["notes"]
     assert all(f.status != "fails" for f in misspecified.check(ds))
+    np.savez(tmp_path / "b.npz", P=np.full((3, 3), 0.5))
+    config = misspecified.Config(preferences=(str(tmp_path / "b.npz"),))
     with pytest.raises(ValueError, match="fewer than two usable cycles"):
-        np.savez(tmp_path / "b.npz", P=np.full((3, 3), 0.5))
-        misspecified.run(misspecified.Config(preferences=(str(tmp_path / "b.npz"),)))
+        misspecified.run(config)

@@ -114,6 +114,7 @@ LOOKED_INTO = {
     "preferences._ratings": SMALL,
     "preferences._responses": SMALL,
     "preferences._wins": KERNEL,
+    "samplers._design": SMALL,
     "solve._flow": SMALL,
     "solve._iterate": SMALL,
     "stability._critical": KERNEL,

@@ -41,14 +41,14 @@ class Config:
     """Files or folders with preference matrices, of which those with a majority cycle are used; drawn if none are given."""
     responses: int = 3
     """K of drawn matrices."""
-    matrices: int = 12
+    matrices: int = 16
     """Matrices of each kind: with a majority cycle, Bradley–Terry, and 1/2 + x_i - x_j."""
     samplers: int = 5
     """Samplers for each matrix: uniform, and the rest from Dirichlet(1)."""
     gamma: float = 0.5
-    beta: float = 0.5
+    beta: float = 1.0
     """KL coefficient of all but PMLE and distillation, which are at beta = 0."""
-    path: int = 33
+    path: int = 31
     """Samplers along the path that the figure shows."""
     largest: int = 12
     """Larger matrices of files are left out."""

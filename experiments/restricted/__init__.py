@@ -28,13 +28,13 @@ class Config:
     responses: int = 10
     features: int = 3
     gamma: float = 1.0
-    instances: int = 8
+    instances: int = 6
     """Draws of features and pi*."""
     tilts: tuple[float, ...] = (-1.0, -0.5, 0.0, 0.5, 1.0)
     """The sampler is mu ∝ pi*^-tilt: on-policy at -1, uniform at 0, away from pi* above."""
     outside: float = 0.5
     """Standard deviation of log pi* outside the class."""
-    data_sets: int = 100
+    data_sets: int = 60
     error: float = 0.001
     """Mean KL(pi* || pihat) foretold for PMLE, in nats; it fixes n."""
     sizes: tuple[int, ...] = (32, 128, 512, 2048)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
@@ -77,7 +79,7 @@ def _movement(ds: xr.Dataset, ax: Axes) -> None:
         for n, name in enumerate(LABELS):
             y = np.maximum(gap[ds.approach.values.tolist().index(name)][which], FLOOR)
             x = np.full(len(y), n + shift)
-            look = {"color": plot.PALETTE[colour], "linestyle": "none"}
+            look: dict[str, Any] = {"color": plot.PALETTE[colour], "linestyle": "none"}
             label = (kind if kind != "linear" else "1/2 + xᵢ - xⱼ") if n == 0 else None
             ax.plot(x, y, marker, markersize=2.6, alpha=0.55, label=label, **look)
             ax.hlines(np.median(y), x[0] - 0.1, x[0] + 0.1, color=INK, linewidth=1.1)
@@ -104,4 +106,5 @@ def _log(ax: Axes, labels: list[str]) -> None:
         range(len(labels)), [label.replace(" = ", " =\n").replace("reverse KL,", "rev. KL,") for label in labels]
     )
     ax.tick_params(axis="x", labelsize=7)
+    ax.set_xlabel("method")
     ax.grid(axis="y", color=PALE, linewidth=0.4)

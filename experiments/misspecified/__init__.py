@@ -30,6 +30,7 @@ METHODS = {
 }
 KINDS = ("cyclic", "Bradley–Terry", "linear")
 NUDGE = 0.02  # size of the change of P that leaves all win rates as they are
+BATCH = 32  # problems fitted at a time
 NEAR = 1e-3  # entries of P closer to 0 or 1 are left out
 
 
@@ -41,7 +42,7 @@ class Config:
     """Files or folders with preference matrices, of which those with a majority cycle are used; drawn if none are given."""
     responses: int = 3
     """K of drawn matrices."""
-    matrices: int = 16
+    matrices: int = 12
     """Matrices of each kind: with a majority cycle, Bradley–Terry, and 1/2 + x_i - x_j."""
     samplers: int = 5
     """Samplers for each matrix: uniform, and the rest from Dirichlet(1)."""
@@ -192,10 +193,15 @@ def _optima(wins: np.ndarray, log_ref: np.ndarray, config: Config) -> tuple[np.n
         "IPO": dyn.IPO(beta),
         "reverse KL, win rates": dyn.ReverseKL(gamma, beta, reward="win-rate"),
     }
-    fits = [dyn.fit(objectives[m], wins[:, None], log_reference=log_ref[:, None]) for m in METHODS]
-    return np.stack([np.asarray(f.log_policy)[:, 0] for f in fits]), np.stack(
-        [np.asarray(f.gradient_norm) for f in fits]
-    )
+    # Batches of one size, the last filled up: larger ones take longer to compile.
+    count = len(wins)
+    at = np.arange(-(-count // BATCH) * BATCH).reshape(-1, BATCH) % count
+    logs, slopes = [], []
+    for method in METHODS:
+        fits = [dyn.fit(objectives[method], wins[k][:, None], log_reference=log_ref[k][:, None]) for k in at]
+        logs.append(np.concatenate([np.asarray(f.log_policy)[:, 0] for f in fits])[:count])
+        slopes.append(np.concatenate([np.asarray(f.gradient_norm) for f in fits])[:count])
+    return np.stack(logs), np.stack(slopes)
 
 
 def _exponential(wins: np.ndarray, log_ref: np.ndarray, beta: float) -> np.ndarray:

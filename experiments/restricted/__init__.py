@@ -161,7 +161,7 @@ def fitted_policies(wins: np.ndarray, phi: np.ndarray, gamma: float, log_targets
     chance = 1 / (1 + np.exp(-(reward[:, :, None] - reward[:, None, :])))
     pi = np.exp(np.broadcast_to(log_targets, reward.shape))
     pairs = (np.full((K, K), 1 / K**2), pi[:, :, None] * pi[:, None, :])
-    usable = np.isfinite(reward).all(-1)
+    usable = np.isfinite(reward.sum(axis=-1))
     safe = np.where(usable[:, None, None], chance, 0.5)
     # Distillation is maximum likelihood on the wins that the reward expects of its pairs.
     asked = np.concatenate([wins / wins.sum((1, 2), keepdims=True), *(q * safe for q in pairs)])

@@ -63,7 +63,9 @@ class _Search(NamedTuple):
     iteration: Array
 
 
-def minimise(value: Value, start: Float[Array, " m"], arguments: Any) -> tuple[Float[Array, " m"], Bool[Array, ""]]:
+def minimise(
+    value: Value, start: Float[Array, " m"], arguments: Any, *, shifts: bool = False
+) -> tuple[Float[Array, " m"], Bool[Array, ""]]:
     """argmin_x Σ value(x, arguments) nearest to ``start``, and whether it exists and was found.
 
     At the result the slope is zero to rounding, |∂_k Σ value| ≤ 1e3 eps (Σ_t |∂_k value_t| + Σ_l |H_kl x_l|) for every k, and
@@ -80,6 +82,8 @@ def minimise(value: Value, start: Float[Array, " m"], arguments: Any) -> tuple[F
             the terms tells how large rounding is. It must not close over traced values.
         start: the first x, ``(m,)``.
         arguments: any pytree of arrays.
+        shifts: whether value(x + c) = value(x) for every number c, as where x are logits. The curvature is then cleared of
+            rounding along that direction, which could otherwise be taken for one that became flat on the way.
 
     Returns:
         x, ``(m,)``, finite even where ``found`` is False, and ``found``.
@@ -90,13 +94,13 @@ def minimise(value: Value, start: Float[Array, " m"], arguments: Any) -> tuple[F
     >>> x.tolist(), bool(found)
     ([1.0, -3.0], True)
     """
-    return _minimise(value, start, arguments)
+    return _minimise(value, shifts, start, arguments)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
-def _minimise(value: Value, start: Array, arguments: Any) -> tuple[Array, Array]:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _minimise(value: Value, shifts: bool, start: Array, arguments: Any) -> tuple[Array, Array]:
     eps = jnp.finfo(start.dtype).eps
-    look = functools.partial(_look, value, arguments)
+    look = functools.partial(_look, value, shifts, arguments)
 
     def begun(place: _Place, **given: Any) -> _Search:
         step, curved = _newton_step(place)
@@ -144,11 +148,13 @@ def _minimise(value: Value, start: Array, arguments: Any) -> tuple[Array, Array]
 
 
 @_minimise.defjvp
-def _minimise_jvp(value: Value, primals: tuple[Array, Any], tangents: tuple[Array, Any]) -> tuple[Any, Any]:
+def _minimise_jvp(
+    value: Value, shifts: bool, primals: tuple[Array, Any], tangents: tuple[Array, Any]
+) -> tuple[Any, Any]:
     start, arguments = primals
-    x, found = _minimise(value, start, arguments)
+    x, found = _minimise(value, shifts, start, arguments)
     slope = lambda x, arguments: jax.grad(lambda y: jnp.sum(value(y, arguments)))(x)
-    curvature = jax.jacfwd(slope)(x, arguments)
+    curvature = _cleared(jax.jacfwd(slope)(x, arguments), shifts)
     _, change = jax.jvp(lambda a: slope(x, a), (arguments,), (tangents[1],))
     dx = solve_least(curvature, -change) + tangents[0] - solve_least(curvature, curvature @ tangents[0])
     return (x, found), (dx, np.zeros(found.shape, dtype=jax.dtypes.float0))
@@ -168,12 +174,21 @@ def _solve_least_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]
     return y, solve_least(H, db - dH @ y)
 
 
-def _look(value: Value, arguments: Any, x: Float[Array, " m"]) -> _Place:
+def _look(value: Value, shifts: bool, arguments: Any, x: Float[Array, " m"]) -> _Place:
     terms = lambda x: jnp.ravel(value(x, arguments))
     slope = jax.grad(lambda x: jnp.sum(terms(x)))
     curvature, at = jax.jacfwd(slope)(x), terms(x)
     size = jnp.sum(jnp.abs(jax.jacfwd(terms)(x)), axis=0) + jnp.abs(curvature) @ jnp.abs(x)
-    return _Place(x, jnp.sum(at), jnp.sum(jnp.abs(at)), slope(x), size, 0.5 * (curvature + curvature.T))
+    return _Place(x, jnp.sum(at), jnp.sum(jnp.abs(at)), slope(x), size, _cleared(curvature, shifts))
+
+
+def _cleared(H: Float[Array, "m m"], shifts: bool) -> Float[Array, "m m"]:
+    """The symmetric part of H; with ``shifts``, H 1 = 0 to the last bits."""
+    H = 0.5 * (H + H.T)
+    if not shifts:
+        return H
+    off = jnp.where(jnp.eye(len(H), dtype=bool), 0.0, H)
+    return off - jnp.diag(jnp.sum(off, axis=1))
 
 
 def _modes(H: Float[Array, "m m"]) -> _Modes:

@@ -55,7 +55,7 @@ class Comparisons(Noun):
     def total(self) -> Float[Array, "*contexts K K"]:
         """How often each pair was compared, symmetric, with pairs of equals left out."""
         both = self.wins + jnp.swapaxes(self.wins, -1, -2)
-        return both * (1.0 - jnp.eye(both.shape[-1]))
+        return jnp.where(jnp.eye(both.shape[-1], dtype=bool), 0.0, both)
 
 
 def _counts(wins: Any) -> Float[Array, "*contexts K K"]:

@@ -83,7 +83,7 @@ def bradley_terry(
     f, found, linked, balanced = _lanes.fit_all(wins.reshape(-1, K, K), as_array(flat), ridged)
     result = jnp.where(found, int(Outcome.SUCCESSFUL), int(Outcome.NOT_FOUND))
     if not ridged:
-        off = wins.reshape(-1, K, K) * (1.0 - jnp.eye(K))
+        off = wins.reshape(-1, K, K) * (1.0 - jnp.eye(K))[None]
         result = jnp.where(linked, result, int(Outcome.DISCONNECTED))
         result = jnp.where(balanced, result, int(Outcome.INFINITE))
         result = jnp.where(jnp.any(off > 0, axis=(1, 2)), result, int(Outcome.NEVER_SAMPLED))

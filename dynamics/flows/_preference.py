@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
@@ -13,9 +14,9 @@ from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 from .._checks import as_numbers, check_log_distribution
 from .._numerics import as_array, centre, concrete, log_softmax
 from ..diagnostics import Variable
-from ..objectives import MarginLoss
+from ..objectives import MarginLoss, Objective
 from ..policies import Policy
-from ..preferences import check_prompts, check_weights
+from ..preferences import Pairs, Seen, check_prompts, check_weights
 from ..samplers import Sampler
 from ._base import Flow
 
@@ -29,14 +30,16 @@ class PreferenceState(eqx.Module):
 class PreferenceFlow(Flow):
     """tau dtheta/dt = -∂/∂theta Σ_x rho_x E_{i,j~mu, label by P}[f(beta (h_w - h_l))],  h = log pi_theta - log ref.
 
-    The sampler mu may be the policy itself; it is not differentiated. For tabular policies, tau dz_i/dt = -4 mu_i (h_i -
-    mu·h - ((P mu)_i - 1/2)/beta) for IPO and 2 beta mu_i ((P mu)_i - Σ_j mu_j sigma(beta (h_i - h_j))) for DPO, and Σ z is
-    conserved.
+    The sampler mu may be the policy itself; it is not differentiated. With an objective that is not a loss of margins the mean
+    is its value on the exact law of pairs; a reward that it rests on is refitted to the sampler at each time. For tabular
+    policies, tau dz_i/dt = -4 mu_i (h_i - mu·h - ((P mu)_i - 1/2)/beta) for IPO and
+    2 beta mu_i ((P mu)_i - Σ_j mu_j sigma(beta (h_i - h_j))) for DPO, and Σ z is conserved.
 
     Args:
         policy: ``Tabular(K)``, ``LogLinear(phi)`` or your own.
         preference: P, ``(K, K)``, or ``(X, K, K)`` for X contexts.
-        objective: f and beta: ``IPO``, ``DPO``, ``SquaredMargin`` or your own (``SLiC`` with ``descend`` only).
+        objective: ``IPO``, ``DPO``, ``SquaredMargin``, ``PMLE``, ``PreferenceDistillation``, ``ReverseKL``, ``RLHF``, ``REBEL``
+            or your own (``SLiC`` with ``descend`` only).
         sampler: ``samplers.Fixed(log_mu)``, ``OnPolicy()``, ``Mixture(lam, log_offline)`` or your own.
         log_reference: log ref, ``(K,)`` or ``(X, K)``, finite; uniform unless given.
         weights: rho, ``(X,)``, ≥ 0, the shares of the contexts, normalised; equal unless given.
@@ -54,7 +57,7 @@ class PreferenceFlow(Flow):
 
     policy: Policy
     preference: Float[Array, "*contexts K K"]
-    objective: MarginLoss
+    objective: Objective
     sampler: Sampler
     log_reference: Float[Array, "*contexts K"]
     weights: Float[Array, "*contexts"]
@@ -63,14 +66,14 @@ class PreferenceFlow(Flow):
         self,
         policy: Policy,
         preference: Float[ArrayLike, "*contexts K K"],
-        objective: MarginLoss,
+        objective: Objective,
         sampler: Sampler,
         log_reference: Float[ArrayLike, "*contexts K"] | None = None,
         weights: Float[ArrayLike, " X"] | None = None,
     ):
         for value, name, kind, remedy in (
             (policy, "policy", Policy, "dyn.Tabular(K) or dyn.LogLinear(phi)"),
-            (objective, "objective", MarginLoss, "dyn.IPO(beta=...), dyn.DPO(beta=...) or dyn.SquaredMargin(beta=...)"),
+            (objective, "objective", Objective, "an objective, e.g. dyn.IPO(beta=...) or dyn.DPO(beta=...)"),
             (sampler, "sampler", Sampler, "dyn.samplers.Fixed(log_mu), OnPolicy() or Mixture(lam, log_offline)"),
         ):
             if not isinstance(value, kind):
@@ -92,6 +95,10 @@ class PreferenceFlow(Flow):
         sampler.check(shape)
         self.log_reference = _reference(log_reference, shape)
         self.weights = check_weights(weights, shape[:-1])
+        if objective.fits_reward and concrete(self):
+            seen, support = self._seen(self.log_reference), sampler.support(shape)
+            for x in np.ndindex(shape[:-1]):
+                objective.check_optimum(jax.tree.map(lambda leaf, x=x: leaf[x], seen), support[x], None)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -141,15 +148,29 @@ class PreferenceFlow(Flow):
         mu = jnp.exp(jax.lax.stop_gradient(self.sampler.log_sampler(log_policy)))
         return 2.0 * mu[..., :, None] * mu[..., None, :] * self.preference
 
+    def _seen(self, log_policy: Array) -> Seen:
+        """The exact law of pairs of every context, with what the objective computes from it alone."""
+        log_mu = jnp.broadcast_to(self.sampler.log_sampler(log_policy), self.shape)
+        return jax.lax.stop_gradient(self.objective.prepare(Pairs(self.preference, log_mu, jnp.exp(log_mu))))
+
+    def _by_context(self, function: Callable[..., Array]) -> Callable[..., Array]:
+        return function if len(self.shape) == 1 else jax.vmap(function)
+
     def loss(self, parameters: Array) -> Float[Array, ""]:
         """The mean loss, without a gradient through the sampler; a pair of equal responses contributes f(0)."""
         log_policy = self.log_policy(parameters)
+        if not isinstance(self.objective, MarginLoss):
+            value = self._by_context(self.objective.value)
+            return jnp.sum(self.weights * value(log_policy, self.log_reference, self._seen(log_policy)))
         mean = jnp.sum(self._pairs(log_policy) * self.objective.loss(self._margin(log_policy)), axis=(-2, -1))
         return jnp.sum(self.weights * mean)
 
     def _force(self, parameters: Array) -> Float[Array, "*contexts K"]:
-        """-∂ loss/∂h, whose sum is exactly 0."""
+        """-∂ loss/∂h, whose sum is 0, exactly for a loss of margins."""
         log_policy = self.log_policy(parameters)
+        if not isinstance(self.objective, MarginLoss):
+            slope = self._by_context(self.objective.gradient)
+            return -self.weights[..., None] * slope(log_policy, self.log_reference, self._seen(log_policy))
         push = self._pairs(log_policy) * self.objective.slope(self._margin(log_policy))
         net = jnp.swapaxes(push, -1, -2) - push
         return self.objective.beta * self.weights[..., None] * jnp.sum(net, axis=-1)
@@ -185,6 +206,10 @@ class PreferenceFlow(Flow):
     def gradient(self, weights: Array, key: PRNGKeyArray | None, batch: int | None) -> Array:
         if batch is None:
             return -self.velocity(PreferenceState(weights)).parameters
+        if not isinstance(self.objective, MarginLoss):
+            raise ValueError(
+                f"batch = {batch}: {type(self.objective).__name__} is not a mean over pairs alone; pass batch=None."
+            )
         assert key is not None
         log_policy = self.log_policy(weights)
         K = self.shape[-1]

@@ -14,6 +14,7 @@ _NAMES = {
     "Card": "_check",
     "FAMILIES": "_make_model",
     "Language": "_models",
+    "Levelled": "_level",
     "Pair": "_pairs",
     "Pairs": "_pairs",
     "Record": "_record",
@@ -27,6 +28,7 @@ _NAMES = {
     "digests": "_models",
     "encode": "_pairs",
     "features": "_features",
+    "level": "_level",
     "load": "_models",
     "locate": "_models",
     "log_probs": "_loss",
@@ -39,6 +41,7 @@ _NAMES = {
     "packaged_reason": "_packaged",
     "read": "_read",
     "read_record": "_record",
+    "self_sample": "_rounds",
     "train": "_train",
     "train_head": "_last_layer",
     "unembedding": "_models",
@@ -51,6 +54,7 @@ __all__ = [
     "Batch",
     "Card",
     "Language",
+    "Levelled",
     "Pair",
     "Pairs",
     "Record",
@@ -64,6 +68,7 @@ __all__ = [
     "digests",
     "encode",
     "features",
+    "level",
     "load",
     "locate",
     "log_probs",
@@ -76,6 +81,7 @@ __all__ = [
     "packaged_reason",
     "read",
     "read_record",
+    "self_sample",
     "train",
     "train_head",
     "unembedding",
@@ -89,6 +95,7 @@ if TYPE_CHECKING:
     from ._features import features, origin
     from ._gguf import cache_folder, convert
     from ._last_layer import train_head
+    from ._level import Levelled, level
     from ._loss import log_probs, loss
     from ._make_model import FAMILIES, make_model
     from ._models import Language, digests, load, locate, unembedding
@@ -98,6 +105,7 @@ if TYPE_CHECKING:
     from ._read import read
     from ._record import Record, pack, read_record
     from ._recorder import Recorder
+    from ._rounds import self_sample
     from ._theory import margin_flow, value_diversity
     from ._train import train
 

@@ -63,17 +63,28 @@ def save(
     """
     import torch
 
-    weights = {name: p.detach().cpu() for name, p in model.named_parameters() if p.requires_grad}
     state = {
         "step": step,
         "config": json.dumps(dict(config), sort_keys=True),
-        "weights": weights,
+        "weights": trainable(model),
         "optimizer": optimizer.state_dict(),
         "log_reference": {name: torch.as_tensor(value) for name, value in log_reference.items()},
         "rows": rows,
         "since": [float(x) for x in since],
         "random": _generators(),
     }
+    write(folder, state)
+
+
+def trainable(model: Any) -> dict[str, Any]:
+    """The trainable weights of a model by name, on the CPU."""
+    return {name: p.detach().cpu() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def write(folder: Path, state: Mapping[str, Any]) -> None:
+    """Writes a state in one file, completely or not at all."""
+    import torch
+
     scratch = folder / f".{STATE}.{os.getpid()}"
     with scratch.open("wb") as file:
         torch.save(state, file)
@@ -116,13 +127,7 @@ def restore(state: Mapping[str, Any], model: Any, optimizer: Any) -> None:
     """Puts weights, optimizer and random generators back; the model and the optimizer are changed."""
     import torch
 
-    own = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    if set(own) != set(state["weights"]):
-        odd = sorted(set(own) ^ set(state["weights"]))[0]
-        raise ValueError(f"the run trained other weights ({odd}); freeze and adapt the model as before.")
-    with torch.no_grad():
-        for name, p in own.items():
-            p.copy_(state["weights"][name])
+    put_back(state["weights"], model)
     optimizer.load_state_dict(state["optimizer"])
     kept = state["random"]
     torch.set_rng_state(kept["torch"])
@@ -132,6 +137,19 @@ def restore(state: Mapping[str, Any], model: Any, optimizer: Any) -> None:
     np.random.set_state((name, keys.numpy().astype(np.uint32), *rest))  # noqa: NPY002
     version, internal, gauss = kept["python"]
     random.setstate((version, tuple(internal), gauss))
+
+
+def put_back(weights: Mapping[str, Any], model: Any) -> None:
+    """Puts the trainable weights of a model back; the model is changed."""
+    import torch
+
+    own = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    if set(own) != set(weights):
+        odd = sorted(set(own) ^ set(weights))[0]
+        raise ValueError(f"the run trained other weights ({odd}); freeze and adapt the model as before.")
+    with torch.no_grad():
+        for name, p in own.items():
+            p.copy_(weights[name])
 
 
 def _generators() -> dict[str, Any]:

@@ -31,12 +31,17 @@ def log_probs(model: Any, batch: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """
     ids, attention, completion = (np.asarray(x) for x in (batch.ids, batch.attention, batch.completion))
     _check(attention.astype(bool), completion.astype(bool))
+    sums = token_log_probs(model, ids, attention, completion).sum(-1)
+    return sums[: len(ids) // 2], sums[len(ids) // 2 :]
+
+
+def token_log_probs(model: Any, ids: np.ndarray, attention: np.ndarray, completion: np.ndarray) -> torch.Tensor:
+    """log pi(y_t | x, y_<t) of the tokens that are counted, ``(rows, most counted)``, 0 where a row has fewer."""
     import torch
 
     logits, counted = answer_logits(model, ids, attention, completion)
     rows = torch.log_softmax(logits, -1).gather(-1, counted.target[..., None])[..., 0]
-    sums = torch.where(counted.mask, rows, torch.zeros((), dtype=rows.dtype, device=rows.device)).sum(-1)
-    return sums[: len(ids) // 2], sums[len(ids) // 2 :]
+    return torch.where(counted.mask, rows, torch.zeros((), dtype=rows.dtype, device=rows.device))
 
 
 class Counted:

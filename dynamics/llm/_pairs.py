@@ -163,8 +163,8 @@ def encode(pairs: Pairs, tokenizer: Any, *, eos: bool, max_length: int | None = 
     whole: list[list[int]] = []
     for answers in (pairs.chosen, pairs.rejected):
         texts = [prompt + answer for prompt, answer in zip(pairs.prompt, answers, strict=True)]
-        for i, ids in enumerate(_tokens(tokenizer, texts)):
-            _check_split(tokenizer, pairs[i], answers[i], prompts[i], ids)
+        for i, ids in enumerate(tokens_of(tokenizer, texts)):
+            check_split(tokenizer, f"pair {pairs.id[i]}", answers[i], prompts[i], ids)
             whole.append([*ids, tokenizer.eos_token_id] if eos and ids[-1] != tokenizer.eos_token_id else ids)
     kept = [ids[:max_length] for ids in whole]
     for i, (chosen, rejected) in enumerate(zip(kept[: len(pairs)], kept[len(pairs) :], strict=True)):
@@ -175,13 +175,12 @@ def encode(pairs: Pairs, tokenizer: Any, *, eos: bool, max_length: int | None = 
             )  # fmt: skip
             raise ValueError(f"pair {pairs.id[i]} {why}.")
     starts = [len(ids) for ids in prompts] * 2
-    return _padded(kept, starts, np.array([len(a) < len(b) for a, b in zip(kept, whole, strict=True)]), tokenizer)
+    return padded(kept, starts, np.array([len(a) < len(b) for a, b in zip(kept, whole, strict=True)]), tokenizer)
 
 
 def prompt_ids(pairs: Pairs, tokenizer: Any, max_length: int | None = None) -> list[list[int]]:
     """Token ids of each prompt, special tokens at the start included."""
-    found = _tokens(tokenizer, pairs.prompt)
-    end = tokenizer.eos_token_id
+    found = tokens_of(tokenizer, pairs.prompt)
     for i, ids in enumerate(found):
         if not ids:
             raise ValueError(f"pair {pairs.id[i]} has a prompt without tokens; begin it with text.")
@@ -190,29 +189,36 @@ def prompt_ids(pairs: Pairs, tokenizer: Any, max_length: int | None = None) -> l
                 f"pair {pairs.id[i]} has a prompt of {len(ids)} tokens, which leaves no room for an answer within "
                 f"{max_length}; raise max_length, or drop the pair."
             )
-        if end is not None and len(ids) > 1 and ids[-1] == end and not pairs.prompt[i].endswith(tokenizer.eos_token):
-            raise ValueError(
-                "the tokenizer ends every text with its end-of-text token; load it with add_eos_token=False."
-            )
+        check_end(tokenizer, pairs.prompt[i], ids)
     return found
 
 
-def _tokens(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+def check_end(tokenizer: Any, prompt: str, ids: list[int]) -> None:
+    """Raises ``ValueError`` where the tokenizer ended a prompt by itself."""
+    end = tokenizer.eos_token_id
+    if end is not None and len(ids) > 1 and ids[-1] == end and not prompt.endswith(tokenizer.eos_token):
+        raise ValueError("the tokenizer ends every text with its end-of-text token; load it with add_eos_token=False.")
+
+
+def tokens_of(tokenizer: Any, texts: Sequence[str]) -> list[list[int]]:
+    """Token ids of each text."""
     return tokenizer(list(texts), truncation=False, padding=False, return_attention_mask=False)["input_ids"]
 
 
-def _check_split(tokenizer: Any, pair: Pair, answer: str, prompt: list[int], ids: list[int]) -> None:
+def check_split(tokenizer: Any, name: str, answer: str, prompt: list[int], ids: list[int]) -> None:
+    """Raises ``ValueError`` with ``name`` unless prompt and answer together have the prompt's tokens and more."""
     if ids[: len(prompt)] != prompt:
         last, there = (tokenizer.convert_ids_to_tokens(x[len(prompt) - 1 :][:3]) for x in (prompt, ids))
         raise ValueError(
-            f"pair {pair.id}: the tokenizer merges the prompt's end {last} with the answer {answer[:40]!r} into {there}; "
+            f"{name}: the tokenizer merges the prompt's end {last} with the answer {answer[:40]!r} into {there}; "
             "begin the answer with a space, or end the prompt with a line break."
         )
     if len(ids) == len(prompt):
-        raise ValueError(f"pair {pair.id}: the answer {answer[:40]!r} has no tokens; drop the pair.")
+        raise ValueError(f"{name}: the answer {answer[:40]!r} has no tokens; drop it.")
 
 
-def _padded(kept: list[list[int]], starts: list[int], truncated: np.ndarray, tokenizer: Any) -> Batch:
+def padded(kept: list[list[int]], starts: list[int], truncated: np.ndarray, tokenizer: Any) -> Batch:
+    """Rows padded on the right, whose answers begin at ``starts``."""
     pad = next((x for x in (tokenizer.pad_token_id, tokenizer.eos_token_id) if x is not None), 0)
     length, start = np.array([len(ids) for ids in kept])[:, None], np.array(starts)[:, None]
     position = np.arange(length.max())[None, :]

@@ -137,6 +137,17 @@ class Objective(Noun):
         x, found = minimise(value, jnp.zeros(columns.shape[-1], columns.dtype), arrays, shifts=basis is None)
         return kl_coefficient(self) * (columns @ x), found
 
+    def as_margin_loss(
+        self, alpha: ArrayLike, log_reference: Float[Array, "*contexts K"]
+    ) -> tuple[Objective, Float[Array, ""], Float[Array, "*contexts K"]] | None:
+        """A loss of margins, alpha and log ref whose exact rounds over all policies are those of this objective, or None.
+
+        Args:
+            alpha: alpha, scalar in [0, 1], the share of the policy in the reference.
+            log_reference: log ref, the rest of the reference, in nats.
+        """
+        return None
+
     def check_optimum(self, seen: Seen, support: Bool[np.ndarray, "*contexts K"], basis: np.ndarray | None) -> None:
         """Raises ``ValueError`` where the value has no finite minimiser, or more than one.
 

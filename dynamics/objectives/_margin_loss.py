@@ -33,7 +33,14 @@ class MarginLoss(Objective):
     -1.0
     """
 
-    sealed: ClassVar[frozenset[str]] = Objective.sealed | {"value", "gradient", "margins", "solve", "search"}
+    sealed: ClassVar[frozenset[str]] = Objective.sealed | {
+        "as_margin_loss",
+        "value",
+        "gradient",
+        "margins",
+        "solve",
+        "search",
+    }
 
     beta: Float[Array, ""]
 
@@ -41,6 +48,11 @@ class MarginLoss(Objective):
         self.beta = check_scalar(beta, "beta", 0.0, np.inf, open_low=True)
         if self.beta.ndim != 0:
             raise ValueError(f"beta has shape {self.beta.shape}; pass one number (use dyn.sweep or jax.vmap for many).")
+
+    def as_margin_loss(
+        self, alpha: ArrayLike, log_reference: Float[Array, "*contexts K"]
+    ) -> tuple[MarginLoss, Float[Array, ""], Float[Array, "*contexts K"]]:
+        return self, jnp.asarray(alpha, dtype=float), log_reference
 
     @abstractmethod
     def loss(self, margin: Float[Array, "*batch"]) -> Float[Array, "*batch"]:

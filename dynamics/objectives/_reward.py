@@ -89,6 +89,7 @@ def check_reward(
     """Raises ``ValueError`` where the reward, or its best fit within a basis, is infinite, naming a group of responses."""
     if name != "bradley-terry":
         return
+    seen = _bare(seen)
     if basis is not None or np.ndim(support) == 1:
         check_finite_odds(seen, support, basis, trouble, INSTEAD)
         return
@@ -101,6 +102,7 @@ def check_reward(
 
 def check_linked(seen: Seen, trouble: str) -> None:
     """Raises ``ValueError`` where comparisons leave the reward of one group against another undetermined."""
+    seen = _bare(seen)
     if not isinstance(seen, Masses):
         return
     wins = np.asarray(seen.compared())
@@ -160,6 +162,15 @@ def solve_freely(
     if concrete(objective.beta):
         return searched() if float(objective.beta) > 0 else closed()
     return jax.lax.cond(objective.beta > 0, searched, closed)
+
+
+def without_penalty(
+    objective: Any, log_reference: Float[Array, "*contexts K"]
+) -> tuple[DPO, Float[Array, ""], Float[Array, "*contexts K"]] | None:
+    """The rounds of PMLE or distillation at beta = 0: those of DPO at beta = gamma with a uniform reference; else None."""
+    if not concrete(objective.beta) or float(objective.beta) != 0.0:
+        return None
+    return DPO(objective.gamma), jnp.asarray(0.0), log_softmax(jnp.zeros_like(log_reference))
 
 
 def check_gamma_beta(path: str, values: np.ndarray) -> None:

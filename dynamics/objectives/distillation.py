@@ -13,7 +13,16 @@ from .._checks import Numbers, as_numbers, check_number
 from .._numerics import concrete
 from ..preferences import Seen
 from ._empirical import reachable
-from ._reward import _RewardObjective, check_gamma_beta, components, divergence, smoothed, solve_freely
+from ._margin_loss import MarginLoss
+from ._reward import (
+    _RewardObjective,
+    check_gamma_beta,
+    components,
+    divergence,
+    smoothed,
+    solve_freely,
+    without_penalty,
+)
 
 
 class PreferenceDistillation(_RewardObjective):
@@ -65,6 +74,10 @@ class PreferenceDistillation(_RewardObjective):
         if self.pairs is None:
             rates = smoothed(seen).rates()
             return rates + rates.T
+        return self._met_pairs()
+
+    def _met_pairs(self) -> Float[Array, "K K"]:
+        assert self.pairs is not None
         return (self.pairs + self.pairs.T) * (1.0 - jnp.eye(len(self.pairs))) / jnp.sum(self.pairs)
 
     def solve(
@@ -80,6 +93,12 @@ class PreferenceDistillation(_RewardObjective):
         raise ValueError(
             "the log-ratio of PreferenceDistillation depends on the reference; call optimum(P, log_mu, log_ref) instead."
         )
+
+    def as_margin_loss(
+        self, alpha: ArrayLike, log_reference: Float[Array, "*contexts K"]
+    ) -> tuple[MarginLoss, Float[Array, ""], Float[Array, "*contexts K"]] | None:
+        linked = self.pairs is None or bool(np.all(np.asarray(reachable(self._met_pairs() > 0))))
+        return without_penalty(self, log_reference) if linked else None
 
     def is_exact(self, seen: type[Seen], *, free: bool) -> bool:
         return free and self.has_one_minimum(free=free)

@@ -13,7 +13,16 @@ from .._checks import check_number
 from .._numerics import concrete
 from ..preferences import Seen
 from ._base import Objective
-from ._reward import check_gamma_beta, check_reward, components, divergence, smoothed, solve_freely
+from ._margin_loss import MarginLoss
+from ._reward import (
+    check_gamma_beta,
+    check_reward,
+    components,
+    divergence,
+    smoothed,
+    solve_freely,
+    without_penalty,
+)
 
 
 class PMLE(Objective):
@@ -24,7 +33,7 @@ class PMLE(Objective):
     them stays). There it equals ``ReverseKL(gamma, 0)`` and DPO's optimum from a uniform reference at DPO's beta = gamma. At
     every beta its value is that of ``PreferenceDistillation`` plus a constant, so that both have the same optima. With beta > 0
     there may be several minima: a round takes the one that Newton's method reaches from its reference, and ``dyn.fit`` the
-    least of those that it reaches from 16 starts.
+    least of those that it reaches from several starts.
 
     Args:
         gamma: gamma, scalar in (0, ∞), how strongly preferences follow log-probabilities; an assumption, not learned.
@@ -68,6 +77,11 @@ class PMLE(Objective):
     def implicit_reward(self, P: Any, log_mu: Any, *, guess: Any = None) -> Float[Array, " K"]:
         """Raises ``ValueError``: log pi/ref depends on the reference."""
         raise ValueError("PMLE's log-ratio depends on the reference; call optimum(P, log_mu, log_ref) instead.")
+
+    def as_margin_loss(
+        self, alpha: ArrayLike, log_reference: Float[Array, "*contexts K"]
+    ) -> tuple[MarginLoss, Float[Array, ""], Float[Array, "*contexts K"]] | None:
+        return without_penalty(self, log_reference)
 
     def is_exact(self, seen: type[Seen], *, free: bool) -> bool:
         return free and concrete(self.beta) and float(self.beta) == 0.0

@@ -10,7 +10,9 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._checks import check_number, check_scalar
 from ..preferences import Seen
+from ._margin_loss import MarginLoss
 from ._reward import _RewardObjective, fit_reward, smoothed
+from .dpo import DPO
 
 
 class REBEL(_RewardObjective):
@@ -53,6 +55,11 @@ class REBEL(_RewardObjective):
         if basis is not None:
             return self.search(seen, log_reference, basis, weights)
         return fit_reward(self.reward_kind(), seen)
+
+    def as_margin_loss(
+        self, alpha: ArrayLike, log_reference: Float[Array, "*contexts K"]
+    ) -> tuple[MarginLoss, Float[Array, ""], Float[Array, "*contexts K"]]:
+        return DPO(1.0 / self.eta), jnp.asarray(alpha, dtype=float), log_reference
 
     def is_exact(self, seen: type[Seen], *, free: bool) -> bool:
         return free

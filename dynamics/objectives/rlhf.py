@@ -11,7 +11,8 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._checks import check_number, check_scalar
 from ..preferences import Seen
-from ._reward import RewardName, _RewardObjective, check_linked, check_name, divergence, fit_reward
+from ._margin_loss import MarginLoss
+from ._reward import SOLVERS, RewardName, _RewardObjective, check_linked, check_name, divergence, fit_reward
 
 
 class RLHF(_RewardObjective):
@@ -55,6 +56,11 @@ class RLHF(_RewardObjective):
         if basis is not None:
             return self.search(seen, log_reference, basis, weights)
         return fit_reward(self.reward, seen)
+
+    def as_margin_loss(
+        self, alpha: ArrayLike, log_reference: Float[Array, "*contexts K"]
+    ) -> tuple[MarginLoss, Float[Array, ""], Float[Array, "*contexts K"]]:
+        return SOLVERS[self.reward](self.beta), jnp.asarray(alpha, dtype=float), log_reference
 
     def is_exact(self, seen: type[Seen], *, free: bool) -> bool:
         return free

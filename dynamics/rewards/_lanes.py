@@ -1,18 +1,24 @@
 """Newton's method for Bradley–Terry scores, many data sets at a time.
 
-The data sets run along the last axis, so that the elimination, written out for the K responses, is vector code over them.
+The data sets run along the last axis, so that the elimination, written out for the K responses, is vector code over them. For
+few responses it is written out entry by entry over the pairs i > j, in ``_small``, which is several times as fast.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
-LANES = 256  # data sets in a block, which stays in the cache
+from . import _small
+
+LANES = 128  # data sets in a block, which stays in the cache
+MOST_WRITTEN_OUT = 12  # responses; beyond, compiling what is written out entry by entry takes too long
 MAX_STEPS = 300
+WHOLE_STEP = 0.5  # largest gap of a step of Newton's method that is not shortened
 
 
 def reachable(edges: Bool[Array, "K K lanes"]) -> Bool[Array, "K K lanes"]:
@@ -62,6 +68,20 @@ def slope(wins: Float[Array, "K K lanes"], f: Float[Array, "K lanes"]) -> tuple[
     return force, (wins + jnp.swapaxes(wins, 0, 1)) * small * large
 
 
+def _step_of_any(
+    wins: Float[Array, "K K lanes"], ridge: Float[Array, " lanes"] | None
+) -> Callable[[Float[Array, "K lanes"]], Float[Array, "K lanes"]]:
+    """Newton's step as a function of the scores, for any K."""
+
+    def newton_step(f: Float[Array, "K lanes"]) -> Float[Array, "K lanes"]:
+        force, weights = slope(wins, f)
+        if ridge is None:
+            return solve_laplacian(weights, None, force)
+        return solve_laplacian(weights, jnp.broadcast_to(ridge[None, :], f.shape), force - ridge[None, :] * f)
+
+    return newton_step
+
+
 def maximise(
     wins: Float[Array, "K K lanes"], ridge: Float[Array, " lanes"] | None
 ) -> tuple[Float[Array, "K lanes"], Bool[Array, " lanes"]]:
@@ -73,16 +93,15 @@ def maximise(
         _, last, count = carry
         return jnp.any(last > close) & (count < MAX_STEPS)
 
+    newton_step = _small.newton_step(wins, ridge) if len(wins) <= MOST_WRITTEN_OUT else _step_of_any(wins, ridge)
+
     def step(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         f, before, count = carry
-        force, weights = slope(wins, f)
-        if ridge is None:
-            x = solve_laplacian(weights, None, force)
-        else:
-            x = solve_laplacian(weights, jnp.broadcast_to(ridge, f.shape), force - ridge[None, :] * f)
-        # The logistic loss has |f'''| ≤ f'', so log(1 + D)/D times a step whose largest gap is D always descends.
+        x = newton_step(f)
+        # The logistic loss has |f'''| ≤ f'', so log(1 + D)/D times a step whose largest gap is D always descends. A whole step
+        # shrinks the slope, in the norm of the curvature, by (e^D - 1 - D)/D, which is .3 at D = 1/2.
         size = jnp.max(x, axis=0) - jnp.min(x, axis=0)
-        share = jnp.where(size > 1e-3, jnp.log1p(size) / jnp.where(size > 1e-3, size, 1.0), 1.0)
+        share = jnp.where(size > WHOLE_STEP, jnp.log1p(size) / jnp.where(size > WHOLE_STEP, size, 1.0), 1.0)
         # Steps that consist of rounding stop shrinking, and further ones bring no gain.
         last = jnp.where((size < good) & (size >= 0.5 * before), 0.0, size)
         return _centred(f + share[None, :] * x), last, count + 1

@@ -10,8 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._numerics import as_array, centre, concrete
-
-MAX_STEPS = 300
+from ._lanes import MAX_STEPS, WHOLE_STEP
 
 
 def fit_linear(wins: Array, phi: np.ndarray, ridge: Array, throw: bool):
@@ -107,7 +106,7 @@ def _newton(
             curve = (a + b) * jax.nn.sigmoid(x) * jax.nn.sigmoid(-x)
             delta = jnp.linalg.solve(basis.T @ (curve[:, None] * basis) + penalty, basis.T @ force - penalty @ v)
             size = jnp.max(jnp.abs(basis @ delta))
-            share = jnp.where(size > 1e-3, jnp.log1p(size) / jnp.where(size > 1e-3, size, 1.0), 1.0)
+            share = jnp.where(size > WHOLE_STEP, jnp.log1p(size) / jnp.where(size > WHOLE_STEP, size, 1.0), 1.0)
             last = jnp.where((size < good) & (size >= 0.5 * before), 0.0, size)
             return v + share * delta, last, count + 1
 

@@ -35,6 +35,7 @@ class Canonical(NamedTuple):
         log_reference: log ref, ``(K,)``, in nats.
         log_offline: log pi_0, ``(K,)``, in nats; at lam = 1 it does not matter and is uniform.
         policy: tabular or log-linear.
+        through: ", through statement 7.16" where the process has another objective, whose rounds are exactly these.
 
     >>> loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.3), alpha=0.5, lam=1.0)
     >>> form = dyn.rounds.canonical(loop)
@@ -49,6 +50,7 @@ class Canonical(NamedTuple):
     log_reference: Float[Array, " K"]
     log_offline: Float[Array, " K"]
     policy: Policy
+    through: str = ""
 
     @property
     def beta(self) -> Float[Array, ""]:
@@ -95,6 +97,7 @@ class Canonical(NamedTuple):
             feedback=Population(),
             learner=Optimum(),
             policy=self.policy,
+            weights=None,
         )
 
     @property
@@ -132,11 +135,10 @@ def canonical(process: Any) -> Canonical | None:
     loop = parts_of(process)
     if loop is None or len(loop.shape) != 1:
         return None
-    if type(loop.learner) is not Optimum or not isinstance(loop.objective, MarginLoss):
+    shares, references = _sampler(loop), _reference(loop)
+    if type(loop.learner) is not Optimum or shares is None or references is None:
         return None
-    shares = _sampler(loop)
-    references = _reference(loop)
-    if shares is None or references is None or type(loop.policy) not in (Tabular, LogLinear):
+    if type(loop.policy) not in (Tabular, LogLinear):
         return None
     exact = type(loop.feedback) in (Population, Noisy)
     if not exact and not (type(loop.feedback) is BestOfN and loop.feedback.enumerated == 2):
@@ -145,7 +147,15 @@ def canonical(process: Any) -> Canonical | None:
     seen = loop.feedback.observe(Pairs(loop.preference, even, jnp.exp(even)))
     assert isinstance(seen, Pairs)
     (lam, log_offline), (alpha, log_reference) = shares, references
-    return Canonical(seen.preference, loop.objective, alpha, lam, log_reference, log_offline, loop.policy)
+    plain = Canonical(seen.preference, loop.objective, alpha, lam, log_reference, log_offline, loop.policy)  # pyright: ignore
+    if isinstance(loop.objective, MarginLoss):
+        return plain
+    equal = loop.objective.as_margin_loss(alpha, log_reference) if plain.is_free else None
+    if equal is None:
+        return None
+    loss, alpha, log_reference = equal
+    assert isinstance(loss, MarginLoss)
+    return plain._replace(objective=loss, alpha=alpha, log_reference=log_reference, through=", through statement 7.16")
 
 
 def _sampler(loop: Rounds) -> tuple[Array, Array] | None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, Int
 
-from .._checks import Numbers, as_numbers, check_log_distribution, in_short
+from .._checks import Numbers, as_numbers, check_count, check_log_distribution, in_short
 from .._noun import assemble
 from .._numerics import centre, concrete, log_softmax
 from .._parts import uniform
@@ -37,7 +37,7 @@ class Fitted(eqx.Module):
         reward: Rhat, of the same shape, mean 0 over each group of linked responses; None for objectives without a reward.
         loss: the objective's value, the mean over prompts by ``weights``; one number for each leading axis beyond the prompts'.
         gradient_norm: 2-norm of the slope of ``loss`` in the policy's parameters; None for a list of policies.
-        minima: how many different minima 16 starts reached, of each prompt (of all prompts together in a class that shares
+        minima: how many different minima the starts reached, of each prompt (of all prompts together in a class that shares
             parameters); None where the optimum is known to be the only one, or is found by comparing a list.
         result: "successful", or one sentence on why there is no finite optimum.
     """
@@ -58,13 +58,14 @@ def fit(
     policy: Policy | None = None,
     weights: Numbers | None = None,
     smoothing: ArrayLike = 0.0,
+    starts: int = 16,
     throw: bool = True,
 ) -> Fitted:
     """argmin of the objective's value on given comparisons: one round with ``Observed`` feedback and a fixed reference.
 
     The optimum is the closed form or convex solution of the class where there is one. Otherwise it is the least of the minima
-    that Newton's method reaches from 16 starts, stationary to 1e-10, and ``minima`` says how many there were. Nothing is
-    smoothed unless ``smoothing`` asks for it: an estimate that is infinite is refused, and the message names a group.
+    that Newton's method reaches from several starts, stationary to 1e-10, and ``minima`` says how many there were. Nothing is
+    smoothed unless ``smoothing`` asks for it: an infinite estimate is refused, and the message names a group.
 
     Args:
         objective: ``dyn.DPO(beta)``, ``IPO``, ``PMLE``, ``PreferenceDistillation``, ``ReverseKL``, ``RLHF``, ``REBEL`` or your
@@ -78,6 +79,9 @@ def fit(
         weights: the prompts' shares in the loss, ``(X,)``, ≥ 0; unless given, their shares of the comparisons.
         smoothing: pseudo-wins added both ways to each pair that was compared, scalar in [0, ∞), for objectives that rest on
             Bradley–Terry odds (all of those above but IPO).
+        starts: how many starts of Newton's method, ≥ 1, where there may be several minima: the reference first, then the
+            uniform policy, policies near vertices, and points spread over the simplex. With one, the minimum found may not be
+            the least.
         throw: False: a failure is told in ``result`` instead of raised.
 
     Raises:
@@ -115,7 +119,7 @@ def fit(
         weights = jnp.sum(wins, axis=(-2, -1))
     loop = _loop(objective, wins, log_ref, policy, weights, _given(wins, smoothing, hasattr(data, "wins")))
     try:
-        problem, logits, minima = _solve(loop)
+        problem, logits, minima = _solve(loop, check_count(starts, "starts", 1))
     except _NoOptimumError as failure:
         if throw:
             raise ValueError(str(failure)) from None
@@ -189,7 +193,7 @@ def _loop(
     return loop
 
 
-def _solve(loop: Rounds) -> tuple[Fit, Float[Array, "*contexts K"], Int[np.ndarray, " problems"] | None]:
+def _solve(loop: Rounds, starts: int) -> tuple[Fit, Float[Array, "*contexts K"], Int[np.ndarray, " problems"] | None]:
     """The problem, the logits of its optimum, and the number of minima where there may be several."""
     listed = loop.policy.candidates() is not None
     if not listed or loop.objective.fits_reward:
@@ -201,7 +205,7 @@ def _solve(loop: Rounds) -> tuple[Fit, Float[Array, "*contexts K"], Int[np.ndarr
     problem = loop.fit(start, loop.reference.start(start), None).prepared()
     linear = not listed and loop.policy.basis() is not None
     if linear and not loop.objective.has_one_minimum(free=loop.policy.is_free):
-        minima = least_minima(problem)
+        minima = least_minima(problem, starts)
         for x, found in enumerate(minima.found):
             if not found:
                 raise _NoOptimumError(_lost(loop, x, minima.group[x]))

@@ -1,4 +1,4 @@
-"""The minima of an objective that may have several: descent by Newton's method from 16 starts."""
+"""The minima of an objective that may have several: descent by Newton's method from several starts."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from .._numerics import log_softmax, low_discrepancy_policies
 from ..learners import Fit
 from ..objectives import minimise
 
-STARTS = 16
 VERTEX_LOG_ODDS = 10.0  # of the response that a start is concentrated on, against each of the others
 MAX_VERTICES = 6
 SAME_POLICY = 1e-6  # largest difference of probabilities within one minimum
@@ -38,11 +37,11 @@ class Minima(NamedTuple):
     group: Bool[np.ndarray, "problems *contexts K"]
 
 
-def least_minima(fit: Fit) -> Minima:
-    """The least minimum that Newton's method reaches from 16 starts: the reference, the uniform policy, policies near the
+def least_minima(fit: Fit, starts: int) -> Minima:
+    """The least minimum that Newton's method reaches from so many starts: the reference, the uniform policy, policies near the
     vertices, and points spread over the simplex. Prompts are problems of their own where every policy is allowed.
     """
-    begun = _starts(fit.log_reference.shape[-1])
+    begun = _starts(fit.log_reference.shape[-1], starts)
     fit = fit.prepared()
     ends = _descend_freely(fit, begun) if fit.policy.is_free else _descend_within(fit, begun)
     logits, values, slopes, found = (np.asarray(x) for x in ends)
@@ -52,11 +51,11 @@ def least_minima(fit: Fit) -> Minima:
     return Minima(best, number, good, group)
 
 
-def _starts(size: int) -> Float[np.ndarray, "starts K"]:
+def _starts(size: int, starts: int) -> Float[np.ndarray, "starts K"]:
     """Log-policies: uniform ones first, then vertices, then others; the reference takes the place of the first."""
     vertices = VERTEX_LOG_ODDS * np.eye(size)[:MAX_VERTICES]
-    rest = low_discrepancy_policies(size, STARTS)[: STARTS - 2 - len(vertices)]
-    return np.concatenate([np.zeros((2, size)), vertices, rest])
+    rest = low_discrepancy_policies(size, starts)
+    return np.concatenate([np.zeros((2, size)), vertices, rest])[:starts]
 
 
 def _pick(

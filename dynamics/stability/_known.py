@@ -70,7 +70,7 @@ def contraction_rates(process: object) -> list[ContractionRate]:
         bound = theorem(**inputs)
         if bound.applicable:
             rate = float(bound.upper)
-            rates.append(ContractionRate(np.sqrt(rate) if squared else rate, theorem.source, distance))
+            rates.append(ContractionRate(np.sqrt(rate) if squared else rate, theorem.source + loop.through, distance))
     return sorted((r for r in rates if r.rate < 1 - boundary()), key=lambda r: r.rate)
 
 
@@ -125,9 +125,9 @@ def only_fixed_point(process: object) -> Only | None:
     if loop is None or not float(loop.alpha) < 1:
         return None
     if ipo_beta(loop) is not None:
-        return Only("[derived] statement 7.1", True)
+        return Only("[derived] statement 7.1" + loop.through, True)
     if is_dpo(loop) and float(loop.lam) == 1:
-        return Only("[derived] statement 7.1 (lam = 1)", False)
+        return Only("[derived] statement 7.1 (lam = 1)" + loop.through, False)
     return None
 
 

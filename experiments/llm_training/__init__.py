@@ -86,7 +86,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
         before = llm.features(language, pairs, progress=False)
         objective = dyn.DPO(beta=config.beta)
         tick(0.15, "the flow of the last layer")
-        theory = _theory(before, inside, objective)
+        _, flow = theory(before, inside, objective)
         tick(0.2, f"{config.steps} steps on {config.train} weights")
         learner = language if config.train == "full" else llm.adapt(language, rank=config.rank, seed=config.seed)
         steps = np.unique(np.geomspace(1, config.steps, 7).round().astype(int))
@@ -110,7 +110,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     raised = [f"{alarm.name}: {alarm.raised}" for alarm in llm.alarms(record)]
     names = [str(name) for name in record.data_vars if "step" in record[name].dims]
     ds = record[names].assign(
-        flow_margin=(("time", "example"), theory[:, _order(before, record)]),
+        flow_margin=(("time", "example"), flow[:, _order(before, record)]),
         delta_before=("trained", llm.value_diversity(before).distinguishability.values),
         delta_after=("trained", llm.value_diversity(after).distinguishability.values),
     )
@@ -142,8 +142,8 @@ def _matched(ds: xr.Dataset) -> dict[str, int]:
     return {"matched_step": row, "matched_time": int(np.argmin(np.abs(of_flow - of_model[row])))}
 
 
-def _theory(ds: xr.Dataset, inside: np.ndarray, objective: dyn.DPO) -> np.ndarray:
-    """Margins of all statements along the flow of the training ones, ``(time, example)`` on a logarithmic grid of times."""
+def theory(ds: xr.Dataset, inside: np.ndarray, objective: dyn.DPO) -> tuple[np.ndarray, np.ndarray]:
+    """(times, margins of all statements along the flow of the training ones, ``(time, example)``), times by their logarithm."""
     from dynamics import llm
 
     from ..llm_head._flows import times
@@ -152,4 +152,4 @@ def _theory(ds: xr.Dataset, inside: np.ndarray, objective: dyn.DPO) -> np.ndarra
     size = llm.value_diversity(ds.isel(example=inside)).distinguishability.values
     at = times(REACH, 4 / (float(objective.beta) * float(np.median(size))) ** 2)
     sol = dyn.gradient_flow(flow, float(at[-1]), saveat=diffrax.SaveAt(ts=jnp.asarray(at)))
-    return np.asarray(flow.predict(sol, ds.feature.values, ds.chosen_token.values, ds.rejected_token.values))
+    return at, np.asarray(flow.predict(sol, ds.feature.values, ds.chosen_token.values, ds.rejected_token.values))

@@ -109,6 +109,9 @@ def test_of_two_minima_the_lesser_is_kept_and_both_are_counted():
     assert int(fit.minima) == 2
     assert float(fit.gradient_norm) < 1e-9
     assert round(float(fit.loss), 2) == 0.56
+    alone = dyn.fit(dyn.PMLE(0.25, 7.338), wins, log_reference=log_ref, starts=1)
+    assert int(alone.minima) == 1
+    np.testing.assert_allclose(alone.loss, fit.loss, rtol=1e-14)
     seen = dyn.feedback.Masses(wins.wins, 1.0)
     value = lambda x, at: at[0].value(jax.nn.log_softmax(x), at[1], at[2])
     start = jnp.array([-10.0, 0.0, 10.0])
@@ -230,6 +233,7 @@ def test_a_failure_is_a_result_where_it_is_not_thrown():
         (lambda: dyn.PreferenceDistillation(0.5, 0.1, pairs=np.eye(3)), "pairs holds no pair of different responses"),
         (lambda: fitted(dyn.PreferenceDistillation(0.5, 0.1, pairs=np.ones((2, 2)))), r"pairs has shape \(2, 2\)"),
         (lambda: dyn.fit(dyn.DPO(1.0), WINS, log_reference=jnp.zeros(3)), "log_reference has total probability 3"),
+        (lambda: fitted(dyn.PMLE(0.5, 0.1), starts=0), "starts = 0; pass a whole number"),
         (lambda: fitted(dyn.DPO(1.0), weights=[1.0]), "weights are for several prompts"),
         (lambda: dyn.PMLE(0.5, 0.1).implicit_reward(np.full((2, 2), 0.5), np.log([0.5, 0.5])), "call optimum"),
     ],

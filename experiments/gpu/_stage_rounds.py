@@ -1,0 +1,139 @@
+"""s1: rounds of iterated alignment on the real model, beside the simulator's prediction of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import numpy as np
+
+import dynamics as dyn
+from dynamics import llm
+
+from . import _texts
+from ._context import Context, OutOfTime, free
+
+START = (0.5, 0.2, 0.3)  # the policy at round 0
+ADVANTAGE = 0.4  # of the 3-cycle: with alpha = 1/2 and lam = 1, IPO's critical beta is 0.267 and DPO's 1.067
+TOY_CANDIDATES = (" Yes", " No", " I")  # a small made model cannot level answers of very different lengths
+TRANSITIVE = ((0.5, 0.7, 0.8), (0.3, 0.5, 0.65), (0.2, 0.35, 0.5))
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One run: the loop, and how the model follows it."""
+
+    objective: str
+    beta: float
+    rounds: int
+    cyclic: bool = True
+    alpha: float = 0.5
+    rank: int = 8
+    dtype: str = "float32"
+    trainable: str = "lora"
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+
+    def loop(self) -> dyn.SelfSampling:
+        """What the simulator runs; lam = 1 and a uniform reference."""
+        P = dyn.preferences.cyclic(3, ADVANTAGE) if self.cyclic else np.array(TRANSITIVE)
+        loss = dyn.IPO(self.beta) if self.objective == "IPO" else dyn.DPO(self.beta)
+        return dyn.SelfSampling(P, loss, alpha=self.alpha, lam=1.0)
+
+
+CASES = {
+    "IPO, beta 0.35": Case("IPO", 0.35, 20),
+    "IPO, beta 0.20": Case("IPO", 0.20, 24),
+    "DPO, beta 1.2": Case("DPO", 1.2, 20),
+    "DPO, beta 0.9": Case("DPO", 0.9, 20),
+    "IPO, transitive, alpha 1, beta 1": Case("IPO", 1.0, 20, cyclic=False, alpha=1.0),
+    "IPO, beta 0.20, Adam, 10 steps": Case("IPO", 0.20, 16, settings={"inner": "adam", "steps": 10, "lr": 1e-3}),
+    "IPO, beta 0.20, 100 comparisons": Case("IPO", 0.20, 12, settings={"samples": 100}),
+    "IPO, beta 0.20, all weights": Case("IPO", 0.20, 12, trainable="all", settings={"history": 4}),
+    "IPO, beta 0.20, float64": Case("IPO", 0.20, 12, dtype="float64"),
+    "IPO, beta 0.20, rank 2": Case("IPO", 0.20, 12, rank=2),
+    "IPO, beta 0.20, Adam, 50 steps": Case("IPO", 0.20, 10, settings={"inner": "adam", "steps": 50, "lr": 1e-3}),
+    "IPO, beta 0.20, 1000 comparisons": Case("IPO", 0.20, 12, settings={"samples": 1000}),
+    "IPO, beta 0.35, Adam, 3 steps": Case("IPO", 0.35, 20, settings={"inner": "adam", "steps": 3, "lr": 1e-3}),
+}
+TOY = (
+    "IPO, beta 0.20",
+    "IPO, beta 0.20, Adam, 10 steps",
+    "IPO, beta 0.20, 100 comparisons",
+    "IPO, beta 0.20, all weights",
+)
+SHARE = 0.9  # of a case's expected seconds that have to be left for it to begin
+
+
+def run(context: Context) -> None:
+    """Every case from a model of its own, levelled to the same start; the most telling ones first."""
+    cases = {name: CASES[name] for name in TOY} if context.toy else CASES
+    base: dict[str, llm.Language] = {}
+    each = 0.0
+    for name, case in cases.items():
+        if context.toy:
+            case = dataclasses.replace(case, rounds=3)
+        expected = each * case.rounds * case.settings.get("steps", 10) / 10
+        try:
+            with context.case(name, SHARE * expected):
+                each = _one(context, name, case, base)
+        except OutOfTime as error:
+            context.say(f"    {error}")
+            context.kept.note(str(error))
+        except Exception as error:
+            context.say(f"    {name} failed: {type(error).__name__}: {error}")
+            context.kept.note(f"{name} failed: {type(error).__name__}: {error}")
+        finally:
+            free(context.device)
+
+
+def _one(context: Context, name: str, case: Case, base: dict[str, llm.Language]) -> float:
+    """Levels a model, runs the rounds and keeps them; returns the seconds of a round with ten evaluations."""
+    whole = case.trainable == "all"
+    if whole or case.dtype not in base:
+        loaded = context.load(dtype=case.dtype)
+        if not whole:
+            base.clear()  # one at a time
+            base[case.dtype] = loaded
+    else:
+        loaded = base[case.dtype]
+    learner = loaded if whole else llm.adapt(loaded, rank=case.rank)
+    history = {"history": case.settings["history"]} if "history" in case.settings else {}
+    candidates = TOY_CANDIDATES if context.toy else _texts.CANDIDATES
+    start = time.monotonic()
+    levelled = llm.level(learner, _texts.PROMPT, candidates, np.log(START), trainable=case.trainable, **history)
+    middle = time.monotonic()
+    context.say(f"    levelled in {levelled.evaluations} evaluations, {middle - start:.1f} s, KL {levelled.kl:.1e}")
+    ds = llm.self_sample(
+        learner,
+        _texts.PROMPT,
+        candidates,
+        case.loop(),
+        case.rounds,
+        trainable=case.trainable,
+        progress=False,
+        throw=False,
+        **case.settings,
+    )
+    end = time.monotonic()
+    evaluations = float(np.nansum(ds.evaluations.values))
+    facts = dataclasses.asdict(case) | {
+        "start": START,
+        "advantage": ADVANTAGE,
+        "level_evaluations": levelled.evaluations,
+        "level_seconds": middle - start,
+        "level_kl": levelled.kl,
+        "log_prob_before": levelled.log_prob_before,
+        "model_sha256": learner.sha256,
+        "seconds": end - middle,
+        "evaluations": evaluations,
+        "trained": sum(p.numel() for p in learner.model.parameters() if p.requires_grad),
+        "tv": float(ds.total_variation.max()),
+    }
+    if context.device == "cuda":
+        import torch
+
+        facts["peak_GiB"] = torch.cuda.max_memory_allocated() / 2**30
+    context.kept.case(name, facts, ds)
+    context.say(f"    {ds.sizes['round'] - 1} rounds, {evaluations:.0f} evaluations, TV to theory {facts['tv']:.1e}")
+    return 10 * (end - middle) / max(evaluations, 1.0)

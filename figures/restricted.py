@@ -42,7 +42,7 @@ def draw(ds: xr.Dataset) -> Figure:
         "many comparisons over that of reverse KL (exact expected counts; medians and ranges over draws). c, d: "
         "finite lists Π that hold the policies of "
         f"{int(ds['size'][0])} rewards R and others that differ where comparisons may be rare; mean errors over data sets "
-        "(measured, two standard errors). Yun et al.'s bounds have C_Π ln|Π| for PMLE, C_R ln|R| for reverse KL (theory).",
+        "(measured, two standard errors). Yun et al.'s bounds have $C_Π$ ln|Π| for PMLE, $C_R$ ln|R| for reverse KL (theory).",
     )
     return figure
 
@@ -93,6 +93,8 @@ def _lines(ax: Axes, x: np.ndarray, ds: xr.Dataset) -> None:
         look = {"color": colour, "marker": marker, "markersize": 4.5, "elinewidth": 0.7, "linewidth": 1.0}
         ax.errorbar(x, y, 2 * side, linestyle=plot.DASHES[k], label=label, **look)
     ax.set_xscale("log")
+    ax.set_xticks(x, [f"{value:.3g}" for value in x])
+    ax.minorticks_off()
     ax.set_ylabel("mean KL(π*‖π̂) (nats)")
     ax.set_ylim(bottom=0)
     ax.grid(axis="y", color=PALE, linewidth=0.4)

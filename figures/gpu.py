@@ -41,8 +41,8 @@ def draw(runs: dict[str, Any], errors: list[Any], correlations: list[Any], model
             letter(panels[mark], mark, title)
         caption(
             figure,
-            f"{model}, on {device}. a: the model (marks, as in b) and the simulator from the same start (lines). b: half the sum "
-            "of the differences of probabilities, model and simulator, by round. c: share of held-out statements "
+            f"{model}, on {device}. a: the model (marks, as in b) and the simulator from the same start (lines). b: half "
+            "the sum of the differences of probabilities, model and simulator, by round. c: share of held-out statements "
             "with a negative margin after the same number of steps, with 95 % Clopper–Pearson intervals. d: Spearman "
             "correlation of held-out margins with those of the last layer's flow on the features before training, where both "
             "have the same mean training margin, with 95 % bootstrap intervals.",

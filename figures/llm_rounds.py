@@ -32,7 +32,7 @@ def draw(ds: xr.Dataset) -> Figure:
         if name is None:
             panels[mark].remove()
             continue
-        _orbit(ds.sel(case=name), panels[mark])
+        _orbit(ds.sel(case=name), panels[mark], mark == "a")
         letter(panels[mark], mark, name)
     _amplitudes(ds, sides, panels["d"])
     letter(panels["d"], "d", "distance from uniform")
@@ -47,12 +47,12 @@ def draw(ds: xr.Dataset) -> Figure:
     model = "a small made model" if ds.attrs["made_model"] else ds.attrs["model"]
     caption(
         figure,
-        f"Rounds on one prompt and three answers by a LoRA adapter of rank {config['rank']} of {model} (measured, marks) beside "
-        "the simulator from the same start (theory, lines). a–c: policies on the simplex of the three answers, the first one "
-        "ringed, the uniform one a cross. d: size |w| of the oscillating mode of the log-policy; its critical beta is "
+        f"Rounds on one prompt and three answers by a LoRA adapter of rank {config['rank']} of {model} (measured, marks) "
+        "beside the simulator from the same start (theory, lines). a–c: policies on the simplex of the three answers, the "
+        "first one ringed, the uniform one a cross. d: size |w| of the oscillating mode of the log-policy; its critical beta is "
         f"{_critical(ds, sides)}. e: of all cases with exact rounds or drawn comparisons, the latter with the same draws. "
-        "f: few steps of Adam in a round; the simulator takes exact rounds, or as many steps on logits with a learning rate that "
-        "matches the first round.",
+        "f: few steps of Adam in a round; the simulator takes exact rounds, or as many steps on logits with a learning rate "
+        "that moves the first round as far.",
     )
     return figure
 
@@ -62,7 +62,7 @@ def _critical(ds: xr.Dataset, sides: list[str]) -> str:
     return " and ".join(f"{beta:.3f} ({name})" for name, beta in found.items()) or "not shown"
 
 
-def _orbit(ds: xr.Dataset, ax: Axes) -> None:
+def _orbit(ds: xr.Dataset, ax: Axes, legend: bool) -> None:
     ax.plot(*CORNERS[[0, 1, 2, 0]].T, color=PALE, linestyle="-", linewidth=0.8, zorder=0)
     ax.plot(*CORNERS.mean(axis=0), color=INK, marker="x", markersize=4, linestyle="", zorder=1)
     path, theory = (np.exp(x.values) @ CORNERS for x in (ds.log_policy, ds.log_policy_predicted))
@@ -84,7 +84,8 @@ def _orbit(ds: xr.Dataset, ax: Axes) -> None:
     ax.set_axis_off()
     ax.set_xlim(-0.15, 1.15)
     ax.set_ylim(-0.12, 1.0)
-    ax.legend(loc="upper right", borderaxespad=0.0, fontsize=7)
+    if legend:
+        ax.legend(loc="upper right", bbox_to_anchor=(1.02, 0.86), borderaxespad=0.0, handlelength=1.2, fontsize=7)
 
 
 def _amplitudes(ds: xr.Dataset, sides: list[str], ax: Axes) -> None:
@@ -110,10 +111,10 @@ def _variation(ds: xr.Dataset, ax: Axes) -> None:
         ax.semilogy(t[1:], found, markersize=2.5, linewidth=0.7, label=name.replace(", alpha 1, beta 1", ""), **style)
     ax.axhline(1e-3, color=INK, linewidth=0.6, linestyle=":", zorder=0)
     ax.annotate("allowed", (t[-1], 1e-3), xytext=(0, -2), textcoords="offset points", fontsize=7, ha="right", va="top")
-    ax.set_ylim(1e-9, 1.0)
+    ax.set_ylim(1e-14, 1.0)  # the legend lies below the curves
     ax.set_xlabel("round")
     ax.set_ylabel("total variation")
-    ax.legend(fontsize=7, loc="upper left", borderaxespad=0.1)
+    ax.legend(fontsize=7, loc="lower left", borderaxespad=0.1)
 
 
 def _few(ds: xr.Dataset, ax: Axes) -> None:
@@ -122,7 +123,7 @@ def _few(ds: xr.Dataset, ax: Axes) -> None:
     for n, (name, label) in enumerate(labels.items()):
         ax.plot(t, np.abs(ds[name].values @ TURN), color=plot.PALETTE[n + 1], linestyle=plot.DASHES[n], label=label)
     ax.plot(t, np.abs(ds.log_policy.values @ TURN), color=plot.PALETTE[0], marker="o", markersize=3, label="model")
-    ax.set_ylim(0, None)
+    ax.set_ylim(0, 1.35 * float(np.nanmax(np.abs(ds.log_policy.values @ TURN))))
     ax.set_xlabel("round")
     ax.set_ylabel("|w|, nats")
     ax.legend(fontsize=7, loc="upper right", borderaxespad=0.1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Float
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 
 import dynamics as dyn
 
@@ -24,7 +26,11 @@ def beside(case: Case, log_policy: Float[np.ndarray, "T K"]) -> tuple[Float[np.n
     """
     steps = case.settings["steps"]
     base = optax.chain(optax.scale_by_adam(), optax.scale_by_schedule(optax.cosine_decay_schedule(1.0, steps)))
-    scaled = lambda rate, gradient, state, params=None: _times(rate, *base.update(gradient, state, params))
+
+    def scaled(rate: Any, gradient: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        with jax.numpy_dtype_promotion("standard"):  # optax mixes its integer counts with floats
+            update, after = base.update(gradient, state, params)
+        return -rate * update, after
 
     def follow(rate: float, rounds: int) -> np.ndarray:
         update = jax.tree_util.Partial(scaled, jnp.asarray(rate))  # an argument of the compiled rounds, not a constant
@@ -39,12 +45,8 @@ def beside(case: Case, log_policy: Float[np.ndarray, "T K"]) -> tuple[Float[np.n
     up = np.flatnonzero((found[:-1] < 0) & (found[1:] >= 0))
     if not len(up):
         return np.full_like(log_policy, np.nan), float("nan")
-    rate = float(brentq(excess, RATES[up[0]], RATES[up[0] + 1], xtol=1e-6))
+    rate = float(root_scalar(excess, bracket=tuple(RATES[up[0] : up[0] + 2]), xtol=1e-6).root)
     return follow(rate, len(log_policy) - 1), rate
-
-
-def _times(rate: jax.Array, update: jax.Array, state: optax.OptState) -> tuple[jax.Array, optax.OptState]:
-    return -rate * update, state
 
 
 def _moved(log_policy: np.ndarray) -> float:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import xarray as xr
-from scipy.stats import linregress
 from scipy.stats import t as student
 
 from .._framework import Finding, decide
@@ -40,9 +41,11 @@ def growth(log_policy: np.ndarray) -> tuple[float, float, float]:
     tail = found[len(found) // 2 :]
     if len(tail) < 4:
         return float("nan"), float("nan"), float("nan")
-    fit = linregress(np.arange(len(tail)), tail)
-    wide = student.ppf(0.975, len(tail) - 2) * fit.stderr
-    return tuple(float(np.exp(x)) for x in (fit.slope, fit.slope - wide, fit.slope + wide))
+    at = np.arange(len(tail)) - 0.5 * (len(tail) - 1)
+    slope = float(at @ tail / (at @ at))
+    left = tail - tail.mean() - slope * at
+    wide = float(student.ppf(0.975, len(tail) - 2) * np.sqrt(left @ left / (len(tail) - 2) / (at @ at)))
+    return math.exp(slope), math.exp(slope - wide), math.exp(slope + wide)
 
 
 def _same(ds: xr.Dataset, kind: str) -> Finding:

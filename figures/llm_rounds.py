@@ -47,9 +47,10 @@ def draw(ds: xr.Dataset) -> Figure:
     model = "a small made model" if ds.attrs["made_model"] else ds.attrs["model"]
     caption(
         figure,
-        f"Rounds on one prompt and three answers by a LoRA adapter of rank {config['rank']} of {model} "
-        "(measured, marks) beside the simulator from the same start (theory, lines). a–c: policies on the simplex of the three answers, the "
-        "first one ringed, the uniform one a cross. d: size |w| of the oscillating mode of the log-policy; its critical beta is "
+        f"Rounds on one prompt and three answers by a LoRA adapter of rank {config['rank']} of {model} (measured, "
+        "marks) beside the simulator from the same start (theory, lines). a–c: policies on the simplex of the three "
+        "answers, the first one ringed, the uniform one a cross. d: size |w| of the oscillating mode of the "
+        "log-policy; its critical beta is "
         f"{_critical(ds, sides)}. e: of all cases with exact rounds or drawn comparisons, the latter with the same draws. "
         "f: few steps of Adam in a round; the simulator takes exact rounds, or as many steps on logits with a learning rate "
         "that moves the first round as far.",

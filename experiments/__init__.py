@@ -36,6 +36,7 @@ TITLES = {
 ON_MODELS = {
     "llm_head": "The last layer of a language model: theory, practice and values on its own features",
     "llm_training": "Training a language model: how far the theory of its last layer carries",
+    "llm_rounds": "Rounds of a language model: does it do what the simulator says?",
 }
 
 # The experiments that run when none is named, in this order.

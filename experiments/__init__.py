@@ -20,6 +20,9 @@ TITLES = {
     "finite_samples": "Finite samples: single runs keep oscillating while their average flattens",
     "inexact": "Inexact rounds: optimizer steps per round against oscillation and collapse",
     "advice": "Advice: how many comparisons decide whether rounds are stable",
+    "buying": "Buying comparisons: what a sampler costs, and what designed pairs save",
+    "misspecified": "Misspecified preferences: what each method converges to as the sampler moves",
+    "restricted": "Restricted classes: where maximum likelihood, distillation and reverse KL part",
     "features": "Features: how the class of policies changes the stability map",
     "continuous": "Continuous self-sampling against rounds: the same fixed points, another stability",
     "margins": "Margins over time: clusters of values between their bounds",
@@ -33,6 +36,7 @@ TITLES = {
 ON_MODELS = {
     "llm_head": "The last layer of a language model: theory, practice and values on its own features",
     "llm_training": "Training a language model: how far the theory of its last layer carries",
+    "llm_rounds": "Rounds of a language model: does it do what the simulator says?",
 }
 
 # The experiments that run when none is named, in this order.

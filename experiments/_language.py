@@ -62,15 +62,19 @@ def joined(parts: Sequence[xr.Dataset]) -> xr.Dataset:
     return examples.assign(unembedding=rows)
 
 
-def model_of(model: str, scratch: Path, source: str) -> tuple[llm.Language, bool]:
-    """The model asked for, else the packaged one where it is installed; else, or for "made", a made one, and True."""
+def model_of(model: str, scratch: Path, source: str | Sequence[str], steps: int = 200) -> tuple[llm.Language, bool]:
+    """The model asked for, else the packaged one where it is installed; else, or for "made", a made one, and True.
+
+    A made one learns from ``source``, statements or texts, in ``steps``.
+    """
     from dynamics import llm
 
     if not model or model == MADE:
         packaged = llm.packaged() if not model else None
         if packaged is None:
-            texts = [p.prompt + p.chosen for p in llm.read(source, rows=32)]
-            return llm.load(llm.make_model(scratch, texts, steps=200)), True
+            given = isinstance(source, str)
+            texts = [p.prompt + p.chosen for p in llm.read(source, rows=32)] if given else source
+            return llm.load(llm.make_model(scratch, texts, steps=steps)), True
         model = str(packaged)
     return llm.load(model), False
 
@@ -80,7 +84,7 @@ def store_key(config: Any, schema: int) -> str:
 
     Not of the source code: the features of a large model are dear.
     """
-    parts = [dataclasses.asdict(config), schema, identity(config.model), data_identity(config.data)]
+    parts = [dataclasses.asdict(config), schema, identity(config.model), data_identity(getattr(config, "data", ""))]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 

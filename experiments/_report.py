@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import importlib
 import json
+import shlex
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +80,7 @@ def write_table(ds: xr.Dataset, name: str, folder: Path) -> None:
 def _word(value: Any) -> str:
     """As on the command line, a path by its last part: the folder is another one elsewhere."""
     if isinstance(value, list):
-        return " ".join(map(str, value))
+        return " ".join(shlex.quote(str(x)) for x in value)
     kind, colon, path = str(value).rpartition(":")
     return kind + colon + Path(path).name if "/" in str(value) else str(value)
 

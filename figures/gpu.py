@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from dynamics import plot
 
-from ._common import INK, PALE, caption, letter
+from ._common import INK, caption, letter
 
 MARKS = "osD^vPX<>"
 
@@ -28,21 +28,21 @@ def draw(runs: dict[str, Any], errors: list[Any], correlations: list[Any], model
         panels = figure.subplot_mosaic([list("ab"), list("cd")])
         _distance({name: runs[name] for name in list(runs)[:4]}, panels["a"])
         _variation(runs, panels["b"])
-        _by_size(errors, panels["c"], "share")
-        _by_size(correlations, panels["d"], "Spearman")
+        _by_size(errors, panels["c"], "share of held-out statements")
+        _by_size(correlations, panels["d"], "Spearman correlation")
         panels["d"].axhline(0.0, color=INK, linewidth=0.5, zorder=0)
         titles = (
             "distance to the uniform policy",
             "total variation to the simulator",
             "held-out error by K",
-            "rank correlation",
+            "held-out margins against the last layer's flow",
         )
         for mark, title in zip("abcd", titles, strict=True):
             letter(panels[mark], mark, title)
         caption(
             figure,
-            f"{model}, on {device}. a: the model (marks) and the simulator from the same start (lines). b: half the sum of the "
-            "differences of probabilities between the model and the simulator's run, by round. c: share of held-out statements "
+            f"{model}, on {device}. a: the model (marks, as in b) and the simulator from the same start (lines). b: half "
+            "the sum of the differences of probabilities, model and simulator, by round. c: share of held-out statements "
             "with a negative margin after the same number of steps, with 95 % Clopper–Pearson intervals. d: Spearman "
             "correlation of held-out margins with those of the last layer's flow on the features before training, where both "
             "have the same mean training margin, with 95 % bootstrap intervals.",
@@ -58,7 +58,6 @@ def _distance(runs: dict[str, Any], ax: Axes) -> None:
         ax.plot(t, ours, MARKS[n], color=colour, markersize=3, linestyle="none", label=name)
     ax.set_xlabel("round")
     ax.set_ylabel("|π − 1/K|")
-    ax.legend(fontsize=7)
 
 
 def _variation(runs: dict[str, Any], ax: Axes) -> None:
@@ -66,7 +65,8 @@ def _variation(runs: dict[str, Any], ax: Axes) -> None:
         found = np.maximum(ds.total_variation.values[1:], 1e-9)
         style = {"color": plot.PALETTE[n % len(plot.PALETTE)], "marker": MARKS[n % len(MARKS)]}
         ax.semilogy(ds["round"].values[1:], found, markersize=2.5, linewidth=0.8, label=name, **style)
-    ax.axhline(1e-3, color=PALE, linewidth=0.8, zorder=0)
+    ax.axhline(1e-3, color=INK, linewidth=0.6, linestyle=":", zorder=0)
+    ax.annotate("largest allowed, 1e-3", (1, 1e-3), xytext=(0, 2), textcoords="offset points", fontsize=7, color=INK)
     ax.set_xlabel("round")
     ax.set_ylabel("total variation")
     ax.legend(fontsize=7, loc="center left", bbox_to_anchor=(1.0, 0.5))

@@ -14,6 +14,7 @@ import xarray as xr
 
 from experiments import (
     advice,
+    buying,
     continuous,
     critical_beta,
     distinguishability,
@@ -25,10 +26,12 @@ from experiments import (
     integrators,
     margins,
     misalignment,
+    misspecified,
     onset,
     phases,
     priority,
     rankings,
+    restricted,
     skewed,
     stability_map,
 )
@@ -64,6 +67,11 @@ TINY = {
     "features": features.Config(size=4, matrices=8, drawn=0, alphas=5),
     "rankings": rankings.Config(matrices=8, sizes=(3,), constructed=3),
     "skewed": skewed.Config(matrices=40, sizes=(3,), amounts=(0.3, 1.0)),
+    "buying": buying.Config(targets=3, gammas=(0.05, 0.3, 3.0), measured=(1,), measured_targets=2, data_sets=200),
+    "misspecified": misspecified.Config(matrices=6, samplers=4, path=5),
+    "restricted": restricted.Config(
+        responses=6, features=2, instances=6, tilts=(-1.0, 0.0, 1.0), data_sets=50, sizes=(16, 64, 512), draws=300
+    ),
     "continuous": continuous.Config(sizes=(3,), matrices=6, betas=(0.03, 0.1, 0.3)),
 }
 

@@ -1,5 +1,5 @@
-"""The command ``dynamics``: classification and stability of a file of preferences, the ledger, stored sweeps,
-language models.
+"""The command ``dynamics``: classification and stability of a file of preferences, policies from votes, the ledger,
+stored sweeps, language models.
 
 Heavy packages are imported inside the commands, so that ``dynamics --help`` answers at once.
 """
@@ -23,6 +23,7 @@ import tyro
 from .. import __version__
 from ._advise import Advise, probability
 from ._files import File, Missing, check_suffix, check_writable, choose, heading, read_file
+from ._fit import Fit
 from ._llm import Llm
 from ._results import Results
 from ._verify import Verify
@@ -186,13 +187,13 @@ def _fail(message: str, code: int = 2) -> NoReturn:
     raise SystemExit(code)
 
 
-def _parse(args: Sequence[str]) -> Classify | Stability | Advise | Verify | Results | Llm:
+def _parse(args: Sequence[str]) -> Classify | Stability | Advise | Fit | Verify | Results | Llm:
     """The parsed command; tyro's boxed error messages become one sentence."""
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
             return tyro.cli(
-                Classify | Stability | Advise | Verify | Results | Llm,  # pyright: ignore[reportArgumentType]
+                Classify | Stability | Advise | Fit | Verify | Results | Llm,  # pyright: ignore[reportArgumentType]
                 prog="dynamics",
                 description=DESCRIPTION,
                 args=args,

@@ -32,8 +32,8 @@ class PreferenceFlow(Flow):
 
     The sampler mu may be the policy itself; it is not differentiated. With an objective that is not a loss of margins the mean
     is its value on the exact law of pairs; a reward that it rests on is refitted to the sampler at each time. For tabular
-    policies, tau dz_i/dt = -4 mu_i (h_i - mu·h - ((P mu)_i - 1/2)/beta) for IPO and 2 beta mu_i ((P mu)_i - Σ_j mu_j sigma(beta (h_i - h_j))) for DPO, and Σ z is
-    conserved.
+    policies, tau dz_i/dt = -4 mu_i (h_i - mu·h - ((P mu)_i - 1/2)/beta) for IPO and
+    2 beta mu_i ((P mu)_i - Σ_j mu_j sigma(beta (h_i - h_j))) for DPO, and Σ z is conserved.
 
     Args:
         policy: ``Tabular(K)``, ``LogLinear(phi)`` or your own.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,8 +43,8 @@ class Levelled:
 
 def level(
     language: Language,
-    prompt: str,
-    candidates: list[str] | tuple[str, ...],
+    prompt: str | Sequence[str],
+    candidates: Sequence[str],
     log_policy: Any,
     *,
     trainable: str = "lora",

@@ -27,7 +27,7 @@ def round_loss(objective: Objective, seen: Any, log_reference: np.ndarray) -> Ca
     Losses of margins that torch knows are Σ_ij Pr(i beat j) f(beta (h_i - h_j)) in torch; the value and the gradient of any
     other objective are those of its own ``value``, by JAX.
     """
-    if type(objective) in KNOWN:
+    if isinstance(objective, MarginLoss) and type(objective) in KNOWN:
         return _of_margins(objective, _rates(objective, seen), log_reference)
     return _of_value(objective, seen, log_reference)
 

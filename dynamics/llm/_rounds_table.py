@@ -67,7 +67,9 @@ def table(run: Any, failure: str | None) -> xr.Dataset:
         values["reward_margin"] = np.asarray(reward_margin(jnp.asarray(log_policy), baseline, beta))
     known = {name: VARIABLES[name].over("round") for name in values if name in VARIABLES} | OF_ROUNDS
     used = [known[name] for name in values]
-    coords = {"round": np.arange(len(rows)), "response": np.arange(len(run.batch))} | pair_labels(used, len(run.batch))
+    coords: dict[str, Any] = {"round": np.arange(len(rows)), "response": np.arange(len(run.batch))} | pair_labels(
+        used, len(run.batch)
+    )
     coords["candidate"] = ("response", np.array(run.batch.texts))
     coords["tokens"] = ("response", run.batch.completion.sum(axis=1))
     attrs = {"config": json.dumps(describe(loop)), "result": failure or "successful", "prompt": run.batch.prompt}

@@ -4,6 +4,7 @@ Figures are drawn from arrays, Datasets, Solutions and Reports; nothing is solve
 """
 
 from ._advice import advice
+from ._fitted import fitted
 from ._report import caption, report
 from ._simplex import barycentric, simplex
 from ._spectrum import spectrum
@@ -17,6 +18,7 @@ __all__ = [
     "advice",
     "barycentric",
     "caption",
+    "fitted",
     "report",
     "simplex",
     "spectrum",

@@ -17,10 +17,12 @@ class Above:
 
     Attributes:
         wins: ``wins[i, j]`` is how many voters rank i above j, ties counted half, shape (K, K); valid after `close`.
+        ties: ``ties[i, j]`` is how many of them put i and j level, shape (K, K); valid after `close`.
     """
 
     def __init__(self, K: int):
         self.wins = np.zeros((K, K))
+        self.ties = np.zeros((K, K))
         self._both = np.zeros((K, K))
         self._ranks = np.full((_BLOCK, K), np.nan, dtype=np.float32)
         self._counts = np.zeros(_BLOCK)
@@ -38,7 +40,8 @@ class Above:
         """Adds the orders not yet counted, and splits the ties."""
         self._flush()
         np.fill_diagonal(self._both, 0.0)
-        self.wins += (self._both - self.wins - self.wins.T) / 2
+        self.ties = self._both - self.wins - self.wins.T
+        self.wins += self.ties / 2
 
     def _flush(self) -> None:
         count = self._counts[: self._held]

@@ -49,7 +49,7 @@ def read_preflib(stream: IO[bytes], source: str, suffix: str, missing: Missing) 
             f"at most {_MAX_COMPARISONS:.2g}, so pass fewer."
         )
     above = _count(header, first, lines, suffix)
-    return from_table(above.wins, header.names, missing, source, header.voters)
+    return from_table(above.wins, header.names, missing, source, header.voters, above.ties)
 
 
 def _lines(stream: IO[bytes]) -> Iterator[Line]:

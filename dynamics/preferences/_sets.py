@@ -26,6 +26,7 @@ class PreferenceSet:
         counts: N, shape (K, K), symmetric: ``N[i, j]`` is the number of comparisons behind P_ij; None where unknown.
         names: the K responses' names; None where unknown.
         voters: the number of people (or other sources of comparisons); None where unknown.
+        ties: shape (K, K), symmetric: how many of the comparisons N were ties, each counted half to both; None where unknown.
         source: the origin of the matrices, such as the path of a file; may be empty.
 
     Raises:
@@ -41,6 +42,7 @@ class PreferenceSet:
     names: tuple[tuple[str, ...] | None, ...]
     voters: tuple[int | None, ...]
     source: str
+    ties: tuple[np.ndarray | None, ...]
 
     def __init__(
         self,
@@ -49,11 +51,12 @@ class PreferenceSet:
         names: Sequence[Sequence[str] | None] | None = None,
         voters: Sequence[Any] | None = None,
         source: str = "",
+        ties: Sequence[Any] | None = None,
     ):
         size = len(matrices)
         if size == 0:
             raise ValueError("matrices is empty; pass at least one preference matrix.")
-        for name, value in (("counts", counts), ("names", names), ("voters", voters)):
+        for name, value in (("counts", counts), ("names", names), ("voters", voters), ("ties", ties)):
             if value is not None and len(value) != size:
                 raise ValueError(f"{name} has {len(value)} entries for {size} matrices; pass one per matrix.")
         checked = tuple(as_array(host_matrix(P, f"matrices[{m}]")) for m, P in enumerate(matrices))
@@ -66,6 +69,7 @@ class PreferenceSet:
         put(self, "names", unknown if names is None else tuple(_names(names[m], m, K) for m, K in pairs))
         put(self, "voters", unknown if voters is None else tuple(_voters(voters[m], m) for m, _ in pairs))
         put(self, "source", source)
+        put(self, "ties", unknown if ties is None else tuple(_ties(ties[m], self.counts[m], m, K) for m, K in pairs))
 
     def __len__(self) -> int:
         return len(self.matrices)
@@ -86,7 +90,12 @@ class PreferenceSet:
                 f"the slice {index.start}:{index.stop}:{index.step} of {len(self)} matrices is empty; pass a longer one."
             )
         return PreferenceSet(
-            self.matrices[index], self.counts[index], self.names[index], self.voters[index], self.source
+            self.matrices[index],
+            self.counts[index],
+            self.names[index],
+            self.voters[index],
+            self.source,
+            self.ties[index],
         )
 
     def by_size(self) -> dict[int, tuple[int, ...]]:
@@ -112,16 +121,34 @@ class PreferenceSet:
             )
         return P * N * (1 - np.eye(len(P)))
 
-    def comparisons(self, index: int) -> Comparisons:
+    def comparisons(self, index: int, *, drop_ties: bool = False) -> Comparisons:
         """`wins` of one matrix as `Comparisons`, pairs never compared with 0 on both sides.
 
+        Args:
+            index: the matrix.
+            drop_ties: whether ties are left out; otherwise each counts half to both sides. How many there were is in ``ties``.
+
         Raises:
-            ValueError: the counts are unknown.
+            ValueError: the counts are unknown, or with ``drop_ties`` the ties are, and some counts are not whole.
+
+        >>> even, met = [[0.5, 0.5], [0.5, 0.5]], [[0, 3], [3, 0]]
+        >>> votes = dyn.preferences.PreferenceSet([even], counts=[met], ties=[[[0, 1], [1, 0]]])
+        >>> votes.comparisons(0).n, votes.comparisons(0, drop_ties=True).n
+        (3.0, 2.0)
         """
-        wins = self.wins(index)
+        wins, ties = self.wins(index), self.ties[index]
         # P is a rounded quotient, so whole and half counts come back to within rounding only.
         halves = np.round(2.0 * wins) / 2.0
-        return Comparisons(np.where(np.abs(wins - halves) <= 1e-9 * np.maximum(1.0, wins), halves, wins))
+        wins = np.where(np.abs(wins - halves) <= 1e-9 * np.maximum(1.0, wins), halves, wins)
+        if drop_ties and ties is not None:
+            wins = np.maximum(wins - 0.5 * ties, 0.0)
+        if drop_ties and (wins != np.floor(wins)).any():
+            i, j = (int(k) for k in np.argwhere(wins != np.floor(wins))[0])
+            raise ValueError(
+                f"matrix {index}: response {i} beat response {j} {wins[i, j]:g} times, which is not whole, and how many ties "
+                f"there were is unknown; pass counts without ties, or drop_ties=False."
+            )
+        return Comparisons(wins)
 
     def __repr__(self) -> str:
         sizes = list(self.by_size())
@@ -133,10 +160,10 @@ class PreferenceSet:
         return f"PreferenceSet({', '.join(parts)}{f', from {self.source}' if self.source else ''})"
 
 
-def _counts(value: Any, m: int, K: int) -> np.ndarray | None:
+def _counts(value: Any, m: int, K: int, what: str = "counts") -> np.ndarray | None:
     if value is None:
         return None
-    name = f"counts[{m}]"
+    name = f"{what}[{m}]"
     N = host_array(value, name).astype(np.float64)
     if N.shape != (K, K):
         raise ValueError(f"{name} has shape {N.shape} beside a matrix of shape ({K}, {K}); pass one count per pair.")
@@ -147,6 +174,21 @@ def _counts(value: Any, m: int, K: int) -> np.ndarray | None:
         why = "is not a count ≥ 0" if bad.any() else f"but {name}[{j}, {i}] = {N[j, i]:g}"
         raise ValueError(f"{name}[{i}, {j}] = {N[i, j]:g} {why}; pass how often each pair was compared.")
     return N
+
+
+def _ties(value: Any, N: np.ndarray | None, m: int, K: int) -> np.ndarray | None:
+    if value is None:
+        return None
+    if N is None:
+        raise ValueError(f"ties[{m}] is given without counts[{m}]; pass both.")
+    ties = _counts(value, m, K, "ties")
+    assert ties is not None
+    if (ties > N).any():
+        i, j = (int(k) for k in np.argwhere(ties > N)[0])
+        raise ValueError(
+            f"ties[{m}][{i}, {j}] = {ties[i, j]:g} is above counts[{m}][{i}, {j}] = {N[i, j]:g}; count ties among them."
+        )
+    return ties
 
 
 def _names(value: Sequence[str] | None, m: int, K: int) -> tuple[str, ...] | None:

@@ -53,7 +53,12 @@ def check_missing(missing: Any, *accepted: Any) -> None:
 
 
 def from_table(
-    wins: np.ndarray, names: list[str], missing: Missing, source: str, voters: int | None = None
+    wins: np.ndarray,
+    names: list[str],
+    missing: Missing,
+    source: str,
+    voters: int | None = None,
+    ties: np.ndarray | None = None,
 ) -> PreferenceSet:
     """The matrix of a table of wins, shape (K, K), without the responses that ``missing`` drops."""
     if missing == "drop":
@@ -63,9 +68,10 @@ def from_table(
                 "no two of its responses were ever compared; pass missing=0.5 (--missing 0.5) or more data."
             )
         wins, names = wins[np.ix_(kept, kept)], [names[k] for k in kept]
+        ties = None if ties is None else ties[np.ix_(kept, kept)]
     remedy = f"pass {REMEDIES}"
     P = shares(wins, missing, lambda i, j: f"the wins of {short(names[i])} over {short(names[j])}", remedy)
-    return PreferenceSet([P], [wins + wins.T], [names], [voters], source)
+    return PreferenceSet([P], [wins + wins.T], [names], [voters], source, [ties])
 
 
 def without_missing(total: np.ndarray) -> np.ndarray:

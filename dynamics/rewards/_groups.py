@@ -16,8 +16,7 @@ def reason(wins: np.ndarray, code: int, at: tuple[int, ...], remedy: str = REMED
     if code == 3:
         return f"{where}no two different responses were ever compared, so the rewards are undetermined; {remedy}"
     if code == 2:
-        label = strong_components(wins + wins.T > 0)
-        group = [int(i) for i in np.flatnonzero(label == label[0])]
+        group = unlinked(wins)
         return (
             f"{where}responses {group} were never compared with the others, so the rewards are undetermined; {remedy}"
         )
@@ -28,8 +27,22 @@ def reason(wins: np.ndarray, code: int, at: tuple[int, ...], remedy: str = REMED
     return f"{where}Newton's method for the rewards did not converge; scale the counts down, or pass ridge="
 
 
+def unlinked(wins: np.ndarray) -> list[int]:
+    """The responses that comparisons link to the first one, itself included; all of them if the comparisons are connected.
+
+    >>> dyn.rewards.unlinked(np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]]))
+    [0, 1]
+    """
+    label = strong_components(wins + wins.T > 0)
+    return [int(i) for i in np.flatnonzero(label == label[0])]
+
+
 def unbeaten(wins: np.ndarray) -> list[int]:
-    """A smallest group that won comparisons with the others and lost none; empty if there is none (Ford's condition)."""
+    """A smallest group that won comparisons with the others and lost none; empty if there is none (Ford's condition).
+
+    >>> dyn.rewards.unbeaten(np.array([[0, 1, 3], [1, 0, 2], [0, 0, 0]]))
+    [0, 1]
+    """
     label = strong_components(wins > 0)
     for top in range(label.max() + 1):
         inside = label == top

@@ -110,9 +110,9 @@ def _descend_within(fit: Fit, begun: Float[Array, "starts K"]) -> tuple[Array, .
         fit, columns = eqx.combine(given, rest)
         return fit.value(fit.log_reference + (columns @ x).reshape(shape))
 
-    away = begun.reshape(len(begun), *([1] * (len(shape) - 1)), -1) - log_softmax(fit.log_reference)
+    away = begun.reshape(len(begun), *([1] * (len(shape) - 1)), -1) - log_softmax(fit.log_reference)[None]
     starts = (away.reshape(len(begun), -1) @ columns).at[0].set(0.0)
     x, found = jax.vmap(lambda start: minimise(value, start, arrays))(starts)
     values, slopes = jax.vmap(jax.value_and_grad(lambda x: value(x, arrays)))(x)
-    logits = fit.log_reference + jax.vmap(lambda x: (columns @ x).reshape(shape))(x)
+    logits = jax.vmap(lambda x: fit.log_reference + (columns @ x).reshape(shape))(x)
     return tuple(a[None] for a in (logits, values, jnp.max(jnp.abs(slopes), axis=1), found))

@@ -9,9 +9,11 @@ import numpy as np
 from jaxtyping import ArrayLike
 
 from .._checks import check_scalar
+from .._laplacian import grounded_inverse, trace_with_covariance
 from ..preferences import PreferenceModel
 
 MAX_STEPS = 100_000
+MOST_BY_DIFFERENCES = 64  # responses
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,15 @@ def _both(log_mu: np.ndarray) -> np.ndarray:
     return np.exp(log_mu[..., :, None] + log_mu[..., None, :])
 
 
+def _squares(rows: np.ndarray) -> np.ndarray:
+    """||y_a - y_b||² of all rows: by differences, which keep their relative precision, where memory allows."""
+    if rows.shape[-1] <= MOST_BY_DIFFERENCES:
+        return np.sum((rows[..., :, None, :] - rows[..., None, :, :]) ** 2, axis=-1)
+    inner = rows @ np.swapaxes(rows, -1, -2)
+    own = np.diagonal(inner, axis1=-2, axis2=-1)
+    return np.maximum(own[..., :, None] + own[..., None, :] - 2.0 * inner, 0.0)
+
+
 class _Worth:
     """V of laws of ordered pairs, ``(X, K, K)``, and its slopes."""
 
@@ -113,19 +124,17 @@ class _Worth:
         ratio = np.exp(-gamma * np.abs(log_target[..., :, None] - log_target[..., None, :]))
         pi = np.exp(log_target)
         self.curve = ratio / (1.0 + ratio) ** 2 * (1.0 - np.eye(K))
-        self.covariance = pi[..., :, None] * np.eye(K) - pi[..., :, None] * pi[..., None, :]
+        root = np.sqrt(pi)
+        # Sigma = F Fᵀ with F = (I - pi 1ᵀ) diag(√pi).
+        self.factors = root[..., :, None] * np.eye(K) - pi[..., :, None] * root[..., None, :]
+        self.log_target, self.mode = log_target, np.argmax(log_target, axis=-1)
         self.factor = 0.5 / gamma**2
 
     def __call__(self, p: np.ndarray, x: int | slice = slice(None)) -> tuple[Any, np.ndarray]:
         """V and g = -∂V/∂p."""
-        weights, K = 2.0 * p * self.curve[x], p.shape[-1]
-        # Adding 1/K to every entry, in the units of the weights, leaves the solution for forces that sum to 0.
-        unit = weights.sum((-2, -1))[..., None, None] / K**2
-        inverse = np.linalg.inv(weights.sum(-1)[..., :, None] * np.eye(K) - weights + unit)
-        spread = inverse @ self.covariance[x] @ inverse
-        own = np.diagonal(spread, axis1=-2, axis2=-1)
-        slope = self.factor * self.curve[x] * (own[..., :, None] + own[..., None, :] - 2.0 * spread)
-        return self.factor * np.einsum("...ab,...ba->...", inverse, self.covariance[x]), slope
+        inverse = grounded_inverse(2.0 * p * self.curve[x], self.mode[x])
+        slope = self.factor * self.curve[x] * _squares(inverse @ self.factors[x])
+        return self.factor * trace_with_covariance(inverse, self.log_target[x]), slope
 
     def best_pairs(self, tolerance: float) -> tuple[np.ndarray, np.ndarray]:
         """The best law of pairs of every context, and the slope there."""

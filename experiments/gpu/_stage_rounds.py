@@ -4,58 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from typing import Any
 
 import numpy as np
 
-import dynamics as dyn
 from dynamics import llm
 
+from ..llm_rounds._cases import ADVANTAGE, CASES, START, Case
 from . import _texts
 from ._context import Context, OutOfTime, free
 
-START = (0.5, 0.2, 0.3)  # the policy at round 0
-ADVANTAGE = 0.4  # of the 3-cycle: with alpha = 1/2 and lam = 1, IPO's critical beta is 0.267 and DPO's 1.067
 TOY_CANDIDATES = (" Yes", " No", " I")  # a small made model cannot level answers of very different lengths
-TRANSITIVE = ((0.5, 0.7, 0.8), (0.3, 0.5, 0.65), (0.2, 0.35, 0.5))
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """One run: the loop, and how the model follows it."""
-
-    objective: str
-    beta: float
-    rounds: int
-    cyclic: bool = True
-    alpha: float = 0.5
-    rank: int = 8
-    dtype: str = "float32"
-    trainable: str = "lora"
-    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
-
-    def loop(self) -> dyn.SelfSampling:
-        """What the simulator runs; lam = 1 and a uniform reference."""
-        P = dyn.preferences.cyclic(3, ADVANTAGE) if self.cyclic else np.array(TRANSITIVE)
-        loss = dyn.IPO(self.beta) if self.objective == "IPO" else dyn.DPO(self.beta)
-        return dyn.SelfSampling(P, loss, alpha=self.alpha, lam=1.0)
-
-
-CASES = {
-    "IPO, beta 0.35": Case("IPO", 0.35, 20),
-    "IPO, beta 0.20": Case("IPO", 0.20, 24),
-    "DPO, beta 1.2": Case("DPO", 1.2, 20),
-    "DPO, beta 0.9": Case("DPO", 0.9, 20),
-    "IPO, transitive, alpha 1, beta 1": Case("IPO", 1.0, 20, cyclic=False, alpha=1.0),
-    "IPO, beta 0.20, Adam, 10 steps": Case("IPO", 0.20, 16, settings={"inner": "adam", "steps": 10, "lr": 1e-3}),
-    "IPO, beta 0.20, 100 comparisons": Case("IPO", 0.20, 12, settings={"samples": 100}),
-    "IPO, beta 0.20, all weights": Case("IPO", 0.20, 12, trainable="all", settings={"history": 4}),
-    "IPO, beta 0.20, float64": Case("IPO", 0.20, 12, dtype="float64"),
-    "IPO, beta 0.20, rank 2": Case("IPO", 0.20, 12, rank=2),
-    "IPO, beta 0.20, Adam, 50 steps": Case("IPO", 0.20, 10, settings={"inner": "adam", "steps": 50, "lr": 1e-3}),
-    "IPO, beta 0.20, 1000 comparisons": Case("IPO", 0.20, 12, settings={"samples": 1000}),
-    "IPO, beta 0.35, Adam, 3 steps": Case("IPO", 0.35, 20, settings={"inner": "adam", "steps": 3, "lr": 1e-3}),
-}
 TOY = (
     "IPO, beta 0.20",
     "IPO, beta 0.20, Adam, 10 steps",

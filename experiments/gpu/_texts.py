@@ -7,14 +7,9 @@ import numpy as np
 from dynamics import llm
 
 from ..llm_head import _data
+from ..llm_rounds._cases import CANDIDATES, PROMPT
 
-PROMPT = "Question: What should we do this weekend?\nAnswer:"
-CANDIDATES = (
-    " Go for a walk.",
-    " We could visit my sister, who has asked us to come and see the garden that she planted in spring.",
-    " Stay at home and read a good book together.",
-)
-"""Answers of 5 to 20 tokens, so that rounds begin far from one another and levelling matters."""
+__all__ = ["CANDIDATES", "PROMPT", "chosen", "halves", "of", "spread"]
 
 
 def chosen(source: str) -> tuple[tuple[str, ...], dict[int, tuple[str, ...]]]:

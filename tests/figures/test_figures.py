@@ -67,6 +67,7 @@ def test_the_gallery_is_complete_and_light():
     assert {path.stem for path in gallery.glob("*.png")} == {
         *TITLES,
         *ON_MODELS,
-        "scaling",
-    }  # how fast sweeps are, by a benchmark
+        "scaling",  # how fast sweeps are, by a benchmark
+        "gpu",  # drawn by experiments.gpu.collect
+    }
     assert all(path.stat().st_size < 300_000 for path in gallery.glob("*.png"))

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import dynamics as dyn
+from dynamics.samplers import _design
 
 FEW = settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 
@@ -82,3 +83,20 @@ def test_two_responses_buy_their_only_pair():
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="tolerance = 0 is outside"):
         dyn.samplers.design(model(0, 2, 1.0), tolerance=0.0)
+
+
+def test_sharp_preferences_keep_their_designs():
+    """Weights of comparisons that span nine orders of magnitude, in one batch with easier contexts."""
+    m = model(0, 5, 1.0, gamma=3.0, X=24)
+    pairs, sampler = dyn.samplers.design(m, pairs=True, tolerance=1e-3), dyn.samplers.design(m, tolerance=1e-3)
+    assert (pairs.gap <= 1.1e-3).all()
+    np.testing.assert_allclose(with_pairs(m, pairs.log_pairs).error_constants(), pairs.after, rtol=1e-9)
+    assert (pairs.after < sampler.after).all()
+    assert (sampler.after <= np.minimum(sampler.uniform, sampler.root_rule) * (1 + 1e-12)).all()
+
+
+def test_slopes_agree_with_and_without_memory_for_differences(monkeypatch):
+    m = model(2, 5, 1.0)
+    by_differences = dyn.samplers.design(m, pairs=True)
+    monkeypatch.setattr(_design, "MOST_BY_DIFFERENCES", 2)
+    np.testing.assert_allclose(dyn.samplers.design(m, pairs=True).log_pairs, by_differences.log_pairs, atol=1e-6)

@@ -14,9 +14,11 @@ import xarray as xr
 
 from experiments import (
     advice,
+    bound_worth,
     buying,
     continuous,
     critical_beta,
+    dilemma,
     distinguishability,
     evolution,
     experiment,
@@ -29,14 +31,20 @@ from experiments import (
     misspecified,
     onset,
     phases,
+    prior_smoothing,
     priority,
     rankings,
     restricted,
     skewed,
     stability_map,
+    toy_distribution,
 )
 
 TINY = {
+    "toy_distribution": toy_distribution.Config(instances=8, sets=6, pmle_sets=2),
+    "dilemma": dilemma.Config(instances=6, sets=8),
+    "bound_worth": bound_worth.Config(bounds=(0.5, 2.0), exponents=(10, 20), sets=600, certified=8),
+    "prior_smoothing": prior_smoothing.Config(decays=(0.0, 1.5), instances=12, sets=4),
     "advice": advice.Config(comparisons=(10, 100, 1000), thinnings=4, draws=40),
     "evolution": evolution.Config(rounds=60),
     "stability_map": stability_map.Config(cells=5, rounds=300),

@@ -133,7 +133,10 @@ def _theorem_gap(size: int, random: np.random.Generator) -> float:
     target, reference = _toy.policies(2, 1, size, 1.0, random)
     law = dyn.theorems.rlhf_limit(log_target=target[0], log_reference=reference[0], gamma=1.0).upper
     best, least = (float(x) for x in np.asarray(law))
-    errors = [float(_toy.divergence(target, log_softmax(reference + k * target, axis=-1))) for k in best + STEPS]
+    errors = [
+        float(_toy.divergence(target, log_softmax(reference + k * target, axis=-1)))
+        for k in np.maximum(best + STEPS, 0)
+    ]
     return max(abs(errors[1] - least), least - min(errors))
 
 

@@ -143,11 +143,11 @@ def _prior(decay: float, size: int) -> np.ndarray:
 
 def _fitted(log_target: np.ndarray, log_prior: np.ndarray, config: Config) -> tuple[np.ndarray, np.ndarray]:
     """Log-policies on exact counts by prior and objective, and on even votes by objective; instances as contexts."""
-    worlds = [world.expected(1.0).wins[0] for world in _toy.models(log_target[:, None], config.gamma)]
-    wins = jnp.stack(worlds) * (1 - jnp.eye(config.size))
+    off = 1 - np.eye(config.size)
+    wins = np.stack([world.expected(1.0).wins[0] for world in _toy.models(log_target[:, None], config.gamma)]) * off
     uniform = np.full_like(log_prior, -np.log(config.size))
     objectives = (dyn.ReverseKL(config.gamma, config.beta), dyn.RLHF(config.beta))
     fit = lambda o, data, prior: np.asarray(dyn.fit(o, data, log_reference=jnp.asarray(prior)).log_policy)
     found = [[fit(o, wins, prior) for o in objectives] for prior in (log_prior, uniform)]
-    level = jnp.ones_like(wins) * (1 - jnp.eye(config.size))
+    level = np.ones_like(wins) * off
     return np.array(found), np.array([fit(o, level, log_prior) for o in objectives])

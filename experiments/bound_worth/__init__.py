@@ -57,7 +57,7 @@ class Config:
 
     @classmethod
     def full(cls) -> Config:
-        return cls(sets=20_000, certified=400)
+        return cls(sets=10_000, certified=150)
 
 
 def run(config: Config, tick: Tick = silent) -> xr.Dataset:

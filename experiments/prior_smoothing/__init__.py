@@ -99,11 +99,13 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
                         mass[p, k, b] = average((np.exp(log_pi) * rare[:, None]).sum((-2, -1)))
     tick(0.85, "policies by dyn.fit")
     fitted, even = _fitted(log_target[:FITTED, 0], priors[shown][:FITTED, 0], config)
+    limits = [_limit(t[0], p[0], config.gamma) for t, p in zip(log_target, priors[shown], strict=True)]
     share = lambda log_pi: (np.exp(log_pi) * rare).sum((-2, -1))
     ds = xr.Dataset(
         {
             "error": (("decay", "objective", "n", "beta", "instance"), error),
             "mass": (("objective", "n", "beta", "instance"), mass),
+            "limit": (("at", "instance"), np.array(limits).T),
             "exists": (("n", "instance", "set"), exists),
             "target_mass": (("instance",), share(log_target)),
             "prior_mass": (("instance",), share(priors[shown])),
@@ -117,12 +119,14 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
             "objective": list(POLICIES),
             "n": numbers,
             "beta": betas,
+            "at": ["theorem", "its beta"],
             "prior_kind": ["peaked", "uniform"],
         },
     )
     units = {
         "error": ("nat", "KL(pi*||pihat), mean over the data sets that have an unregularised reward"),
         "mass": ("1", "probability of the rare responses, mean over the same"),
+        "limit": ("nat", "RLHF's least error on exact preferences by theorem, and its error at that beta"),
         "exists": ("1", "whether the unregularised reward is finite"),
         "target_mass": ("1", "probability of the rare responses under pi*"),
         "prior_mass": ("1", "the same under pi_0"),
@@ -135,6 +139,14 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
         "n": ("comparisons", "number of comparisons, infinite for exact preferences"),
     }
     return described(ds, "prior_smoothing", config, units)
+
+
+def _limit(log_target: np.ndarray, log_prior: np.ndarray, gamma: float) -> tuple[float, float]:
+    """RLHF's least error by theorem, and its error by the closed form at the theorem's beta, in one context."""
+    law = dyn.theorems.rlhf_limit(log_target=log_target, log_reference=log_prior, gamma=gamma).upper
+    k, least = (float(x) for x in np.asarray(law))
+    log_pi = _toy.rlhf(gamma * log_target, log_prior, gamma, gamma / k) if k > 0 else log_prior
+    return least, float(_toy.divergence(log_target[None], log_pi[None]))
 
 
 def _prior(decay: float, size: int) -> np.ndarray:

@@ -302,7 +302,8 @@ WRONG = [
     ("prior_smoothing", {"error": lambda x: x[:, ::-1]}, "reverse KL's error grows with beta"),
     ("prior_smoothing", {"mass": lambda x: x[::-1]}, "at every equal beta"),
     ("prior_smoothing", {"mass": lambda x: 1.5 * x}, "at the best beta of each RLHF gives"),
-    ("prior_smoothing", {"error": lambda x: 0.99 * x}, "RLHF never gets below"),
+    ("prior_smoothing", {"error": lambda x: 0.99 * x}, "no beta brings RLHF below"),
+    ("prior_smoothing", {"limit": lambda x: x * [[1.0], [1.001]]}, "no beta brings RLHF below"),
     ("prior_smoothing", {"error": lambda x: x[::-1]}, "the more peaked the prior"),
 ]
 

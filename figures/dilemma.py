@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 
-import matplotlib as mpl
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 
 from dynamics import plot
@@ -55,9 +56,9 @@ def draw(ds: xr.Dataset) -> Figure:
     return figure
 
 
-def _map(ds: xr.Dataset, ax: Axes, name: str, config: dict) -> mpl.collections.QuadMesh:
+def _map(ds: xr.Dataset, ax: Axes, name: str, config: dict) -> QuadMesh:
     one = ds.error.sel(objective=name, prior="independent").mean("instance").transpose("beta", "n")
-    norm = mpl.colors.LogNorm(*LEVELS)
+    norm = LogNorm(*LEVELS)
     mesh = ax.pcolormesh(ds.n, ds.beta, one, norm=norm, cmap="viridis_r", shading="nearest", rasterized=True)
     best = one.idxmin("beta")
     ax.plot(ds.n, best, "o", color="white", markeredgecolor=INK, markersize=4, markeredgewidth=0.7)

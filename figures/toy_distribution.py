@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -66,7 +67,7 @@ def _errors(ds: xr.Dataset, ax: Axes) -> None:
         error = one.error.sel(curve=curve).values.reshape(one.sizes["n"], -1)
         low, high = np.nanquantile(error, (0.05, 0.95), axis=1)
         ax.fill_between(one.n, low, high, color=colour, alpha=0.14, linewidth=0)
-        own = {"markersize": 7, "fillstyle": "none"} if curve == "PMLE" else {"markersize": 4}
+        own: dict[str, Any] = {"markersize": 7, "fillstyle": "none"} if curve == "PMLE" else {"markersize": 4}
         ax.plot(one.n, np.nanmean(error, axis=1), marker, color=colour, label=name, zorder=3, **own)
         if curve != "PMLE":  # PMLE has the law of reverse KL
             ax.plot(ds.n, ds.law.sel(curve=curve).mean("instance"), "--", color=colour, linewidth=1.0, zorder=2)

@@ -113,7 +113,7 @@ def _coverage(ds: xr.Dataset, ax: Axes, asked: float) -> None:
         h, t = int(hit.sel(name=name)), int(out_of.sel(name=name))
         low = beta_distribution.ppf(0.025, h, t - h + 1) if h else 0.0
         high = beta_distribution.ppf(0.975, h + 1, t - h) if h < t else 1.0
-        ax.plot([low, high], [k, k], "-", color=colour, linewidth=1.2)
+        ax.plot(np.array([low, high], float), [k, k], "-", color=colour, linewidth=1.2)
         ax.plot(h / t, k, marker, color=colour, markersize=5)
     ax.set_yticks(range(len(LOOK)), list(LOOK))
     ax.invert_yaxis()

@@ -139,8 +139,13 @@ class PreferenceFlow(Flow):
         """log pi of parameters, ``(K,)`` or ``(X, K)``."""
         return log_softmax(self._logits(parameters))
 
+    @property
+    def _beta(self) -> Float[Array, ""]:
+        assert isinstance(self.objective, MarginLoss)
+        return self.objective.beta
+
     def _margin(self, log_policy: Array) -> Float[Array, "*contexts K K"]:
-        h = self.objective.beta * (log_policy - self.log_reference)
+        h = self._beta * (log_policy - self.log_reference)
         return h[..., :, None] - h[..., None, :]
 
     def _pairs(self, log_policy: Array) -> Float[Array, "*contexts K K"]:
@@ -173,7 +178,7 @@ class PreferenceFlow(Flow):
             return -self.weights[..., None] * slope(log_policy, self.log_reference, self._seen(log_policy))
         push = self._pairs(log_policy) * self.objective.slope(self._margin(log_policy))
         net = jnp.swapaxes(push, -1, -2) - push
-        return self.objective.beta * self.weights[..., None] * jnp.sum(net, axis=-1)
+        return self._beta * self.weights[..., None] * jnp.sum(net, axis=-1)
 
     def velocity(self, state: PreferenceState, prepared: Any = None) -> PreferenceState:
         return PreferenceState(self.policy.pull(state.parameters, self._force(state.parameters)))

@@ -45,7 +45,7 @@ def _on_parabola(x: float, weights: np.ndarray, nodes: int) -> float:
     p = nodes / x * (0.1309 - 0.1194 * angle**2 + 0.2500j * angle)
     slope = nodes / x * (-0.2388 * angle + 0.2500j)
     law = _log_law(p, x, weights)
-    if law.real.max() > 700.0:
+    if float(np.real(law).max()) > 700.0:
         return np.inf
     return float(2.0 / nodes * (np.exp(law) / p * slope).imag.sum())
 
@@ -89,4 +89,7 @@ def weighted_chi_square_quantile(q: float, weights: np.ndarray) -> float:
         low /= 4.0
     if low == high:
         return float(largest * low)
-    return float(largest * brentq(lambda x: weighted_chi_square_cdf(x, scaled) - q, low, high, xtol=1e-300, rtol=1e-14))
+    return float(
+        largest
+        * brentq(lambda x: weighted_chi_square_cdf(x, scaled) - q, low, high, xtol=1e-300, rtol=np.float64(1e-14))
+    )

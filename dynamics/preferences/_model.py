@@ -140,7 +140,7 @@ class PreferenceModel(Noun):
     def error_constants(self) -> np.ndarray:
         """V_x of every context, ``(*contexts,)``; see ``error_constant``."""
         weights, log_target = self.information(), np.asarray(self.log_target, np.float64)
-        connected = reachable(weights > 0).all((-2, -1))
+        connected = np.asarray(reachable(weights > 0).all((-2, -1)))
         safe = np.where(connected[..., None, None], weights, 1.0)
         inverse = grounded_inverse(safe, np.argmax(log_target, axis=-1))
         found = trace_with_covariance(inverse, log_target) / (2.0 * float(self.gamma) ** 2)

@@ -41,7 +41,7 @@ def least_minima(fit: Fit, starts: int) -> Minima:
     """The least minimum that Newton's method reaches from so many starts: the reference, the uniform policy, policies near the
     vertices, and points spread over the simplex. Prompts are problems of their own where every policy is allowed.
     """
-    begun = _starts(fit.log_reference.shape[-1], starts)
+    begun = jnp.asarray(_starts(fit.log_reference.shape[-1], starts))
     fit = fit.prepared()
     ends = _descend_freely(fit, begun) if fit.policy.is_free else _descend_within(fit, begun)
     logits, values, slopes, found = (np.asarray(x) for x in ends)

@@ -95,7 +95,8 @@ def _descend_freely(fit: Fit, begun: Float[Array, "starts K"]) -> tuple[Array, .
 
     if fit.weights is None:
         return jax.tree.map(lambda x: x[None], of_prompt(fit.log_reference, fit.seen))
-    return jax.vmap(of_prompt)(fit.log_reference, fit.seen)
+    # One after the other: compiling the search for many prompts side by side takes minutes.
+    return jax.lax.map(lambda one: of_prompt(*one), (fit.log_reference, fit.seen))
 
 
 @eqx.filter_jit

@@ -114,6 +114,21 @@ def check_log_distribution(
     return log_softmax(array)
 
 
+def check_log_rows(rows: Array, name: str, *, zero_mass: bool = False) -> Float[Array, "rows K"]:
+    """The same for every row of a matrix, ``(rows, K)``; the message names the row."""
+    if not concrete(rows):
+        return log_softmax(rows)
+    host = np.asarray(rows)
+    top = host.max(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        total = np.exp(host - top).sum(axis=1) * np.exp(top[:, 0])
+        near = np.abs(total - 1.0) <= max(1e-6, 1e3 * float(jnp.finfo(rows.dtype).eps))
+    good = near & (host < np.inf).all(axis=1) & (zero_mass | (host > -np.inf).all(axis=1))
+    for x in np.flatnonzero(~good):
+        check_log_distribution(rows[x], f"{name}[{x}]", zero_mass=zero_mass)
+    return log_softmax(rows)
+
+
 def check_scalar(value: Any, name: str, low: float, high: float, *, open_low: bool = False) -> Array:
     """``value`` as a float array; raises ``ValueError`` where a concrete value is outside [low, high], or (low, high]."""
     array = as_numbers(value, name)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ._checks import Numbers, as_numbers, check_log_distribution, check_scalar
+from ._checks import Numbers, as_numbers, check_log_distribution, check_log_rows, check_scalar
 from ._numerics import as_array, concrete
 
 Part = TypeVar("Part")
@@ -38,8 +38,7 @@ def distributions(value: Numbers, name: str, *, zero_mass: bool = False) -> Floa
     logs = as_numbers(value, name)
     if logs.ndim != 2 or len(logs) == 0:
         return check_log_distribution(logs, name, zero_mass=zero_mass)
-    rows = [check_log_distribution(row, f"{name}[{x}]", zero_mass=zero_mass) for x, row in enumerate(logs)]
-    return jnp.stack(rows)
+    return check_log_rows(logs, name, zero_mass=zero_mass)
 
 
 def check_fits(log_p: Array, shape: tuple[int, ...], name: str) -> None:

@@ -62,6 +62,25 @@ def kl_to_reference(
     return _numerics.kl_divergence(log_p, jnp.broadcast_to(jnp.asarray(log_reference, log_p.dtype), log_p.shape))
 
 
+def forward_kl(
+    log_target: Float[ArrayLike, "*contexts K"], log_policy: Float[ArrayLike, "*batch K"]
+) -> Float[Array, "*batch"]:
+    """KL(pi*‖pi) = Σ_k pi*(k) (log pi*(k) - log pi(k)), in nats, ≥ 0: of every context, if there are several.
+
+    Args:
+        log_target: log pi*, ``(K,)``, or ``(…, K)`` as ``log_policy`` or a part of its last axes, in nats.
+        log_policy: log pi, ``(…, K)``, in nats.
+
+    Source: [paper] Yun25, whose guarantees bound its mean over contexts.
+
+    >>> target, pi = jnp.log(jnp.array([0.75, 0.25])), jnp.log(jnp.array([0.5, 0.5]))
+    >>> round(float(dyn.diagnostics.forward_kl(target, pi)), 4)
+    0.1308
+    """
+    log_q = jnp.asarray(log_policy)
+    return _numerics.kl_divergence(jnp.broadcast_to(jnp.asarray(log_target, log_q.dtype), log_q.shape), log_q)
+
+
 def top_response(log_policy: Float[ArrayLike, "*batch K"]) -> Int[Array, "*batch"]:
     """argmax_k pi(k), the smallest index on ties.
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from .._checks import Numbers, as_numbers, check_log_distribution
+from .._checks import Numbers, as_numbers, check_log_rows
 from .._numerics import centre, concrete
 from ._base import OFF_CLASS, Policy
 
@@ -33,9 +33,7 @@ class Finite(Policy):
         rows = as_numbers(log_policies, "log_policies")
         if rows.ndim != 2 or rows.shape[0] == 0 or rows.shape[1] < 2:
             raise ValueError(f"log_policies has shape {rows.shape}; pass one log-policy per row, (M, K) with K ≥ 2.")
-        if concrete(rows):
-            rows = jnp.stack([check_log_distribution(row, f"log_policies[{m}]") for m, row in enumerate(rows)])
-        self.log_policies = rows
+        self.log_policies = check_log_rows(rows, "log_policies") if concrete(rows) else rows
 
     def start(self) -> Int[Array, ""]:
         """The first policy."""

@@ -28,6 +28,8 @@ class Coverage:
         B: largest |log pi - E_mu log pi| over class, target and induced policies; infinite for a linear class.
         w: largest range of log pi/pi* over the responses to one context; infinite for a linear class.
         g: largest gamma log pi_a/pi_b over the class and pi*; infinite for a linear class.
+        distance: least E_x KL(pi*||pi) in the class, 0 where it contains pi*, as the guarantees assume; None for a linear
+            class.
     """
 
     policies: float
@@ -37,6 +39,7 @@ class Coverage:
     B: float
     w: float
     g: float
+    distance: float | None = None
 
 
 def coverage(
@@ -111,6 +114,7 @@ def coverage(
         B=float(np.abs(centred).max()),
         w=float(np.ptp(d, axis=-1).max()),
         g=factor * float(np.ptp(spans[0], axis=-1).max()),
+        distance=float(max(np.min(-np.einsum("nxk,xk,x->n", d, p, weight)), 0.0)),
     )
 
 

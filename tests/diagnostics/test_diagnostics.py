@@ -31,6 +31,8 @@ def test_series_against_numpy():
     np.testing.assert_allclose(diag.entropy(lp), entropies(lp), rtol=1e-13)
     np.testing.assert_allclose(diag.effective_responses(lp), np.exp(entropies(lp)), rtol=1e-13)
     np.testing.assert_allclose(diag.kl_to_reference(lp, REFERENCE), (p * (lp - REFERENCE)).sum(1), rtol=1e-12)
+    forward = (np.exp(REFERENCE) * (REFERENCE - lp)).sum(1)
+    np.testing.assert_allclose(diag.forward_kl(REFERENCE, lp), forward, rtol=1e-12)
     np.testing.assert_array_equal(diag.top_response(lp), p.argmax(1))
     h = lp - REFERENCE
     i, j = diag.pair_indices(4)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +13,23 @@ from scipy.stats import t as student
 
 import dynamics as dyn
 
+from ._framework import require
+
 GRID = 10 ** np.linspace(-3, 4, 57)  # every beta that is tried: eight per decade
 NEWTON_STEPS = 100
+
+
+def require_toy(config: Any) -> None:
+    """Raises ``ValueError`` unless the fields that configurations of the toy share are in range; for ``__post_init__``."""
+    for name in ("gamma", "spread"):
+        require(config, name, 0, 10, open_low=True)
+    require(config, "contexts", 1, 1000)
+    require(config, "size", 3, 1000)
+    require(config, "exponents", 0, 40)
+    require(config, "instances", 3, 10_000)
+    require(config, "sets", 1, 10_000)
+    if config.exponents[1] - config.exponents[0] < 2:
+        raise ValueError(f"exponents = {config.exponents} are fewer than three; pass a wider range.")
 
 
 class Interval(NamedTuple):

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..objectives import DPO, PMLE, RLHF, Objective, PreferenceDistillation, ReverseKL
-from ..preferences import Comparisons, PreferenceModel, PreferenceSet
-from ..rewards import Certificate, bradley_terry, certify, unbeaten, unlinked
+from ..preferences import Comparisons, PreferenceModel, PreferenceSet, unbeaten, unlinked
+from ..rewards import Certificate, bradley_terry, certify
 from ..rounds import fit
 from ..samplers import design
 

@@ -12,7 +12,7 @@ from jaxtyping import Array, Bool, Float
 
 from .._checks import check_scalar
 from .._numerics import centre, concrete, log_softmax
-from ..preferences import Masses, Pairs, Seen
+from ..preferences import Masses, Pairs, Seen, unlinked
 from ._base import Objective
 from .dpo import DPO, check_finite_odds
 from .ipo import IPO
@@ -107,11 +107,11 @@ def check_linked(seen: Seen, trouble: str) -> None:
         return
     wins = np.asarray(seen.compared())
     for x, counts in enumerate(wins.reshape(-1, *wins.shape[-2:])):
-        linked = np.asarray(components(Masses(counts)))[0]
-        if not linked.all():
+        linked = unlinked(counts)
+        if len(linked) < len(counts):
             where = f"prompt {x}: " if wins.ndim == 3 else ""
             raise ValueError(
-                f"{where}{trouble}: no comparison links responses {[int(i) for i in np.flatnonzero(linked)]} to the others, "
+                f"{where}{trouble}: no comparison links responses {linked} to the others, "
                 f"so their reward is unknown; add such comparisons, or use DPO, IPO or PMLE, which keep the reference there."
             )
 

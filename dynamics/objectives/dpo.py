@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from ..preferences import Masses, Pairs, Seen, strong_components
+from ..preferences import Masses, Pairs, Seen, strong_components, unbeaten
 from . import win_odds as _win_odds
 from ._exact import register
 from ._margin_loss import MarginLoss
@@ -115,15 +115,11 @@ def _check_wins(wins: np.ndarray, smoothing: float, basis: np.ndarray | None, tr
                 f"comparisons, or {instead}."
             )
         return
-    label = strong_components(wins > 0)
-    for top in range(label.max() + 1):
-        inside = label == top
-        if wins[np.ix_(inside, ~inside)].any() and not wins[np.ix_(~inside, inside)].any():
-            group = [int(i) for i in np.flatnonzero(inside)]
-            raise ValueError(
-                f"{trouble}: responses {group} lost no comparison with those outside the group; add "
-                f"smoothing= or more comparisons, or {instead}."
-            )
+    if group := unbeaten(wins):
+        raise ValueError(
+            f"{trouble}: responses {group} lost no comparison with those outside the group; add "
+            f"smoothing= or more comparisons, or {instead}."
+        )
 
 
 def win_odds(objective: Any, pairs: Pairs, basis: None, guess: Any) -> tuple[Array, Array]:

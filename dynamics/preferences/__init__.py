@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._best_of import by_scores as best_of_scores
 from ._best_of import by_tournament as best_of_tournament
-from ._bradley_terry import strong_components
+from ._bradley_terry import strong_components, unbeaten, unlinked
 from ._check import check, check_shape, host_matrix
 from ._chi_square import weighted_chi_square_cdf, weighted_chi_square_quantile
 from ._classify import Classification, classify
@@ -52,6 +52,8 @@ __all__ = [
     "strong_components",
     "strongly_transitive",
     "transitive",
+    "unbeaten",
+    "unlinked",
     "weighted_chi_square_cdf",
     "weighted_chi_square_quantile",
     "win_rates",

@@ -20,6 +20,30 @@ def strong_components(edge: np.ndarray) -> np.ndarray:
     return connected_components(csr_array(edge), directed=True, connection="strong")[1]
 
 
+def unlinked(wins: np.ndarray) -> list[int]:
+    """The responses that comparisons link to the first one, itself included; all of them if the comparisons are connected.
+
+    >>> dyn.preferences.unlinked(np.array([[0, 1, 0], [1, 0, 0], [0, 0, 0]]))
+    [0, 1]
+    """
+    label = strong_components(wins + wins.T > 0)
+    return [int(i) for i in np.flatnonzero(label == label[0])]
+
+
+def unbeaten(wins: np.ndarray) -> list[int]:
+    """A smallest group that won comparisons with the others and lost none; empty if there is none (Ford's condition).
+
+    >>> dyn.preferences.unbeaten(np.array([[0, 1, 3], [1, 0, 2], [0, 0, 0]]))
+    [0, 1]
+    """
+    label = strong_components(wins > 0)
+    for top in range(label.max() + 1):
+        inside = label == top
+        if wins[np.ix_(inside, ~inside)].any() and not wins[np.ix_(~inside, inside)].any():
+            return [int(i) for i in np.flatnonzero(inside)]
+    return []
+
+
 def bradley_terry_fit(P: np.ndarray) -> np.ndarray:
     """S_ij = σ(s_i - s_j) at the s that maximises Σ_{i<j} P_ij log S_ij + P_ji log S_ji, shape (K, K).
 

@@ -4,6 +4,5 @@ from __future__ import annotations
 
 from ._certify import Certificate, certify
 from ._fit import Outcome, RewardFit, bradley_terry
-from ._groups import unbeaten, unlinked
 
-__all__ = ["Certificate", "Outcome", "RewardFit", "bradley_terry", "certify", "unbeaten", "unlinked"]
+__all__ = ["Certificate", "Outcome", "RewardFit", "bradley_terry", "certify"]

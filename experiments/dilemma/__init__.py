@@ -42,16 +42,8 @@ class Config:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("gamma", "spread"):
-            require(self, name, 0, 10, open_low=True)
+        _toy.require_toy(self)
         require(self, "part", 0, 1, open_low=True, open_high=True)
-        require(self, "contexts", 1, 1000)
-        require(self, "size", 3, 1000)
-        require(self, "exponents", 0, 40)
-        require(self, "instances", 3, 10_000)
-        require(self, "sets", 1, 10_000)
-        if self.exponents[1] - self.exponents[0] < 2:
-            raise ValueError(f"exponents = {self.exponents} are fewer than three; pass a wider range.")
 
     @classmethod
     def full(cls) -> Config:

@@ -77,6 +77,21 @@ class Context:
         self.took[name] = time.monotonic() - start
         self.say(f"  {name}: {self.took[name]:.2f} s")
 
+    def attempt(self, name: str, expected: float, action: Callable[[], Any]) -> Any:
+        """What ``action`` returns, as a case; None where there was no time for it or it failed, which is noted."""
+        try:
+            with self.case(name, expected):
+                return action()
+        except OutOfTime as error:
+            note = str(error)
+        except Exception as error:
+            note = f"{name} failed: {type(error).__name__}: {error}"
+        finally:
+            free(self.device)
+        self.say(f"    {note}")
+        self.kept.note(note)
+        return None
+
 
 def free(device: str) -> None:
     """Gives unused memory back."""

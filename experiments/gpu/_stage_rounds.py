@@ -11,7 +11,7 @@ from dynamics import llm
 
 from ..llm_rounds._cases import ADVANTAGE, CASES, START, Case
 from . import _texts
-from ._context import Context, OutOfTime, free
+from ._context import Context
 
 TOY_CANDIDATES = (" Yes", " No", " I")  # a small made model cannot level answers of very different lengths
 TOY = (
@@ -32,17 +32,8 @@ def run(context: Context) -> None:
         if context.toy:
             case = dataclasses.replace(case, rounds=3)
         expected = each * case.rounds * case.settings.get("steps", 10) / 10
-        try:
-            with context.case(name, SHARE * expected):
-                each = _one(context, name, case, base)
-        except OutOfTime as error:
-            context.say(f"    {error}")
-            context.kept.note(str(error))
-        except Exception as error:
-            context.say(f"    {name} failed: {type(error).__name__}: {error}")
-            context.kept.note(f"{name} failed: {type(error).__name__}: {error}")
-        finally:
-            free(context.device)
+        took = context.attempt(name, SHARE * expected, lambda name=name, case=case: _one(context, name, case, base))
+        each = each if took is None else took
 
 
 def _one(context: Context, name: str, case: Case, base: dict[str, llm.Language]) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._context import Context, OutOfTime, free
+from ._context import Context, free
 from ._training import Kind, Learners, train
 
 KINDS = (
@@ -25,15 +25,8 @@ def run(context: Context) -> None:
     learners = Learners(context.load())
     took = 0.0
     for kind in KINDS:
-        try:
-            with context.case(kind.name, 0.9 * took):
-                start = time.monotonic()
-                _one(context, kind, learners, pairs)
-                took = time.monotonic() - start
-        except OutOfTime as error:
-            context.say(f"    {error}")
-            context.kept.note(str(error))
-        free(context.device)
+        context.attempt(kind.name, 0.9 * took, lambda kind=kind: _one(context, kind, learners, pairs))
+        took = context.took.get(kind.name, took)
 
 
 def _one(context: Context, kind: Kind, learners: Learners, pairs: Any) -> None:

@@ -12,7 +12,7 @@ import dynamics as dyn
 from dynamics import llm
 
 from . import _pack, _texts
-from ._context import Context, OutOfTime, free
+from ._context import Context
 
 BETA, RANK, SEED = 0.1, 8, 0
 ORDER = (1, 16, 4, 2, 8)  # of the numbers of behaviours, so that a stage cut short tells most
@@ -108,19 +108,11 @@ def scaling(context: Context, kind: Kind, learners: Learners, seconds: float) ->
     took = 0.0
     for k in order:
         name = f"{kind.name}, K = {k}"
-        try:
-            with context.case(name, 0.9 * took):
-                start = time.monotonic()
-                _one(context, kind, learners, _texts.of(pairs, draws[k]), name, steps, step)
-                took = time.monotonic() - start
-        except OutOfTime as error:
-            context.say(f"    {error}")
-            context.kept.note(str(error))
-        except Exception as error:
-            context.say(f"    {name} failed: {type(error).__name__}: {error}")
-            context.kept.note(f"{name} failed: {type(error).__name__}: {error}")
-        finally:
-            free(context.device)
+        some = _texts.of(pairs, draws[k])
+        context.attempt(
+            name, 0.9 * took, lambda name=name, some=some: _one(context, kind, learners, some, name, steps, step)
+        )
+        took = context.took.get(name, took)
 
 
 def _one(

@@ -38,6 +38,17 @@ def question(i):
     return f'Is the following statement something you would say?\n"{statement(i)}"'
 
 
+@pytest.fixture
+def one_thread():
+    """Torch on one thread, so that sums do not depend on the machine."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def texts():
     """What made tokenizers and models learn from: both answers follow a question."""

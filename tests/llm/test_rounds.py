@@ -20,21 +20,16 @@ import small  # noqa: E402
 from dynamics.llm import _candidates, _inner, _level, _rounds_run  # noqa: E402
 from dynamics.llm._round_loss import round_loss, scale  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # peft's own
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),  # peft's own
+]
 PROMPT = "Is the cat even?"
 ANSWERS = [" No.", " Yes, it is.", " No, it is not true."]
 START = np.log([0.5, 0.3, 0.2])
 CYCLE = dyn.preferences.cyclic(3, 0.4)
 CRITICAL = 0.4 / np.sqrt(3 * (1 - 0.5**2))  # of IPO's beta at alpha = 1/2, lambda = 1: .2667
 CHAIN = jnp.array([[0.5, 0.6, 0.8], [0.4, 0.5, 0.7], [0.2, 0.3, 0.5]])
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @functools.cache

@@ -20,17 +20,12 @@ import small  # noqa: E402
 from dynamics.llm._probe import Probe  # noqa: E402
 from dynamics.llm._record import open_record  # noqa: E402
 
-pytestmark = pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # peft's own
+pytestmark = [
+    pytest.mark.usefixtures("one_thread"),
+    pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning"),  # peft's own
+]
 HERE = Path(__file__).resolve().parent
 USUAL = {"steps": 4, "batch": 4, "lr": 1e-3, "seed": 1}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,7 @@
 """Stability: fixed points, spectra, critical values, verdicts and suggestions for deterministic round maps."""
 
 from ._analyze import analyze
-from ._certificate import ContractionRate
+from ._certificate import ContractionRate, contraction_rates
 from ._critical import Crossing, critical, first_crossing
 from ._find import find_fixed_points
 from ._fixed_points import FixedPoint
@@ -28,6 +28,7 @@ __all__ = [
     "check_alphas",
     "check_confidence",
     "check_lams",
+    "contraction_rates",
     "critical",
     "critical_betas",
     "eigenvalues",

@@ -142,7 +142,7 @@ def _point(equation: Equation, line: Line, alphas: Array, guess: Array, log_s: A
     # One batch for both, because batched LAPACK calls share one pool of threads, and two of them at once can deadlock.
     ahead = jnp.array([0.0, SLOPE_STEP])
     values = jax.vmap(lambda h: equation.spectrum(line, f + h * tangent, s * jnp.exp(h)))(ahead)[:, None, :]
-    kept, moved = alphas[:, None].astype(values.dtype), (1 - alphas)[:, None].astype(values.dtype)
+    kept, moved = (x[None, :, None].astype(values.dtype) for x in (alphas, 1 - alphas))
     radii, radii_ahead = jnp.max(jnp.abs(kept + moved * values), axis=2)
     point = _Point(f, tangent, log_s, radii, (radii_ahead - radii) / SLOPE_STEP)
     return point, found & jnp.all(jnp.isfinite(radii)), jnp.max(jnp.abs(values[0]))
@@ -154,6 +154,7 @@ def _hidden_maximum(here: _Point, there: _Point, step: Array) -> Float[Array, " 
     at_low, at_high = step * here.slopes, step * there.slopes
     cubic, square = 2 * (low - high) + at_low + at_high, 3 * (high - low) - 2 * at_low - at_high
     t = jnp.linspace(0.0, 1.0, 17)[:, None]
+    low, at_low, square, cubic = (x[None] for x in (low, at_low, square, cubic))
     return jnp.max(low + t * (at_low + t * (square + t * cubic)), axis=0)
 
 

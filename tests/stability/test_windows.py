@@ -20,7 +20,9 @@ def test_a_window_is_found_and_rounds_inside_it_oscillate(kind, P, value):
     assert found == pytest.approx(value, abs=6e-7)
     radii = [spectral_radii(P[None], kind(found * factor), 0.0, 1.0).radius[0] for factor in (1.001, 0.999)]
     assert radii[0] < 1 < radii[1]
-    crossing = first_crossing(dyn.SelfSampling(P, kind(found), 0.0, 1.0), "beta", (0.2 * found, 50 * found), downward=True)
+    crossing = first_crossing(
+        dyn.SelfSampling(P, kind(found), 0.0, 1.0), "beta", (0.2 * found, 50 * found), downward=True
+    )
     assert crossing is not None
     assert crossing.value == pytest.approx(found, rel=1e-8)
     if kind is dyn.IPO:
@@ -112,4 +114,3 @@ def test_distances_shrink_at_every_rate_that_is_listed(P, alpha, beta):
                 if now < 1e-6:
                     break
             assert worst <= rate.rate * (1 + 1e-6), rate
-

@@ -70,13 +70,12 @@ def tournament(advantage: tuple[float, float], sd: float = 0.0) -> Truth:
 
 
 def plant(rng: np.random.Generator, K: int) -> np.ndarray:
-    """Scores N(0, .7²), and a 3-cycle of U(.3, 1.2) among the three best responses."""
+    """Scores N(0, .7²), and in place of their differences among the three best a 3-cycle of U(.3, 1.2)."""
     s = np.sort(rng.normal(0, 0.7, K))[::-1]
     eta = s[:, None] - s[None, :]
     strength = rng.uniform(0.3, 1.2)
     for i, j in ((0, 1), (1, 2), (2, 0)):
-        eta[i, j] += strength
-        eta[j, i] -= strength
+        eta[i, j], eta[j, i] = strength, -strength
     return eta
 
 

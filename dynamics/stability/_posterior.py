@@ -20,11 +20,11 @@ INTERVAL_LEVEL = 0.95  # of the Monte Carlo intervals, which reflect the finite 
 
 
 class Share(NamedTuple):
-    """A share of the draws and its 95% Monte Carlo interval (Clopper and Pearson), in [0, 1]."""
+    """A share of the draws and its 95% Monte Carlo interval (Clopper and Pearson), in [0, 1]; arrays in ``SafeBeta``."""
 
-    value: float
-    low: float
-    high: float
+    value: Any
+    low: Any
+    high: Any
 
     def __str__(self) -> str:
         return f"{self.value:.3g} ({self.low:.3g}–{self.high:.3g})"
@@ -84,8 +84,8 @@ def posterior(
 ) -> Posterior:
     """logit P_ij = s_i - s_j + C_ij, scores and residuals with scales of their own; or P_ij ~ Beta, independently.
 
-    hierarchical: s ~ N(0, sigma²); C has row sums 0 and consists of a Gaussian part with scale tau on all pairs and of up to six
-    cycles of three with amplitudes of their own, which are there with a probability that is learned. Bradley–Terry is C = 0.
+    hierarchical: s ~ N(0, sigma²); C has row sums 0 and consists of a Gaussian part with scale tau on all pairs and, for K ≥ 4,
+    of up to six cycles of three with amplitudes of their own, each present with a probability that is learned.
     Pairs that were never compared take their law from the scores and tau; few votes are not taken for cycles.
 
     independent: P_ij ~ Beta(c_ij + prior, c_ji + prior) for each pair i < j. It sees cycles in noise where there are many
@@ -134,10 +134,12 @@ def posterior(
     return Posterior(mean, stack, float(c.sum()))
 
 
-def check_model(model: Any) -> None:
-    """Raises ``ValueError`` unless ``model`` is one of the two."""
-    if model not in get_args(Model):
-        raise ValueError(f"model is {in_short(model)}; pass 'hierarchical' or 'independent'.")
+def check_model(model: Any, *others: str) -> None:
+    """Raises ``ValueError`` unless ``model`` is one of the two, or of ``others``."""
+    names = (*others, *get_args(Model))
+    if model not in names:
+        told = ", ".join(f"'{name}'" for name in names[:-1])
+        raise ValueError(f"model is {in_short(model)}; pass {told} or '{names[-1]}'.")
 
 
 def _generator(key: PRNGKeyArray) -> np.random.Generator:

@@ -11,6 +11,7 @@ from ._places import Place
 CHECKS = "checks"
 """The subgroup of a zarr store that holds checksums; xarray does not look into it."""
 CONTENTS = f"{CHECKS}/contents.json"
+BEGUN = f"{CHECKS}/.zgroup"
 
 
 def seal(place: Place, kind: str) -> None:
@@ -20,10 +21,15 @@ def seal(place: Place, kind: str) -> None:
         place: a zarr group in format 2.
         kind: what the store is, such as "sweep".
     """
-    place.write(f"{CHECKS}/.zgroup", json.dumps({"zarr_format": 2}).encode())
+    begin(place)
     names = [name for name in place.sizes() if name != CONTENTS]
     files = {name: checksum(place.read(name)) for name in names}
     place.write(CONTENTS, json.dumps({"kind": kind, "files": files}, indent=1).encode())
+
+
+def begin(place: Place) -> None:
+    """Makes the subgroup of checksums, which marks a store that is not sealed yet as one that is being made."""
+    place.write(BEGUN, json.dumps({"zarr_format": 2}).encode())
 
 
 def checksum(content: bytes | None) -> int | None:

@@ -23,7 +23,7 @@ import numpy as np
 from .._identity import Identity, code_of, identify
 from .._places import Folder, Place
 from .._provenance import provenance
-from .._seal import contents, damage, seal
+from .._seal import BEGUN, CHECKS, begin, contents, damage, seal
 from ..schema import attrs_of
 from ._blocks import finished
 from ._plan import Plan, layout
@@ -40,10 +40,16 @@ class OtherSweep(ValueError):
     """
 
 
+class DamagedStore(ValueError):
+    """Raised where a file that a store writes once is missing or changed, or where nothing shows that it is whole.
+
+    >>> issubclass(DamagedStore, ValueError)
+    True
+    """
+
+
 STORE_FORMAT = 3
 KIND = "sweep"
-UNFINISHED = "checks/unfinished"
-"""Marks a store elsewhere than in a folder from its beginning, so that a creation that died is told from another's files."""
 REMEDY = "restore it from a copy, or delete the store and repeat the sweep"
 ENGINE_MODULES = ("dynamics.sweeps._plan",)
 """The modules whose code, with all that they import, computes a block."""
@@ -118,7 +124,8 @@ def opened(place: Place, plan: Plan, coords: dict[str, Any], attrs: dict[str, An
 def _vacant(place: Place) -> bool:
     if isinstance(place, Folder):
         return not place.path.exists() or (place.path.is_dir() and not any(place.path.iterdir()))
-    return not place.sizes() or (place.read(UNFINISHED) is not None and contents(place) is None)
+    # Elsewhere than in a folder, a creation that died has begun and has neither seal nor blocks.
+    return not place.sizes() or place.names(CHECKS) == [BEGUN.rsplit("/", 1)[1]]
 
 
 def own(place: Place, plan: Plan) -> Any:
@@ -154,7 +161,8 @@ def identity_of(place: Place) -> dict[str, Any]:
     """The identity of the sweep in a store, after its files are checked.
 
     Raises:
-        ValueError: there is no store of a sweep, or one of its files that are written once is missing or damaged.
+        ValueError: there is no store of a sweep.
+        DamagedStore: one of its files that are written once is missing or changed.
     """
     told = contents(place)
     if told is None and not is_sweep(place):
@@ -162,14 +170,14 @@ def identity_of(place: Place) -> dict[str, Any]:
             f"{place} is not the store of a sweep; pass a new path, or one that dyn.sweep(..., store=) made."
         )
     if told is None:
-        raise ValueError(
+        raise DamagedStore(
             f"store {place} has no checksums, so nothing shows that it is whole: it is of an earlier version or damaged; pass "
             f"another store=, or delete it and repeat the sweep."
         )
     if told and told["kind"] != KIND:
         raise ValueError(f"{place} is not the store of a sweep but of kind {told['kind']!r}; pass another path.")
     if (what := damage(place)) is not None:
-        raise ValueError(f"store {place} is damaged: {what}; {REMEDY}.")
+        raise DamagedStore(f"store {place} is damaged: {what}; {REMEDY}.")
     return json.loads(attributes(place)["identity"])
 
 
@@ -177,9 +185,9 @@ def is_sweep(place: Place) -> bool:
     """Whether there is the store of a sweep, damaged or not."""
     if contents(place) is not None:
         return True
-    return any(
-        place.read(name) is not None for name in ("progress/done/.zarray", UNFINISHED)
-    ) or "identity" in attributes(place)
+    return any(place.read(name) is not None for name in ("progress/done/.zarray", BEGUN)) or "identity" in attributes(
+        place
+    )
 
 
 def attributes(place: Place) -> dict[str, Any]:
@@ -196,7 +204,7 @@ def _create(place: Place, plan: Plan, coords: dict[str, Any], attrs: dict[str, A
     where the seal comes last.
     """
     if not isinstance(place, Folder):
-        place.write(UNFINISHED, b"")
+        begin(place)
         _fill(place, plan, coords, attrs)
         return
     target = place.path

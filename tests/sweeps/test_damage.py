@@ -122,7 +122,9 @@ def test_damaged_metadata_are_refused_by_store_and_file(store, file, kind, capsy
 @pytest.mark.parametrize("kind", ["lost", "cut", "garbage", "empty"])
 def test_damaged_checksums_are_refused(store, kind):
     DAMAGE[kind](store / "checks" / "contents.json")
-    with pytest.raises(ValueError, match=r"map\.zarr (has no checksums|is damaged: its file checks/contents\.json cannot)"):
+    with pytest.raises(
+        ValueError, match=r"map\.zarr (has no checksums|is damaged: its file checks/contents\.json cannot)"
+    ):
         summary(store)
     with pytest.raises(ValueError, match=r"delete"):
         swept(store)
@@ -136,8 +138,6 @@ def test_results_that_are_all_blank_have_no_chunk_and_are_whole(small_blocks, tm
         def __call__(self, logits, key=None):
             return logits * self.rate
 
-    nan = dyn.diagnostics.Measure if hasattr(dyn.diagnostics, "Measure") else None
-    assert nan is not None
     ask = lambda: dyn.sweep(
         Blank(jnp.full((3, 3), 0.5), jnp.asarray(0.1)),
         {"rate": np.linspace(0.1, 0.2, 40)},
@@ -178,8 +178,12 @@ def test_an_address_of_fsspec_keeps_goes_on_and_recovers(small_blocks, whole, ad
     assert "final_entropy/3.0" in capsys.readouterr().out
     with pytest.warns(UserWarning, match="is damaged: final_entropy/3.0"):
         xr.testing.assert_identical(swept(address).load().drop_attrs(), whole)
-    # A creation that died leaves no seal, and begins anew.
     memory.rm("/bucket/map.zarr/checks/contents.json")
+    with pytest.raises(ValueError, match="has no checksums"):
+        swept(address)
+    # A creation that died leaves neither seal nor blocks, and begins anew.
+    for name in memory.glob("/bucket/map.zarr/checks/block.*"):
+        memory.rm(name)
     xr.testing.assert_identical(swept(address).load().drop_attrs(), whole)
     memory.pipe_file("/bucket/map.zarr/final_entropy/.zarray", b"{")
     with pytest.raises(ValueError, match=r"memory://bucket/map\.zarr is damaged: its file final_entropy/\.zarray"):
@@ -189,13 +193,18 @@ def test_an_address_of_fsspec_keeps_goes_on_and_recovers(small_blocks, whole, ad
 @pytest.mark.parametrize(
     ("where", "said"),
     [
-        ("s3://bucket/map.zarr", r"s3://bucket/map\.zarr cannot be reached .*pip install fsspec s3fs, or pass a folder"),
+        (
+            "s3://bucket/map.zarr",
+            r"s3://bucket/map\.zarr cannot be reached .*pip install fsspec s3fs, or pass a folder",
+        ),
         ("gs://bucket/map.zarr", r"gs://bucket/map\.zarr cannot be reached .*pip install fsspec gcsfs"),
         ("nowhere://bucket/map.zarr", "nowhere://bucket/map.zarr cannot be reached"),
         (Path("s3://bucket/map.zarr"), "a Path drops a slash of the address"),
     ],
 )
-def test_an_address_that_cannot_be_reached_is_refused_before_anything_is_made(where, said, tmp_path, monkeypatch, capsys):
+def test_an_address_that_cannot_be_reached_is_refused_before_anything_is_made(
+    where, said, tmp_path, monkeypatch, capsys
+):
     pytest.importorskip("fsspec")
     for package in ("s3fs", "gcsfs"):
         monkeypatch.setitem(sys.modules, package, None)
@@ -211,7 +220,9 @@ def test_an_address_that_cannot_be_reached_is_refused_before_anything_is_made(wh
 def test_an_address_without_fsspec_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(ValueError, match=r"s3://b/map\.zarr is not on this machine, and fsspec is not installed; pip install"):
+    with pytest.raises(
+        ValueError, match=r"s3://b/map\.zarr is not on this machine, and fsspec is not installed; pip install"
+    ):
         swept("s3://b/map.zarr")
     assert list(tmp_path.iterdir()) == []
 

@@ -168,14 +168,16 @@ class Stability:
 
 
 def _prepare() -> None:
-    """Sets float64 and a compilation cache, which the library itself does not touch."""
+    """Sets float64 and a compilation cache, which the library itself does not touch. The cache is a convenience: without a
+    home folder, or with one that cannot be written to, there is none.
+    """
     import jax
 
     jax.config.update("jax_enable_x64", True)
     if getattr(jax.config, "jax_compilation_cache_dir", None):  # set by the user
         return
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alignment-dynamics" / "xla"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: no home folder
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alignment-dynamics" / "xla"
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK | os.X_OK):
             jax.config.update("jax_compilation_cache_dir", str(folder))

@@ -22,7 +22,7 @@ import tyro
 
 from .. import __version__
 from ._advise import Advise, probability
-from ._files import File, Missing, check_suffix, check_writable, choose, heading, read_file
+from ._files import Reading, check_suffix, check_writable, choose, heading, read_file
 from ._fit import Fit
 from ._llm import Llm
 from ._results import Results
@@ -38,18 +38,12 @@ MAX_ORBIT = 10_000  # rounds drawn by --plot
 DESCRIPTION = "Learning dynamics of preference alignment. `dynamics --version` prints the version."
 
 
-@dataclasses.dataclass(frozen=True)
-class Classify:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classify(Reading):
     """What kind of preferences a file holds: winners, cycles, transitivity, distance from Bradley–Terry."""
 
-    file: File
-    """Matrices (.npz), wins (.csv), orders (.soc, .soi, .toc, .toi), scored responses (.jsonl[.gz], datasets:NAME)."""
     json: bool = False
     """Print JSON instead of tables."""
-    missing: Missing = None
-    """Pairs that were never compared: 0.5 counts them as even, drop leaves out responses that have such pairs."""
-    skip_bad: bool = False
-    """Skip rows of scored responses that cannot be used, with a warning that counts them."""
 
     def run(self) -> None:
         from .._progress import progress
@@ -57,7 +51,7 @@ class Classify:
         from . import _tables
 
         found = []
-        matrices = read_file(self.file, self.missing, self.skip_bad)
+        matrices = read_file(self)
         with progress("matrices", len(matrices)) as advance:
             for P in matrices:
                 found.append(classify(P))
@@ -71,12 +65,10 @@ class Classify:
             _tables.classification_table(matrices, found)
 
 
-@dataclasses.dataclass(frozen=True)
-class Stability:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stability(Reading):
     """Whether iterated alignment on a file's preferences settles, collapses or oscillates, and what changes that."""
 
-    file: File
-    """Matrices (.npz), wins (.csv), orders (.soc, .soi, .toc, .toi), scored responses (.jsonl[.gz], datasets:NAME)."""
     alpha: Annotated[float, tyro.conf.arg(metavar="A")]
     """Share of the policy in the next reference, 0 to 1."""
     lam: Annotated[float, tyro.conf.arg(metavar="L")]
@@ -93,10 +85,6 @@ class Stability:
     """Rounds before the first verdict, at least 10."""
     index: Annotated[int | None, tyro.conf.arg(metavar="I")] = None
     """Use only this matrix of the file, counted from 0."""
-    missing: Missing = None
-    """Pairs that were never compared: 0.5 counts them as even, drop leaves out responses that have such pairs."""
-    skip_bad: bool = False
-    """Skip rows of scored responses that cannot be used, with a warning that counts them."""
 
     def run(self) -> None:
         from .._progress import progress
@@ -104,7 +92,7 @@ class Stability:
         from ._study import STEPS, study
 
         self._check()
-        matrices = read_file(self.file, self.missing, self.skip_bad)
+        matrices = read_file(self)
         chosen = choose(matrices, self.index, self.file, self.plot)
         if self.plot is not None:
             check_writable(self.plot)

@@ -15,9 +15,10 @@ from ._families import bradley_terry, cyclic, random, strongly_transitive, trans
 from ._model import PreferenceModel
 from ._prompts import check_prompts, check_weights
 from ._ratings import from_ratings
-from ._readers import SUFFIXES, read
+from ._readers import read
 from ._seen import Masses, Pairs, Seen
 from ._sets import PreferenceSet
+from ._source import SUFFIXES
 from ._wins import from_wins
 
 __all__ = [

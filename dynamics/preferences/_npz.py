@@ -154,16 +154,29 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     with _damage(name):
         member = archive.open(info)
     with member:
-        with _damage(name):
-            shape, fortran, dtype = _header(member)
-        if dtype.kind not in "biufU" or dtype.itemsize == 0:
-            raise ValueError(f"{name} has dtype {dtype}; store arrays of numbers or of strings.")
-        need = math.prod(shape) * dtype.itemsize
-        if any(length < 0 for length in shape) or need > info.file_size:
-            raise ValueError(f"{name} claims shape {shape} but has {info.file_size} bytes; write the file again.")
-        with _damage(name):
-            # Reading one byte more reaches the end of the entry, where zipfile compares the checksum.
-            data = member.read(need + 1)
+        return _array(member, name, info.file_size)
+
+
+def read_npy(stream: IO[bytes]) -> np.ndarray:
+    """The array of a `.npy` file."""
+    size = stream.seek(0, io.SEEK_END)
+    if size > _MAX_TOTAL_BYTES:
+        raise ValueError(f"it has {size / 2**20:.0f} MiB; pass at most {_MAX_TOTAL_BYTES // 2**20} MiB.")
+    stream.seek(0)
+    return _array(stream, "the array", size)
+
+
+def _array(member: Any, name: str, size: int) -> np.ndarray:
+    with _damage(name):
+        shape, fortran, dtype = _header(member)
+    if dtype.kind not in "biufU" or dtype.itemsize == 0:
+        raise ValueError(f"{name} has dtype {dtype}; store arrays of numbers or of strings.")
+    need = math.prod(shape) * dtype.itemsize
+    if any(length < 0 for length in shape) or need > size:
+        raise ValueError(f"{name} claims shape {shape} but has {size} bytes; write the file again.")
+    with _damage(name):
+        # Reading one byte more reaches the end of the entry, where zipfile compares the checksum.
+        data = member.read(need + 1)
     if len(data) != need:
         raise ValueError(f"{name} claims {need} bytes of data but has {len(data)}; write the file again.")
     return np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran else "C")

@@ -48,19 +48,23 @@ class Classify(Reading):
     def run(self) -> None:
         from .._progress import progress
         from ..preferences import classify
-        from . import _tables
+        from . import _prompts_table, _tables
 
-        found = []
         matrices = read_file(self)
-        with progress("matrices", len(matrices)) as advance:
-            for P in matrices:
-                found.append(classify(P))
+        first, back = matrices.distinct()
+        found = []
+        with progress("matrices", len(first)) as advance:
+            for m in first:
+                found.append(classify(matrices[m]))
                 advance(1)
+        found = [found[k] for k in back]
         if self.json:
             rows = [heading(matrices, m) | dataclasses.asdict(c) for m, c in enumerate(found)]
             _tables.print_json({"source": matrices.source, "matrices": rows})
         elif len(found) == 1:
             _tables.classification_card(matrices, found[0])
+        elif len(found) > _prompts_table.MANY:
+            _prompts_table.classification_prompts(matrices, found)
         else:
             _tables.classification_table(matrices, found)
 
@@ -88,7 +92,7 @@ class Stability(Reading):
 
     def run(self) -> None:
         from .._progress import progress
-        from . import _tables
+        from . import _prompts_table, _tables
         from ._study import STEPS, study
 
         self._check()
@@ -97,9 +101,12 @@ class Stability(Reading):
         if self.plot is not None:
             check_writable(self.plot)
         single = len(chosen) == 1
-        with progress("analysis", STEPS * len(chosen)) as advance:
+        # Equal matrices, of which many prompts with one vote each have only two, are studied once.
+        first, back = (chosen, [0]) if single else matrices.distinct()
+        with progress("analysis", STEPS * len(first)) as advance:
             study_one = partial(study, rounds=self.rounds, advance=advance, throw=single)
-            studies = [study_one(m, len(matrices[m]), partial(self._loop, matrices, m)) for m in chosen]
+            studies = [study_one(m, len(matrices[m]), partial(self._loop, matrices, m)) for m in first]
+        studies = [dataclasses.replace(studies[k], index=m) for m, k in zip(chosen, back, strict=True)]
         if single:
             setting = (self._objective(), self.alpha, self.lam, self.rounds)
             told = probability(matrices, chosen[0], *setting)
@@ -112,6 +119,8 @@ class Stability(Reading):
             _tables.print_json({"source": matrices.source, **setting, "matrices": rows})
         elif single:
             _tables.stability_card(matrices, studies[0], self._title(matrices, studies[0].index))
+        elif len(studies) > _prompts_table.MANY:
+            _prompts_table.stability_prompts(matrices, studies, self._title(matrices, None))
         else:
             _tables.stability_table(studies, self._title(matrices, None))
 

@@ -19,6 +19,7 @@ from ._readers import read
 from ._seen import Masses, Pairs, Seen
 from ._sets import PreferenceSet
 from ._source import SUFFIXES
+from ._survey import Survey, survey
 from ._wins import from_wins
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "PreferenceModel",
     "PreferenceSet",
     "Seen",
+    "Survey",
     "Target",
     "best_of_scores",
     "best_of_tournament",
@@ -52,6 +54,7 @@ __all__ = [
     "read",
     "strong_components",
     "strongly_transitive",
+    "survey",
     "transitive",
     "unbeaten",
     "unlinked",

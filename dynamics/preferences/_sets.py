@@ -110,6 +110,23 @@ class PreferenceSet:
             groups.setdefault(P.shape[0], []).append(m)
         return {K: tuple(groups[K]) for K in sorted(groups)}
 
+    def distinct(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The indices of the matrices that differ, and for each matrix the place among them of its equal.
+
+        >>> even = [[0.5, 0.5], [0.5, 0.5]]
+        >>> dyn.preferences.PreferenceSet([even, [[0.5, 1.0], [0.0, 0.5]], even]).distinct()
+        ((0, 1), (0, 1, 0))
+        """
+        seen: dict[bytes, int] = {}
+        first: list[int] = []
+        back = []
+        for m, P in enumerate(self.matrices):
+            place = seen.setdefault(np.asarray(P).tobytes(), len(first))
+            if place == len(first):
+                first.append(m)
+            back.append(place)
+        return tuple(first), tuple(back)
+
     def wins(self, index: int) -> np.ndarray:
         """c = P ∘ N of one matrix, ``(K, K)``: how often i beat j, in the form of `from_wins` and posteriors.
 

@@ -8,7 +8,8 @@ import itertools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import IO, NamedTuple
+from io import BufferedIOBase
+from typing import NamedTuple
 
 _MAX_FILE_BYTES = 2**30
 _MAX_LINE_LENGTH = 2**22
@@ -31,7 +32,7 @@ class Delimited(NamedTuple):
 
 
 @contextmanager
-def read_rows(stream: IO[bytes], tabs: bool) -> Iterator[Delimited]:
+def read_rows(stream: BufferedIOBase, tabs: bool) -> Iterator[Delimited]:
     """Rows of a file; the separator is the one that `sep=` names, or the likeliest in the header."""
     with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:  # pyright: ignore[reportArgumentType]
         yield _delimited(_lines(text), tabs)

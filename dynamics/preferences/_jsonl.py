@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from typing import IO, Any
+from io import BufferedIOBase
+from typing import Any
 
 from ._record import BadRow
 from ._wins import short
@@ -14,7 +15,7 @@ _MAX_LINE_BYTES = 2**24
 _MAX_LINES = 2_000_000  # including blank ones
 
 
-def jsonl_rows(stream: IO[bytes]) -> Iterator[tuple[str, bytes]]:
+def jsonl_rows(stream: BufferedIOBase) -> Iterator[tuple[str, bytes]]:
     """Lines that are not blank, each with the label `line N`."""
     number = total = 0
     while line := stream.readline(_MAX_LINE_BYTES + 1):

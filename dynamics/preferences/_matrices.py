@@ -5,7 +5,8 @@ from __future__ import annotations
 import io
 import json
 from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from io import BufferedIOBase
+from typing import Any
 
 import numpy as np
 
@@ -64,12 +65,12 @@ def from_array(array: Any, names: Any, options: Options, source: str, notes: Not
     return matrix_set(found, known, options, source, notes)
 
 
-def read_npy_file(stream: IO[bytes], options: Options, source: str, notes: Notes) -> PreferenceSet:
+def read_npy_file(stream: BufferedIOBase, options: Options, source: str, notes: Notes) -> PreferenceSet:
     """One array of numbers, without unpickling."""
     return from_array(read_npy(stream), None, options, source, notes)
 
 
-def read_json(stream: IO[bytes], options: Options, source: str, notes: Notes) -> PreferenceSet:
+def read_json(stream: BufferedIOBase, options: Options, source: str, notes: Notes) -> PreferenceSet:
     """A list of rows, a matrix, an object with a matrix P (and names, N), or a line for each row."""
     data = stream.read(_MAX_JSON_BYTES + 1)
     if len(data) > _MAX_JSON_BYTES:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import IO, Any
+from io import BufferedIOBase
+from typing import Any
 
 _BATCH = 1024
 
 
-def parquet_rows(stream: IO[bytes]) -> Iterator[tuple[str, dict[str, Any]]]:
+def parquet_rows(stream: BufferedIOBase) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows with the label `row N`, counted from 0."""
     try:
         import pyarrow

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import IO
+from io import BufferedIOBase
 
 from ._options import Notes, distinct_names, listed
 from ._orders import Above, parse_categories, parse_order
@@ -18,7 +18,7 @@ _MAX_LINE_BYTES = 2**20
 _MAX_COMPARISONS = 2**38  # orders times K², which take minutes
 
 
-def read_preflib(stream: IO[bytes], suffix: str, notes: Notes) -> Table:
+def read_preflib(stream: BufferedIOBase, suffix: str, notes: Notes) -> Table:
     """How many voters have i above j among those who rank both, ties counted half to each."""
     lines = _lines(stream)
     first = next(lines, None)
@@ -40,7 +40,7 @@ def read_preflib(stream: IO[bytes], suffix: str, notes: Notes) -> Table:
     return Table(names, above.wins, above.ties, header.voters)
 
 
-def _lines(stream: IO[bytes]) -> Iterator[Line]:
+def _lines(stream: BufferedIOBase) -> Iterator[Line]:
     """Lines that are not blank, trimmed, with their numbers; a line that is not UTF-8 is read as Latin-1, as in older files."""
     number = size = 0
     while line := stream.readline(_MAX_LINE_BYTES + 1):

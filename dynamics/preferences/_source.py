@@ -8,8 +8,9 @@ import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import BufferedIOBase
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
 
 from ._preflib import SUFFIXES as PREFLIB
 from ._unpack import MAGIC, PACKED, unpacked
@@ -40,7 +41,7 @@ _ELSEWHERE = {
 class Content(NamedTuple):
     """A stream of bytes at its start, whether it can be sought, and the suffix that tells how to read it."""
 
-    stream: IO[bytes]
+    stream: BufferedIOBase
     kind: str
 
 
@@ -95,7 +96,7 @@ def _standard_input() -> io.BytesIO:
     return io.BytesIO(data)
 
 
-def _content(stream: IO[bytes], kind: str | None, packing: str, size: int) -> Content:
+def _content(stream: BufferedIOBase, kind: str | None, packing: str, size: int) -> Content:
     head = _head(stream)
     packing = packing or (
         "" if kind in (".npz", ".npy") else next((p for m, p in MAGIC.items() if head.startswith(m)), "")
@@ -116,7 +117,7 @@ def _content(stream: IO[bytes], kind: str | None, packing: str, size: int) -> Co
     return Content(stream, kind)
 
 
-def _held(stream: IO[bytes]) -> io.BytesIO:
+def _held(stream: BufferedIOBase) -> io.BytesIO:
     with stream:
         data = stream.read(_MAX_BYTES + 1)
     if len(data) > _MAX_BYTES:
@@ -124,7 +125,7 @@ def _held(stream: IO[bytes]) -> io.BytesIO:
     return io.BytesIO(data)
 
 
-def _head(stream: IO[bytes]) -> bytes:
+def _head(stream: BufferedIOBase) -> bytes:
     head = stream.read(_HEAD)
     stream.seek(0)
     return head
@@ -142,6 +143,8 @@ def sniffed(head: bytes) -> str:
         named = re.search(r"^# *DATA TYPE: *(\w+)", text, re.MULTILINE)
         if named is not None and f".{named[1].lower()}" in PREFLIB:
             return f".{named[1].lower()}"
+        if named is None and re.search(r"^# *NUMBER ALTERNATIVES:", text, re.MULTILINE):
+            return ".cat" if re.search(r"^# *NUMBER CATEGORIES:", text, re.MULTILINE) else ".toi"
         raise ValueError(
             "it starts with '#' but names no '# DATA TYPE:' of PrefLib; pass it as a file with its suffix."
         )

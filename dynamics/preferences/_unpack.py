@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import lzma
-from typing import IO, Any
+from io import BufferedIOBase
+from typing import Any
 
 MAGIC = {b"\x1f\x8b": ".gz", b"\xfd7zXZ\x00": ".xz", b"\x28\xb5\x2f\xfd": ".zst"}
 PACKED = tuple(MAGIC.values())
@@ -15,12 +16,12 @@ _MAX_UNCHECKED_BYTES = 2**26  # unpacked, up to which any ratio of compression i
 _MAX_RATIO = 200  # of unpacked to packed bytes
 
 
-def unpacked(stream: IO[bytes], packing: str, size: int) -> io.BufferedReader:
+def unpacked(stream: BufferedIOBase, packing: str, size: int) -> io.BufferedReader:
     """The content of a packed file of ``size`` bytes; errors of its format become sentences."""
     return io.BufferedReader(_Unpacked(_opened(stream, packing), packing, size), 2**16)
 
 
-def _opened(stream: IO[bytes], packing: str) -> Any:
+def _opened(stream: BufferedIOBase, packing: str) -> Any:
     if packing == ".gz":
         return gzip.GzipFile(fileobj=stream)
     if packing == ".xz":
@@ -32,8 +33,33 @@ def _opened(stream: IO[bytes], packing: str) -> Any:
             import zstandard  # pyright: ignore[reportMissingImports]
         except ImportError:
             raise ValueError("it is packed with zstd; run pip install zstandard, or unpack it first.") from None
-        return zstandard.ZstdDecompressor().stream_reader(stream, read_across_frames=True)
+        return _Zstd(stream, zstandard.ZstdDecompressor().decompressobj)
     return zstd.ZstdFile(stream)
+
+
+class _Zstd:
+    """Frames one after the other; unlike the reader of zstandard, it notices that the last one is cut short."""
+
+    def __init__(self, stream: Any, new: Any):
+        self._stream, self._new, self._frame = stream, new, None
+        self._ready = b""
+
+    def read(self, size: int) -> bytes:
+        while not self._ready:
+            packed = self._stream.read(2**16)
+            if not packed:
+                if self._frame is not None:
+                    raise EOFError
+                return b""
+            while packed:
+                frame = self._frame or self._new()
+                self._ready += frame.decompress(packed)
+                self._frame, packed = (None, frame.unused_data) if frame.eof else (frame, b"")
+        found, self._ready = self._ready[:size], self._ready[size:]
+        return found
+
+    def close(self) -> None:
+        self._ready = b""
 
 
 class _Unpacked(io.RawIOBase):

@@ -120,6 +120,7 @@ LOOKED_INTO = {
     "preferences._preflib": SMALL,
     "preferences._ratings": SMALL,
     "preferences._responses": SMALL,
+    "preferences._rows": SMALL,
     "preferences._wins": KERNEL,
     "samplers._design": SMALL,
     "solve._flow": SMALL,

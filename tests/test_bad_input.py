@@ -55,7 +55,7 @@ def read(text, name="x.jsonl", **options):
     file.write_text(text)
     return dyn.preferences.read(file, **options)
 def scored(rating):
-    return '{"prompt": "p", "response": "r", "help": ' + rating + '}'
+    return '{"prompt": "p", "response": "r", "helpful": ' + rating + '}'
 out = {}
 for code in json.load(sys.stdin):
     try:
@@ -79,7 +79,7 @@ CASES = {
     "read('3', 'x.soc')": "ends after 0 of 3 alternatives",
     "read('', 'x.toi')": "x.toi: it is empty; pass a PrefLib file",
     "read(scored('4') + chr(10) + scored('null'))": "line 1 and line 2 answer one prompt.*--missing drop.*--missing 0.5",
-    "read(scored('4') + chr(10) + scored('true'))": "line 2 has 'help' = True.*--skip-bad",
+    "read(scored('4') + chr(10) + scored('true'))": "line 2 has 'helpful' = True.*--skip-bad",
     "read(scored('4') + chr(10) + scored('3'), key=0)": "key is 0; pass one key",
     "read(scored('4') + chr(10) + scored('3'), scale=0)": "scale = 0 is outside",
     "dyn.preferences.read('datasets:')": "names no data set; pass datasets:NAME",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from ._files import File, Missing, check_suffix, check_writable, choose, heading, read_file
+from ._files import Reading, check_suffix, check_writable, choose, heading, read_file
 
 if TYPE_CHECKING:
     from ..preferences import PreferenceSet
@@ -32,12 +32,10 @@ NUMBERS = {
 }
 
 
-@dataclasses.dataclass(frozen=True)
-class Advise:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Advise(Reading):
     """Safe regions: for each alpha and lam, the smallest beta that keeps rounds stable, for IPO and DPO."""
 
-    file: File
-    """Matrices (.npz), wins (.csv), orders (.soc, .soi, .toc, .toi), scored responses (.jsonl[.gz], datasets:NAME)."""
     confidence: Annotated[float, tyro.conf.arg(metavar="C")] = 0.95
     """Probability, given the counts, that rounds are stable above the printed beta; between 0 and 1."""
     alpha: Annotated[tuple[float, ...], tyro.conf.arg(metavar="A")] = ()
@@ -50,10 +48,6 @@ class Advise:
     """Draw one matrix's safe regions to a .png, .pdf or .svg file."""
     json: bool = False
     """Print JSON instead of tables."""
-    missing: Missing = None
-    """Pairs that were never compared: 0.5 counts them as even, drop leaves out responses that have such pairs."""
-    skip_bad: bool = False
-    """Skip rows of scored responses that cannot be used, with a warning that counts them."""
     draws: Annotated[int | None, tyro.conf.arg(metavar="N")] = None
     """Draws of the posterior: 1000 for one matrix, 200 for each of many unless given."""
     seed: Annotated[int, tyro.conf.arg(metavar="S")] = 0
@@ -64,7 +58,7 @@ class Advise:
         from . import _tables
 
         self._check()
-        matrices = read_file(self.file, self.missing, self.skip_bad)
+        matrices = read_file(self)
         chosen = choose(matrices, self.index, self.file, self.plot)
         single = len(chosen) == 1
         alphas, lams = self._grid(single)

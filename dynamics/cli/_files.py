@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -16,6 +17,24 @@ PLOT_SUFFIXES = (".png", ".pdf", ".svg")
 
 File = Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
 Missing = Annotated[str | None, tyro.conf.arg(metavar="0.5|drop")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Reading:
+    """A file of preferences, and how to read it: the options that commands share."""
+
+    file: File
+    """Votes, wins, orders, ratings, pairs of texts or matrices (docs/files.md lists the forms); - for standard input."""
+    missing: Missing = None
+    """Pairs that were never compared: 0.5 counts them as even, drop leaves out responses that have such pairs."""
+    ties: Literal["half", "drop"] = "half"
+    """Ties count half to each side, or are left out."""
+    smoothing: Annotated[float, tyro.conf.arg(metavar="N")] = 0.0
+    """Pseudo-count for each side of every compared pair, at least 0; DPO has no finite optimum where one side never won."""
+    attributes: Annotated[str | None, tyro.conf.arg(metavar="A,B")] = None
+    """Columns of numbers that are ratings, separated by commas; by default those whose names say so."""
+    skip_bad: bool = False
+    """Skip rows that cannot be used, with a warning that counts them."""
 
 
 def choose(matrices: PreferenceSet, index: int | None, file: str, plot: Path | None) -> list[int]:
@@ -41,17 +60,27 @@ def heading(matrices: PreferenceSet, m: int) -> dict[str, Any]:
     return {"index": m, "K": len(matrices[m]), "names": matrices.names[m], "voters": matrices.voters[m]}
 
 
-def read_file(file: str, missing: str | None, skip_bad: bool) -> PreferenceSet:
-    """``preferences.read`` of a file, with its warnings as lines on stderr."""
+def read_file(options: Reading) -> PreferenceSet:
+    """``preferences.read`` of a file; what it has to say, and other warnings, become lines on stderr."""
     from ..preferences import read
 
-    if missing not in (None, "0.5", "drop"):
-        raise ValueError(f"--missing {missing} is not allowed; pass 0.5 or drop, or omit it.")
+    if options.missing not in (None, "0.5", "drop"):
+        raise ValueError(f"--missing {options.missing} is not allowed; pass 0.5 or drop, or omit it.")
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always", UserWarning)
-        found = read(file, missing=0.5 if missing == "0.5" else missing, skip_bad=skip_bad)  # pyright: ignore[reportArgumentType]
-    for warning in told:
-        sys.stderr.write(f"dynamics: {warning.message}\n")
+        found = read(
+            options.file,
+            missing=0.5 if options.missing == "0.5" else options.missing,  # pyright: ignore[reportArgumentType]
+            ties=options.ties,
+            smoothing=options.smoothing,
+            attributes=None if options.attributes is None else options.attributes.split(","),
+            skip_bad=options.skip_bad,
+        )
+    said = f"{found.source}: {'; '.join(found.notes)}."
+    lines = [str(warning.message) for warning in told]
+    # What was left out is among the notes as well.
+    lines = [line for line in lines if not line.startswith(f"{found.source}: ")] + [said] * bool(found.notes)
+    sys.stderr.writelines(f"dynamics: {' '.join(line.split())}\n" for line in lines)
     return found
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import numpy as np
 import tyro
 
-from ._files import File, check_suffix, check_writable, choose, heading, read_file
+from ._files import File, Reading, check_suffix, check_writable, choose, heading, read_file
 
 if TYPE_CHECKING:
     from ..preferences import PreferenceSet
@@ -54,7 +54,7 @@ class Fit:
 
         setting, prior = self._check()
         # A pair that was never compared has no wins on either side, which is all that is read here.
-        matrices = read_file(self.file, "0.5", skip_bad=False)
+        matrices = read_file(Reading(file=self.file, missing="0.5"))
         chosen = choose(matrices, self.index, self.file, self.plot)
         logs = [self._prior(prior, matrices, m) for m in chosen]
         if self.plot is not None:

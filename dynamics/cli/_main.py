@@ -22,7 +22,7 @@ import tyro
 
 from .. import __version__
 from ._advise import Advise, probability
-from ._files import File, Missing, check_suffix, check_writable, choose, heading, read_file
+from ._files import Reading, check_suffix, check_writable, choose, heading, read_file
 from ._fit import Fit
 from ._llm import Llm
 from ._results import Results
@@ -38,45 +38,41 @@ MAX_ORBIT = 10_000  # rounds drawn by --plot
 DESCRIPTION = "Learning dynamics of preference alignment. `dynamics --version` prints the version."
 
 
-@dataclasses.dataclass(frozen=True)
-class Classify:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classify(Reading):
     """What kind of preferences a file holds: winners, cycles, transitivity, distance from Bradley–Terry."""
 
-    file: File
-    """Matrices (.npz), wins (.csv), orders (.soc, .soi, .toc, .toi), scored responses (.jsonl[.gz], datasets:NAME)."""
     json: bool = False
     """Print JSON instead of tables."""
-    missing: Missing = None
-    """Pairs that were never compared: 0.5 counts them as even, drop leaves out responses that have such pairs."""
-    skip_bad: bool = False
-    """Skip rows of scored responses that cannot be used, with a warning that counts them."""
 
     def run(self) -> None:
         from .._progress import progress
         from ..preferences import classify
-        from . import _tables
+        from . import _prompts_table, _tables
 
+        matrices = read_file(self)
+        first, back = matrices.distinct()
         found = []
-        matrices = read_file(self.file, self.missing, self.skip_bad)
-        with progress("matrices", len(matrices)) as advance:
-            for P in matrices:
-                found.append(classify(P))
+        with progress("matrices", len(first)) as advance:
+            for m in first:
+                found.append(classify(matrices[m]))
                 advance(1)
+        found = [found[k] for k in back]
         if self.json:
             rows = [heading(matrices, m) | dataclasses.asdict(c) for m, c in enumerate(found)]
             _tables.print_json({"source": matrices.source, "matrices": rows})
         elif len(found) == 1:
             _tables.classification_card(matrices, found[0])
+        elif len(found) > _prompts_table.MANY:
+            _prompts_table.classification_prompts(matrices, found)
         else:
             _tables.classification_table(matrices, found)
 
 
-@dataclasses.dataclass(frozen=True)
-class Stability:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stability(Reading):
     """Whether iterated alignment on a file's preferences settles, collapses or oscillates, and what changes that."""
 
-    file: File
-    """Matrices (.npz), wins (.csv), orders (.soc, .soi, .toc, .toi), scored responses (.jsonl[.gz], datasets:NAME)."""
     alpha: Annotated[float, tyro.conf.arg(metavar="A")]
     """Share of the policy in the next reference, 0 to 1."""
     lam: Annotated[float, tyro.conf.arg(metavar="L")]
@@ -93,25 +89,24 @@ class Stability:
     """Rounds before the first verdict, at least 10."""
     index: Annotated[int | None, tyro.conf.arg(metavar="I")] = None
     """Use only this matrix of the file, counted from 0."""
-    missing: Missing = None
-    """Pairs that were never compared: 0.5 counts them as even, drop leaves out responses that have such pairs."""
-    skip_bad: bool = False
-    """Skip rows of scored responses that cannot be used, with a warning that counts them."""
 
     def run(self) -> None:
         from .._progress import progress
-        from . import _tables
+        from . import _prompts_table, _tables
         from ._study import STEPS, study
 
         self._check()
-        matrices = read_file(self.file, self.missing, self.skip_bad)
+        matrices = read_file(self)
         chosen = choose(matrices, self.index, self.file, self.plot)
         if self.plot is not None:
             check_writable(self.plot)
         single = len(chosen) == 1
-        with progress("analysis", STEPS * len(chosen)) as advance:
+        # Equal matrices, of which many prompts with one vote each have only two, are studied once.
+        first, back = (chosen, [0]) if single else matrices.distinct()
+        with progress("analysis", STEPS * len(first)) as advance:
             study_one = partial(study, rounds=self.rounds, advance=advance, throw=single)
-            studies = [study_one(m, len(matrices[m]), partial(self._loop, matrices, m)) for m in chosen]
+            studies = [study_one(m, len(matrices[m]), partial(self._loop, matrices, m)) for m in first]
+        studies = [dataclasses.replace(studies[k], index=m) for m, k in zip(chosen, back, strict=True)]
         if single:
             setting = (self._objective(), self.alpha, self.lam, self.rounds)
             told = probability(matrices, chosen[0], *setting)
@@ -124,6 +119,8 @@ class Stability:
             _tables.print_json({"source": matrices.source, **setting, "matrices": rows})
         elif single:
             _tables.stability_card(matrices, studies[0], self._title(matrices, studies[0].index))
+        elif len(studies) > _prompts_table.MANY:
+            _prompts_table.stability_prompts(matrices, studies, self._title(matrices, None))
         else:
             _tables.stability_table(studies, self._title(matrices, None))
 

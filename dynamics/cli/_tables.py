@@ -61,8 +61,8 @@ def classification_table(matrices: PreferenceSet, found: Sequence[Classification
         winner = "none" if c.condorcet_winner is None else name(c.condorcet_winner)
         margin = f"{c.cycle_margin:.4g}" if c.has_cycle else "no cycle"
         residual = f"{c.bt_residual:.4g}{'' if c.bt_finite else '*'}"
-        cells = (m, len(c.order), winner, _listing(map(name, c.smith_set)), c.transitivity, margin, residual)
-        table.add_row(*map(text, (*cells, _listing(c.ranking(name).split(" > "), " > "))))
+        cells = (m, len(c.order), winner, listing(map(name, c.smith_set)), c.transitivity, margin, residual)
+        table.add_row(*map(text, (*cells, listing(c.ranking(name).split(" > "), " > "))))
     winners = sum(c.condorcet_winner is not None for c in found)
     cycles, boundary = sum(c.has_cycle for c in found), sum(not c.bt_finite for c in found)
     print_parts(
@@ -165,7 +165,7 @@ def _namer(names: Sequence[str] | None) -> Callable[[int], str]:
     return str if names is None else lambda k: _clean(names[k])
 
 
-def _listing(labels: Iterable[str], between: str = ", ") -> str:
+def listing(labels: Iterable[str], between: str = ", ") -> str:
     listed = list(labels)
     more = len(listed) - MAX_LISTED
     return between.join(listed[:MAX_LISTED]) + (f", … {more} more" if more > 0 else "")

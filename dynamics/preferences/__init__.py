@@ -15,9 +15,11 @@ from ._families import bradley_terry, cyclic, random, strongly_transitive, trans
 from ._model import PreferenceModel
 from ._prompts import check_prompts, check_weights
 from ._ratings import from_ratings
-from ._readers import SUFFIXES, read
+from ._readers import read
 from ._seen import Masses, Pairs, Seen
 from ._sets import PreferenceSet
+from ._source import SUFFIXES
+from ._survey import Survey, survey
 from ._wins import from_wins
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "PreferenceModel",
     "PreferenceSet",
     "Seen",
+    "Survey",
     "Target",
     "Tier",
     "best_of_scores",
@@ -52,6 +55,7 @@ __all__ = [
     "read",
     "strong_components",
     "strongly_transitive",
+    "survey",
     "transitive",
     "unbeaten",
     "unlinked",

@@ -1,36 +1,24 @@
-"""Scored responses from `.jsonl` and `.jsonl.gz` files, one JSON object per line."""
+"""Rows from `.jsonl` files, one JSON object per line."""
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-import io
 import json
-import zlib
 from collections.abc import Iterator
-from typing import IO, Any
+from io import BufferedIOBase
+from typing import Any
 
-from ._responses import BadRow
+from ._record import BadRow
+from ._wins import short
 
 _MAX_TEXT_BYTES = 2**31
 _MAX_LINE_BYTES = 2**24
 _MAX_LINES = 2_000_000  # including blank ones
-_MAX_UNCHECKED_BYTES = 2**26  # unpacked, up to which any ratio of compression is accepted
-_MAX_RATIO = 200  # of unpacked to packed bytes
 
 
-def jsonl_rows(stream: IO[bytes], packed: bool) -> Iterator[tuple[str, bytes]]:
-    """Lines that are not blank, each with the label `line N`; a packed file is unpacked only up to the limits."""
-    size = stream.seek(0, io.SEEK_END)
-    stream.seek(0)
-    unpacked: Any = io.BufferedReader(gzip.GzipFile(fileobj=stream)) if packed else None  # pyright: ignore[reportArgumentType]
-    with unpacked or contextlib.nullcontext(stream) as text:
-        yield from _lines(text, packed, size)
-
-
-def _lines(text: Any, packed: bool, size: int) -> Iterator[tuple[str, bytes]]:
+def jsonl_rows(stream: BufferedIOBase) -> Iterator[tuple[str, bytes]]:
+    """Lines that are not blank, each with the label `line N`."""
     number = total = 0
-    while line := _line(text, packed):
+    while line := stream.readline(_MAX_LINE_BYTES + 1):
         number, total = number + 1, total + len(line)
         if len(line) > _MAX_LINE_BYTES:
             raise ValueError(
@@ -40,18 +28,15 @@ def _lines(text: Any, packed: bool, size: int) -> Iterator[tuple[str, bytes]]:
             raise ValueError(f"it has more than {_MAX_LINES} lines; pass fewer.")
         if total > _MAX_TEXT_BYTES:
             raise ValueError(f"it holds more than {_MAX_TEXT_BYTES // 2**20} MiB of text; pass fewer lines.")
-        if packed and total > _MAX_UNCHECKED_BYTES and total > _MAX_RATIO * size:
-            raise ValueError(
-                f"its {size} bytes unpack to more than {total // 2**20} MiB, like a file made to exhaust memory; pass it "
-                f"unpacked."
-            )
         if line.strip():
-            yield f"line {number}", line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            yield f"line {number}", line.removeprefix(b"\xef\xbb\xbf")
 
 
 def parse_json(line: bytes) -> Any:
     try:
-        return json.loads(line.decode().strip())
+        return json.loads(line.decode().strip(), object_pairs_hook=_object)
+    except BadRow:
+        raise
     except UnicodeDecodeError:
         raise BadRow("is not UTF-8 text; write it as UTF-8") from None
     except json.JSONDecodeError as error:
@@ -61,10 +46,9 @@ def parse_json(line: bytes) -> Any:
         raise BadRow("is not readable JSON (a number too long or brackets nested too deeply); correct it") from None
 
 
-def _line(text: Any, packed: bool) -> bytes:
-    try:
-        return text.readline(_MAX_LINE_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        if not packed:
-            raise
-        raise ValueError(f"it is damaged or not gzip content ({type(error).__name__}); pack it again.") from None
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for n, (name, _) in enumerate(pairs) if name in [other for other, _ in pairs[:n]])
+        raise BadRow(f"has the name {short(twice)} twice in one object; keep one")
+    return found

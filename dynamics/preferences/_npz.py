@@ -9,7 +9,8 @@ import warnings
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import IO, Any
+from io import BufferedIOBase
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,7 @@ _MAX_MATRICES = 100_000
 _INDEXED = re.compile(r"(P|N|names)_(0|[1-9][0-9]{0,6})\.npy")
 
 
-def read_npz(stream: IO[bytes], source: str) -> PreferenceSet:
+def read_npz(stream: BufferedIOBase, source: str) -> PreferenceSet:
     """One (K, K) array; P, (K, K) or (M, K, K), with N, names and n_voters; or P_0, P_1, … with N_i, names_i."""
     with _damage("the archive"):
         archive = zipfile.ZipFile(stream)
@@ -154,16 +155,29 @@ def _read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> np.ndarray:
     with _damage(name):
         member = archive.open(info)
     with member:
-        with _damage(name):
-            shape, fortran, dtype = _header(member)
-        if dtype.kind not in "biufU" or dtype.itemsize == 0:
-            raise ValueError(f"{name} has dtype {dtype}; store arrays of numbers or of strings.")
-        need = math.prod(shape) * dtype.itemsize
-        if any(length < 0 for length in shape) or need > info.file_size:
-            raise ValueError(f"{name} claims shape {shape} but has {info.file_size} bytes; write the file again.")
-        with _damage(name):
-            # Reading one byte more reaches the end of the entry, where zipfile compares the checksum.
-            data = member.read(need + 1)
+        return _array(member, name, info.file_size)
+
+
+def read_npy(stream: BufferedIOBase) -> np.ndarray:
+    """The array of a `.npy` file."""
+    size = stream.seek(0, io.SEEK_END)
+    if size > _MAX_TOTAL_BYTES:
+        raise ValueError(f"it has {size / 2**20:.0f} MiB; pass at most {_MAX_TOTAL_BYTES // 2**20} MiB.")
+    stream.seek(0)
+    return _array(stream, "the array", size, ".npy")
+
+
+def _array(member: Any, name: str, size: int, kind: str = ".npz") -> np.ndarray:
+    with _damage(name, kind):
+        shape, fortran, dtype = _header(member)
+    if dtype.kind not in "biufU" or dtype.itemsize == 0:
+        raise ValueError(f"{name} has dtype {dtype}; store arrays of numbers or of strings.")
+    need = math.prod(shape) * dtype.itemsize
+    if any(length < 0 for length in shape) or need > size:
+        raise ValueError(f"{name} claims shape {shape} but has {size} bytes; write the file again.")
+    with _damage(name, kind):
+        # Reading one byte more reaches the end of the entry, where zipfile compares the checksum.
+        data = member.read(need + 1)
     if len(data) != need:
         raise ValueError(f"{name} claims {need} bytes of data but has {len(data)}; write the file again.")
     return np.frombuffer(data, dtype=dtype).reshape(shape, order="F" if fortran else "C")
@@ -180,14 +194,16 @@ def _header(member: Any) -> tuple[tuple[int, ...], bool, np.dtype]:
 
 
 @contextmanager
-def _damage(what: str) -> Iterator[None]:
+def _damage(what: str, kind: str = ".npz") -> Iterator[None]:
     """Turns any exception that a damaged file raises into one sentence."""
     try:
         yield
     # zipfile and numpy raise a dozen kinds of exception: struct, zlib, seek, key and syntax errors, and more.
     except Exception as error:
-        kind = type(error).__name__
-        raise ValueError(f"{what} is damaged or not .npz content ({kind}); write it with numpy.savez.") from None
+        why = type(error).__name__
+        raise ValueError(
+            f"{what} is damaged or not {kind} content ({why}); write it with numpy.save{kind[-1] * (kind == '.npz')}."
+        ) from None
 
 
 def _listed(members: Iterable[str]) -> str:

@@ -93,3 +93,13 @@ def _split_tied(text: str, where: str) -> tuple[list[str], list[int]]:
     if inside:
         raise ValueError(f"{where} opens a brace that is never closed; close it after the tied alternatives.")
     return tokens, ranks
+
+
+def parse_categories(text: str, index: Mapping[str, int], where: str) -> tuple[list[int], Sequence[int]]:
+    """The alternatives of ``a,{},{b,c}``, a category for each place, and the places; {} is empty."""
+    tokens, ranks = _split_tied(text, where)
+    filled = [k for k, token in enumerate(tokens) if token]
+    if not filled:
+        return [], []
+    alternatives, _ = parse_order(",".join(tokens[k] for k in filled), index, where)
+    return alternatives, [ranks[k] for k in filled]

@@ -2,79 +2,67 @@
 
 from __future__ import annotations
 
+import itertools
 import os
-import stat
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
-from pathlib import Path
-from typing import IO
 
-from ._csv import read_csv
+from ._csv import Row, read_rows
 from ._hub import PREFIX, hub_rows, split_name
 from ._jsonl import jsonl_rows, parse_json
+from ._matrices import matrix_set, read_json, read_npy_file, refuse_counts
 from ._npz import read_npz
+from ._options import Notes, Options, checked
+from ._parquet import parquet_rows
 from ._preflib import SUFFIXES as PREFLIB
 from ._preflib import read_preflib
 from ._ratings import Key
-from ._responses import read_responses
+from ._rows import cell_records, read_records
 from ._sets import PreferenceSet
-from ._wins import Missing, check_missing
-
-_JSONL = (".jsonl", ".jsonl.gz")
-SUFFIXES = (".npz", ".csv", *PREFLIB, *_JSONL)
+from ._source import STDIN, opened
+from ._square import is_square, read_square
+from ._tables import tables_to_set
+from ._wins import Missing
 
 
 def read(
     path: str | os.PathLike[str],
     *,
     missing: Missing = None,
+    ties: str = "half",
+    smoothing: float = 0.0,
+    attributes: Sequence[str] | None = None,
     key: Key | None = None,
-    scale: float = 1.0,
+    scale: float | Mapping[str, float] = 1.0,
     skip_bad: bool = False,
 ) -> PreferenceSet:
-    """P from matrices (`.npz`), P_ij = c_ij / (c_ij + c_ji) from wins c (`.csv`, orders), or σ(s (r_i - r_j)) from ratings r.
+    """P_ij = c_ij / (c_ij + c_ji) from counted wins c, σ(s (r_i - r_j)) from ratings r, or P itself.
+
+    ``docs/files.md`` lists the formats: votes, wins, orders, ratings, pairs of texts, matrices; `.csv`, `.tsv`, `.json`,
+    `.jsonl`, `.parquet`, `.npz`, `.npy` and PrefLib's files, packed (`.gz`, `.xz`, `.zst`) or not. Nothing is unpickled.
 
     Args:
-        path: the file. Its suffix decides how it is read:
-
-            - ``.npz`` holds one (K, K) array of any name; or a stack (M, K, K) or one matrix named ``P``, and with it
-              ``N`` (comparisons per pair, shaped like P), ``names`` ((K,) or (M, K)) and ``n_voters`` (M,); or matrices
-              ``P_0, P_1, …`` of any sizes with ``N_i``, ``names_i`` and ``n_voters``. Other arrays are
-              ignored. Nothing is unpickled.
-            - ``.csv`` (UTF-8) is a list of comparisons iff its header is winner,loser or winner,loser,count, in any
-              case; equal rows add up, and responses are numbered in order of appearance. Any other header starts a square
-              table of win counts, row against column, whose first column repeats the header; the top left cell may hold
-              anything, and diagonal cells are 0 or empty.
-            - PrefLib's ``.soc``, ``.soi``, ``.toc`` and ``.toi``, with the older header (number of alternatives, id,name
-              lines, voters,sum of counts,orders) or the newer one (# KEY: value): P_ij is the share of voters with i
-              above j among those who rank both; ties, written in one pair of braces, count half to each. The orders must
-              match the suffix: s strict, t with ties; c complete, i incomplete. Text is UTF-8; a line that is not, as in
-              names of older files, is read as Latin-1.
-            - ``.jsonl`` and ``.jsonl.gz`` (UTF-8) hold scored responses, a JSON object per line: "prompt", "response" and
-              attributes that are numbers or null (HelpSteer's layout). The responses to one prompt, on whatever lines,
-              form one matrix, compared as in `from_ratings`, and are named by their lines. A prompt with a single
-              response is left out, with a warning.
-
-            ``datasets:NAME`` or ``datasets:NAME:SPLIT`` (train unless given) reads such rows from the Hugging Face hub,
-            where the package `datasets` is installed (``pip install datasets``).
-        missing: for all but `.npz`, what to do about pairs that were never compared or have no attribute in common: None
-            refuses them, 0.5 is their P_ij, and "drop" leaves out the response with the most such pairs, repeatedly (of
-            several the one compared least, of those the first).
-        key: for scored responses, a JAX random key that draws an attribute for each pair, as published; None takes the
-            mean over the attributes, which is the expectation of the draw.
-        scale: for scored responses, s > 0, in units of 1 / rating.
-        skip_bad: for scored responses, skip rows that cannot be used, with one warning that counts them.
+        path: the file; ``"-"`` for standard input; ``"datasets:NAME[:SPLIT]"`` for the Hugging Face hub.
+        missing: what to do about pairs that were never compared or have no attribute in common: None refuses them, 0.5 is
+            their P_ij, and "drop" leaves out the response with the most such pairs, repeatedly (of several the one compared
+            least, of those the first), with a warning.
+        ties: "half" counts a tie half to each side, "drop" leaves ties out.
+        smoothing: pseudo-count ≥ 0 added to the wins of each side of every compared pair, and so to the counts. DPO has no
+            finite optimum where a P_ij is 0 or 1; 0.5 is the usual choice.
+        attributes: which columns of numbers are ratings; None takes those whose names say so, such as helpfulness or score.
+        key: for ratings, a JAX random key that draws an attribute for each pair, as published; None takes the mean over
+            the attributes, which is the expectation of the draw.
+        scale: for ratings, s > 0, in units of 1 / rating; a mapping gives attributes scales of their own (1 where absent).
+        skip_bad: skip rows that cannot be used, with one warning that counts them.
 
     Returns:
-        The matrices, each checked, with counts of comparisons, names and voters where the file has them.
+        The matrices, each checked, with counts, ties, names and voters where the file has them. ``notes`` says how the file
+        was understood: which ratings were used, which columns were not.
 
     Raises:
-        ValueError: the file is empty, damaged, not in a form above, or too large (1 GiB unpacked, K = 4096, 100,000
-            matrices; for `.csv` 64 MiB, 2 million rows; for PrefLib files 256 MiB; for scored responses 2 GiB of text, a
-            million rows); `check` refuses a matrix; the hub cannot be reached or lacks the data set. The message names
-            the file and the line, or the matrix and entry.
+        ValueError: the file is empty, damaged, of no known form or too large, or an argument has no meaning for it; the
+            message names the file and the line, or the matrix and entry.
         FileNotFoundError, PermissionError: the file does not exist, or may not be read.
 
     Source: [paper] PrefLib's formats; Chen26's protocol for ratings.
@@ -82,43 +70,63 @@ def read(
     >>> import pathlib, tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = pathlib.Path(folder) / "votes.csv"
-    ...     _ = path.write_text("winner,loser,count\\na,b,3\\nb,a,1\\n")
+    ...     _ = path.write_text("model_a,model_b,winner\\na,b,model_a\\na,b,tie\\n")
     ...     dyn.preferences.read(path)[0].tolist()
     [[0.5, 0.75], [0.25, 0.5]]
     """
-    check_missing(missing, 0.5, "drop")
-    source = os.fspath(path)
-    responses = partial(read_responses, source=source, missing=missing, key=key, scale=scale, skip_bad=skip_bad)
-    notes: list[str] = []
+    options = checked(missing, ties, smoothing, attributes, key, scale, skip_bad)
+    source, notes = os.fspath(path), Notes()
     if source.startswith(PREFIX):
         name, split = split_name(source)
         with _naming(source):
-            found, notes = responses(hub_rows(name, split), lambda row: row)
+            found = read_records(hub_rows(name, split), lambda row: row, options, source, notes)
     else:
-        file = Path(path)
-        suffix = _suffix(file)
-        with _opened(file) as stream, _naming(source):
-            if suffix == ".npz":
-                found = read_npz(stream, source)
-            elif suffix == ".csv":
-                found = read_csv(stream, source, missing)
-            elif suffix in PREFLIB:
-                found = read_preflib(stream, source, suffix, missing)
-            else:
-                found, notes = responses(jsonl_rows(stream, packed=suffix.endswith(".gz")), parse_json)
-    if notes:
-        warnings.warn(f"{source}: {'; '.join(notes)}.", stacklevel=2)
+        found = _from_file(source, options, notes)
+    if notes.warned:
+        warnings.warn(f"{found.source}: {'; '.join(notes.warned)}.", stacklevel=2)
+    object.__setattr__(found, "notes", notes.all())
     return found
 
 
-def _suffix(file: Path) -> str:
-    suffix = next((s for s in _JSONL if file.name.lower().endswith(s)), file.suffix.lower())
-    if suffix not in SUFFIXES:
-        raise ValueError(
-            f"{file} has suffix {suffix!r}; pass a .npz file of matrices, a .csv file of wins, a PrefLib file of orders "
-            f"({', '.join(PREFLIB)}) or a .jsonl file of scored responses."
-        )
-    return suffix
+def _from_file(path: str, options: Options, notes: Notes) -> PreferenceSet:
+    source = "standard input" if path == STDIN else path
+    with _naming(source), opened(path) as (stream, kind):
+        if kind in (".csv", ".tsv"):
+            with read_rows(stream, kind == ".tsv") as delimited:
+                return _from_cells(*delimited, options, source, notes)
+        if kind in PREFLIB:
+            _refuse_attributes(options)
+            return tables_to_set([read_preflib(stream, kind, notes)], options, source, notes)
+        if kind == ".jsonl":
+            return read_records(jsonl_rows(stream), parse_json, options, source, notes)
+        if kind == ".parquet":
+            return read_records(parquet_rows(stream), lambda row: row, options, source, notes)
+        if kind == ".json":
+            return read_json(stream, options, source, notes)
+        _refuse_attributes(options)
+        if kind == ".npy":
+            return read_npy_file(stream, options, source, notes)
+        refuse_counts(options, "it holds matrices")
+        return read_npz(stream, source)
+
+
+def _from_cells(rows: Iterator[Row], separator: str, options: Options, source: str, notes: Notes) -> PreferenceSet:
+    """A square table where its first rows look like one, and rows of a format else."""
+    header = next(rows, None)
+    if header is None:
+        raise ValueError("it is empty; start it with winner,loser[,count] or with a row of names.")
+    first = next(rows, None)
+    rest = rows if first is None else itertools.chain([first], rows)
+    if is_square(header[1], None if first is None else first[1]):
+        _refuse_attributes(options)
+        found, names = read_square(header, rest, separator == ";", notes)
+        return matrix_set(found, names, options, source, notes)
+    return read_records(cell_records(header, rest, notes), lambda row: row, options, source, notes)
+
+
+def _refuse_attributes(options: Options) -> None:
+    if options.attributes is not None:
+        raise ValueError("attributes choose among ratings, and it holds none; leave out attributes (--attributes).")
 
 
 @contextmanager
@@ -126,22 +134,5 @@ def _naming(source: str) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{source}: {error}") from None
-
-
-@contextmanager
-def _opened(file: Path) -> Iterator[IO[bytes]]:
-    try:
-        kind = file.stat().st_mode
-        # Opening a pipe or a device could block for ever.
-        if not stat.S_ISREG(kind):
-            what = "a folder" if stat.S_ISDIR(kind) else "not a regular file"
-            raise ValueError(f"{file} is {what}; pass a file.")
-        with file.open("rb") as stream:
-            yield stream
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{file} does not exist; check the path.") from None
-    except PermissionError:
-        raise PermissionError(f"{file} may not be read; check its permissions.") from None
-    except OSError as error:
-        raise ValueError(f"{file} cannot be read ({error.strerror or error}); check the path and the disk.") from None
+        said = str(error)
+        raise ValueError(said if said.startswith(f"{source} ") else f"{source}: {said}") from None

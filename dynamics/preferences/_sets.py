@@ -19,7 +19,7 @@ from ._comparisons import Comparisons
 class PreferenceSet:
     """M ≥ 1 preference matrices P, of possibly different K; ``set[m]`` is matrix m and ``set[a:b]`` a smaller set.
 
-    All attributes except ``source`` are tuples with one entry per matrix.
+    All attributes except ``source`` and ``notes`` are tuples with one entry per matrix.
 
     Attributes:
         matrices: P, shape (K, K), each as `check` accepts it.
@@ -28,6 +28,7 @@ class PreferenceSet:
         voters: the number of people (or other sources of comparisons); None where unknown.
         ties: shape (K, K), symmetric: how many of the comparisons N were ties, each counted half to both; None where unknown.
         source: the origin of the matrices, such as the path of a file; may be empty.
+        notes: sentences on how a file was understood and what was left out, for the whole set and not for each matrix.
 
     Raises:
         ValueError: `check` refuses a matrix, or an attribute does not fit the matrices.
@@ -43,6 +44,7 @@ class PreferenceSet:
     voters: tuple[int | None, ...]
     source: str
     ties: tuple[np.ndarray | None, ...]
+    notes: tuple[str, ...]
 
     def __init__(
         self,
@@ -52,6 +54,7 @@ class PreferenceSet:
         voters: Sequence[Any] | None = None,
         source: str = "",
         ties: Sequence[Any] | None = None,
+        notes: Sequence[str] = (),
     ):
         size = len(matrices)
         if size == 0:
@@ -69,6 +72,7 @@ class PreferenceSet:
         put(self, "names", unknown if names is None else tuple(_names(names[m], m, K) for m, K in pairs))
         put(self, "voters", unknown if voters is None else tuple(_voters(voters[m], m) for m, _ in pairs))
         put(self, "source", source)
+        put(self, "notes", tuple(notes))
         put(self, "ties", unknown if ties is None else tuple(_ties(ties[m], self.counts[m], m, K) for m, K in pairs))
 
     def __len__(self) -> int:
@@ -96,6 +100,7 @@ class PreferenceSet:
             self.voters[index],
             self.source,
             self.ties[index],
+            self.notes,
         )
 
     def by_size(self) -> dict[int, tuple[int, ...]]:
@@ -104,6 +109,23 @@ class PreferenceSet:
         for m, P in enumerate(self.matrices):
             groups.setdefault(P.shape[0], []).append(m)
         return {K: tuple(groups[K]) for K in sorted(groups)}
+
+    def distinct(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The indices of the matrices that differ, and for each matrix the place among them of its equal.
+
+        >>> even = [[0.5, 0.5], [0.5, 0.5]]
+        >>> dyn.preferences.PreferenceSet([even, [[0.5, 1.0], [0.0, 0.5]], even]).distinct()
+        ((0, 1), (0, 1, 0))
+        """
+        seen: dict[bytes, int] = {}
+        first: list[int] = []
+        back = []
+        for m, P in enumerate(self.matrices):
+            place = seen.setdefault(np.asarray(P).tobytes(), len(first))
+            if place == len(first):
+                first.append(m)
+            back.append(place)
+        return tuple(first), tuple(back)
 
     def wins(self, index: int) -> np.ndarray:
         """c = P ∘ N of one matrix, ``(K, K)``: how often i beat j, in the form of `from_wins` and posteriors.

@@ -11,7 +11,6 @@ from jaxtyping import Array, Float
 from .._checks import Numbers, host_array, in_short
 from .._numerics import as_array
 from ._check import check_shape
-from ._sets import PreferenceSet
 
 Missing: TypeAlias = float | Literal["drop"] | None
 
@@ -50,28 +49,6 @@ def check_missing(missing: Any, *accepted: Any) -> None:
             f"missing = {in_short(missing)} does not treat both sides alike; pass missing="
             f"{' or '.join(map(repr, accepted))}, or None to refuse pairs that were never compared."
         )
-
-
-def from_table(
-    wins: np.ndarray,
-    names: list[str],
-    missing: Missing,
-    source: str,
-    voters: int | None = None,
-    ties: np.ndarray | None = None,
-) -> PreferenceSet:
-    """The matrix of a table of wins, shape (K, K), without the responses that ``missing`` drops."""
-    if missing == "drop":
-        kept = without_missing(wins + wins.T)
-        if len(kept) < 2:
-            raise ValueError(
-                "no two of its responses were ever compared; pass missing=0.5 (--missing 0.5) or more data."
-            )
-        wins, names = wins[np.ix_(kept, kept)], [names[k] for k in kept]
-        ties = None if ties is None else ties[np.ix_(kept, kept)]
-    remedy = f"pass {REMEDIES}"
-    P = shares(wins, missing, lambda i, j: f"the wins of {short(names[i])} over {short(names[j])}", remedy)
-    return PreferenceSet([P], [wins + wins.T], [names], [voters], source, [ties])
 
 
 def without_missing(total: np.ndarray) -> np.ndarray:

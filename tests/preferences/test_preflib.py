@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -81,7 +82,7 @@ def test_weak_orders_are_read_back_in_both_styles(scratch, election):
     never = (both == 0) & ~np.eye(K, dtype=bool)
     for content in (write_old(names, orders), write_new(names, orders)):
         if never.any():
-            with pytest.raises(ValueError, match=f"never compared .{never.sum() // 2} in all.; pass missing=.drop."):
+            with pytest.raises(ValueError, match=f"never compared .{never.sum() // 2} in all.; .*pass missing=.drop."):
                 read(scratch, "x.toi", content)
         found = read(scratch, "x.toi", content, missing=0.5)
         assert np.array_equal(found.counts[0], both)
@@ -136,14 +137,16 @@ def test_what_is_dropped(K, seed):
 
 def test_dropping(scratch):
     text = write_new(list("abcd"), [(3, [[0], [1]]), (1, [[1], [0]]), (2, [[2], [0], [1]]), (1, [[3], [2]])])
-    found = read(scratch, "x.soi", text, missing="drop")
+    with pytest.warns(UserWarning, match=r"1 of 4 responses were left out, .* never compared: d\.$"):
+        found = read(scratch, "x.soi", text, missing="drop")
     assert found.names == (("a", "b", "c"),)
     assert np.array_equal(found.counts[0], [[0, 6, 2], [6, 0, 2], [2, 2, 0]])
     assert found.voters == (7,)
     apart = write_new(list("ab"), [(1, [[0]]), (1, [[1]])])
     with pytest.raises(ValueError, match="no two of its responses were ever compared"):
         read(scratch, "x.soi", apart, missing="drop")
-    table = read(scratch, "x.csv", "winner,loser\na,b\nc,d\na,d\nb,d\n", missing="drop")
+    with pytest.warns(UserWarning, match=r"1 of 4 responses were left out, .*: c\.$"):
+        table = read(scratch, "x.csv", "winner,loser\na,b\nc,d\na,d\nb,d\n", missing="drop")
     assert table.names == (("a", "b", "d"),)
 
 
@@ -284,7 +287,11 @@ def test_published_files(shared_data):
     assert len(described) == len([name for name in os.listdir(folder) if name != "index.json"]) > 70
     for entry in described:
         i = entry["i"]
-        found = preferences.read(folder / entry["file"], missing="drop")
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always", UserWarning)
+            found = preferences.read(folder / entry["file"], missing="drop")
+        gone = entry["K"] < preferences.read(folder / entry["file"], missing=0.5)[0].shape[0]
+        assert gone == any("left out" in str(w.message) for w in told), entry
         with np.load(shared_data / "preferences" / f"{entry['family']}.npz") as stored:
             assert np.array_equal(found[0], stored[f"P_{i}"]), entry
             assert np.array_equal(found.counts[0], stored[f"N_{i}"]), entry

@@ -20,7 +20,7 @@ from scipy.special import expit
 
 from dynamics import cli, preferences
 from dynamics.cli import _tables
-from dynamics.preferences import _jsonl, _ratings, _responses
+from dynamics.preferences import _jsonl, _ratings, _responses, _rows
 
 HELPSTEER = ("helpfulness", "correctness", "coherence", "complexity", "verbosity")
 EPS = np.finfo(float).eps
@@ -181,7 +181,8 @@ def test_missing_attributes(scratch):
     assert even[0, 1] == expit(1.0)
     assert even[0, 2] == 0.5
     assert even[0, 3] == pytest.approx((expit(3.0) + 0.5) / 2, abs=4 * EPS)
-    left = read(scratch, text, missing="drop")
+    with pytest.warns(UserWarning, match=r"1 responses of 1 of 1 prompts were left out, as they share no attribute"):
+        left = read(scratch, text, missing="drop")
     assert left.names == (("line 2", "line 3", "line 4"),)
     with pytest.warns(
         UserWarning, match=r"1 prompt without two responses that share .* was left out \(the first: line 5\)"
@@ -200,25 +201,22 @@ def test_a_single_response_is_left_out_with_a_warning(scratch):
 
 BAD_LINES = {
     "half": ('{"prompt": "p", "resp', r"line 2 is not JSON \(Unterminated string .*, column 17\); write one object"),
-    "list": ("[1, 2]", "line 2 is not an object; write a prompt, a response and numeric attributes"),
+    "list": ("[1, 2]", "line 2 is not an object; write columns with names"),
     "no prompt": ('{"response": "r", "a": 1}', "line 2 has no prompt; write"),
     "no response": ('{"prompt": "r", "a": 1}', "line 2 has no response; write"),
-    "a chat": ('{"prompt": [{"role": "user"}], "response": "r"}', "line 2 has a prompt that is not text"),
-    "comparison": (
-        '{"prompt": "p", "chosen": "a", "rejected": "b"}',
-        "line 2 has chosen and rejected, .* for each response",
-    ),
+    "a number": ('{"prompt": 3, "response": "r"}', "line 2 has a prompt that is not text"),
+    "twice": ('{"prompt": "p", "response": "r", "score": 1, "score": 5}', "line 2 has the name 'score' twice"),
     "string": (row("p", "4"), "line 2 has 'helpfulness' = '4', which is not a finite number; write a number or null"),
     "bool": (row("p", True), "line 2 has 'helpfulness' = True, which is not a finite number"),
     "nan": (row("p", float("nan")), "line 2 has 'helpfulness' = nan"),
     "infinite": (row("p", float("-inf")), "line 2 has 'helpfulness' = -inf"),
-    "overflow": ('{"prompt": "p", "response": "r", "a": 1e999}', "line 2 has 'a' = inf"),
-    "huge": ('{"prompt": "p", "response": "r", "a": 1' + 400 * "0" + "}", "'a' = 'a number beyond 1e308'"),
+    "overflow": ('{"prompt": "p", "response": "r", "score": 1e999}', "line 2 has 'score' = inf"),
+    "huge": ('{"prompt": "p", "response": "r", "score": 1' + 400 * "0" + "}", "'score' = 'a number beyond 1e308'"),
     "endless": ('{"prompt": "p", "response": "r", "a": 1' + 5000 * "0" + "}", "is not readable JSON"),
     "deep": ("[" * 100_000, "is not readable JSON"),
     "object": (row("p", {"a": 1}), "line 2 has 'helpfulness' = dict"),
     "latin-1": ('{"prompt": "é", "response": "r"}'.encode("latin-1"), "line 2 is not UTF-8 text"),
-    "surrogate": ('{"prompt": "p", "response": "r", "\\ud800": "x"}', r"line 2 has '\\ud800' = 'x'"),
+    "surrogate": ('{"prompt": "p", "response": "r", "\\ud800 score": "x"}', r"line 2 has '\\ud800_score' = 'x'"),
 }
 
 
@@ -243,7 +241,7 @@ def test_bad_lines(tmp_path, case):
 
 
 BAD_FILES = {
-    "empty": ("", "it is empty; pass a prompt, a response and numeric attributes"),
+    "empty": ("", "it is empty; write winner,loser"),
     "blank": ("\n \n", "it is empty"),
     "no attributes": (row("p") + "\n" + row("p"), "no attribute with a number"),
     "apart": (row("p", 1) + "\n" + row("q", 1), "no prompt has two responses among 2"),
@@ -266,12 +264,12 @@ def test_nothing_left_to_compare(tmp_path):
 
 def test_limits(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="line 3 makes 258 attributes of 3 responses"):
-        read(tmp_path, "\n".join([row("p", 1), row("p", 1), row("p", **{f"a{n}": 1 for n in range(257)})]))
+        read(tmp_path, "\n".join([row("p", 1), row("p", 1), row("p", **{f"score{n}x score": 1 for n in range(257)})]))
     monkeypatch.setattr(_responses, "MAX_RESPONSES", 2)
     with pytest.raises(ValueError, match="the prompt of line 1 has 3 responses"):
         read(tmp_path, TWO)
-    monkeypatch.setattr(_responses, "_MAX_ROWS", 2)
-    with pytest.raises(ValueError, match="line 4 exceeds the limit of 2 responses"):
+    monkeypatch.setattr(_rows, "_MAX_ROWS", 2)
+    with pytest.raises(ValueError, match="line 4 exceeds the limit of 2 rows"):
         read(tmp_path, TWO, skip_bad=True)
     monkeypatch.setattr(_jsonl, "_MAX_LINES", 5)
     with pytest.raises(ValueError, match="it has more than 5 lines"):
@@ -322,11 +320,6 @@ def test_damaged_files(scratch, data, skip_bad):
             return
     for P in found:
         preferences.check(P)
-
-
-def test_real_comparisons_are_no_scored_responses(shared_data):
-    with pytest.raises(ValueError, match="line 1 has chosen and rejected"):
-        preferences.read(shared_data / "hh" / "harmless_base_test.jsonl.gz")
 
 
 @pytest.mark.slow

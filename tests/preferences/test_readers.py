@@ -230,15 +230,15 @@ BAD_CSV = {
     "long row": ("winner,loser\na,b\nb,a,1\n", "line 3 has 3 cells"),
     "self": ("winner,loser\na,a\n", "name two different responses"),
     "nameless": ("winner,loser\n,a\n", "name two different responses"),
-    "word for count": ("winner,loser,count\na,b,many\n", "line 2: 'many' is not a count"),
-    "negative count": ("winner,loser,count\na,b,-1\n", "line 2: '-1' is not a count"),
-    "nan count": ("winner,loser,count\na,b,nan\n", "line 2: 'nan' is not a count"),
-    "infinite count": ("winner,loser,count\na,b,1e999\n", "line 2: '1e999' is not a count"),
-    "underscore count": ("winner,loser,count\na,b,1_0\n", "line 2: '1_0' is not a count"),
+    "word for count": ("winner,loser,count\na,b,many\n", "line 2 has count = 'many', which is not a count"),
+    "negative count": ("winner,loser,count\na,b,-1\n", "line 2 has count = '-1', which is not a count"),
+    "nan count": ("winner,loser,count\na,b,nan\n", "line 2 has count = 'nan', which is not a count"),
+    "infinite count": ("winner,loser,count\na,b,1e999\n", "line 2 has count = '1e999', which is not a count"),
+    "underscore count": ("winner,loser,count\na,b,1_0\n", "line 2 has count = '1_0', which is not a count"),
     "inexact count": ("winner,loser,count\na,b,1e300\n", r"the wins of 'a' over 'b' = 1e\+300 is above"),
-    "semicolons": ("winner;loser\na;b\n", "separated by commas"),
-    "other header": ("winner,looser\na,b\n", "line 2 starts with 'a' where the header has 'looser'|named columns"),
-    "other columns": ("chosen,rejected,n\na,b,3\n", "line 2 starts with 'a' where the header has 'rejected'"),
+    "other separator": ("sep=:\nwinner:loser\na:b\n", "separate cells by , ; | or a tab"),
+    "other header": ("winner,looser\na,b\n", "line 2 has the columns 'winner', 'looser', which are those of no known"),
+    "column twice": ("winner,loser,winner\na,b,c\n", "two columns named 'winner'"),
     "order": (",a,b\nb,0,1\na,1,0\n", "line 2 starts with 'b' where the header has 'a'"),
     "extra row": (",a,b\na,0,1\nb,1,0\nc,1,1\n", "line 4 starts with 'c' where the header has 'nothing more'"),
     "missing row": (",a,b\na,0,1\n", "the row of 'b' is missing"),
@@ -269,6 +269,7 @@ def test_csv_limits(tmp_path, monkeypatch):
     refused(tmp_path, "rows.csv", text, "more than 2 rows")
     monkeypatch.setattr(_csv, "_MAX_LINE_LENGTH", 8)
     refused(tmp_path, "line.csv", text, "line 1 has 13 characters")
+    monkeypatch.setattr(_csv, "_MAX_LINE_LENGTH", 80)
     monkeypatch.setattr(_csv, "_MAX_FILE_BYTES", 20)
     refused(tmp_path, "file.csv", text, "MiB")
 
@@ -299,9 +300,9 @@ FILES = {
     "bad.npz": npz(P=PAIR)[:-30],
     "orders.soc": b"2\n1,a\n2,b\n1,1,1\n1,1,2\n",
     "bad.soc": b"2\n1,a\n",
-    "scores.jsonl": b'{"prompt": "p", "response": "r", "a": 1}\n' * 2,
+    "scores.jsonl": b'{"prompt": "p", "response": "r", "help_score": 1}\n' * 2,
     "bad.jsonl": b"[1, 2]\n[3]\n",
-    "scores.jsonl.gz": gzip.compress(b'{"prompt": "p", "response": "r", "a": 1}\n' * 2),
+    "scores.jsonl.gz": gzip.compress(b'{"prompt": "p", "response": "r", "help_score": 1}\n' * 2),
     "bad.jsonl.gz": gzip.compress(b"[1, 2]\n[3]\n"),
 }
 

@@ -93,6 +93,7 @@ class Stability(Reading):
     def run(self) -> None:
         from .._progress import progress
         from . import _prompts_table, _tables
+        from ._remedy import remedy
         from ._study import STEPS, study
 
         self._check()
@@ -110,7 +111,12 @@ class Stability(Reading):
         if single:
             setting = (self._objective(), self.alpha, self.lam, self.rounds)
             told = probability(matrices, chosen[0], *setting)
-            studies = [dataclasses.replace(studies[0], probability=told)]
+            likeliest = "" if told is None else max(told.verdicts, key=lambda name: told.verdicts[name].value)
+            assert studies[0].report is not None
+            collapsed = "collapsed" in (likeliest, studies[0].report.verdict)
+            kind, values = type(self._objective()), (self.alpha, self.lam, self.beta)
+            what = remedy(matrices, chosen[0], kind, *values, collapsed=collapsed)
+            studies = [dataclasses.replace(studies[0], probability=told, remedy=what)]
         if self.plot is not None:
             self._draw(matrices, studies[0])
         setting = {"objective": self.objective, "alpha": self.alpha, "lam": self.lam, "beta": self.beta}

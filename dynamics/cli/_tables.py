@@ -82,14 +82,27 @@ def stability_card(matrices: PreferenceSet, study: Study, title: str) -> None:
     rows = [("process", f"{title}; {IDEAL}")]
     if names is not None:
         rows.append(("responses", ", ".join(map(_clean, names))))
-    rows += report.lines(_namer(names))
+    told = report.lines(_namer(names))
+    probable = study.probability
+    if probable is not None:
+        # What the counts allow comes first; the report is about their mean alone.
+        likeliest, share = max(probable.verdicts.items(), key=lambda item: item[1].value)
+        rows.append(("verdict", f"{likeliest} with posterior probability {share}, given the counts"))
+        if likeliest != report.verdict:
+            rows.append(("", f"the likeliest verdict differs from that of the observed rates alone, {report.verdict}"))
+        rows += [(line[:14].strip(), line[14:]) for line in str(probable).splitlines()[1:]]
+        others = ", ".join(f"{name} {found}" for name, found in probable.verdicts.items() if found.value > 0)
+        rows.append(("all verdicts", others))
+        rows.append(("observed rates", "if P were exactly that of the file:"))
+        told = [(f"  {label}", value) for label, value in told]
+    rows += told
     rows += [("critical beta", _crossing(c)) for c in study.critical]
     if not study.critical:
         rows.append(("critical beta", study.critical_error or "none: stability does not change in the range searched"))
-    rows += [("suggestion", str(s)) for s in study.suggestions]
-    if study.probability is not None:
-        rows.append(("given the counts", "probabilities over the posterior of P:"))
-        rows += [(f"  {line[:14].strip()}", line[14:]) for line in str(study.probability).splitlines()]
+    if probable is None:
+        rows += [("suggestion", str(s)) for s in study.suggestions]
+    if study.remedy is not None:
+        rows.append(("Do", str(study.remedy)))
     print_card(rows)
 
 

@@ -25,7 +25,7 @@ class Config:
 
     laws: tuple[str, ...] = EASY
     """Names of laws; those of `experiments/calibration/_laws.py`."""
-    sets: int = 6
+    sets: int = 4
     """Data sets of each law."""
     draws: int = 120
     """Draws of each posterior."""

@@ -1,8 +1,9 @@
-"""The table of docs/posterior.md from a run: ``python -m experiments.calibration.table DATASET.nc``."""
+"""The table of docs/posterior.md from a run: ``python -m experiments.calibration.table STORE.zarr``."""
 
 from __future__ import annotations
 
 import sys
+from itertools import pairwise
 
 import numpy as np
 import xarray as xr
@@ -35,7 +36,7 @@ def reliability(ds: xr.Dataset, edges: tuple[float, ...] = (0, 0.05, 0.2, 0.4, 0
     for model in ds.model.values:
         p = ds.unstable.sel(model=model).values.ravel()
         cells = []
-        for low, high in zip(edges, edges[1:], strict=False):
+        for low, high in pairwise(edges):
             inside = (p >= low) & ((p < high) | ((high == 1) & (p == 1)))
             if inside.any():
                 cells.append(f"{p[inside].mean():.2f} → {truth[inside].mean():.2f} ({inside.sum()})")
@@ -49,5 +50,5 @@ def _told(values: np.ndarray) -> str:
 
 
 if __name__ == "__main__":
-    with xr.open_dataset(sys.argv[1]) as found:
+    with xr.open_zarr(sys.argv[1]) as found:
         sys.stdout.write(f"{table(found)}\n\n{reliability(found)}\n")

@@ -79,6 +79,11 @@ def log_odds(
         sigma: sd of scores, ``(M,)``.
     """
     M, K = len(sigma), pairs.K
+    if K == 2:  # no residuals
+        noise = (kappa + np.sqrt(omega) * rng.standard_normal(omega.shape)) @ pairs.B
+        right = noise + rng.standard_normal((M, K)) / sigma[:, None]
+        matrix = pairs.laplacian(omega) + np.eye(K) / (sigma**2)[:, None, None]
+        return np.linalg.solve(matrix, right[..., None])[..., 0], np.zeros_like(omega)
     both = omega + D
     share = omega / both
     u = kappa + np.sqrt(omega) * rng.standard_normal(omega.shape)
@@ -87,8 +92,6 @@ def log_odds(
     right = (u - share * v) @ pairs.B + rng.standard_normal((M, K)) / sigma[:, None]
     s = (inverse @ right[..., None])[..., 0]
     C = v / both - share * pairs.differences(s)
-    if K == 2:
-        return s, np.zeros_like(C)
     L = pairs.laplacian(share)
     LS = L @ inverse
     spread = pairs.laplacian(1 / both) + LS @ L

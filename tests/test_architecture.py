@@ -94,6 +94,7 @@ LOOKED_INTO = {
     "ledger._lanes": KERNEL,
     "ledger._newton": KERNEL,
     "llm._candidates": STUBBED,
+    "llm._checkpoint": "the file of a run, damaged without training",
     "llm._features": KERNEL,
     "llm._gguf": KERNEL,
     "llm._inner": STUBBED,

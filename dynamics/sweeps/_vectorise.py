@@ -95,7 +95,8 @@ def _evaluate(
     jaxpr, consts = (closed.jaxpr, closed.consts) if isinstance(closed, ClosedJaxpr) else (closed, ())
     known: dict[Any, tuple[Any, bool]] = {v: (c, False) for v, c in zip(jaxpr.constvars, consts, strict=True)}
     known |= {v: (x, f) for v, x, f in zip(jaxpr.invars, values, flags, strict=True)}
-    read = lambda v: (jnp.asarray(v.val, v.aval.dtype), False) if isinstance(v, Literal) else known[v]
+    constant = lambda v: (jnp.asarray(v.val, v.aval.dtype), False)
+    read = lambda v: constant(v) if isinstance(v, Literal) else known[v]
     for eqn in jaxpr.eqns:
         inside = [read(atom) for atom in eqn.invars]
         done, marks = _apply(eqn, [x for x, _ in inside], [f for _, f in inside], lanes)

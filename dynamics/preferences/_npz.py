@@ -201,9 +201,8 @@ def _damage(what: str, kind: str = ".npz") -> Iterator[None]:
     # zipfile and numpy raise a dozen kinds of exception: struct, zlib, seek, key and syntax errors, and more.
     except Exception as error:
         why = type(error).__name__
-        raise ValueError(
-            f"{what} is damaged or not {kind} content ({why}); write it with numpy.save{kind[-1] * (kind == '.npz')}."
-        ) from None
+        writer = "numpy.savez" if kind == ".npz" else "numpy.save"
+        raise ValueError(f"{what} is damaged or not {kind} content ({why}); write it with {writer}.") from None
 
 
 def _listed(members: Iterable[str]) -> str:

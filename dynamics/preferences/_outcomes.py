@@ -29,7 +29,8 @@ TEXTS = (
     "output_1,output_2",
     "answer_a,answer_b",
 )
-PAIRS = tuple(Pair(*p.split(",")) for p in NAMED) + tuple(Pair(*p.split(","), texts=True) for p in TEXTS)
+_COLUMNS = [(*p.split(","), p in TEXTS) for p in (*NAMED, *TEXTS)]
+PAIRS = tuple(Pair(str(first), str(second), bool(texts)) for first, second, texts in _COLUMNS)
 
 Share = tuple[float, float]  # of the first response, and how often
 WINNERS = ("winner", "verdict", "choice", "preferred")

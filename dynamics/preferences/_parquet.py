@@ -12,8 +12,8 @@ _BATCH = 1024
 def parquet_rows(stream: BufferedIOBase) -> Iterator[tuple[str, dict[str, Any]]]:
     """Rows with the label `row N`, counted from 0."""
     try:
-        import pyarrow
-        from pyarrow import parquet
+        import pyarrow  # pyright: ignore[reportMissingImports]
+        from pyarrow import parquet  # pyright: ignore[reportMissingImports]
     except ImportError:
         raise ValueError("the package pyarrow is not installed; run pip install pyarrow, or save it as .csv.") from None
     try:

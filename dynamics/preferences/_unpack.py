@@ -25,7 +25,7 @@ def _opened(stream: BufferedIOBase, packing: str) -> Any:
     if packing == ".gz":
         return gzip.GzipFile(fileobj=stream)
     if packing == ".xz":
-        return lzma.LZMAFile(stream)
+        return lzma.LZMAFile(stream)  # pyright: ignore[reportArgumentType]
     try:
         from compression import zstd  # pyright: ignore[reportMissingImports]  # Python 3.14 and later
     except ImportError:

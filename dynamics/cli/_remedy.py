@@ -1,4 +1,4 @@
-"""What to do: the changes of beta, lam or alpha that make the rounds of one matrix stable, or keep its policy from collapsing."""
+"""What to do: changes of beta, lam or alpha that make the rounds of one matrix stable, or keep its policy from collapsing."""
 
 from __future__ import annotations
 

@@ -159,9 +159,11 @@ def estimate(
 def counted(matrices: PreferenceSet, m: int) -> tuple[Comparisons, float, bool]:
     """The comparisons of one prompt, how many ties were dropped, and whether ties of unknown number count half."""
     ties = matrices.ties[m]
-    data = matrices.comparisons(m, drop_ties=ties is not None)
-    wins = np.asarray(data.wins, np.float64)
-    return data, 0.0 if ties is None else float(np.triu(ties, 1).sum()), bool((wins != np.floor(wins)).any())
+    data = matrices.comparisons(m)
+    whole = lambda wins: bool((wins == np.floor(wins)).all())
+    if ties is None or not whole(np.asarray(data.wins, np.float64) - 0.5 * ties):
+        return data, 0.0, not whole(np.asarray(data.wins, np.float64))
+    return matrices.comparisons(m, drop_ties=True), float(np.triu(ties, 1).sum()), False
 
 
 def _check_finite(wins: np.ndarray, names: Sequence[str]) -> None:

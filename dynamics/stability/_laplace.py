@@ -11,7 +11,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import logsumexp
 
 SIGMAS = np.geomspace(0.03, 8.0, 12)
 TAUS = np.geomspace(0.02, 4.0, 12)
@@ -117,10 +116,10 @@ def fit(counts: np.ndarray, scale: float) -> Grid:
     log_weight = value - 0.5 * np.log1p(t2[:, None] * W[:, i, j]).sum(axis=1)
     log_weight -= 0.5 * np.linalg.slogdet(np.eye(K) + v[:, None, None] * _laplacian(W, t2))[1]
     prior = log_prior_sigma(sigma) + (log_prior_tau(tau, K, scale) if K > 2 else 0.0)
-    log_prior = prior - logsumexp(prior)
-    whole = logsumexp(log_weight + log_prior)
+    log_prior = prior - np.logaddexp.reduce(prior)
+    whole = np.logaddexp.reduce(log_weight + log_prior)
     first = tau == tau.min()
-    alone = logsumexp((log_weight + log_prior)[first]) - logsumexp(log_prior[first])
+    alone = np.logaddexp.reduce((log_weight + log_prior)[first]) - np.logaddexp.reduce(log_prior[first])
     return Grid(
         sigma, tau, np.sqrt(t2), mode, log_weight + log_prior - whole, (whole - alone) / np.log(10), step_size.max()
     )

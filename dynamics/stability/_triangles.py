@@ -10,7 +10,6 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
-from scipy.special import logsumexp
 
 from ._gibbs import Pairs
 
@@ -72,8 +71,8 @@ class Triangles:
         evidence = Evidence(self.pairs, omega, t, sigma)
         info = evidence.information(self.corners[:, None], self.sides[:, None])
         g = along(evidence.left(kappa), self.sides[:, None])
-        log = logsumexp([log_ratio(g, info, A) for A in AMPLITUDES], axis=0)
-        weight = np.exp(log - logsumexp(log, axis=1, keepdims=True)).mean(axis=0)
+        log = np.logaddexp.reduce([log_ratio(g, info, A) for A in AMPLITUDES], axis=0)
+        weight = np.exp(log - np.logaddexp.reduce(log, axis=1, keepdims=True)).mean(axis=0)
         self.propose = BLIND / self.count + (1 - BLIND) * weight / weight.sum()
 
     def total(self) -> np.ndarray:

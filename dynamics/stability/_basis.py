@@ -75,7 +75,6 @@ def evidence(log10_bayes_factor: float) -> str:
 def basis_of(drawn: Posterior) -> Basis:
     """The basis of a posterior."""
     K, draws = drawn.mean.shape[0], len(drawn.draws)
-    three = lambda x: None if x is None else tuple(map(float, np.quantile(x, QUANTILES)))
     # A tournament without cycles has one response with each number of wins from 0 to K - 1.
     wins = np.sort((drawn.draws > 0.5).sum(axis=2), axis=1)
     cyclic = int((wins != np.arange(K)).any(axis=1).sum())
@@ -85,10 +84,15 @@ def basis_of(drawn: Posterior) -> Basis:
         draws=draws,
         majority_cycle=share(cyclic, draws),
         log10_bayes_factor=drawn.log10_bayes_factor if K > 2 else None,
-        spread=three(None if drawn.sigma is None else np.sqrt(2) * drawn.sigma),
-        residual=three(drawn.tau),
+        spread=None if drawn.sigma is None else _three(np.sqrt(2) * drawn.sigma),
+        residual=None if drawn.tau is None else _three(drawn.tau),
         acceptance=drawn.acceptance,
         edge_weight=drawn.edge_weight,
         prior_share=drawn.prior_share,
         caution=drawn.caution,
     )
+
+
+def _three(values: np.ndarray) -> tuple[float, float, float]:
+    low, middle, high = np.quantile(values, QUANTILES)
+    return float(low), float(middle), float(high)

@@ -72,14 +72,6 @@ def evidence(log10_bayes_factor: float) -> str:
     return "none" if log10_bayes_factor < NONE else "the votes do not decide"
 
 
-def _three(values: np.ndarray | None) -> tuple[float, float, float] | None:
-    """The quantiles that are told."""
-    if values is None:
-        return None
-    low, middle, high = np.quantile(values, QUANTILES)
-    return float(low), float(middle), float(high)
-
-
 def basis_of(drawn: Posterior) -> Basis:
     """The basis of a posterior."""
     K, draws = drawn.mean.shape[0], len(drawn.draws)
@@ -92,10 +84,15 @@ def basis_of(drawn: Posterior) -> Basis:
         draws=draws,
         majority_cycle=share(cyclic, draws),
         log10_bayes_factor=drawn.log10_bayes_factor if K > 2 else None,
-        spread=_three(None if drawn.sigma is None else np.sqrt(2) * drawn.sigma),
-        residual=_three(drawn.tau),
+        spread=None if drawn.sigma is None else _three(np.sqrt(2) * drawn.sigma),
+        residual=None if drawn.tau is None else _three(drawn.tau),
         acceptance=drawn.acceptance,
         edge_weight=drawn.edge_weight,
         prior_share=drawn.prior_share,
         caution=drawn.caution,
     )
+
+
+def _three(values: np.ndarray) -> tuple[float, float, float]:
+    low, middle, high = np.quantile(values, QUANTILES)
+    return float(low), float(middle), float(high)

@@ -16,7 +16,7 @@ __all__ = ["Config", "check", "run"]
 
 MODELS = ("hierarchical", "independent")
 EASY = ("BT .5 + .3, 40% missing", "3-cycle .6/.4", "mixed cycles, K = 5", "plant")
-SLOW_SETS = 40  # at most this many data sets of a law with 30 or more responses
+SLOW_SHARE = 10  # laws with 30 or more responses get one data set for each ten of the others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +49,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     chosen = [(n, law) for n, law in enumerate(LAWS) if law.name in config.laws]
     rows: dict[tuple[int, int, int], Row] = {}
     for k, (n, law) in enumerate(chosen):
-        for d in range(min(config.sets, SLOW_SETS) if law.K >= 30 else config.sets):
+        for d in range(max(config.sets // SLOW_SHARE, 1) if law.K >= 30 else config.sets):
             tick((k + d / config.sets) / len(chosen), law.name)
             for m, model in enumerate(MODELS):
                 rows[k, m, d] = judge(law, model, (config.seed, n, d), config.draws)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from .._framework import Finding, binomial_interval, decide
+from .._framework import Finding, Status, binomial_interval, decide
 
 ASKED_COVER, ASKED_SAFE = 0.85, 0.90
 ENOUGH_VOTES = 10
@@ -34,7 +34,7 @@ def check(ds: xr.Dataset) -> list[Finding]:
     return [*findings, _brier(ds)]
 
 
-def _worst(names: list[str], found: list[tuple[float, int, float, float]], asked: float) -> tuple[str, str, str]:
+def _worst(names: list[str], found: list[tuple[float, int, float, float]], asked: float) -> tuple[str, str, Status]:
     """(measured, interval, status) for a share that is asked of every law."""
     failing = [name for name, (_, _, _, high) in zip(names, found, strict=True) if high < asked]
     worst = int(np.argmin([share for share, *_ in found]))

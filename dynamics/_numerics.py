@@ -138,11 +138,34 @@ def kl_divergence(log_p: Float[Array, "*batch K"], log_q: Float[Array, "*batch K
     return jnp.sum(jnp.where(empty, q, jnp.where(small, p * series, q - p + p * d)), axis=-1)
 
 
+LOG_EMPTY_MASS = {8: -600.0, 4: -60.0}  # log of the mass that derivatives give to a response without any, by bytes
+
+
+def log_mass_or_empty(log_mass: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
+    """Log-masses, with a finite value instead of ``-inf``, at which derivatives by the logarithm are taken."""
+    return jnp.where(log_mass == -jnp.inf, LOG_EMPTY_MASS[log_mass.dtype.itemsize], log_mass)
+
+
+@jax.custom_jvp
+def mass(log_mass: Float[Array, "*batch K"]) -> Float[Array, "*batch K"]:
+    """exp(log_mass), whose derivative is right where the mass is 0 if ``log_mass`` comes from ``log_mixture``."""
+    return jnp.exp(log_mass)
+
+
+@mass.defjvp
+def _mass_jvp(primals, tangents):
+    return mass(*primals), jnp.exp(log_mass_or_empty(primals[0])) * tangents[0]
+
+
 @jax.custom_jvp
 def log_mixture(
     weight: Float[Array, ""], log_p: Float[Array, "*batch K"], log_q: Float[Array, "*batch K"]
 ) -> Float[Array, "*batch K"]:
-    """log(w p + (1-w) q), with derivatives that stay finite at w = 0, at w = 1 and where p or q has no mass."""
+    """log(w p + (1-w) q), with derivatives that stay finite at w = 0, at w = 1 and where p or q has no mass.
+
+    Where both have no mass, the logarithm has no derivative, though its mass has. There the derivative is that of the mass
+    divided by ``EMPTY_MASS``, which ``mass`` and ``win_odds.reward`` multiply back, so what depends on the mass is right.
+    """
     return jnp.logaddexp(jnp.log(weight) + log_p, jnp.log1p(-weight) + log_q)
 
 
@@ -151,11 +174,10 @@ def _log_mixture_jvp(primals, tangents):
     weight, log_p, log_q = primals
     d_weight, d_log_p, d_log_q = tangents
     out = log_mixture(weight, log_p, log_q)
-    empty = out == -jnp.inf
-    safe = jnp.where(empty, 0.0, out)
+    safe = log_mass_or_empty(out)
     # The derivative by the weight overflows where only one part has weight and the other is e^700 times as large. The
     # shares of the mixture never overflow.
-    ratio = lambda log_part: jnp.where(empty, 0.0, jnp.exp(jnp.minimum(log_part - safe, 700.0)))
+    ratio = lambda log_part: jnp.exp(jnp.minimum(log_part - safe, 700.0))
     share_p, share_q = ratio(jnp.log(weight) + log_p), ratio(jnp.log1p(-weight) + log_q)
     part = lambda share, d: jnp.where(share == 0.0, 0.0, share * d)
     return out, (ratio(log_p) - ratio(log_q)) * d_weight + part(share_p, d_log_p) + part(share_q, d_log_q)

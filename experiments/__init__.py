@@ -20,6 +20,7 @@ TITLES = {
     "finite_samples": "Finite samples: single runs keep oscillating while their average flattens",
     "inexact": "Inexact rounds: optimizer steps per round against oscillation and collapse",
     "advice": "Advice: how many comparisons decide whether rounds are stable",
+    "calibration": "Calibration: how often posteriors of preference matrices are right",
     "toy_distribution": "Distribution learning on a toy: seven methods, four curves, and the laws that they follow",
     "dilemma": "RLHF's dilemma: a best beta, a plateau, and priors without either",
     "bound_worth": "What guarantees are worth: bounds beside the true quantile",

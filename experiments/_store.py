@@ -15,7 +15,9 @@ from typing import Any
 import xarray as xr
 
 from dynamics._identity import identify
+from dynamics._places import Folder, folder_of
 from dynamics._provenance import provenance
+from dynamics._seal import contents, damage, seal
 from dynamics._source_digest import imported
 
 
@@ -47,6 +49,10 @@ def fingerprint(name: str, config: Any) -> str:
 def writable(folder: Path) -> Path:
     """Creates ``folder`` if needed and returns it; raises ``UserError`` if it cannot be written to."""
     try:
+        folder_of(folder, "--out")
+    except ValueError as error:
+        raise UserError(str(error)) from None
+    try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
             pass
@@ -65,12 +71,17 @@ def load(path: Path) -> xr.Dataset | None:
     """The Dataset stored at ``path``, or None if there is none or it cannot be read."""
     if not path.is_dir():
         return None
+    place = Folder(path)
+    # Dear results of earlier versions have no checksums; they are read as they are.
+    wrong = None if contents(place) is None else damage(place)
     try:
-        with xr.open_dataset(path, engine="zarr", chunks=None) as ds:
-            return ds.load()
-    except (OSError, ValueError, KeyError) as error:
-        warnings.warn(f"{path} cannot be read ({error}); it is computed again.", stacklevel=2)
-        return None
+        if wrong is None:
+            with xr.open_dataset(path, engine="zarr", chunks=None) as ds:
+                return ds.load()
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
+        wrong = str(error) or type(error).__name__
+    warnings.warn(f"{path} cannot be read ({wrong}); it is computed again.", stacklevel=2)
+    return None
 
 
 def save(ds: xr.Dataset, path: Path) -> None:
@@ -79,6 +90,7 @@ def save(ds: xr.Dataset, path: Path) -> None:
     try:
         # Every reader of zarr understands how format 2 stores text.
         ds.to_zarr(scratch / "data", mode="w", zarr_format=2, consolidated=True)
+        seal(Folder(scratch / "data"), "result")
         if path.exists():
             shutil.rmtree(path)
         os.replace(scratch / "data", path)

@@ -11,7 +11,7 @@ from typing import Any
 import xarray as xr
 
 import dynamics as dyn
-from dynamics.sweeps import OtherSweep
+from dynamics.sweeps import DamagedStore, OtherSweep
 
 _kept: list[tuple[Path, Any]] = []  # the folder and the client of the running experiment's sweeps
 
@@ -51,6 +51,6 @@ def sweep(name: str, process: Any, over: Any, **options: Any) -> xr.Dataset:
     folder, client = _kept[-1]
     try:
         return dyn.sweep(process, over, progress=False, store=folder / name, client=client, **options).load()
-    except OtherSweep:  # the stored sweep is of other code: start again
+    except (OtherSweep, DamagedStore):  # the stored sweep is of other code, or has lost a file: start again
         shutil.rmtree(folder / name)
         return dyn.sweep(process, over, progress=False, store=folder / name, client=client, **options).load()

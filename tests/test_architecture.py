@@ -22,7 +22,7 @@ SHARED = {
     "_vectors",
     "_laplacian",
 }
-SHARED |= {"_identity_code", "_identity_values", "_source_digest"}
+SHARED |= {"_identity_code", "_identity_values", "_source_digest", "_places", "_seal"}
 FIRST = {"_numerics", "_checks", "_noun", "schema"}
 SEEN = FIRST | {"preferences", "_parts", "_vectors", "_laplacian"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -37,6 +37,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_identity_values": {"_source_digest", "_identity_code"},
     "_identity": {"_source_digest", "_identity_values"},
     "_parameters": {"_numerics", "_checks", "_identity"},
+    "_places": set(),
+    "_seal": {"_places"},
     "_progress": set(),
     "_provenance": set(),
     "schema": set(),
@@ -67,11 +69,11 @@ MAY_IMPORT["solve"] = MAY_IMPORT["engine"] | {
     "_vectors",
 }
 SHARED |= {"_identity_code", "_identity_values", "_source_digest"}
-MAY_IMPORT["sweeps"] = MAY_IMPORT["solve"] | {"solve"}
+MAY_IMPORT["sweeps"] = MAY_IMPORT["solve"] | {"solve", "_places", "_seal"}
 MAY_IMPORT["stability"] = MAY_IMPORT["sweeps"] | {"sweeps", "theorems"}
 MAY_IMPORT["ledger"] = MAY_IMPORT["stability"] | {"stability", "margins", "data"}
 MAY_IMPORT["testing"] = {"_checks", "_numerics", "preferences", "objectives", "rounds", "theorems"}
-MAY_IMPORT["llm"] = FITS | {"rounds", "flows", "solve", "_progress", "_provenance"}
+MAY_IMPORT["llm"] = FITS | {"rounds", "flows", "solve", "_progress", "_provenance", "_places", "_seal"}
 MAY_IMPORT["cli"] = (set(MAY_IMPORT) - {"testing"}) | {"ledger"}
 MAY_IMPORT["__main__"] = {"cli"}
 MAY_IMPORT["__init__"] = set(MAY_IMPORT)
@@ -92,6 +94,7 @@ LOOKED_INTO = {
     "ledger._lanes": KERNEL,
     "ledger._newton": KERNEL,
     "llm._candidates": STUBBED,
+    "llm._checkpoint": "the file of a run, damaged without training",
     "llm._features": KERNEL,
     "llm._gguf": KERNEL,
     "llm._inner": STUBBED,
@@ -129,6 +132,7 @@ LOOKED_INTO = {
     "stability._orbit": COMPILED,
     "stability._safe": KERNEL,
     "stability._space": "the coordinates that the kernels of stability are called with",
+    "sweeps._blocks": STUBBED,
     "sweeps._axes": "plans of a sweep, built without running it",
     "sweeps._grid": "plans of a sweep, built without running it",
     "sweeps._plan": SMALL,

@@ -170,9 +170,9 @@ def _basis(limits: SafeBeta, *, single: bool = True) -> str:
     given = f"{limits.comparisons:g}" if single else "a matrix's"
     bands = ", with 95% Monte Carlo intervals in brackets" if single else " each"
     return (
-        f"Rounds are {stable} with probability {limits.confidence:g}, given {given} comparisons and the prior "
-        f"Beta({limits.prior:g}, {limits.prior:g}) for each pair; {limits.draws} draws{bands}; ≤ {limits.floor:g} means "
-        "stable down to the smallest beta examined."
+        f"Rounds are {stable} with posterior probability {limits.confidence:g}, given {given} comparisons, by the larger beta "
+        f"of the models {' and '.join(limits.models)}; {limits.draws} draws of each{bands}; ≤ {limits.floor:g} means stable "
+        "down to the smallest beta examined."
     )
 
 

@@ -93,6 +93,7 @@ class Stability(Reading):
     def run(self) -> None:
         from .._progress import progress
         from . import _prompts_table, _tables
+        from ._remedy import remedy
         from ._study import STEPS, study
 
         self._check()
@@ -110,7 +111,12 @@ class Stability(Reading):
         if single:
             setting = (self._objective(), self.alpha, self.lam, self.rounds)
             told = probability(matrices, chosen[0], *setting)
-            studies = [dataclasses.replace(studies[0], probability=told)]
+            likeliest = "" if told is None else max(told.verdicts, key=lambda name: told.verdicts[name].value)
+            assert studies[0].report is not None
+            collapsed = "collapsed" in (likeliest, studies[0].report.verdict)
+            kind, values = type(self._objective()), (self.alpha, self.lam, self.beta)
+            what = remedy(matrices, chosen[0], kind, *values, collapsed=collapsed)
+            studies = [dataclasses.replace(studies[0], probability=told, remedy=what)]
         if self.plot is not None:
             self._draw(matrices, studies[0])
         setting = {"objective": self.objective, "alpha": self.alpha, "lam": self.lam, "beta": self.beta}
@@ -165,14 +171,16 @@ class Stability(Reading):
 
 
 def _prepare() -> None:
-    """Sets float64 and a compilation cache, which the library itself does not touch."""
+    """Sets float64 and a compilation cache, which the library itself does not touch. The cache is a convenience: without a
+    home folder, or with one that cannot be written to, there is none.
+    """
     import jax
 
     jax.config.update("jax_enable_x64", True)
     if getattr(jax.config, "jax_compilation_cache_dir", None):  # set by the user
         return
-    folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alignment-dynamics" / "xla"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, RuntimeError):  # RuntimeError: no home folder
+        folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "alignment-dynamics" / "xla"
         folder.mkdir(parents=True, exist_ok=True)
         if os.access(folder, os.W_OK | os.X_OK):
             jax.config.update("jax_compilation_cache_dir", str(folder))

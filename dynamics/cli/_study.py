@@ -8,6 +8,7 @@ from typing import Any
 
 from ..rounds import Process
 from ..stability import Crossing, Report, Suggestion, VerdictProbability, analyze, critical, suggest
+from ._remedy import Remedy
 
 MAX_ROUNDS = 100_000  # after which an orbit stays undecided, unless more rounds are requested
 STEPS = 3  # of progress that ``study`` reports
@@ -17,7 +18,8 @@ STEPS = 3  # of progress that ``study`` reports
 class Study:
     """The result of ``dynamics stability`` for one matrix; ``error`` says why there is no report.
 
-    ``probability`` holds the probability of each verdict, for a single matrix whose counts of comparisons are known.
+    ``probability`` holds the probability of each verdict, for a single matrix whose counts of comparisons are known;
+    ``remedy`` says what to do, for a single matrix.
     """
 
     index: int
@@ -28,6 +30,7 @@ class Study:
     suggestions: tuple[Suggestion, ...] = ()
     error: str | None = None
     probability: VerdictProbability | None = None
+    remedy: Remedy | None = None
 
     def to_dict(self) -> dict[str, Any]:
         report = {} if self.report is None else self.report.to_dict() | {"spectral_radius": self.report.spectral_radius}
@@ -37,6 +40,7 @@ class Study:
             "critical_beta": [dataclasses.asdict(crossing) for crossing in self.critical],
             "critical_beta_error": self.critical_error,
             "probability": None if self.probability is None else self.probability.to_dict(),
+            "remedy": None if self.remedy is None else self.remedy.to_dict(),
             "suggestions": [dataclasses.asdict(suggestion) for suggestion in self.suggestions],
         }
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 200  # characters of a line without a terminal
 MAX_COLUMN_WIDTH = 44  # characters
 MAX_LISTED = 6  # responses in a cell
+IDEAL = "rounds of one prompt, each fitted exactly to infinitely many comparisons"
 MAX_ROWS = 200  # matrices in a table
 
 
@@ -46,7 +47,7 @@ def classification_card(matrices: PreferenceSet, found: Classification) -> None:
         "transitivity": found.transitivity,
         "majority cycle": f"yes, the strongest with margin {found.cycle_margin:.4g}" if found.has_cycle else "no",
         "distance from Bradley–Terry": f"{found.bt_residual:.4g}{limit}",
-        "order, best first": ", ".join(map(name, found.order)),
+        "order, best first": found.ranking(name),
     }
     print_card((label, value) for label, value in rows.items() if value is not None)
 
@@ -61,7 +62,7 @@ def classification_table(matrices: PreferenceSet, found: Sequence[Classification
         margin = f"{c.cycle_margin:.4g}" if c.has_cycle else "no cycle"
         residual = f"{c.bt_residual:.4g}{'' if c.bt_finite else '*'}"
         cells = (m, len(c.order), winner, listing(map(name, c.smith_set)), c.transitivity, margin, residual)
-        table.add_row(*map(text, (*cells, listing(map(name, c.order)))))
+        table.add_row(*map(text, (*cells, listing(c.ranking(name).split(" > "), " > "))))
     winners = sum(c.condorcet_winner is not None for c in found)
     cycles, boundary = sum(c.has_cycle for c in found), sum(not c.bt_finite for c in found)
     print_parts(
@@ -77,19 +78,31 @@ def classification_table(matrices: PreferenceSet, found: Sequence[Classification
 def stability_card(matrices: PreferenceSet, study: Study, title: str) -> None:
     """One matrix: the whole report."""
     report, names = study.report, matrices.names[study.index]
-    rows = [("process", title)]
+    assert report is not None
+    rows = [("process", f"{title}; {IDEAL}")]
     if names is not None:
-        rows.append(("responses", ", ".join(f"{k} {_clean(name)}" for k, name in enumerate(names))))
-    for line in str(report).splitlines():
-        label, _, value = line.partition("  ")
-        rows.append((label, value.strip()))
+        rows.append(("responses", ", ".join(map(_clean, names))))
+    told = report.lines(_namer(names))
+    probable = study.probability
+    if probable is not None:
+        # What the counts allow comes first; the report is about their mean alone.
+        likeliest, share = max(probable.verdicts.items(), key=lambda item: item[1].value)
+        rows.append(("verdict", f"{likeliest} with posterior probability {share}, given the counts"))
+        if likeliest != report.verdict:
+            rows.append(("", f"the likeliest verdict differs from that of the observed rates alone, {report.verdict}"))
+        rows += [(line[:14].strip(), line[14:]) for line in str(probable).splitlines()[1:]]
+        others = ", ".join(f"{name} {found}" for name, found in probable.verdicts.items() if found.value > 0)
+        rows.append(("all verdicts", others))
+        rows.append(("observed rates", "if P were exactly that of the file:"))
+        told = [(f"  {label}", value) for label, value in told]
+    rows += told
     rows += [("critical beta", _crossing(c)) for c in study.critical]
     if not study.critical:
         rows.append(("critical beta", study.critical_error or "none: stability does not change in the range searched"))
-    rows += [("suggestion", str(s)) for s in study.suggestions]
-    if study.probability is not None:
-        rows.append(("given the counts", "probabilities over the posterior of P:"))
-        rows += [(f"  {line[:14].strip()}", line[14:]) for line in str(study.probability).splitlines()]
+    if probable is None:
+        rows += [("suggestion", str(s)) for s in study.suggestions]
+    if study.remedy is not None:
+        rows.append(("Do", str(study.remedy)))
     print_card(rows)
 
 
@@ -110,7 +123,7 @@ def stability_table(studies: Sequence[Study], title: str) -> None:
     print_parts(
         table,
         *_more(len(studies)),
-        text(f"{len(studies)} matrices, {title}"),
+        text(f"{len(studies)} matrices, {title}; {IDEAL}"),
         _totals("verdict", ["no verdict" if s.report is None else s.report.verdict for s in studies]),
         _totals("certificate", [s.report.certificate for s in studies if s.report is not None]),
     )
@@ -121,7 +134,10 @@ def _more(rows: int) -> list[str]:
 
 
 def _crossing(crossing: Any) -> str:
+    words = {"Neimark–Sacker": "a cycle begins", "flip": "two policies take turns", "fold": "the fixed point vanishes"}
     parts = [crossing.kind, f"{crossing.direction} as beta grows"]
+    if crossing.kind in words:
+        parts[0] = f"{words[crossing.kind]}: {crossing.kind}"
     if crossing.criticality is not None:
         parts.insert(1, crossing.criticality)
     return f"{crossing.value:.8g} ({', '.join(parts)})"
@@ -162,10 +178,10 @@ def _namer(names: Sequence[str] | None) -> Callable[[int], str]:
     return str if names is None else lambda k: _clean(names[k])
 
 
-def listing(labels: Iterable[str]) -> str:
+def listing(labels: Iterable[str], between: str = ", ") -> str:
     listed = list(labels)
     more = len(listed) - MAX_LISTED
-    return ", ".join(listed[:MAX_LISTED]) + (f", … {more} more" if more > 0 else "")
+    return between.join(listed[:MAX_LISTED]) + (f", … {more} more" if more > 0 else "")
 
 
 def text(value: Any) -> Text:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import pickle
 import random
+import zipfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -98,19 +100,43 @@ def load(folder: Path, config: Mapping[str, Any]) -> dict[str, Any] | None:
 
     Raises:
         WrongReference: the model is not the one that the run began with.
-        ValueError: the folder holds another run; the message names what differs.
+        ValueError: the folder holds another run, and the message names what differs; or the file is damaged.
     """
-    import torch
-
     if not (folder / STATE).is_file():
         return None
-    state = torch.load(folder / STATE, map_location="cpu", weights_only=True)
+    state = _whole(folder)
     there, here = json.loads(state["config"]), json.loads(json.dumps(dict(config)))
     for name in sorted({*there, *here}, key=lambda n: (n != "weights_sha256", n)):
         if there.get(name) != here.get(name):
             kind = WrongReference if name == "weights_sha256" else ValueError
             raise kind(_difference(folder, name, there.get(name), here.get(name)))
     return state
+
+
+def _whole(folder: Path) -> dict[str, Any]:
+    """The state in a folder, after every part of the file is compared with its checksum."""
+    import torch
+
+    path = folder / STATE
+    try:
+        with zipfile.ZipFile(path) as file:
+            bad = file.testzip()
+        if bad is None:
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except (
+        zipfile.BadZipFile,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        KeyError,
+        ValueError,
+        NotImplementedError,
+    ):
+        pass
+    raise ValueError(
+        f"the checkpoint of the run in {folder} is damaged: its file {STATE} is not as it was written; restore it from a copy, "
+        "or delete the folder and train anew."
+    )
 
 
 def _difference(folder: Path, name: str, there: Any, here: Any) -> str:

@@ -94,15 +94,32 @@ def convert(path: str | Path, folder: str | Path) -> Path:
 
 
 def cache_folder(cache: str | Path | None = None) -> Path:
-    """Where converted models lie: the given folder, or ``dynamics`` in the user's cache folder."""
+    """Where converted models lie: the given folder, or ``dynamics`` in the user's cache folder, or, without a home folder or
+    where it cannot be written to, a folder of the user's among the temporary files.
+    """
     if cache is not None:
         return Path(cache).expanduser()
-    home, system = Path.home(), platform.system()
+    try:
+        folder = _user_cache() / "dynamics"
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK | os.X_OK):
+            return folder
+    except (OSError, RuntimeError):  # RuntimeError: no home folder
+        pass
+    owner = os.getuid() if hasattr(os, "getuid") else None
+    folder = Path(tempfile.gettempdir()) / ("dynamics" if owner is None else f"dynamics-{owner}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    if owner is not None and folder.stat().st_uid != owner:  # another user's, whose files are not to be trusted
+        return Path(tempfile.mkdtemp(prefix="dynamics-"))
+    return folder
+
+
+def _user_cache() -> Path:
+    system = platform.system()
     if system == "Windows":
-        base = Path(os.environ.get("LOCALAPPDATA") or home / "AppData" / "Local")
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or home / ("Library/Caches" if system == "Darwin" else ".cache"))
-    return base / "dynamics"
+        return Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    inside = "Library/Caches" if system == "Darwin" else ".cache"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / inside)
 
 
 def converted(path: Path, cache: str | Path | None = None) -> Path:

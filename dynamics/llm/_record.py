@@ -6,7 +6,9 @@ import json
 import os
 import shutil
 import uuid
+import warnings
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 LENGTH = "rows"  # attribute that counts the finished rows; it is written last
+SUMS = "checksums"  # attribute with a CRC-32 of every column's finished rows, and of every fixed value; written with LENGTH
 ROWS = 64  # rows in a chunk
 STEP = Variable((), "1", "steps of the optimizer since the start")
 
@@ -61,6 +64,7 @@ class Record:
         self.coords, self.attrs = dict(coords or {}), dict(attrs or {})
         self.steps: list[int] = []
         self.rows: list[dict[str, np.ndarray]] = []
+        self.sums: dict[str, int] = {}
         if self.path is not None:
             self._create(self.path)
 
@@ -94,7 +98,9 @@ class Record:
             raise ValueError(f"the record holds {len(self)} rows; {length} cannot be kept.")
         del self.steps[length:], self.rows[length:]
         if self.path is not None:
-            _group(self.path, "r+").attrs[LENGTH] = length
+            self.sums |= {"step": _sum(np.array(self.steps, np.int64))}
+            self.sums |= {n: _sum(np.array([row[n] for row in self.rows], np.float64)) for n in self.variables}
+            _group(self.path, "r+").attrs.update({LENGTH: length, SUMS: self.sums})
 
     def note(self, **attrs: Any) -> None:
         """Adds attributes, such as how the run ended."""
@@ -130,6 +136,8 @@ class Record:
                 kind, blank = ("i8", -1) if name == "step" else ("f8", np.nan)
                 array = group.create_array(name, shape=(0, *inner), chunks=(ROWS, *inner), dtype=kind, fill_value=blank)
                 array.attrs.update(attrs_of(variable) | {"_ARRAY_DIMENSIONS": ["step", *variable.dims]})
+            self.sums = {name: _sum(np.asarray(array[:])) for name, array in group.arrays()}
+            group.attrs[SUMS] = self.sums
             os.rename(scratch, place)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -141,7 +149,14 @@ class Record:
             if array.shape[0] != at + 1:
                 array.resize((at + 1, *array.shape[1:]))
             array[at] = value
-        group.attrs[LENGTH] = at + 1
+            self.sums[name] = _sum(np.asarray(value), self.sums[name])
+        group.attrs.update({LENGTH: at + 1, SUMS: self.sums})
+
+
+def _sum(values: np.ndarray, before: int = 0) -> int:
+    """CRC-32 of numbers or texts that follow others whose checksum is ``before``."""
+    plain = values.dtype.kind in "fiub"
+    return zlib.crc32(np.ascontiguousarray(values).tobytes() if plain else json.dumps(values.tolist()).encode(), before)
 
 
 def _group(place: Path, mode: Any) -> Any:
@@ -158,7 +173,7 @@ def open_record(path: str | os.PathLike[str]) -> Record:
     """
     ds = read_record(path)
     record = Record(None, {})
-    record.path = Path(path)
+    record.path = _folder(path)
     variable = lambda x, dims: Variable(dims, str(x.attrs["units"]), str(x.attrs["long_name"]))
     names = [str(name) for name in ds.data_vars]
     along = [name for name in names if "step" in ds[name].dims]
@@ -168,6 +183,7 @@ def open_record(path: str | os.PathLike[str]) -> Record:
     record.coords = {str(n): c.values if n in ds.dims else (c.dims[0], c.values) for n, c in ds.coords.items()}
     del record.coords["step"]
     record.attrs = dict(ds.attrs)
+    record.sums = dict(_group(_folder(path), "r").attrs.get(SUMS, {})) or {str(n): 0 for n in [*along, "step"]}
     record.steps = [int(step) for step in ds.step.values]
     record.rows = [{n: ds[n].values[t] for n in along} for t in range(len(record.steps))]
     return record
@@ -180,28 +196,52 @@ def read_record(path: str | os.PathLike[str]) -> xr.Dataset:
         path: of a record, of a packed one (*.zarr.zip), or of the ``out`` folder of a run, which holds record.zarr.
 
     Raises:
-        ValueError: there is no record.
+        ValueError: there is no record, or one of its columns is damaged.
     """
     import xarray as xr
     import zarr
     from zarr.errors import BaseZarrError
     from zarr.storage import ZipStore
 
-    place = Path(path)
-    if (place / "record.zarr").is_dir():
-        place = place / "record.zarr"
+    place = _folder(path)
     try:
         store: Any = ZipStore(place, mode="r") if place.suffix == ".zip" else str(place)
         group = zarr.open_group(store, mode="r", zarr_format=2)
         length = int(group.attrs[LENGTH])  # pyright: ignore[reportArgumentType]
-        found = {name: _variable(array, length) for name, array in group.arrays()}
-        attrs = {name: value for name, value in group.attrs.items() if name != LENGTH}
+        sums: Any = group.attrs.get(SUMS, {})
     except (OSError, KeyError, ValueError, TypeError, BaseZarrError, zipfile.BadZipFile):
+        if any((place / name).exists() for name in ("step/.zarray", "step/0")):
+            raise ValueError(_damaged(place, ".zattrs or .zgroup")) from None
         raise ValueError(f"{place} holds no record; pass what llm.Recorder or llm.train(out=...) wrote.") from None
+    found, name = {}, "a .zarray or .zattrs file"
+    try:
+        with warnings.catch_warnings():  # about a column without metadata, which is refused below
+            warnings.simplefilter("ignore")
+            arrays = dict(group.arrays())
+        for name in sorted({*arrays, *sums}):
+            found[name] = _variable(arrays[name], length)
+            # Records of earlier versions have no checksums.
+            if sums and _sum(found[name][1]) != sums.get(name):
+                raise ValueError
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, BaseZarrError, zipfile.BadZipFile):
+        raise ValueError(_damaged(place, name)) from None
+    attrs = {name: value for name, value in group.attrs.items() if name not in (LENGTH, SUMS)}
     if place.suffix == ".zip":
         store.close()
     coords = {name: value for name, value in found.items() if "units" not in value[2] or name == "step"}
     return xr.Dataset({name: value for name, value in found.items() if name not in coords}, coords, attrs)
+
+
+def _folder(path: str | os.PathLike[str]) -> Path:
+    place = Path(path)
+    return place / "record.zarr" if (place / "record.zarr").is_dir() else place
+
+
+def _damaged(place: Path, name: str) -> str:
+    return (
+        f"record {place} is damaged: its {name} is missing or not as it was written; restore it from a copy, or delete the "
+        "record and repeat the run."
+    )
 
 
 def _variable(array: Any, length: int) -> tuple[list[str], np.ndarray, dict[str, Any]]:

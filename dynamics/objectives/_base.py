@@ -13,7 +13,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._checks import check_log_distribution
 from .._noun import Noun
-from .._numerics import as_array, centre, concrete, log_softmax
+from .._numerics import as_array, centre, concrete, log_softmax, mass
 from ..preferences import Pairs, Seen, check
 from ._exact import exact_for
 
@@ -179,13 +179,13 @@ class Objective(Noun):
         start = None if guess is None else as_array(guess)
         if not concrete(P, log_mu):
             log_mu = as_array(log_mu)
-            f, found = _solved(self, Pairs(as_array(P), log_mu, jnp.exp(log_mu)), log_ref, start)
+            f, found = _solved(self, Pairs(as_array(P), log_mu, mass(log_mu)), log_ref, start)
             return eqx.error_if(
                 f, ~found, "the objective has no finite minimiser; call it on concrete values to see why."
             )
         P = check(P)
         log_mu = check_log_distribution(log_mu, "log_mu", P.shape[0], zero_mass=True)
-        pairs = Pairs(P, log_mu, jnp.exp(log_mu))
+        pairs = Pairs(P, log_mu, mass(log_mu))
         self.check_optimum(pairs, np.asarray(log_mu) > -np.inf, None)
         f, found = _solved(self, pairs, log_ref, start)
         if concrete(found) and not bool(found):

@@ -60,7 +60,7 @@ def projection(objective: Any, pairs: Pairs, basis: Array, guess: Any) -> tuple[
     if basis.ndim == 3:
         f = _projected.fit_pairs(basis, pairs.log_mu, pairs.preference - 0.5)
         return f, jnp.all(jnp.isfinite(f))
-    f = centre(matvec(pairs.preference - 0.5, jnp.exp(pairs.log_mu)))
+    f = centre(matvec(pairs.preference - 0.5, pairs.mu))
     f = _projected.project(basis, pairs.log_mu, f)
     return f, jnp.all(jnp.isfinite(f))
 

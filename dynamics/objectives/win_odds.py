@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.nn import log_sigmoid, logsumexp, sigmoid
 from jaxtyping import Array, Bool, Float
 
-from .._numerics import MAX_UNROLLED_UNKNOWNS, centre
+from .._numerics import MAX_UNROLLED_UNKNOWNS, centre, log_mass_or_empty
 
 MAX_ITERATIONS = 400
 DAMPING = 0.3
@@ -264,8 +264,9 @@ def _reward_jvp(primals, tangents):
     f, found = reward(P, log_mu, guess)
     rows = opponents(log_mu)
     want, have = required(rows, P), attained(rows, f)
-    weight = by_log_mu(rows, P, f, have, want)
-    d_mismatch = jnp.sum(jnp.where(weight == 0.0, 0.0, weight * d_log_mu[None, :]), axis=1)
+    # A response without mass may gain some: ``log_mixture`` says how its derivative by the logarithm is to be read.
+    weight = by_log_mu(opponents(log_mass_or_empty(log_mu)), P, f, have, want)
+    d_mismatch = jnp.sum(weight * d_log_mu[None, :], axis=1)
     win, lose = _shares(jnp.stack([rows, rows]), want) * _both(dP)
     d_mismatch -= jnp.sum(win - lose, axis=1)
     mass = opposing_mass(log_mu)

@@ -7,7 +7,7 @@ from ._best_of import by_tournament as best_of_tournament
 from ._bradley_terry import strong_components, unbeaten, unlinked
 from ._check import check, check_shape, host_matrix
 from ._chi_square import weighted_chi_square_cdf, weighted_chi_square_quantile
-from ._classify import Classification, classify
+from ._classify import Classification, Tier, classify
 from ._comparisons import Comparisons
 from ._desiderata import TARGETS, Target, ordered_pairs
 from ._draws import draw_wins, draw_wins_of_prompts, most_comparisons, win_rates
@@ -34,6 +34,7 @@ __all__ = [
     "Seen",
     "Survey",
     "Target",
+    "Tier",
     "best_of_scores",
     "best_of_tournament",
     "bradley_terry",

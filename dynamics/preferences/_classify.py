@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +13,22 @@ from ._bradley_terry import bradley_terry_fit, strong_components
 from ._check import host_matrix
 
 Transitivity = Literal["none", "weak", "strong", "strict strong"]
+
+
+@dataclass(frozen=True)
+class Tier:
+    """Responses that no majority puts in an order, all below those of the tiers before.
+
+    Attributes:
+        kind: "single"; "tied" (every two of them level); "cyclic" (a strict majority cycle among them); or "mixed" (wins and
+            ties that fit no order, without a strict cycle).
+        members: ascending.
+        cycle: where cyclic, the responses of one of the strongest cycles, each beating the next and the last the first.
+    """
+
+    kind: Literal["single", "tied", "cyclic", "mixed"]
+    members: tuple[int, ...]
+    cycle: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -30,7 +47,8 @@ class Classification:
         bt_finite: whether a finite maximum exists: the digraph P_ij > 0 is strongly connected (Ford 1957).
         order: all responses, best first: by Copeland score (wins plus half the ties), then by index. It lists the Smith
             set first, then the Smith set of the rest, and so on. Where P is weakly transitive it is the majority order, with
-            tied responses next to each other.
+            tied responses next to each other. Within a tier it is arbitrary.
+        tiers: what is really ordered: groups of responses, best first.
     """
 
     condorcet_winner: int | None
@@ -41,6 +59,21 @@ class Classification:
     bt_residual: float
     bt_finite: bool
     order: tuple[int, ...]
+    tiers: tuple[Tier, ...]
+
+    def ranking(self, name: Callable[[int], str] = str) -> str:
+        """The tiers in words, best first.
+
+        >>> dyn.preferences.classify(dyn.preferences.cyclic(3, advantage=0.2)).ranking("abc".__getitem__)
+        'none (cycle a > b > c > a)'
+        """
+        if len(self.tiers) == 1 and self.tiers[0].kind != "tied":
+            return f"none ({_in_words(self.tiers[0], name)})"
+        told = []
+        for tier in self.tiers:
+            words = _in_words(tier, name)
+            told.append(f"({words})" if tier.kind in ("cyclic", "mixed") else words)
+        return " > ".join(told)
 
     def __str__(self) -> str:
         winner = "none" if self.condorcet_winner is None else f"response {self.condorcet_winner}"
@@ -53,7 +86,7 @@ class Classification:
             "transitivity": self.transitivity,
             "majority cycle": cycle,
             "distance from Bradley–Terry": f"{self.bt_residual:.4g}{limit}",
-            "order, best first": " ".join(map(str, self.order)),
+            "order, best first": self.ranking(),
         }
         width = max(map(len, rows))
         return "\n".join(f"{name:<{width}}  {value}" for name, value in rows.items())
@@ -93,7 +126,51 @@ def classify(P: Numbers) -> Classification:
         bt_residual=float(np.abs(matrix - bradley_terry_fit(matrix)).max()),
         bt_finite=bool(strong_components(matrix > 0).max() == 0),
         order=tuple(order),
+        tiers=_tiers(margin, order),
     )
+
+
+def _in_words(tier: Tier, name: Callable[[int], str]) -> str:
+    if tier.kind in ("single", "tied"):
+        return " = ".join(map(name, tier.members))
+    if tier.cycle is None:
+        return f"no order of {', '.join(map(name, tier.members))}"
+    cycle = " > ".join(map(name, (*tier.cycle, tier.cycle[0])))
+    rest = len(tier.members) - len(tier.cycle)
+    return f"cycle {cycle}" + (f", and {rest} more" if rest else "")
+
+
+def _tiers(margin: np.ndarray, order: list[int]) -> tuple[Tier, ...]:
+    component = strong_components(margin >= 0)
+    tiers = []
+    for label in dict.fromkeys(component[order].tolist()):
+        members = np.flatnonzero(component == label)
+        within = margin[np.ix_(members, members)]
+        if not within.any():
+            tiers.append(Tier("single" if len(members) == 1 else "tied", tuple(members.tolist())))
+            continue
+        strongest = _cycle_margin(within)
+        cycle = _a_cycle(within >= strongest) if strongest > 0 else None
+        kind = "mixed" if cycle is None else "cyclic"
+        tiers.append(Tier(kind, tuple(members.tolist()), None if cycle is None else tuple(members[cycle].tolist())))
+    return tuple(tiers)
+
+
+def _a_cycle(beats: np.ndarray) -> list[int]:
+    """A shortest directed cycle of a digraph that has one, from its smallest member."""
+    best: list[int] = []
+    for first in range(len(beats)):
+        paths, seen = [[first]], {first}
+        while paths and not (best and len(paths[0]) >= len(best)):
+            path = paths.pop(0)
+            if beats[path[-1], first]:
+                best = path
+                break
+            for after in np.flatnonzero(beats[path[-1]]).tolist():
+                if after not in seen:
+                    seen.add(after)
+                    paths.append([*path, after])
+    return best
 
 
 def majority_margins(P: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._noun import assemble
-from .._numerics import log_mixture, log_softmax
+from .._numerics import log_mixture, log_softmax, mass
 from .._parts import uniform
 from ..feedback import BestOfN, Noisy, Population
 from ..learners import Optimum
@@ -75,7 +75,7 @@ class Canonical(NamedTuple):
 
     def reward(self, log_mu: Float[Array, " K"]) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
         """f for a sampler, within the policy class and up to a constant, and whether the solver found it."""
-        pairs = Pairs(self.preference, log_mu, jnp.exp(log_mu))
+        pairs = Pairs(self.preference, log_mu, mass(log_mu))
         return self.objective.solve(pairs, self.log_reference, self.basis)
 
     def settled(self, logits: Float[Array, " K"]) -> Float[Array, " K"]:

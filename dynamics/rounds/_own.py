@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._noun import is_own
-from .._numerics import centre, log_softmax
+from .._numerics import centre, log_softmax, mass
 from .._parts import uniform
 from ..feedback import check_seen
 from ..preferences import Pairs
@@ -26,7 +26,7 @@ MAX_MASS_ERROR = 1e-6  # distance of a sampler's total probability from 1
 def seen_at_start(loop: Rounds) -> Any:
     """What feedback shows of pairs drawn from the uniform policy."""
     log_mu = jnp.broadcast_to(uniform(loop.num_responses), loop.shape)
-    pairs = Pairs(loop.preference, log_mu, jnp.exp(log_mu))
+    pairs = Pairs(loop.preference, log_mu, mass(log_mu))
     return loop.observe(pairs, jax.random.key(0) if loop.feedback.stochastic else None)
 
 

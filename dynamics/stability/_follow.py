@@ -1,8 +1,9 @@
 """The curve of fixed points over s = 1/(beta (1-alpha)), followed downward from beta = ∞ for a batch of matrices at once.
 
 It does what ``_branch`` does for one matrix, but with s as the coordinate instead of arclength. Steps adapt to each matrix,
-every point is a root of the equation found by Newton's method, and a step may change the spectral radius only a little. At a
-fold the curve turns back in s and an attracting fixed point disappears, so following ends there.
+every point is a root of the equation found by Newton's method, and a step may change the spectral radius only a little. The
+radius may also rise above 1 and fall again within a step; the cubic through its values and slopes at both ends shows that,
+and the step is halved. At a fold the curve turns back in s and an attracting fixed point disappears, so following ends there.
 """
 
 from __future__ import annotations
@@ -23,6 +24,12 @@ MAX_FREE_RADIUS = 0.6  # spectral radii below this may change by any amount in o
 MAX_LOG_RADIUS_CHANGE = 0.15  # of larger spectral radii, in one step
 MAX_MASS_CHANGE = 0.1  # of the probability of a response, in one step
 MAX_LOG_STEP, MIN_LOG_STEP = 0.5, 1e-7  # in log s
+MAX_LOG_STEP_NEAR_ONE = 0.1  # once a radius is above NEAR_ONE
+NEAR_ONE = 0.7
+ROUNDING = 1e-9  # of a maximum of the radius inside a step
+MARGIN = 1e-3  # a maximum of the radius this close to 1 is looked at with shorter steps
+FINE_LOG_STEP = 1e-3  # in so short a step a maximum exceeds the ends by 1e-6 or so, and is not looked for
+SLOPE_STEP = 1e-5  # in log s, of the difference that gives the slope of the radius
 MAX_BISECTIONS = 60
 MAX_START_REDUCTIONS = 60  # divisions of s by 4 until rounds contract
 
@@ -54,6 +61,7 @@ class _Point(NamedTuple):
     tangent: Float[Array, " K"]  # df/dlog s
     log_s: Float[Array, ""]
     radii: Float[Array, " alphas"]
+    slopes: Float[Array, " alphas"]  # d radius/d log s
 
 
 class _State(NamedTuple):
@@ -131,10 +139,23 @@ def _point(equation: Equation, line: Line, alphas: Array, guess: Array, log_s: A
     """The fixed point near ``guess``, whether it was found, and the largest modulus of the eigenvalues of M there."""
     s = jnp.exp(log_s)
     f, tangent, found = _newton(equation, line, guess, s)
-    values = equation.spectrum(line, f, s)
-    kept, moved = alphas[:, None].astype(values.dtype), (1 - alphas)[:, None].astype(values.dtype)
-    radii = jnp.max(jnp.abs(kept + moved * values[None, :]), axis=1)
-    return _Point(f, tangent, log_s, radii), found & jnp.all(jnp.isfinite(radii)), jnp.max(jnp.abs(values))
+    # One batch for both, because batched LAPACK calls share one pool of threads, and two of them at once can deadlock.
+    ahead = jnp.array([0.0, SLOPE_STEP])
+    values = jax.vmap(lambda h: equation.spectrum(line, f + h * tangent, s * jnp.exp(h)))(ahead)[:, None, :]
+    kept, moved = (x[None, :, None].astype(values.dtype) for x in (alphas, 1 - alphas))
+    radii, radii_ahead = jnp.max(jnp.abs(kept + moved * values), axis=2)
+    point = _Point(f, tangent, log_s, radii, (radii_ahead - radii) / SLOPE_STEP)
+    return point, found & jnp.all(jnp.isfinite(radii)), jnp.max(jnp.abs(values[0]))
+
+
+def _hidden_maximum(here: _Point, there: _Point, step: Array) -> Float[Array, " alphas"]:
+    """The largest radius inside the step, on the cubic Hermite interpolant of its values and slopes at both ends."""
+    low, high = here.radii, there.radii
+    at_low, at_high = step * here.slopes, step * there.slopes
+    cubic, square = 2 * (low - high) + at_low + at_high, 3 * (high - low) - 2 * at_low - at_high
+    t = jnp.linspace(0.0, 1.0, 17)[:, None]
+    low, at_low, square, cubic = (x[None] for x in (low, at_low, square, cubic))
+    return jnp.max(low + t * (at_low + t * (square + t * cubic)), axis=0)
 
 
 def _newton(equation: Equation, line: Line, guess: Array, s: Array) -> tuple[Array, Array, Array]:
@@ -156,6 +177,9 @@ def _newton(equation: Equation, line: Line, guess: Array, s: Array) -> tuple[Arr
 
 def _step(equation: Equation, line: Line, alphas: Array, last: Array, state: _State) -> _State:
     here = state.here
+    wanted = ~state.crossed & (here.radii > NEAR_ONE)
+    longest = jnp.where(jnp.any(wanted), MAX_LOG_STEP_NEAR_ONE, MAX_LOG_STEP)
+    state = state._replace(step=jnp.minimum(state.step, longest))
     step = jnp.minimum(state.step, last - here.log_s)
     # The last step ends exactly at ``last``, without rounding.
     log_s = jnp.where(state.step >= last - here.log_s, last, here.log_s + step)
@@ -172,7 +196,12 @@ def _step(equation: Equation, line: Line, alphas: Array, last: Array, state: _St
     change = jnp.abs(jnp.log(there.radii) - jnp.log(here.radii))
     calm = jnp.all((jnp.maximum(there.radii, here.radii) < MAX_FREE_RADIUS) | (change < MAX_LOG_RADIUS_CHANGE))
     smallest = step <= 2 * MIN_LOG_STEP
-    accepted = found & near & (calm | smallest)
+    # A radius that may pass 1 inside the step, though it is below 1 at both ends: a window of instability.
+    inside = _hidden_maximum(here, there, step)
+    hidden = (inside > 1 - MARGIN) & (inside > jnp.maximum(here.radii, there.radii) + ROUNDING)
+    window = hidden & (here.radii < 1) & (there.radii < 1) & ~state.crossed
+    clear = ~jnp.any(window) | (step <= FINE_LOG_STEP)
+    accepted = found & near & ((calm & clear) | smallest)
     crossing = accepted & ~state.crossed & (here.radii < 1) & (there.radii >= 1)
     put = lambda new, old: jnp.where(crossing.reshape(-1, *([1] * jnp.ndim(new))), new, old)
     return _State(

@@ -16,6 +16,7 @@ from ..rounds import SelfSampling
 from ..schema import VERDICTS
 from ..sweeps import sweep
 from ._analyze import START_OFFSET
+from ._basis import Basis, basis_of
 from ._many import FOLLOWED, check_kind, check_lams, spectral_radii
 from ._posterior import Share, posterior, share
 
@@ -37,8 +38,9 @@ class VerdictProbability:
         mean_radius, mean_verdict: spectral radius and verdict at the posterior mean of P; None where not found or failed.
         draws: number of draws.
         comparisons: number of comparisons.
-        prior: pseudo-wins on each side of each pair.
+        prior: pseudo-wins on each side of each pair, of the independent model; None for the hierarchical one.
         rounds: length of each orbit.
+        basis: what the answer rests on: the model, evidence for cycles, and how much is the prior.
     """
 
     verdicts: dict[str, Share]
@@ -50,12 +52,14 @@ class VerdictProbability:
     mean_verdict: str | None
     draws: int
     comparisons: float
-    prior: float
+    prior: float | None
     rounds: int
+    basis: Basis
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values; numbers that do not exist are null."""
         plain = dataclasses.asdict(self)
+        plain["basis"] = self.basis.to_dict()
         plain["verdicts"] = {name: found._asdict() for name, found in self.verdicts.items()}
         for name in ("unstable", "not_found"):
             found = getattr(self, name)
@@ -64,7 +68,7 @@ class VerdictProbability:
 
     def __str__(self) -> str:
         told = [f"{name} {found}" for name, found in self.verdicts.items() if found.value > 0]
-        lines = [f"verdict       {', '.join(told)}"]
+        lines = [f"verdict       {', '.join(told)} (posterior probabilities)"]
         if self.unstable is None:
             lines.append("unstable      not defined: at alpha = 1 no fixed point is followed")
         else:
@@ -74,10 +78,8 @@ class VerdictProbability:
             low, middle, high = self.radius_quantiles
             at = "" if self.mean_radius is None else f", {self.mean_radius:.6g} at the posterior mean"
             lines.append(f"radius        median {middle:.6g}, 90% interval {low:.6g} to {high:.6g}{at}")
-        lines.append(
-            f"posterior     Beta(wins + {self.prior:g}, losses + {self.prior:g}) for each pair, {self.comparisons:g} "
-            f"comparisons, {self.draws} draws of {self.rounds} rounds (95% Monte Carlo intervals in brackets)"
-        )
+        lines += self.basis.lines(self.prior)
+        lines.append(f"brackets      95% Monte Carlo intervals, {self.draws} draws of {self.rounds} rounds")
         return "\n".join(lines)
 
 
@@ -89,6 +91,8 @@ def verdict_probability(
     *,
     key: PRNGKeyArray,
     draws: int = 1000,
+    model: str = "hierarchical",
+    residual_scale: float = 1.0,
     prior: float = 0.5,
     one_sided: bool = False,
     rounds: int = 3000,
@@ -97,11 +101,10 @@ def verdict_probability(
     verdict: Verdict | None = None,
     progress: bool = True,
 ) -> VerdictProbability:
-    """Pr(verdict) and Pr(rho > 1) with P_ij ~ Beta(c_ij + prior, c_ji + prior), independently for each pair i < j.
+    """Pr(verdict | counts) and Pr(rho > 1 | counts), posterior probabilities under the ``model`` of ``posterior``.
 
-    The default prior is Jeffreys' Beta(1/2, 1/2). A pair that was never compared keeps the prior, so the probabilities include
-    that nothing is known about its P_ij. Comparisons are taken as independent. Pairs from one voter's ranking are not: the
-    posterior of each pair is then still right, but their joint posterior is an approximation.
+    The hierarchical model does not take few votes for cycles; it underrates a cycle that is confined to a few responses (the
+    independent model does not). Comparisons are taken as independent, which pairs from one voter's ranking are not.
 
     Args:
         counts: c, ``(K, K)``, ``counts[i, j]`` how often i beat j, 0 ≤ c ≤ 2^53, diagonal 0; halves are allowed.
@@ -110,7 +113,9 @@ def verdict_probability(
         lam: lambda, in [0, 1].
         key: one key of ``jax.random``.
         draws: draws of P, int ≥ 1; the standard error of a probability is at most 1/(2 √draws).
-        prior: pseudo-wins on each side of each pair, > 0.
+        model: "hierarchical" or "independent".
+        residual_scale: the scale of the prior of residuals, > 0 (hierarchical).
+        prior: pseudo-wins on each side of each pair, > 0 (independent).
         one_sided: accept counts with zeros on one side of the diagonal, as in a file whose first response won every time.
         rounds: length of each orbit, int ≥ 10; near rho = 1, longer orbits leave fewer verdicts undecided.
         log_reference: log ref, ``(K,)``; uniform unless given.
@@ -130,7 +135,9 @@ def verdict_probability(
     alpha = float(check_number(alpha, "alpha", 0.0, 1.0))
     lam = float(check_lams(lam, scalar=True)[0])
     rounds = check_count(rounds, "rounds", 10)
-    drawn = posterior(counts, key=key, draws=draws, prior=prior, one_sided=one_sided)
+    drawn = posterior(
+        counts, key=key, draws=draws, model=model, residual_scale=residual_scale, prior=prior, one_sided=one_sided
+    )
     stack = np.concatenate([drawn.mean[None], drawn.draws])
     radii = status = None
     if alpha < 1:
@@ -158,8 +165,9 @@ def verdict_probability(
         **_spectral(radii, status, draws),
         draws=draws,
         comparisons=drawn.comparisons,
-        prior=float(prior),
+        prior=float(prior) if model == "independent" else None,
         rounds=rounds,
+        basis=basis_of(drawn),
     )
 
 

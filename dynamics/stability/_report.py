@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -55,11 +56,29 @@ class Report:
         """The smallest spectral radius of the fixed points found; None if none was found."""
         return min((point.spectral_radius for point in self.fixed_points), default=None)
 
-    def _counts(self) -> list[str]:
-        if self.verdicts is None:
-            return []
-        counts = {name: self.verdicts.count(name) for name in dict.fromkeys(self.verdicts)}
-        return ["prompts       " + ", ".join(f"{count} {name}" for name, count in counts.items())]
+    def lines(self, name: Callable[[int], str] = str) -> list[tuple[str, str]]:
+        """The report as labels and their text.
+
+        Args:
+            name: the name of each response; its number unless given.
+        """
+        rate, growth = self.contraction_rate, self.lyapunov_exponent
+        found = [("verdict", self.verdict)]
+        if self.verdicts is not None:
+            counts = {label: self.verdicts.count(label) for label in dict.fromkeys(self.verdicts)}
+            found.append(("prompts", ", ".join(f"{count} {label}" for label, count in counts.items())))
+        found += [
+            ("reason", self.reason),
+            ("certificate", f"{self.certificate} ({self.certificate_reason})"),
+            (
+                "contraction",
+                "no theorem applies" if rate is None else f"{rate.rate:.6f} per round, {rate.statement}",
+            ),
+            ("nearby runs", f"{'part' if growth > 0 else 'approach'}: Lyapunov exponent {growth:+.6f} per round"),
+            ("other starts", ", ".join(f"{share:.0%} {verdict}" for verdict, share in self.basins.items())),
+        ]
+        points = [("fixed point", _describe(point, name)) for point in self.fixed_points]
+        return found + (points or [("fixed point", "none found")])
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-ready values; numbers that do not exist are null."""
@@ -70,29 +89,19 @@ class Report:
         return _plain(fields | {"fixed_points": points, "prompts": [report.to_dict() for report in self.prompts]})
 
     def __str__(self) -> str:
-        rate = self.contraction_rate
-        lines = [
-            f"verdict       {self.verdict}",
-            *self._counts(),
-            f"reason        {self.reason}",
-            f"certificate   {self.certificate} ({self.certificate_reason})",
-            "contraction   "
-            + ("no theorem applies" if rate is None else f"{rate.rate:.6f} per round, {rate.statement}"),
-            f"Lyapunov      {self.lyapunov_exponent:+.6f} per round",
-            "basins        " + ", ".join(f"{share:.0%} {verdict}" for verdict, share in self.basins.items()),
-        ]
-        lines += [f"fixed point   {_describe(point)}" for point in self.fixed_points] or ["fixed point   none found"]
-        return "\n".join(lines)
+        return "\n".join(f"{label:<13} {value}" for label, value in self.lines())
 
 
-def _describe(point: FixedPoint) -> str:
-    turn = f", rotation number {point.rotation_number:.4f}" if point.rotation_number > 0 else ""
+def _describe(point: FixedPoint, name: Callable[[int], str]) -> str:
+    number = point.rotation_number
+    turn = f", one turn in {1 / number:.4g} rounds (rotation number {number:.4f})" if number > 0 else ""
     if point.log_policy is None:
-        return f"vertex {point.vertex}, largest transversal multiplier {point.spectral_radius:.6g}"
+        assert point.vertex is not None
+        return f"only {name(point.vertex)}, largest transversal multiplier {point.spectral_radius:.6g}"
     if point.log_policy.ndim > 1:
         return f"policies of {len(point.log_policy)} prompts, spectral radius {point.spectral_radius:.6f}{turn}"
     top = np.argsort(-point.log_policy)[:4]
-    share = ", ".join(f"{i}: {math.exp(point.log_policy[i]):.3g}" for i in top)
+    share = ", ".join(f"{name(int(i))}: {math.exp(point.log_policy[i]):.3g}" for i in top)
     return f"pi = {{{share}{', …' if len(point.log_policy) > 4 else ''}}}, spectral radius {point.spectral_radius:.6f}{turn}"
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -10,70 +9,12 @@ from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
 from .._checks import Numbers, check_number, host_array
 from ..objectives import IPO, Objective
+from ._basis import basis_of
 from ._many import DEFAULT_FLOOR, LOST, NOT_BEGUN, Values, check_alphas, check_kind, check_lams, critical_betas
-from ._posterior import INTERVAL_LEVEL, posterior
+from ._posterior import INTERVAL_LEVEL, Share, check_model, posterior, share
+from ._safe_result import SafeBeta
 
-
-@dataclasses.dataclass(frozen=True)
-class SafeBeta:
-    """The result of ``safe_beta``; arrays have shape ``(A, L)``, over alpha and lam.
-
-    Attributes:
-        objective: "IPO" or "DPO".
-        alpha, lam: the values, ``(A,)`` and ``(L,)``.
-        beta: with probability ``confidence``, rounds are locally stable at every beta above it. It is ``floor`` where they
-            stay stable down to the floor, and ``inf`` where so many draws have no optimum that no beta suffices.
-        low, high: 95% Monte Carlo interval of ``beta``.
-        mean: the beta at which rounds with the posterior mean of P lose stability; ``floor`` where they do not, ``inf`` where
-            there is no finite optimum.
-        proven: with probability ``confidence``, convergence from every start is proven above this beta (IPO: statements 7.2
-            and 7.3 on each draw); None for DPO, for which nothing is proven.
-        proven_everywhere: lam/(2 (1-alpha)), above which convergence is proven for every P (IPO: statement 7.3); None for DPO.
-        confidence, draws, comparisons, prior: the arguments, and the number of comparisons; None where P was given.
-        floor: the smallest beta that was examined.
-        lost: share of draws whose curve of fixed points ended early, which count as unstable below that beta; the largest
-            over lam.
-        without_optimum: share of draws without a finite optimum, which count as unstable at every beta; the largest over lam.
-    """
-
-    objective: str
-    alpha: np.ndarray
-    lam: np.ndarray
-    beta: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
-    mean: np.ndarray
-    proven: np.ndarray | None
-    proven_everywhere: np.ndarray | None
-    confidence: float | None
-    draws: int | None
-    comparisons: float | None
-    prior: float | None
-    floor: float
-    lost: float
-    without_optimum: float
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready values; a beta that does not exist is null."""
-        plain = dataclasses.asdict(self)
-        return {name: _listed(value) if isinstance(value, np.ndarray) else value for name, value in plain.items()}
-
-    def __str__(self) -> str:
-        basis = (
-            f"for the given P (floor {self.floor:g})"
-            if self.confidence is None
-            else f"with probability {self.confidence:g} ({self.draws} draws, {self.comparisons:g} comparisons, prior "
-            f"Beta({self.prior:g}, {self.prior:g}), floor {self.floor:g})"
-        )
-        lines = [f"{self.objective}: stable above beta {basis}"]
-        for a, alpha in enumerate(self.alpha):
-            cells = (f"lam {lam:g}: {self.beta[a, n]:.4g}" for n, lam in enumerate(self.lam))
-            lines.append(f"alpha {alpha:g}  {', '.join(cells)}")
-        return "\n".join(lines)
-
-
-def _listed(values: np.ndarray) -> list[Any]:
-    return [_listed(v) if v.ndim else (float(v) if np.isfinite(v) else None) for v in map(np.asarray, values)]
+LARGER = "larger"
 
 
 def safe_beta(
@@ -85,6 +26,8 @@ def safe_beta(
     key: PRNGKeyArray,
     confidence: float = 0.95,
     draws: int = 1000,
+    model: str = LARGER,
+    residual_scale: float = 1.0,
     prior: float = 0.5,
     one_sided: bool = False,
     floor: float = DEFAULT_FLOOR,
@@ -94,10 +37,11 @@ def safe_beta(
 ) -> SafeBeta:
     """inf {b : Pr(rho(beta') < 1 for every beta' > b) ≥ confidence}, for each alpha and lam.
 
-    Pr is over P_ij ~ Beta(c_ij + prior, c_ji + prior), as in ``verdict_probability``; rho is the spectral radius at the fixed
-    point that is followed downward from beta = ∞. The result is an order statistic of the largest beta at which each draw
-    loses stability. This stability is local; ``proven`` is about convergence from every start. At alpha = 1 no beta makes
-    interior fixed points stable, so alpha < 1 is required.
+    Pr is the posterior probability, as in ``verdict_probability``; rho is the spectral radius at the fixed point that is
+    followed downward from beta = ∞. For each model the result is an order statistic of the largest beta at which each draw
+    loses stability; by default both models are asked, and the larger beta is returned, because neither is calibrated on every
+    law (docs/posterior.md). This stability is local; ``proven`` is about convergence from every start. At alpha = 1 no beta
+    makes interior fixed points stable, so alpha < 1 is required.
 
     Args:
         counts: win counts c, ``(K, K)``.
@@ -106,8 +50,10 @@ def safe_beta(
         lam: values of lambda, ``(L,)``, in [0, 1].
         key: one key of ``jax.random``.
         confidence: probability, in (0, 1).
-        draws: draws of P, int ≥ 1; at least 1/(1 - confidence) of them are needed for a meaningful result.
-        prior: pseudo-wins on each side of each pair, > 0.
+        draws: draws of P from each model, int ≥ 1; at least 1/(1 - confidence) of them are needed for a meaningful result.
+        model: "larger" (of both), "hierarchical" or "independent".
+        residual_scale: the scale of the prior of residuals, > 0 (hierarchical).
+        prior: pseudo-wins on each side of each pair, > 0 (independent).
         one_sided: accept counts with zeros on one side of the diagonal, as in a file whose first response won every time.
         floor: the smallest beta that is examined, > 0; draws that are stable down to it count as stable.
         log_reference, log_offline: ``(K,)``, in nats; uniform unless given.
@@ -121,34 +67,62 @@ def safe_beta(
     kind = check_kind(objective)
     alphas, lams = check_alphas(alpha), check_lams(lam)
     confidence = check_confidence(confidence)
-    drawn = posterior(counts, key=key, draws=draws, prior=prior, one_sided=one_sided)
-    stack = np.concatenate([drawn.mean[None], drawn.draws])
+    if model != LARGER:
+        check_model(model, LARGER)
+    models = ("hierarchical", "independent") if model == LARGER else (model,)
+    options = {"draws": draws, "residual_scale": residual_scale, "prior": prior, "one_sided": one_sided}
+    drawn = [posterior(counts, key=key, model=name, **options) for name in models]
+    stack = np.concatenate([drawn[0].mean[None], *(one.draws for one in drawn)])
     setting = {"log_reference": log_reference, "log_offline": log_offline}
     found = critical_betas(stack, kind, alphas, lams, floor=floor, **setting, progress=progress)
-    beta, low, high = _quantile(found.beta[1:], confidence)
+    parts = np.split(found.beta[1:], len(models))
     at_floor = lambda x: np.maximum(x, found.floor)
+    three = at_floor(np.array([_quantile(part, confidence) for part in parts]))  # (models, 3, A, L)
+    conditional = at_floor(np.array([_quantile_if(part, confidence) for part in parts]))
+    largest = three[:, 0].argmax(axis=0)
+    beta, low, high = np.take_along_axis(three, largest[None, None], axis=0)[0]
     proven = None
     if kind is IPO:
-        proven = _quantile(proven_beta(drawn.draws, alphas, lams), confidence)[0]
-    share = lambda status: float((found.status[1:] == status).mean(axis=0).max())
+        proven = np.max([_quantile(proven_beta(one.draws, alphas, lams), confidence)[0] for one in drawn], axis=0)
+    worst = lambda status: float(max((s == status).mean(axis=0).max() for s in np.split(found.status[1:], len(models))))
     return SafeBeta(
         objective=kind.__name__,
         alpha=alphas,
         lam=lams,
-        beta=at_floor(beta),
-        low=at_floor(low),
-        high=at_floor(high),
+        beta=beta,
+        low=low,
+        high=high,
         mean=at_floor(found.beta[0]),
         proven=proven,
         proven_everywhere=lams / (2 * (1 - alphas[:, None])) if kind is IPO else None,
         confidence=confidence,
         draws=draws,
-        comparisons=drawn.comparisons,
-        prior=float(prior),
+        comparisons=drawn[0].comparisons,
+        prior=float(prior) if "independent" in models else None,
         floor=found.floor,
-        lost=share(LOST),
-        without_optimum=share(NOT_BEGUN),
+        lost=worst(LOST),
+        without_optimum=worst(NOT_BEGUN),
+        beta_if=conditional.max(axis=0),
+        loses_stability=_shares_of((parts[0] > 0).sum(axis=0), draws),
+        models=models,
+        by_model=dict(zip(models, three[:, 0], strict=True)),
+        if_by_model=dict(zip(models, conditional, strict=True)),
+        source=np.array(models)[largest],
+        basis=basis_of(drawn[0]),
     )
+
+
+def _quantile_if(values: np.ndarray, level: float) -> np.ndarray:
+    """The ``level``-quantile of the positive values along the first axis, 0 where there is none."""
+    ordered, count = np.sort(values, axis=0), (values > 0).sum(axis=0)
+    rank = len(values) - count + np.ceil(level * count - 1e-9).astype(int)
+    return np.where(count > 0, np.take_along_axis(ordered, np.maximum(rank, 1)[None] - 1, axis=0)[0], 0.0)
+
+
+def _shares_of(counts: np.ndarray, draws: int) -> Share:
+    """``share`` of each entry, as one ``Share`` of arrays."""
+    found = np.array([share(int(count), draws) for count in counts.ravel()])
+    return Share(*(found[:, n].reshape(counts.shape) for n in range(3)))
 
 
 def check_confidence(value: Any) -> float:

@@ -1,6 +1,7 @@
-"""A sweep on disk: a zarr group of results, in which a block is a set of whole chunks, with a flag for each finished block.
+"""A sweep that is stored: a zarr group of results, in which a block is one chunk of every result.
 
-The flag of a block is written last, so a block that was interrupted by a crash counts as missing and is computed again.
+What is written once, at creation, is sealed by checksums. A block's own checksums are written after its chunks, so a block
+that was interrupted by a crash, or whose chunk was lost later, counts as missing and is computed again.
 """
 
 from __future__ import annotations
@@ -20,8 +21,11 @@ import jax
 import numpy as np
 
 from .._identity import Identity, code_of, identify
+from .._places import Folder, Place
 from .._provenance import provenance
+from .._seal import BEGUN, CHECKS, begin, contents, damage, seal
 from ..schema import attrs_of
+from ._blocks import finished
 from ._plan import Plan, layout
 
 if TYPE_CHECKING:
@@ -36,8 +40,17 @@ class OtherSweep(ValueError):
     """
 
 
-DONE, STILL = "progress/done", "progress/still"
-STORE_FORMAT = 2
+class DamagedStore(ValueError):
+    """Raised where a file that a store writes once is missing or changed, or where nothing shows that it is whole.
+
+    >>> issubclass(DamagedStore, ValueError)
+    True
+    """
+
+
+STORE_FORMAT = 3
+KIND = "sweep"
+REMEDY = "restore it from a copy, or delete the store and repeat the sweep"
 ENGINE_MODULES = ("dynamics.sweeps._plan",)
 """The modules whose code, with all that they import, computes a block."""
 JAX_SETTINGS = ("default_matmul_precision", "numpy_dtype_promotion", "threefry_partitionable")
@@ -99,28 +112,34 @@ def _digest(values: Any) -> str:
     return digest.hexdigest()[:16]
 
 
-def opened(path: str | os.PathLike[str], plan: Plan, coords: dict[str, Any], attrs: dict[str, Any]) -> Any:
-    """The store at ``path``, created if absent; raises ``OtherSweep`` where it holds another sweep."""
-    place = Path(path)
+def opened(place: Place, plan: Plan, coords: dict[str, Any], attrs: dict[str, Any]) -> Any:
+    """The store at ``place``, created if absent or an empty folder; raises ``OtherSweep`` where it holds another sweep."""
     for found in _identities(plan):
         found.check()
-    if not place.exists():
+    if _vacant(place):
         _create(place, plan, coords, attrs)
     return own(place, plan)
 
 
-def own(place: Path, plan: Plan) -> Any:
+def _vacant(place: Place) -> bool:
+    if isinstance(place, Folder):
+        return not place.path.exists() or (place.path.is_dir() and not any(place.path.iterdir()))
+    # Elsewhere than in a folder, a creation that died has begun and has neither seal nor blocks.
+    return not place.sizes() or place.names(CHECKS) == [BEGUN.rsplit("/", 1)[1]]
+
+
+def own(place: Place, plan: Plan) -> Any:
     """The store at ``place``, writable; raises ``OtherSweep`` unless it holds this sweep as this process computes it."""
     import zarr
 
-    there, here = json.loads(str(read_group(place).attrs["identity"])), json.loads(json.dumps(identity(plan)))
+    there, here = identity_of(place), json.loads(json.dumps(identity(plan)))
     for name in here:
         if there.get(name) != here[name]:
             raise OtherSweep(
                 f"store {place} holds another sweep: its {_difference(name, there.get(name), here[name])}; pass another "
                 f"store=, or the arguments of that sweep."
             )
-    return zarr.open_group(str(place), mode="r+")
+    return zarr.open_group(place.store(read_only=False), mode="r+", zarr_format=2)
 
 
 def _difference(name: str, there: Any, here: Any) -> str:
@@ -138,132 +157,128 @@ def _short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def read_group(path: Path) -> Any:
-    """The group of a store, read-only; raises ``ValueError`` where there is none."""
-    import zarr
-    from zarr.errors import BaseZarrError
+def identity_of(place: Place) -> dict[str, Any]:
+    """The identity of the sweep in a store, after its files are checked.
 
-    try:
-        group = zarr.open_group(str(path), mode="r")
-        known = {"identity"} <= set(group.attrs) and DONE in group
-    except (OSError, KeyError, ValueError, BaseZarrError):
-        known, group = False, None
-    if not known:
+    Raises:
+        ValueError: there is no store of a sweep.
+        DamagedStore: one of its files that are written once is missing or changed.
+    """
+    told = contents(place)
+    if told is None and not is_sweep(place):
         raise ValueError(
-            f"{path} is not the store of a sweep; pass a new path, or one that dyn.sweep(..., store=) made."
+            f"{place} is not the store of a sweep; pass a new path, or one that dyn.sweep(..., store=) made."
         )
-    return group
+    if told is None:
+        raise DamagedStore(
+            f"store {place} has no checksums, so nothing shows that it is whole: it is of an earlier version or damaged; pass "
+            f"another store=, or delete it and repeat the sweep."
+        )
+    if told and told["kind"] != KIND:
+        raise ValueError(f"{place} is not the store of a sweep but of kind {told['kind']!r}; pass another path.")
+    if (what := damage(place)) is not None:
+        raise DamagedStore(f"store {place} is damaged: {what}; {REMEDY}.")
+    return json.loads(attributes(place)["identity"])
 
 
-def _create(place: Path, plan: Plan, coords: dict[str, Any], attrs: dict[str, Any]) -> None:
-    """Builds the store beside ``place`` and renames it, so that it exists completely or not at all."""
-    import xarray as xr
-    import zarr
+def is_sweep(place: Place) -> bool:
+    """Whether there is the store of a sweep, damaged or not."""
+    if contents(place) is not None:
+        return True
+    return any(place.read(name) is not None for name in ("progress/done/.zarray", BEGUN)) or "identity" in attributes(
+        place
+    )
 
-    place.parent.mkdir(parents=True, exist_ok=True)
-    _remove_remains(place)
-    scratch = place.with_name(f".{place.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+
+def attributes(place: Place) -> dict[str, Any]:
+    """The attributes of the group at ``place``; {} where they cannot be read."""
     try:
-        extra = {"identity": json.dumps(identity(plan)), "processor": platform.processor() or platform.machine()}
-        # Every reader of zarr knows how format 2 stores text.
-        xr.Dataset(coords=coords, attrs=attrs | extra).to_zarr(scratch, mode="w", zarr_format=2, consolidated=False)
-        group = zarr.open_group(str(scratch), mode="r+", zarr_format=2)
-        dims = [axis.dim for axis in plan.axes]
-        for name, (variable, trailing, dtype) in layout(plan).items():
-            blank = np.nan if dtype.kind == "f" else -1
-            array = group.create_array(
-                name, shape=plan.shape + trailing, chunks=plan.chunk + trailing, dtype=dtype, fill_value=blank
-            )
-            array.attrs.update(attrs_of(variable) | {"_ARRAY_DIMENSIONS": [*dims, *variable.dims]})
-        ones = (1,) * len(plan.grid)
-        group.create_array(DONE, shape=plan.grid, chunks=ones, dtype="u1", fill_value=0)
-        group.create_array(STILL, shape=plan.grid, chunks=ones, dtype="i8", fill_value=0)
+        found = json.loads(place.read(".zattrs") or b"")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _create(place: Place, plan: Plan, coords: dict[str, Any], attrs: dict[str, Any]) -> None:
+    """Builds the store, so that it exists completely or counts as absent: beside a folder, then renamed; elsewhere in place,
+    where the seal comes last.
+    """
+    if not isinstance(place, Folder):
+        begin(place)
+        _fill(place, plan, coords, attrs)
+        return
+    target = place.path
+    target.parent.mkdir(parents=True, exist_ok=True)
+    _remove_remains(target)
+    scratch = target.with_name(f".{target.name}.{os.getpid()}.{uuid.uuid4().hex[:8]}")
+    try:
+        _fill(Folder(scratch), plan, coords, attrs)
         try:
-            os.rename(scratch, place)
+            os.rename(scratch, target)
         except OSError:
-            if not place.exists():  # another process created it
+            if contents(place) is None:  # no other process created it
                 raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _remove_remains(place: Path) -> None:
+def _fill(place: Place, plan: Plan, coords: dict[str, Any], attrs: dict[str, Any]) -> None:
+    import xarray as xr
+    import zarr
+
+    extra = {"identity": json.dumps(identity(plan)), "processor": platform.processor() or platform.machine()}
+    to = place.store(read_only=False)
+    # Every reader of zarr knows how format 2 stores text.
+    xr.Dataset(coords=coords, attrs=attrs | extra).to_zarr(to, mode="a", zarr_format=2, consolidated=False)
+    group = zarr.open_group(to, mode="r+", zarr_format=2)
+    dims = [axis.dim for axis in plan.axes]
+    for name, (variable, trailing, dtype) in layout(plan).items():
+        blank = np.nan if dtype.kind == "f" else -1
+        array = group.create_array(
+            name,
+            shape=plan.shape + trailing,
+            chunks=plan.chunk + trailing,
+            dtype=dtype,
+            fill_value=blank,
+            overwrite=True,
+        )
+        array.attrs.update(attrs_of(variable) | {"_ARRAY_DIMENSIONS": [*dims, *variable.dims]})
+    seal(place, KIND)
+
+
+def _remove_remains(target: Path) -> None:
     """Removes what processes that died while creating the store have left."""
     processes = Path("/proc")
-    for left in place.parent.glob(f".{place.name}.*.*"):
-        pid = left.name.removeprefix(f".{place.name}.").split(".")[0]
+    for left in target.parent.glob(f".{target.name}.*.*"):
+        pid = left.name.removeprefix(f".{target.name}.").split(".")[0]
         if pid.isdigit() and (processes / "self").exists() and not (processes / pid).exists():
             shutil.rmtree(left, ignore_errors=True)
 
 
-def write(group: Any, plan: Plan, place: tuple[int, ...], found: dict[str, np.ndarray]) -> None:
-    """Writes the results of one block, then its flag."""
-    block = plan.block(place)
-    for name, values in found.items():
-        if name == "still":
-            group[STILL][place] = int(values.sum())
-        else:
-            group[name][block] = values
-    group[DONE][place] = 1
-
-
-def waiting(group: Any, plan: Plan) -> list[tuple[int, ...]]:
-    """The blocks that are not done."""
-    done = np.asarray(group[DONE][...])
-    return [place for place in plan.places() if not done[place]]
-
-
 @contextmanager
-def kept(path: str | os.PathLike[str], group: Any, plan: Plan) -> Iterator[None]:
+def kept(place: Place, plan: Plan) -> Iterator[None]:
     """Turns an error of writing, such as a full disk, into a sentence that says which blocks are kept."""
     try:
         yield
     except OSError as error:
-        done = int(np.asarray(group[DONE][...]).sum())
+        done = len(finished(place))
         raise OSError(
             error.errno,
-            f"store {path} cannot be written to ({(error.strerror or str(error)).lower()}); {done} of "
+            f"store {place} cannot be written to ({(error.strerror or str(error)).lower()}); {done} of "
             f"{int(np.prod(plan.grid))} blocks are kept; free space or fix the store, and repeat the call to continue",
         ) from error
 
 
-def lazy(path: str | os.PathLike[str]) -> xr.Dataset:
+def lazy(place: Place) -> xr.Dataset:
     """The Dataset of a store, read on access, in chunks through dask if that is installed."""
     import importlib.util
 
     import xarray as xr
 
     chunks: Any = {} if importlib.util.find_spec("dask") else None
-    ds = xr.open_zarr(str(path), consolidated=False, chunks=chunks, zarr_format=2, mask_and_scale=False)
+    to = place.store(read_only=True)
+    ds = xr.open_zarr(to, consolidated=False, chunks=chunks, zarr_format=2, mask_and_scale=False)
     ds.attrs = {k: v for k, v in ds.attrs.items() if k != "identity"}
     for variable in ds.variables.values():
         variable.attrs.pop("_FillValue", None)  # the value in blocks that are not done: NaN, or -1
     return ds
-
-
-def summary(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The content and progress of a store: finished blocks, grid, variables, versions.
-
-    Args:
-        path: of a store that ``dyn.sweep(..., store=path)`` made.
-
-    Raises:
-        ValueError: ``path`` is not the store of a sweep.
-    """
-    place = Path(path)
-    group = read_group(place)
-    known = json.loads(str(group.attrs["identity"]))
-    done = np.asarray(group[DONE][...])
-    arrays = {name: array for name, array in group.arrays() if array.ndim >= len(known["shape"])}
-    return {
-        "path": str(place),
-        "blocks": int(done.size),
-        "blocks_done": int(done.sum()),
-        "over": dict(zip(known["over"], known["shape"], strict=True)),
-        "runs": int(np.prod(known["shape"], dtype=object)),
-        "rounds": known["rounds"],
-        "variables": {name: str(array.dtype) for name, array in sorted(arrays.items()) if name not in known["over"]},
-        "process": known["process"],
-        "versions": known["versions"],
-        "bytes": sum(f.stat().st_size for f in place.rglob("*") if f.is_file()),
-    }

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import os
+import warnings
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
 
-from . import _store
+from .._places import Folder, Place, place_of
+from . import _blocks, _store
 from ._plan import Plan, compute
 
 if TYPE_CHECKING:
@@ -30,20 +31,35 @@ def run_stored(
     advance: Callable[[int], None],
 ) -> tuple[xr.Dataset, int]:
     """Computes the missing blocks; returns the lazy Dataset and how many runs began at a fixed point."""
-    group = _store.opened(store, plan, coords, attrs)
-    todo = _store.waiting(group, plan)
-    advance(int(np.prod(plan.shape, dtype=object)) - sum(_runs(plan, place) for place in todo))
+    place = place_of(store)
+    group = _store.opened(place, plan, coords, attrs)
+    todo = _waiting(place, plan)
+    advance(int(np.prod(plan.shape, dtype=object)) - sum(_runs(plan, at) for at in todo))
     if client is None:
-        with _store.kept(store, group, plan):
-            for place in todo:
-                _store.write(group, plan, place, compute(plan, plan.block(place), advance))
+        with _store.kept(place, plan):
+            for at in todo:
+                _blocks.write(place, group, plan, at, compute(plan, plan.block(at), advance))
     else:
-        _on_workers(plan, str(os.path.abspath(store)), client, todo, advance)
-    return _store.lazy(store), int(np.asarray(group[_store.STILL][...]).sum())
+        _on_workers(plan, place, client, todo, advance)
+    return _store.lazy(place), sum(block.still for block in _blocks.finished(place).values())
 
 
-def _runs(plan: Plan, place: tuple[int, ...]) -> int:
-    return int(np.prod([s.stop - s.start for s in plan.block(place)], dtype=object))
+def _waiting(place: Place, plan: Plan) -> list[tuple[int, ...]]:
+    """The blocks that are not done, and those that are damaged, about which it warns."""
+    done = _blocks.finished(place)
+    lost = _blocks.damaged(place, done)
+    if lost:
+        more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
+        warnings.warn(
+            f"store {place} is damaged: {next(iter(lost.values()))}{more} is missing or not as it was written; "
+            f"{len(lost)} of {int(np.prod(plan.grid))} blocks are computed again.",
+            stacklevel=2,
+        )
+    return [at for at in plan.places() if at not in done or at in lost]
+
+
+def _runs(plan: Plan, at: tuple[int, ...]) -> int:
+    return int(np.prod([s.stop - s.start for s in plan.block(at)], dtype=object))
 
 
 class _Parcel(NamedTuple):
@@ -76,24 +92,25 @@ def _unpack(parcel: _Parcel) -> Plan:
     return parcel.plan._replace(work=jax.tree.map(to_device, parcel.plan.work)._replace(key=key))
 
 
-def _task(parcel: _Parcel, path: str, place: tuple[int, ...]) -> int:
+def _task(parcel: _Parcel, store: str, at: tuple[int, ...]) -> int:
     """Computes one block on a worker, unless another worker has finished it."""
     with jax.enable_x64(parcel.x64):
-        plan = _unpack(parcel)
-        group = _store.own(Path(path), plan)
-        if not int(np.asarray(group[_store.DONE][place])):
-            _store.write(group, plan, place, compute(plan, plan.block(place)))
-    return _runs(plan, place)
+        plan, place = _unpack(parcel), place_of(store)
+        group = _store.own(place, plan)
+        if not _blocks.is_finished(place, at):
+            _blocks.write(place, group, plan, at, compute(plan, plan.block(at)))
+    return _runs(plan, at)
 
 
 def _on_workers(
-    plan: Plan, path: str, client: distributed.Client, todo: list[tuple[int, ...]], advance: Callable[[int], None]
+    plan: Plan, place: Place, client: distributed.Client, todo: list[tuple[int, ...]], advance: Callable[[int], None]
 ) -> None:
     """Submits the blocks to dask, which retries those of lost workers."""
     import distributed
 
+    where = os.path.abspath(place.path) if isinstance(place, Folder) else str(place)
     parcel = client.scatter(_pack(plan), broadcast=True, hash=False)
-    tasks = [client.submit(_task, parcel, path, place, pure=False, retries=MAX_RETRIES) for place in todo]
+    tasks = [client.submit(_task, parcel, where, at, pure=False, retries=MAX_RETRIES) for at in todo]
     try:
         for task in distributed.as_completed(tasks):
             advance(task.result())

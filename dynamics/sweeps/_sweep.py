@@ -14,6 +14,7 @@ from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
 from .._checks import check_count
 from .._parameters import describe, replace
+from .._places import place_of
 from .._progress import progress as progress_bar
 from .._provenance import provenance
 from ..diagnostics import Measure, of_prompts, variables_of
@@ -57,8 +58,9 @@ def sweep(
         measure: names or ``Measure``s; only their statistics are kept, so memory does not grow with ``rounds``.
         rounds: T, int ≥ 0.
         t1: for flows in continuous time, which this version does not sweep.
-        store: path of a zarr store that keeps every finished block. Repeating the call continues after a crash, a full disk
-            or Ctrl-C; a store of another sweep is refused. The Dataset is then lazy.
+        store: path of a zarr store that keeps every finished block, or an address such as ``"s3://bucket/name"`` that fsspec
+            reaches. Repeating the call continues after a crash, a full disk or Ctrl-C, and computes damaged blocks again,
+            with a warning; a store of another sweep is refused. The Dataset is then lazy.
         client: a ``distributed.Client`` whose workers compute the blocks; they need access to ``store``.
         key: for random processes; run i draws from ``fold_in(key, i)``, i counted over the whole grid.
         progress: show a bar at a terminal when the sweep takes longer than two seconds.
@@ -82,6 +84,8 @@ def sweep(
         raise ValueError("sweep runs round maps; pass rounds= and not t1=, which belongs to flows.")
     if client is not None and store is None:
         raise ValueError("client= needs a store; pass store=, a path that all workers can access.")
+    if store is not None:
+        place_of(store)  # refuses an address that cannot be reached, before anything is made
     rounds = check_count(rounds, "rounds", 0)
     check_process_key(process, key)
     measures = of_prompts(as_measures(measure), process.prompt_weights)

@@ -16,6 +16,8 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jaxtyping import Array
 
+from ._linear_algebra import LAPACK, calls_lapack, one_by_one
+
 # Entry by entry, with equal shapes in and out.
 # fmt: off
 _ENTRYWISE = {
@@ -93,7 +95,8 @@ def _evaluate(
     jaxpr, consts = (closed.jaxpr, closed.consts) if isinstance(closed, ClosedJaxpr) else (closed, ())
     known: dict[Any, tuple[Any, bool]] = {v: (c, False) for v, c in zip(jaxpr.constvars, consts, strict=True)}
     known |= {v: (x, f) for v, x, f in zip(jaxpr.invars, values, flags, strict=True)}
-    read = lambda atom: _constant(atom) if isinstance(atom, Literal) else known[atom]
+    constant = lambda v: (jnp.asarray(v.val, v.aval.dtype), False)
+    read = lambda v: constant(v) if isinstance(v, Literal) else known[v]
     for eqn in jaxpr.eqns:
         inside = [read(atom) for atom in eqn.invars]
         done, marks = _apply(eqn, [x for x, _ in inside], [f for _, f in inside], lanes)
@@ -102,15 +105,22 @@ def _evaluate(
     return [x for x, _ in out], [f for _, f in out]
 
 
-def _constant(atom: Any) -> tuple[Array, bool]:
-    return jnp.asarray(atom.val, atom.aval.dtype), False
-
-
 def _apply(eqn: Any, values: list[Any], flags: list[bool], lanes: int) -> tuple[list[Any], list[bool]]:
     name, params, ranks = eqn.primitive.name, eqn.params, [len(v.aval.shape) for v in eqn.invars]
     if name in _CALLS:
         return _evaluate(params[_CALLS[name]], values, flags, lanes)
-    if not any(flags):
+    if name == "custom_linear_solve" and calls_lapack(
+        eqn
+    ):  # nothing is differentiated any more: the solution alone counts
+        first, inside = len(values) - len(eqn.outvars), params["const_lengths"]
+        begin = inside.matvec + inside.vecmat
+        take = lambda of: [*of[begin : begin + inside.solve], *of[first:]]
+        return _evaluate(params["jaxprs"].solve, take(values), take(flags), lanes)
+    if name in LAPACK and calls_lapack(eqn):
+        return one_by_one(eqn, values, flags, lanes)
+    if name in ("scan", "cond") and calls_lapack(eqn):
+        return (_scan if name == "scan" else _cond)(params, values, flags, lanes)
+    if not any(flags) and not (name == "while" and calls_lapack(eqn)):
         done = _bind(eqn, values)
         return done, [False] * len(done)
     if name == "while":
@@ -184,6 +194,41 @@ def _while(params: Any, values: list[Any], flags: list[bool], lanes: int) -> tup
         return [jnp.where(_of_each(going, x, rank, stops), x, old) for x, old in zip(new, carry, strict=True)]
 
     return lax.while_loop(go_on, step, carry), marks
+
+
+def _scan(params: Any, values: list[Any], flags: list[bool], lanes: int) -> tuple[list[Any], list[bool]]:
+    """A loop over the first axis, in whose body LAPACK is called; every value that is carried has the batch."""
+    a, b = params["num_consts"], params["num_consts"] + params["num_carry"]
+    carry = [spread(jnp.asarray(x), f, lanes) for x, f in zip(values[a:b], flags[a:b], strict=True)]
+
+    def step(carry: list[Any], xs: list[Any]) -> tuple[list[Any], list[Any]]:
+        marks = [*flags[:a], *[True] * len(carry), *flags[b:]]
+        out, found = _evaluate(params["jaxpr"], [*values[:a], *carry, *xs], marks, lanes)
+        full = [spread(jnp.asarray(x), f, lanes) for x, f in zip(out, found, strict=True)]
+        return full[: b - a], full[b - a :]
+
+    last, all_of = lax.scan(step, carry, list(values[b:]), length=params["length"], reverse=params["reverse"])
+    return [*last, *all_of], [True] * (len(last) + len(all_of))
+
+
+def _cond(params: Any, values: list[Any], flags: list[bool], lanes: int) -> tuple[list[Any], list[bool]]:
+    """A choice of programs, in one of which LAPACK is called; where runs choose differently, all programs are run."""
+
+    def branch(program: Any) -> Any:
+        def run(*operands: Any) -> list[Any]:
+            out, found = _evaluate(program, list(operands), flags[1:], lanes)
+            return [spread(jnp.asarray(x), f, lanes) for x, f in zip(out, found, strict=True)]
+
+        return run
+
+    index, programs = values[0], [branch(program) for program in params["branches"]]
+    if not flags[0]:
+        done = lax.switch(index, programs, *values[1:])
+    else:
+        at = jnp.clip(index.astype(jnp.int32), 0, len(programs) - 1)
+        pick = lambda *x: lax.select_n(jnp.broadcast_to(at, x[0].shape), *x)
+        done = [pick(*x) for x in zip(*(program(*values[1:]) for program in programs), strict=True)]
+    return list(done), [True] * len(done)
 
 
 def _of_each(going: Array, value: Array, rank: int, has_lanes: bool) -> Array:

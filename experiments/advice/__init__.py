@@ -145,7 +145,8 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
 
 def _draws(wins: np.ndarray, config: Config, rng: np.random.Generator) -> np.ndarray:
     key = jax.random.key(int(rng.integers(2**31)))
-    return posterior(wins, key=key, draws=config.draws, prior=config.prior, one_sided=True).draws
+    options = {"model": "independent", "prior": config.prior, "one_sided": True}
+    return posterior(wins, key=key, draws=config.draws, **options).draws
 
 
 def _known(config: Config) -> list[Case]:

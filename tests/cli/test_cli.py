@@ -161,7 +161,7 @@ class TestStability:
         assert labels.count("suggestion") == 2
         text = dict(rows)
         assert text["verdict"].strip() == "oscillating"
-        assert text["responses"].strip() == "0 Rock, 1 Paper, 2 Scissors [red]"
+        assert text["responses"].strip() == "Rock, Paper, Scissors [red]"
         assert text["critical beta"].split()[0] == f"{crossing['value']:.8g}"
 
     def test_one_without_an_optimum_is_bad_input(self, capsys, three):

@@ -168,7 +168,7 @@ class TestPosterior:
         from scipy.stats import beta, kstest
 
         counts = np.array([[0.0, 7.5, 0.0], [2.5, 0.0, 1.0], [0.0, 0.0, 0.0]])
-        found = posterior(counts, key=KEY, draws=4000)
+        found = posterior(counts, key=KEY, draws=4000, model="independent")
         for (i, j), (a, b) in {(0, 1): (8.0, 3.0), (0, 2): (0.5, 0.5), (1, 2): (1.5, 0.5)}.items():
             assert kstest(found.draws[:, i, j], beta(a, b).cdf).pvalue > 1e-3
             assert found.mean[i, j] == pytest.approx(a / (a + b))
@@ -176,7 +176,7 @@ class TestPosterior:
         assert found.comparisons == 11
 
     def test_both_sides_keep_their_precision_next_to_certainty(self):
-        found = posterior(np.array([[0.0, 1e6], [0.0, 0.0]]), key=KEY, draws=50, prior=0.1)
+        found = posterior(np.array([[0.0, 1e6], [0.0, 0.0]]), key=KEY, draws=50, model="independent", prior=0.1)
         assert (found.draws[:, 1, 0] > 0).all()
         assert (found.draws[:, 1, 0] < 1e-4).all()
 
@@ -224,7 +224,9 @@ class TestVerdictProbability:
         counts = np.zeros((3, 3))
         counts[0, 1] = counts[1, 2] = 5.0
         counts[2, 1] = 1.0
-        found = verdict_probability(counts, dyn.DPO(0.5), 0.5, 1.0, key=KEY, draws=24, prior=1e-4, rounds=400)
+        found = verdict_probability(
+            counts, dyn.DPO(0.5), 0.5, 1.0, key=KEY, draws=24, model="independent", prior=1e-4, rounds=400
+        )
         assert found.not_found.value > 0.3
         assert found.verdicts["failed"].value == found.not_found.value
         assert sum(s.value for s in found.verdicts.values()) == pytest.approx(1)
@@ -253,7 +255,12 @@ class TestVerdictProbability:
         counts[:, i, j] = rng.binomial(compared, P[:, i, j])
         counts[:, j, i] = compared - counts[:, i, j]
         keys = jax.random.split(jax.random.key(7), truths)
-        options = {"draws": draws, "prior": prior, "one_sided": True}  # few comparisons do leave a side empty
+        options = {
+            "draws": draws,
+            "model": "independent",
+            "prior": prior,
+            "one_sided": True,
+        }  # few comparisons do leave a side empty
         stack = np.concatenate([posterior(c, key=k, **options).draws for c, k in zip(counts, keys, strict=True)])
         for kind, beta in ((dyn.IPO, 0.15), (dyn.DPO, 0.6)):
             true = spectral_radii(P, kind(beta), 0.5, 1.0)
@@ -273,11 +280,12 @@ class TestSafeBeta:
         assert low[0, 0] < 95 < high[0, 0]
         assert np.isinf(_quantile(values[:3], 0.95)[2]).all()  # three draws bound nothing from above
 
+    @pytest.mark.parametrize("model", ["hierarchical", "independent"])
     @pytest.mark.parametrize("kind", OBJECTIVES)
-    def test_rounds_are_stable_above_with_the_confidence_stated(self, kind):
+    def test_rounds_are_stable_above_with_the_confidence_stated(self, kind, model):
         counts = cycle_counts(30, 0.25)
-        found = safe_beta(counts, kind, [0.5], [1.0], key=KEY, confidence=0.9, draws=200)
-        stack = posterior(counts, key=KEY, draws=200).draws
+        found = safe_beta(counts, kind, [0.5], [1.0], key=KEY, confidence=0.9, draws=200, model=model)
+        stack = posterior(counts, key=KEY, draws=200, model=model).draws
         beta = float(found.beta[0, 0])
         stable = [(spectral_radii(stack, kind(beta * x), 0.5, 1.0).radius < 1).mean() for x in (1 - 1e-6, 1 + 1e-6)]
         assert stable[0] < 0.9 <= stable[1]
@@ -293,6 +301,31 @@ class TestSafeBeta:
         found = safe_beta(counts, dyn.DPO, [0.2], [1.0], key=KEY, draws=150, floor=0.5)
         assert found.beta[0, 0] == found.floor == 0.5
 
+    def test_the_larger_of_two_models_and_what_it_is_if_stability_can_be_lost(self):
+        counts = cycle_counts(12, 0.15)
+        both = safe_beta(counts, dyn.IPO, [0.0, 0.5], [1.0], key=KEY, draws=150)
+        alone = {m: safe_beta(counts, dyn.IPO, [0.0, 0.5], [1.0], key=KEY, draws=150, model=m) for m in both.models}
+        np.testing.assert_allclose(both.beta, np.maximum(*(found.beta for found in alone.values())), rtol=1e-9)
+        for a, alpha in enumerate((0.0, 0.5)):
+            assert both.beta[a, 0] == pytest.approx(alone[both.source[a, 0]].beta[a, 0], rel=1e-9)
+            draws = posterior(counts, key=KEY, draws=150).draws
+            limits = critical_betas(draws, dyn.IPO, [alpha], [1.0]).beta[:, 0, 0]
+            lost = np.sort(limits[limits > 0])
+            assert both.loses_stability.value[a, 0] == pytest.approx(len(lost) / 150)
+            wanted = lost[int(np.ceil(0.95 * len(lost))) - 1]
+            assert alone["hierarchical"].beta_if[a, 0] == pytest.approx(wanted, rel=1e-6)
+        assert (both.beta_if >= both.beta).all()
+        json.dumps(both.to_dict(), allow_nan=False)
+        assert "posterior probability" in str(both)
+        assert "confidence" not in str(both)
+
+    def test_a_large_gap_between_the_models_is_told(self):
+        scores = np.linspace(-1, 1, 8)
+        P = np.asarray(dyn.preferences.bradley_terry(scores))
+        counts = 6 * P * (1 - np.eye(8))
+        told = str(safe_beta(counts, dyn.IPO, [0.5], [1.0], key=KEY, draws=150))
+        assert "the models differ: hierarchical" in told
+
     def test_known_matrix_is_its_own_critical_beta(self):
         P = dyn.preferences.cyclic(3, 0.3)
         found = known_beta(P, dyn.IPO, [0.5], [1.0])
@@ -305,6 +338,10 @@ class TestSafeBeta:
         counts[0, 1] = counts[1, 2] = 5.0
         counts[2, 1] = 1.0
         found = safe_beta(counts, dyn.DPO, [0.5], [1.0], key=KEY, draws=150, prior=1e-4)
+        assert found.by_model is not None
+        assert np.isfinite(found.by_model["hierarchical"]).all()
+        assert found.source is not None
+        assert found.source[0, 0] == "independent"
         assert np.isinf(found.beta).all()
         assert found.without_optimum > 0.3
         assert found.to_dict()["beta"] == [[None]]

@@ -18,7 +18,7 @@ import zarr
 
 import dynamics as dyn
 from dynamics.cli import main
-from dynamics.sweeps import _plan, _store, summary
+from dynamics.sweeps import _blocks, _plan, _store, summary
 
 pytestmark = pytest.mark.usefixtures("optimised")
 
@@ -130,15 +130,17 @@ def test_what_is_no_store_is_refused(tmp_path, capsys):
             main(["results", str(tmp_path / name)])
         assert stop.value.code == 2
         assert "is not the store of a sweep" in capsys.readouterr().err
+    (tmp_path / "folder" / "note").write_text("text")
     for name in ("file", "folder"):
         with pytest.raises(ValueError, match="is not the store of a sweep"):
             swept(tmp_path / name)
+    assert [p.name for p in (tmp_path / "folder").iterdir()] == ["note"]
     with pytest.raises(ValueError, match="client= needs a store; pass store="):
         swept(client=object())
 
 
 def test_a_full_disk_keeps_what_is_done_and_goes_on(small_blocks, tmp_path, monkeypatch, capsys):
-    write, left = _store.write, iter(range(5))
+    write, left = _blocks.write, iter(range(5))
 
     def full(*args):
         if next(left, None) is None:
@@ -146,7 +148,7 @@ def test_a_full_disk_keeps_what_is_done_and_goes_on(small_blocks, tmp_path, monk
         write(*args)
 
     with monkeypatch.context() as patch:
-        patch.setattr(_store, "write", full)
+        patch.setattr(_blocks, "write", full)
         with pytest.raises(OSError, match=r"no space left on device\); 5 of 19 blocks are kept"):
             swept(tmp_path / "a")
     main(["results", str(tmp_path / "a")])
@@ -154,13 +156,13 @@ def test_a_full_disk_keeps_what_is_done_and_goes_on(small_blocks, tmp_path, monk
     assert "5 of 19 blocks (26%)" in shown
     assert "1517 runs of 50 rounds" in shown
     calls = []
-    monkeypatch.setattr(_store, "write", lambda *args: (calls.append(args[2]), write(*args)))
+    monkeypatch.setattr(_blocks, "write", lambda *args: (calls.append(args[2]), write(*args)))
     np.testing.assert_array_equal(swept(tmp_path / "a")["cycle_strength"], swept()["cycle_strength"])
     assert len(calls) == 14
 
 
 def test_an_interrupt_keeps_what_is_done(small_blocks, tmp_path, monkeypatch):
-    write, left = _store.write, iter(range(3))
+    write, left = _blocks.write, iter(range(3))
 
     def interrupted(*args):
         write(*args)
@@ -168,7 +170,7 @@ def test_an_interrupt_keeps_what_is_done(small_blocks, tmp_path, monkeypatch):
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(_store, "write", interrupted)
+        patch.setattr(_blocks, "write", interrupted)
         with pytest.raises(KeyboardInterrupt):
             swept(tmp_path / "a")
     assert summary(tmp_path / "a")["blocks_done"] == 4

@@ -179,6 +179,17 @@ def test_preflib_names_that_repeat_or_are_empty(tmp_path):
     assert found.names == (("Bob (alternative 1)", "alternative 2", "Bob (alternative 3)"),)
 
 
+def test_pairwise_graphs_and_categories_refused(tmp_path):
+    head = "3\n1,a\n2,b\n3,c\n1,1,1\n"
+    refused(tmp_path, "x.pwg", head + "1,1,2,3\n", "line 6 is no edge of a pairwise graph")
+    refused(tmp_path, "x.pwg", head + "1,{1,2}\n", "line 6 is no edge of a pairwise graph")
+    refused(tmp_path, "x.cat", head + "1,{1,4},{}\n", "'4' is not one of the alternatives")
+    more = "2\n1,a\n2,b\n3,10,2\n7,1,2\n3,2,1\n"  # more votes than voters, as in graphs made of orders
+    found = read(tmp_path, "x.pwg", more)
+    assert (found.voters[0], found.counts[0][0, 1]) == (3, 10)
+    refused(tmp_path, "x.soc", more, "3 voters but counts that sum to 10")
+
+
 def test_what_is_dropped_is_said(tmp_path):
     text = "winner,loser\n" + "a,b\nb,c\nc,a\n" + "x,y\n"
     refused(tmp_path, "x.csv", text, "responses fall into 2 groups without a comparison between them")
@@ -204,6 +215,9 @@ SIDES = {
     "x": 1.0,
     "y": 0.0,
 }
+
+
+SIDES |= dict.fromkeys(("draw", "both_bad", "BothBad", "A=B", "[[C]]"), 0.5)
 
 
 @pytest.mark.parametrize("word", SIDES)

@@ -8,13 +8,14 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from scipy.stats import beta
 
 from dynamics import plot
-from experiments.calibration.checks import ASKED_COVER, counted
 
 from ._common import INK, PALE, caption, letter, styled
 
 EDGES = np.array([0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1])
+ASKED_COVER = 0.85  # of 90% intervals
 MARKS = {"hierarchical": "o", "independent": "s"}
 
 
@@ -74,3 +75,14 @@ def _cover(ax: Axes, ds: xr.Dataset) -> None:
     ax.invert_yaxis()
     ax.set_xlim(-0.03, 1.03)
     ax.set_xlabel("share of truths inside")
+
+
+def counted(values: np.ndarray) -> tuple[float, int, float, float]:
+    """Share, number, and 95% interval (Clopper and Pearson) of 0/1 values, NaN left out."""
+    known = values[~np.isnan(values)]
+    n, k = len(known), int(known.sum())
+    if not n:
+        return np.nan, 0, 0.0, 1.0
+    low = 0.0 if k == 0 else float(beta.ppf(0.025, k, n - k + 1))
+    high = 1.0 if k == n else float(beta.ppf(0.975, k + 1, n - k))
+    return k / n, n, low, high

@@ -17,7 +17,8 @@ from jaxtyping import Array, Bool, Float
 
 from .._numerics import gauge_basis
 from ..preferences import Masses, Pairs, Seen
-from ._projected import NEGLIGIBLE_GAP, pair_rows, vanishing, weighted_fit
+from ._projected import pair_rows, weighted_fit
+from ._vanishing import NEGLIGIBLE_GAP, held, vanishing
 
 if TYPE_CHECKING:
     from ._margin_loss import MarginLoss
@@ -65,24 +66,12 @@ def _rows(basis: Float[Array, "*contexts K m"], seen: Seen) -> _Rows:
     i, j = np.triu_indices(basis.shape[-2], 1)
     X = pair_rows(basis)
     if isinstance(seen, Pairs):
-        log_mu = vanishing(_unmoved(seen.log_mu))  # extends the optimum to the edge of the simplex, as for IPO and DPO
+        log_mu = vanishing(held(seen.log_mu))  # extends the optimum to the edge of the simplex, as for IPO and DPO
         log_pair = (log_mu[..., i] + log_mu[..., j]).ravel()
         wins = seen.preference
         return _Rows(X, log_pair + _log(wins[..., i, j].ravel()), log_pair + _log(wins[..., j, i].ravel()))
     assert isinstance(seen, Masses)
     return _Rows(X, _log(seen.wins[..., i, j].ravel()), _log(seen.wins[..., j, i].ravel()))
-
-
-@jax.custom_jvp
-def _unmoved(log_mu: Array) -> Array:
-    """log mu, whose derivative is NaN where a response without mass gains some: rounding would be all that is left of it."""
-    return log_mu
-
-
-@_unmoved.defjvp
-def _unmoved_jvp(primals, tangents):
-    (log_mu,), (change,) = primals, tangents
-    return log_mu, jnp.where((log_mu == -jnp.inf) & (change != 0), jnp.nan, change)
 
 
 def _log(p: Array) -> Array:

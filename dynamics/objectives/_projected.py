@@ -17,30 +17,14 @@ from jax.custom_derivatives import SymbolicZero
 from jax.nn import log_sigmoid, sigmoid
 from jaxtyping import Array, Bool, Float
 
-from .._numerics import log_mass_or_empty
+from ._vanishing import vanishing
 
 DEPENDENT_EXPONENT = 0.75  # a row of which heavier rows leave less than eps to this power is dependent on them
 MAX_EXPONENT = 600.0  # nats; its exponential is far from overflow
-NEGLIGIBLE_GAP = 200.0  # nats between two log-weights, of which the lighter does not show in float64
 MAX_LOG_ODDS_CHANGE = 30.0  # that one pair may ask for in one step
 MAX_STEPS = 1000
 MIN_ROWS, MIN_ROWS_PER_UNKNOWN = 512, 8  # from which normal equations are tried first
 MIN_PIVOT = 1e-5  # of normal equations scaled to a unit diagonal
-
-
-@jax.custom_jvp
-def vanishing(log_mu: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
-    """log mu with zero masses replaced by equal ones so small that every sampled pair outweighs them (the limit of 0)."""
-    low = jnp.min(jnp.where(log_mu == -jnp.inf, jnp.inf, log_mu))
-    return jnp.where(log_mu == -jnp.inf, 2.0 * low - jnp.max(log_mu) - NEGLIGIBLE_GAP, log_mu)
-
-
-@vanishing.defjvp
-def _vanishing_jvp(primals, tangents):
-    (log_mu,), (change,) = primals, tangents
-    out = vanishing(log_mu)
-    # A response without mass may gain some: ``log_mixture`` says how its derivative by the logarithm is to be read.
-    return out, change * jnp.exp(log_mass_or_empty(log_mu) - out)
 
 
 @jax.custom_jvp

@@ -68,7 +68,7 @@ def test_what_is_stable_needs_nothing_and_alpha_1_needs_a_smaller_alpha(capsys, 
 def test_a_collapse_gets_a_beta_that_keeps_the_entropy(capsys, tmp_path):
     P = np.array([[0.5, 0.9, 0.9], [0.1, 0.5, 0.8], [0.1, 0.2, 0.5]])
     np.savez(tmp_path / "P.npz", P=P)
-    rows, _ = card(capsys, tmp_path / "P.npz", "--alpha", 0.9, "--lam", 1, "--beta", 0.11)
+    rows, _ = card(capsys, tmp_path / "P.npz", "--alpha", 0.9, "--lam", 1, "--beta", 0.1)
     assert rows["verdict"] == "collapsed"
     beta = float(rows["Do"].split("for ever, beta ≥ ")[1].split()[0])
     entropy = lambda beta: float(

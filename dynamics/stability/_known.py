@@ -61,7 +61,7 @@ def contraction_rates(process: object) -> list[ContractionRate]:
 
     >>> loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.2), dyn.IPO(0.5), 0.5, 1.0)
     >>> [round(found.rate, 4) for found in dyn.stability.contraction_rates(loop)][0]
-    0.5132
+    0.7024
     """
     loop = canonical(process)
     beta = None if loop is None else ipo_beta(loop)
@@ -80,7 +80,9 @@ def contraction_rates(process: object) -> list[ContractionRate]:
         bound = theorem(**inputs)
         if bound.applicable:
             rate = float(bound.upper)
-            rates.append(ContractionRate(np.sqrt(rate) if squared else rate, theorem.source + loop.through, distance))
+            rates.append(
+                ContractionRate(float(np.sqrt(rate)) if squared else rate, theorem.source + loop.through, distance)
+            )
     return sorted((r for r in rates if r.rate < 1 - boundary()), key=lambda r: r.rate)
 
 

@@ -389,7 +389,9 @@ class TestCommand:
         out = tmp_path / "safe.png"
         cli.main(["advise", str(counted), "--index", "0", *SMALL, "--plot", str(out)])
         told = capsys.readouterr().out
-        assert "with probability 0.95, given 120 comparisons and the prior Beta(0.5, 0.5)" in " ".join(told.split())
+        assert "with posterior probability 0.95, given 120 comparisons, by the larger beta of the models" in " ".join(
+            told.split()
+        )
         assert "proven to converge above (95%)" in told
         assert "alpha = 1 is left out" in told
         assert told.splitlines().count("IPO") == told.splitlines().count("DPO") == 1

@@ -11,7 +11,7 @@ ASKED_COVER, ASKED_SAFE = 0.85, 0.90
 ENOUGH_VOTES = 10
 LEAST_SETS = 5  # that lose stability, for a share of them to be told
 ALARMS = (("BT 1, 12", 0.1), ("BT 1 + .3, half missing", 0.2))
-SOURCE = "measured; radii by [derived] statements 2.2 and 7.1"
+SOURCE = "[derived] statements 2.2 and 7.1 for the true radii; the rest is measured"
 
 
 def counted(values: np.ndarray) -> tuple[float, int, float, float]:

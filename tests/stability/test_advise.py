@@ -389,9 +389,7 @@ class TestCommand:
         out = tmp_path / "safe.png"
         cli.main(["advise", str(counted), "--index", "0", *SMALL, "--plot", str(out)])
         told = capsys.readouterr().out
-        assert "with posterior probability 0.95, given 120 comparisons, by the larger beta" in " ".join(
-            told.split()
-        )
+        assert "with posterior probability 0.95, given 120 comparisons, by the larger beta" in " ".join(told.split())
         assert "proven to converge above (95%)" in told
         assert "alpha = 1 is left out" in told
         assert told.splitlines().count("IPO") == told.splitlines().count("DPO") == 1

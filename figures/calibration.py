@@ -35,7 +35,7 @@ def draw(ds: xr.Dataset) -> Figure:
         f"Truths from {ds.sizes['law']} laws, at most {settings['sets']} data sets of each, {settings['draws']} draws of each "
         "posterior; IPO, α = 0.5, λ = 1. Left: means over data sets whose stated probability lies between .05, .2, .4, .6, .8 "
         "and .95, with 95% binomial intervals. Right: shares with 95% binomial intervals; the dotted line is what was asked, "
-        "the full line what is stated. Measured, against radii at the fixed point that is proven to be the only one (2.2, 7.1).",
+        "the full line what is stated. Measured, against radii at the only fixed point, as proven (2.2, 7.1).",
     )
     return figure
 

@@ -46,7 +46,7 @@ TINY = {
     "dilemma": dilemma.Config(instances=6, sets=8),
     "bound_worth": bound_worth.Config(bounds=(0.5, 2.0), exponents=(10, 20), sets=600, certified=8),
     "prior_smoothing": prior_smoothing.Config(decays=(0.0, 1.5), instances=12, sets=4),
-    "calibration": calibration.Config(laws=("BT 1, 12", "3-cycle .6/.4, 1000 votes"), sets=1, draws=40),
+    "calibration": calibration.Config(laws=("BT 1, 12", "3-cycle .6/.4, 1000 votes"), sets=4, draws=40),
     "advice": advice.Config(comparisons=(10, 100, 1000), thinnings=4, draws=40),
     "evolution": evolution.Config(rounds=60),
     "stability_map": stability_map.Config(cells=5, rounds=300),

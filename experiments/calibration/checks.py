@@ -29,7 +29,7 @@ def largest(safe: xr.DataArray) -> np.ndarray:
 
 def check(ds: xr.Dataset) -> list[Finding]:
     """What was asked of the posterior, one finding each."""
-    findings = [_every(ds, "hierarchical"), _every(ds, "independent"), _safe(ds)]
+    findings = [_every(ds, "hierarchical"), _some(ds, "independent"), _safe(ds)]
     findings += [_alarm(ds, name, most) for name, most in ALARMS if name in ds.law.values]
     return [*findings, _brier(ds)]
 
@@ -57,6 +57,14 @@ def _every(ds: xr.Dataset, model: str) -> Finding:
         interval=interval,
         status=status,
     )
+
+
+def _some(ds: xr.Dataset, model: str) -> Finding:
+    """The opposite of ``_every``, which is known of independent pairs."""
+    found = _every(ds, model)
+    opposite: dict[Status, Status] = {"holds": "fails", "fails": "holds", "not decided": "not decided"}
+    claim = f"{model}: on some law with {ENOUGH_VOTES} or more votes a pair, 90% intervals cover less than {ASKED_COVER:.0%}"
+    return Finding(claim, found.source, found.measured, found.interval, opposite[found.status])
 
 
 def _safe(ds: xr.Dataset) -> Finding:

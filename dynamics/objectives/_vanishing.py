@@ -28,11 +28,12 @@ def _vanishing_jvp(primals, tangents):
 
 @jax.custom_jvp
 def held(log_mu: Array) -> Array:
-    """log mu, whose derivative is NaN where a response without mass gains some: rounding would be all that is left of it."""
+    """log mu, whose derivative overflows where a response without mass gains some: rounding would be all that is left of it."""
     return log_mu
 
 
 @held.defjvp
 def _held_jvp(primals, tangents):
     (log_mu,), (change,) = primals, tangents
-    return log_mu, jnp.where((log_mu == -jnp.inf) & (change != 0), jnp.nan, change)
+    # A factor, because the rule has to be linear in ``change`` for reverse mode; a change of 0 stays 0.
+    return log_mu, change * jnp.where(log_mu == -jnp.inf, jnp.finfo(log_mu.dtype).max, 1.0)

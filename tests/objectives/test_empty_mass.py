@@ -49,6 +49,22 @@ def test_a_loss_without_that_derivative_says_nan_and_not_zero():
     assert np.isnan(slope).all()
 
 
+@pytest.mark.parametrize("objective", [dyn.DPO(0.5), dyn.IPO(0.5), dyn.objectives.Link(0.5, "probit")], ids=str)
+@pytest.mark.parametrize("lam", [0.0, 0.3])
+def test_reverse_mode_agrees_with_forward_mode(objective, lam):
+    log_offline = _empty()
+    after = lambda z: dyn.SelfSampling(P, objective, 0.3, lam, log_offline=log_offline)(z)
+    z = jnp.array([0.1, 0.2, -0.3])
+    np.testing.assert_allclose(jax.jacrev(after)(z), jax.jacfwd(after)(z), atol=1e-12)
+    share = lambda lam: dyn.SelfSampling(P, objective, 0.3, lam, log_offline=log_offline)(z)
+    slope, backward = (mode(share)(jnp.asarray(lam)) for mode in (jax.jacfwd, jax.jacrev))
+    if lam > 0 or isinstance(objective, dyn.DPO | dyn.IPO):
+        assert np.isfinite(slope).all()
+        np.testing.assert_allclose(backward, slope, atol=1e-12)
+    else:
+        assert not np.isfinite(backward).any()
+
+
 @pytest.mark.parametrize("rounds", [1, 4, 8])
 def test_gradients_by_certain_preferences_are_those_of_differences(rounds):
     certain = jnp.array([[0.5, 1.0, 0.0], [0.0, 0.5, 1.0], [1.0, 0.0, 0.5]])

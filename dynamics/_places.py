@@ -28,10 +28,6 @@ class Place(ABC):
         """Writes a file, completely or not at all where the medium allows."""
 
     @abstractmethod
-    def write_new(self, name: str, content: bytes) -> bool:
-        """Writes a file unless it exists; returns whether it was written."""
-
-    @abstractmethod
     def remove(self, name: str) -> None:
         """Removes a file if it exists."""
 
@@ -72,14 +68,6 @@ class Folder(Place):
             os.replace(scratch, target)
         finally:
             scratch.unlink(missing_ok=True)
-
-    def write_new(self, name: str, content: bytes) -> bool:
-        try:
-            with (self.path / name).open("xb") as file:
-                file.write(content)
-        except FileExistsError:
-            return False
-        return True
 
     def remove(self, name: str) -> None:
         (self.path / name).unlink(missing_ok=True)
@@ -124,12 +112,6 @@ class Remote(Place):
     def write(self, name: str, content: bytes) -> None:
         system, path = self._reach(name)
         system.pipe_file(path, content)
-
-    def write_new(self, name: str, content: bytes) -> bool:
-        if self.read(name) is not None:
-            return False
-        self.write(name, content)
-        return True
 
     def remove(self, name: str) -> None:
         system, path = self._reach(name)

@@ -63,3 +63,12 @@ def damage(place: Place) -> str | None:
         if found != known:
             return f"its file {name} {'is missing' if found is None else 'is not as it was written'}"
     return None
+
+
+def attributes(place: Place) -> dict[str, Any]:
+    """The attributes of the group at ``place``; {} where they cannot be read."""
+    try:
+        found = json.loads(place.read(".zattrs") or b"")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}

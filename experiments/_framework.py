@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
-from scipy.stats import beta as beta_distribution
 
 from dynamics._provenance import provenance
+from dynamics.stability import share
 
 Status = Literal["holds", "fails", "not decided"]
 Tick = Callable[[float, str], None]
@@ -92,7 +92,5 @@ def config_of(ds: xr.Dataset) -> dict[str, Any]:
 
 def binomial_interval(successes: int, trials: int, level: float = 0.95) -> tuple[float, float]:
     """The Clopper–Pearson interval of a share, which covers with probability ``level`` or more."""
-    tail = (1 - level) / 2
-    low = 0.0 if successes == 0 else float(beta_distribution.ppf(tail, successes, trials - successes + 1))
-    high = 1.0 if successes == trials else float(beta_distribution.ppf(1 - tail, successes + 1, trials - successes))
+    _, low, high = share(successes, trials, level)
     return low, high

@@ -8,9 +8,9 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from scipy.stats import beta
 
 from dynamics import plot
+from dynamics.stability import share
 
 from ._common import INK, PALE, caption, letter, styled
 
@@ -50,8 +50,8 @@ def _reliability(ax: Axes, ds: xr.Dataset) -> None:
         for k in range(len(EDGES) - 1):
             inside = (bins == k) & ~np.isnan(p)
             if inside.any():
-                share, _, low, high = counted(truth[inside])
-                points.append((p[inside].mean(), share, share - low, high - share))
+                true, low, high = share(int(truth[inside].sum()), int(inside.sum()))
+                points.append((p[inside].mean(), true, true - low, high - true))
         x, y, below, above = np.array(points).T
         style = {"color": plot.PALETTE[n], "marker": MARKS[str(model)], "markersize": 3.5, "linewidth": 1}
         ax.errorbar(x, y, yerr=np.maximum([below, above], 0), label=str(model), elinewidth=0.7, **style)
@@ -67,22 +67,12 @@ def _cover(ax: Axes, ds: xr.Dataset) -> None:
     at = np.arange(ds.sizes["law"])
     for n, model in enumerate(ds.model.values):
         values = ds.cover.sel(model=model, level=0.9).values
-        share, _, low, high = np.array([counted(row) for row in values]).T
-        ends = np.maximum([share - low, high - share], 0)
+        known = [row[~np.isnan(row)] for row in values]
+        covered, low, high = np.array([share(int(row.sum()), len(row)) for row in known]).T
+        ends = np.maximum([covered - low, high - covered], 0)
         style = {"color": plot.PALETTE[n], "marker": MARKS[str(model)], "markersize": 3, "linestyle": "none"}
-        ax.errorbar(share, at + 0.14 * (2 * n - 1), xerr=ends, elinewidth=0.7, **style)
+        ax.errorbar(covered, at + 0.14 * (2 * n - 1), xerr=ends, elinewidth=0.7, **style)
     ax.set_yticks(at, [str(name) for name in ds.law.values], fontsize=6.5)
     ax.invert_yaxis()
     ax.set_xlim(-0.03, 1.03)
     ax.set_xlabel("share of truths inside")
-
-
-def counted(values: np.ndarray) -> tuple[float, int, float, float]:
-    """Share, number, and 95% interval (Clopper and Pearson) of 0/1 values, NaN left out."""
-    known = values[~np.isnan(values)]
-    n, k = len(known), int(known.sum())
-    if not n:
-        return np.nan, 0, 0.0, 1.0
-    low = 0.0 if k == 0 else float(beta.ppf(0.025, k, n - k + 1))
-    high = 1.0 if k == n else float(beta.ppf(0.975, k + 1, n - k))
-    return k / n, n, low, high

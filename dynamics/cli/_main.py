@@ -111,9 +111,8 @@ class Stability(Reading):
         if single:
             setting = (self._objective(), self.alpha, self.lam, self.rounds)
             told = probability(matrices, chosen[0], *setting)
-            likeliest = "" if told is None else max(told.verdicts, key=lambda name: told.verdicts[name].value)
             assert studies[0].report is not None
-            collapsed = "collapsed" in (likeliest, studies[0].report.verdict)
+            collapsed = "collapsed" in (studies[0].report.verdict, None if told is None else told.likeliest)
             kind, values = type(self._objective()), (self.alpha, self.lam, self.beta)
             what = remedy(matrices, chosen[0], kind, *values, collapsed=collapsed)
             studies = [dataclasses.replace(studies[0], probability=told, remedy=what)]

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..schema import SEVERITY, VERDICTS
 from . import _tables
 
 if TYPE_CHECKING:
@@ -14,9 +15,8 @@ if TYPE_CHECKING:
 
 MANY = 20  # prompts, above which there is no row for each
 WORST = 10
-# Verdicts from the worst to the best; a spectral radius decides among prompts of one verdict.
-SEVERITY = {"oscillating": 3, "undecided": 2, "collapsed": 1}
 NO_OPTIMUM = "no optimum"
+RANK: dict[str, int] = dict(zip(VERDICTS, SEVERITY, strict=True))
 
 
 def classification_prompts(matrices: PreferenceSet, found: Sequence[Classification]) -> None:
@@ -27,7 +27,7 @@ def classification_prompts(matrices: PreferenceSet, found: Sequence[Classificati
     ]
     columns = ("prompt", "K", "cycle margin", "Smith set")
     rows = [
-        (m, len(c.order), f"{c.cycle_margin:.4g}", _tables.listing(_namer(matrices, m, c.smith_set)))
+        (m, len(c.order), f"{c.cycle_margin:.4g}", _tables.listing(map(_tables.namer(matrices.names[m]), c.smith_set)))
         for m, c in enumerate(found)
     ]
     title = f"{len(found)} prompts, from {matrices.source}"
@@ -42,7 +42,7 @@ def stability_prompts(matrices: PreferenceSet, studies: Sequence[Study], title: 
     for study, label in zip(studies, labels, strict=True):
         radius = None if study.report is None else study.report.spectral_radius
         shown = "–" if radius is None else f"{radius:.6g}"
-        names = _tables.listing(_namer(matrices, study.index, range(study.size)))
+        names = _tables.listing(map(_tables.namer(matrices.names[study.index]), range(study.size)))
         rows.append((study.index, study.size, label, shown, names))
     title = f"{len(studies)} prompts, {title}"
     print_prompts(title, labels, [_badness(s) for s in studies], "worst prompts", columns, rows)
@@ -51,8 +51,8 @@ def stability_prompts(matrices: PreferenceSet, studies: Sequence[Study], title: 
 def _badness(study: Study) -> float:
     """Above 0 unless rounds converge: by verdict, then by spectral radius (of those without one, the last)."""
     if study.report is None:
-        return float(SEVERITY["undecided"])
-    severity, radius = SEVERITY.get(study.report.verdict, 0), study.report.spectral_radius
+        return float(RANK["undecided"])
+    severity, radius = RANK[study.report.verdict], study.report.spectral_radius
     extra = 0.0 if radius is None or not math.isfinite(radius) else radius / (1.0 + radius)
     return severity + extra if severity else 0.0
 
@@ -82,8 +82,3 @@ def print_prompts(
             table,
         ]
     _tables.print_parts(*parts, "--json prints every prompt")
-
-
-def _namer(matrices: PreferenceSet, m: int, members: Sequence[int]) -> list[str]:
-    names = matrices.names[m]
-    return [str(k) if names is None else names[k] for k in members]

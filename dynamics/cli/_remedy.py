@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 CONFIDENCE = 0.95
 DRAWS = 300  # of each model
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the present alpha and lam that are tried
-MAX_ALPHA = 0.9  # tried first where alpha is 1, at which no beta suffices
 KEPT_ENTROPY = 0.5  # of log K, below which a policy counts as collapsing
 MAX_BETA = 1e6
 FAR = 10**6  # rounds, in which alpha^t has died out
@@ -84,21 +83,19 @@ def remedy(
     matrices: PreferenceSet, m: int, kind: Any, alpha: float, lam: float, beta: float, *, collapsed: bool
 ) -> Remedy:
     """The remedy for one matrix, by its counts where it has them."""
-    alphas = np.array([share * alpha for share in SHARES if share * alpha <= MAX_ALPHA or alpha < 1])
-    lams = np.array([share * lam for share in SHARES])
-    by_alpha = _limits(matrices, m, kind, alphas, np.array([lam]))
-    at_present = float(by_alpha.beta[-1, 0]) if alpha < 1 else None
+    followed = alpha < 1  # at 1 no beta is enough, whatever lam is
+    shares = np.array(SHARES)
+    alphas = np.unique(alpha * (shares if followed else shares[:-1]))
+    lams = np.unique(lam * shares) if followed else np.array([lam])
+    limits = _limits(matrices, m, kind, alphas, lams)
+    at_present = float(limits.beta[-1, -1]) if followed else None
     enough = at_present is not None and at_present < beta
-    less_lam = None
-    if alpha < 1 and not enough:
-        by_lam = _limits(matrices, m, kind, np.array([alpha]), lams)
-        less_lam = _largest(lams[:-1], by_lam.beta[0, :-1] < beta)
-    less_alpha = None if enough else _largest(alphas if alpha == 1 else alphas[:-1], by_alpha.beta[:, 0] < beta)
+    # The last of each list is the present value, but for alpha = 1, which is not in its list.
+    less_alpha = None if enough else _largest(alphas, limits.beta[:, -1] < beta)
+    less_lam = None if enough or not followed else _largest(lams, limits.beta[-1] < beta)
     entropy = KEPT_ENTROPY * math.log(len(matrices[m])) if collapsed and kind is IPO and alpha < 1 else None
     kept = None if entropy is None else _beta_that_keeps(matrices[m], alpha, entropy)
-    return Remedy(
-        by_alpha.confidence, at_present, less_alpha, less_lam, enough, None if kept is None else entropy, kept
-    )
+    return Remedy(limits.confidence, at_present, less_alpha, less_lam, enough, None if kept is None else entropy, kept)
 
 
 def _limits(matrices: PreferenceSet, m: int, kind: Any, alphas: np.ndarray, lams: np.ndarray) -> SafeBeta:
@@ -112,7 +109,7 @@ def _limits(matrices: PreferenceSet, m: int, kind: Any, alphas: np.ndarray, lams
 
 def _largest(values: np.ndarray, enough: np.ndarray) -> float | None:
     """The largest of ascending values up to which every one is enough."""
-    count = int(np.argmin([*enough[: len(values)], False]))
+    count = int(np.argmin([*enough, False]))
     return float(values[count - 1]) if count else None
 
 

@@ -56,11 +56,11 @@ def _of_list(path: Path) -> dict[str, Any]:
 
 def _look(path: str) -> dict[str, Any]:
     from .._places import place_of
-    from .._seal import contents, damage
+    from .._seal import attributes, contents, damage
     from ..sweeps import summary
 
     place = place_of(path, "path")
-    told, attrs = contents(place), _attributes(place)
+    told, attrs = contents(place), attributes(place)
     experiment = "experiment" in attrs and "identity" not in attrs
     if not (experiment or "rows" in attrs or (told and told["kind"] == "result")):
         return summary(path)
@@ -70,16 +70,6 @@ def _look(path: str) -> dict[str, Any]:
             f"result {place} is damaged: {wrong}; delete it and run the experiment again, or restore the file from a copy."
         )
     return _described(place, attrs, sealed=told is not None)
-
-
-def _attributes(place: Any) -> dict[str, Any]:
-    import json
-
-    try:
-        found = json.loads(place.read(".zattrs") or b"")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _described(place: Any, attrs: dict[str, Any], *, sealed: bool) -> dict[str, Any]:

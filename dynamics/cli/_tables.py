@@ -34,7 +34,7 @@ def print_json(value: Any) -> None:
 
 def classification_card(matrices: PreferenceSet, found: Classification) -> None:
     """One matrix, a line for each property."""
-    name = _namer(matrices.names[0])
+    name = namer(matrices.names[0])
     winner = found.condorcet_winner
     limit = "" if found.bt_finite else " (in the limit: a group beats the rest outright)"
     rows = {
@@ -57,7 +57,7 @@ def classification_table(matrices: PreferenceSet, found: Sequence[Classification
     columns = ("matrix", "K", "Condorcet winner", "Smith set", "transitivity", "cycle margin", "BT residual", "order")
     table = new_table(columns, numbers={"matrix", "K", "cycle margin", "BT residual"})
     for m, c in enumerate(found[:MAX_ROWS]):
-        name = _namer(matrices.names[m])
+        name = namer(matrices.names[m])
         winner = "none" if c.condorcet_winner is None else name(c.condorcet_winner)
         margin = f"{c.cycle_margin:.4g}" if c.has_cycle else "no cycle"
         residual = f"{c.bt_residual:.4g}{'' if c.bt_finite else '*'}"
@@ -82,17 +82,16 @@ def stability_card(matrices: PreferenceSet, study: Study, title: str) -> None:
     rows = [("process", f"{title}; {IDEAL}")]
     if names is not None:
         rows.append(("responses", ", ".join(map(_clean, names))))
-    told = report.lines(_namer(names))
+    told = report.lines(namer(names))
     probable = study.probability
     if probable is not None:
         # What the counts allow comes first; the report is about their mean alone.
-        likeliest, share = max(probable.verdicts.items(), key=lambda item: item[1].value)
+        likeliest = probable.likeliest
+        share = probable.verdicts[likeliest]
         rows.append(("verdict", f"{likeliest} with posterior probability {share}, given the counts"))
         if likeliest != report.verdict:
             rows.append(("", f"the likeliest verdict differs from that of the observed rates alone, {report.verdict}"))
-        rows += [(line[:14].strip(), line[14:]) for line in str(probable).splitlines()[1:]]
-        others = ", ".join(f"{name} {found}" for name, found in probable.verdicts.items() if found.value > 0)
-        rows.append(("all verdicts", others))
+        rows += [*probable.lines(), ("all verdicts", probable.in_words())]
         rows.append(("observed rates", "if P were exactly that of the file:"))
         told = [(f"  {label}", value) for label, value in told]
     rows += told
@@ -174,7 +173,7 @@ def new_table(columns: Sequence[str], numbers: set[str]) -> Table:
     return table
 
 
-def _namer(names: Sequence[str] | None) -> Callable[[int], str]:
+def namer(names: Sequence[str] | None) -> Callable[[int], str]:
     return str if names is None else lambda k: _clean(names[k])
 
 

@@ -157,19 +157,23 @@ def _tiers(margin: np.ndarray, order: list[int]) -> tuple[Tier, ...]:
 
 
 def _a_cycle(beats: np.ndarray) -> list[int]:
-    """A shortest directed cycle of a digraph that has one, from its smallest member."""
-    best: list[int] = []
+    """A shortest directed cycle of a digraph that has one but no pair of opposite edges, from its smallest member."""
+    from scipy.sparse import csr_array  # SciPy loads on use
+    from scipy.sparse.csgraph import breadth_first_order
+
+    graph, best = csr_array(beats), []
     for first in range(len(beats)):
-        paths, seen = [[first]], {first}
-        while paths and not (best and len(paths[0]) >= len(best)):
-            path = paths.pop(0)
-            if beats[path[-1], first]:
-                best = path
-                break
-            for after in np.flatnonzero(beats[path[-1]]).tolist():
-                if after not in seen:
-                    seen.add(after)
-                    paths.append([*path, after])
+        reached, before = breadth_first_order(graph, first)
+        closing = reached[beats[reached, first]]
+        if not len(closing):
+            continue
+        cycle = [int(closing[0])]  # the nearest, because nearer responses are reached first
+        while cycle[-1] != first:
+            cycle.append(int(before[cycle[-1]]))
+        if not best or len(cycle) < len(best):
+            best = cycle[::-1]
+        if len(best) == 3:
+            break
     return best
 
 

@@ -27,9 +27,7 @@ def is_square(header: list[str], first: list[str] | None) -> bool:
     return not header[0] or (first is not None and numbers and first[0] in header[1:])
 
 
-def read_square(
-    header: Row, rows: Iterable[Row], decimal_comma: bool, notes: Notes
-) -> tuple[Table | np.ndarray, list[str] | None]:
+def read_square(header: Row, rows: Iterable[Row], decimal_comma: bool, notes: Notes) -> Square:
     """The table of wins, or P, and the names; the first column repeats the header, or there are only numbers."""
     held = list(rows)
     cells = header[1]

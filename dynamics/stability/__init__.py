@@ -8,7 +8,7 @@ from ._find import find_fixed_points
 from ._fixed_points import FixedPoint
 from ._local import eigenvalues, jacobian, spectral_radius
 from ._many import CriticalBetas, Radii, check_alphas, check_lams, critical_betas, spectral_radii
-from ._posterior import Posterior, Share, posterior
+from ._posterior import Posterior, Share, posterior, share
 from ._probability import VerdictProbability, verdict_probability
 from ._report import Report
 from ._safe import check_confidence, known_beta, proven_beta, safe_beta
@@ -44,6 +44,7 @@ __all__ = [
     "posterior",
     "proven_beta",
     "safe_beta",
+    "share",
     "spectral_radii",
     "spectral_radius",
     "suggest",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,27 +43,38 @@ class Basis(NamedTuple):
         plain = self._asdict() | {"majority_cycle": self.majority_cycle._asdict()}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in plain.items()}
 
-    def lines(self, prior: float | None) -> list[str]:
-        """Lines of a report."""
+    def lines(self, prior: float | None) -> list[tuple[str, str]]:
+        """Labels of a report and their text.
+
+        Args:
+            prior: pseudo-wins of the independent model.
+        """
         made = f"{self.comparisons:g} comparisons, {self.draws} draws"
         cycle = f"a majority cycle has posterior probability {self.majority_cycle.value:.3g}"
         if self.spread is None or self.residual is None:
-            told = [f"posterior     Beta(wins + {prior:g}, losses + {prior:g}) for each pair, independently; {made}"]
-            return [*told, f"cycle         {cycle} (independent pairs see cycles in noise)"]
-        low, middle, high = self.spread
-        told = [f"posterior     scores: spread {middle:.2g} (90% {low:.2g}–{high:.2g})"]
+            law = f"Beta(wins + {prior:g}, losses + {prior:g}) for each pair, independently"
+            return [("posterior", f"{law}; {made}"), ("cycle", f"{cycle} (independent pairs see cycles in noise)")]
+        cautions = [("caution", sentence) for sentence in self.caution]
+        scores = "scores: spread {1:.2g} (90% {0:.2g}–{2:.2g})".format(*self.spread)
         if self.log10_bayes_factor is None or self.prior_share is None:
-            return [f"{told[0]}; {made}", *(f"caution       {sentence}" for sentence in self.caution)]
-        low, middle, high = self.residual
-        told[0] += f"; residual {middle:.2g} (90% {low:.2g}–{high:.2g}); {made}, acceptance {self.acceptance:.2f}"
+            return [("posterior", f"{scores}; {made}"), *cautions]
+        residuals = "residual {1:.2g} (90% {0:.2g}–{2:.2g})".format(*self.residual)
         factor = f"{10**self.log10_bayes_factor:.2g}" if abs(self.log10_bayes_factor) < 6 else self._power()
         words = evidence(self.log10_bayes_factor)
-        told.append(f"cycle         evidence against Bradley–Terry: Bayes factor {factor} ({words}); {cycle}")
-        told.append(f"prior         the range of residuals is {min(self.prior_share, 1):.0%} of that without any votes")
-        return [*told, *(f"caution       {sentence}" for sentence in self.caution)]
+        return [
+            ("posterior", f"{scores}; {residuals}; {made}, acceptance {self.acceptance:.2f}"),
+            ("cycle", f"evidence against Bradley–Terry: Bayes factor {factor} ({words}); {cycle}"),
+            ("prior", f"the range of residuals is {min(self.prior_share, 1):.0%} of that without any votes"),
+            *cautions,
+        ]
 
     def _power(self) -> str:
         return f"10^{self.log10_bayes_factor:.0f}"
+
+
+def card(lines: Iterable[tuple[str, str]]) -> str:
+    """Labels and their text, a line each."""
+    return "\n".join(f"{label:<13} {value}" for label, value in lines)
 
 
 def evidence(log10_bayes_factor: float) -> str:

@@ -137,15 +137,19 @@ def _start(equation: Equation, line: Line, alphas: Array, last: Array) -> tuple[
 
 def _point(equation: Equation, line: Line, alphas: Array, guess: Array, log_s: Array) -> tuple[_Point, Array, Array]:
     """The fixed point near ``guess``, whether it was found, and the largest modulus of the eigenvalues of M there."""
-    s = jnp.exp(log_s)
-    f, tangent, found = _newton(equation, line, guess, s)
+    f, tangent, found = _newton(equation, line, guess, jnp.exp(log_s))
     # One batch for both, because batched LAPACK calls share one pool of threads, and two of them at once can deadlock.
     ahead = jnp.array([0.0, SLOPE_STEP])
-    values = jax.vmap(lambda h: equation.spectrum(line, f + h * tangent, s * jnp.exp(h)))(ahead)[:, None, :]
-    kept, moved = (x[None, :, None].astype(values.dtype) for x in (alphas, 1 - alphas))
-    radii, radii_ahead = jnp.max(jnp.abs(kept + moved * values), axis=2)
+    (radii, radii_ahead), sizes = jax.vmap(lambda h: _radii(equation, line, alphas, f + h * tangent, log_s + h))(ahead)
     point = _Point(f, tangent, log_s, radii, (radii_ahead - radii) / SLOPE_STEP)
-    return point, found & jnp.all(jnp.isfinite(radii)), jnp.max(jnp.abs(values[0]))
+    return point, found & jnp.all(jnp.isfinite(radii)), sizes[0]
+
+
+def _radii(equation: Equation, line: Line, alphas: Array, f: Array, log_s: Array) -> tuple[Array, Array]:
+    """The spectral radius of the round for each alpha, and the largest modulus of the eigenvalues of M."""
+    values = equation.spectrum(line, f, jnp.exp(log_s))
+    kept, moved = (x[:, None].astype(values.dtype) for x in (alphas, 1 - alphas))
+    return jnp.max(jnp.abs(kept + moved * values[None, :]), axis=1), jnp.max(jnp.abs(values))
 
 
 def _hidden_maximum(here: _Point, there: _Point, step: Array) -> Float[Array, " alphas"]:
@@ -226,8 +230,10 @@ def _refine(
     # two of them at once can deadlock.
     def excess(log_s: Array) -> Array:
         guess = before.f + (log_s - before.log_s) * before.tangent
-        point, found, _ = _point(equation, line, alpha[None], guess, log_s)
-        return jnp.where(found, jnp.log(point.radii[0]), jnp.inf)  # a point that is not found counts as unstable
+        f, _, found = _newton(equation, line, guess, jnp.exp(log_s))
+        radius = _radii(equation, line, alpha[None], f, log_s)[0][0]
+        # A point that is not found counts as unstable.
+        return jnp.where(found & jnp.isfinite(radius), jnp.log(radius), jnp.inf)
 
     def halve(carry: Any) -> Any:
         low, high, at_low, at_high, _, count = carry

@@ -30,11 +30,20 @@ class Share(NamedTuple):
         return f"{self.value:.3g} ({self.low:.3g}–{self.high:.3g})"
 
 
-def share(count: int, draws: int) -> Share:
-    """``count`` of ``draws`` with its interval."""
+def share(count: int, draws: int, level: float = INTERVAL_LEVEL) -> Share:
+    """count/draws and its Clopper–Pearson interval, which covers with probability ``level`` or more.
+
+    Args:
+        count: draws that count, from 0 to ``draws``.
+        draws: number of draws, int ≥ 1.
+        level: of the interval, in (0, 1).
+
+    >>> print(dyn.stability.share(3, 10))
+    0.3 (0.0667–0.652)
+    """
     from scipy.stats import beta
 
-    tail = (1 - INTERVAL_LEVEL) / 2
+    tail = (1 - level) / 2
     low = 0.0 if count == 0 else float(beta.ppf(tail, count, draws - count + 1))
     high = 1.0 if count == draws else float(beta.ppf(1 - tail, count + 1, draws - count))
     return Share(count / draws, low, high)

@@ -16,7 +16,7 @@ from ..rounds import SelfSampling
 from ..schema import VERDICTS
 from ..sweeps import sweep
 from ._analyze import START_OFFSET
-from ._basis import Basis, basis_of
+from ._basis import Basis, basis_of, card
 from ._many import FOLLOWED, check_kind, check_lams, spectral_radii
 from ._posterior import Share, posterior, share
 
@@ -66,21 +66,31 @@ class VerdictProbability:
             plain[name] = None if found is None else found._asdict()
         return plain | {"radius_quantiles": None if self.radius_quantiles is None else list(self.radius_quantiles)}
 
-    def __str__(self) -> str:
-        told = [f"{name} {found}" for name, found in self.verdicts.items() if found.value > 0]
-        lines = [f"verdict       {', '.join(told)} (posterior probabilities)"]
+    @property
+    def likeliest(self) -> str:
+        """The verdict with the largest share."""
+        return max(self.verdicts, key=lambda name: self.verdicts[name].value)
+
+    def in_words(self) -> str:
+        """The verdicts that occur, with their shares."""
+        return ", ".join(f"{name} {found}" for name, found in self.verdicts.items() if found.value > 0)
+
+    def lines(self) -> list[tuple[str, str]]:
+        """What stands behind the verdicts, as labels and their text."""
         if self.unstable is None:
-            lines.append("unstable      not defined: at alpha = 1 no fixed point is followed")
+            lines = [("unstable", "not defined: at alpha = 1 no fixed point is followed")]
         else:
             missing = f"; no fixed point found {self.not_found}" if self.not_found.value > 0 else ""
-            lines.append(f"unstable      {self.unstable}{missing}")
+            lines = [("unstable", f"{self.unstable}{missing}")]
         if self.radius_quantiles is not None:
             low, middle, high = self.radius_quantiles
             at = "" if self.mean_radius is None else f", {self.mean_radius:.6g} at the posterior mean"
-            lines.append(f"radius        median {middle:.6g}, 90% interval {low:.6g} to {high:.6g}{at}")
+            lines.append(("radius", f"median {middle:.6g}, 90% interval {low:.6g} to {high:.6g}{at}"))
         lines += self.basis.lines(self.prior)
-        lines.append(f"brackets      95% Monte Carlo intervals, {self.draws} draws of {self.rounds} rounds")
-        return "\n".join(lines)
+        return [*lines, ("brackets", f"95% Monte Carlo intervals, {self.draws} draws of {self.rounds} rounds")]
+
+    def __str__(self) -> str:
+        return card([("verdict", f"{self.in_words()} (posterior probabilities)"), *self.lines()])
 
 
 def verdict_probability(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ._basis import card
 from ._certificate import ContractionRate
 from ._fixed_points import FixedPoint
 
@@ -89,7 +90,7 @@ class Report:
         return _plain(fields | {"fixed_points": points, "prompts": [report.to_dict() for report in self.prompts]})
 
     def __str__(self) -> str:
-        return "\n".join(f"{label:<13} {value}" for label, value in self.lines())
+        return card(self.lines())
 
 
 def _describe(point: FixedPoint, name: Callable[[int], str]) -> str:

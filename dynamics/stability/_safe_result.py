@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._basis import Basis, evidence
+from ._basis import Basis, card, evidence
 from ._posterior import Share
 
 GAP = 1.5  # ratio of the two models' betas from which their difference is told
@@ -90,7 +90,7 @@ class SafeBeta:
         told = f"{value.min():.2g}" if np.ptp(value) < 0.005 else f"{value.min():.2g} to {value.max():.2g}"
         lines.append(f"stability can be lost with posterior probability {told}; if it can, stable above beta")
         lines += [self._row(a, self.beta_if) for a in range(len(self.alpha))]
-        return "\n".join([*lines, *self._gap(), *self.basis.lines(self.prior)])
+        return "\n".join([*lines, *self._gap(), card(self.basis.lines(self.prior))])
 
     def _row(self, a: int, beta: np.ndarray) -> str:
         cells = (f"lam {lam:g}: {beta[a, n]:.4g}" for n, lam in enumerate(self.lam))

@@ -23,7 +23,7 @@ import numpy as np
 from .._identity import Identity, code_of, identify
 from .._places import Folder, Place
 from .._provenance import provenance
-from .._seal import BEGUN, CHECKS, begin, contents, damage, seal
+from .._seal import BEGUN, CHECKS, attributes, begin, contents, damage, seal
 from ..schema import attrs_of
 from ._blocks import finished
 from ._plan import Plan, layout
@@ -188,15 +188,6 @@ def is_sweep(place: Place) -> bool:
     return any(place.read(name) is not None for name in ("progress/done/.zarray", BEGUN)) or "identity" in attributes(
         place
     )
-
-
-def attributes(place: Place) -> dict[str, Any]:
-    """The attributes of the group at ``place``; {} where they cannot be read."""
-    try:
-        found = json.loads(place.read(".zattrs") or b"")
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _create(place: Place, plan: Plan, coords: dict[str, Any], attrs: dict[str, Any]) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import jax
 import numpy as np
 import pytest
+from scipy import stats
 
 import dynamics as dyn
-from dynamics.stability import posterior
+from dynamics.stability import posterior, share
 from dynamics.stability._gibbs import Pairs, log_odds, polya_gamma
 from dynamics.stability._hierarchical import hierarchical
 from dynamics.stability._laplace import SIGMAS, TAUS, log_prior_sigma, log_prior_tau
@@ -232,3 +233,16 @@ class TestCalibration:
     def test_the_beta_called_safe_on_a_cycle_is(self):
         rows = [judge(LAW["3-cycle .6/.4"], "hierarchical", (12, d), 240) for d in range(100)]
         assert np.mean([row.safe[1] for row in rows]) >= 0.88
+
+
+@pytest.mark.parametrize(("count", "draws"), [(3, 2), (-1, 2), (0, 0)])
+def test_a_share_of_what_is_not_there_is_refused(count, draws):
+    with pytest.raises(ValueError, match="0 ≤ count ≤ draws"):
+        share(count, draws)
+
+
+def test_the_interval_of_a_share_is_that_of_binomial_tails():
+    found = share(3, 10, 0.9)
+    assert (share(0, 5).low, share(5, 5).high) == (0.0, 1.0)
+    assert stats.binom.sf(2, 10, found.low) == pytest.approx(0.05)
+    assert stats.binom.cdf(3, 10, found.high) == pytest.approx(0.05)

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from dynamics import plot
-from dynamics.stability import share
+from dynamics._shares import share
 
 from ._common import INK, PALE, caption, letter, styled
 

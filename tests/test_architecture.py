@@ -22,13 +22,14 @@ SHARED = {
     "_vectors",
     "_laplacian",
 }
-SHARED |= {"_identity_code", "_identity_values", "_source_digest", "_places", "_seal"}
+SHARED |= {"_identity_code", "_identity_values", "_source_digest", "_places", "_seal", "_shares"}
 FIRST = {"_numerics", "_checks", "_noun", "schema"}
 SEEN = FIRST | {"preferences", "_parts", "_vectors", "_laplacian"}
 MAY_IMPORT: dict[str, set[str]] = {
     "_numerics": set(),
     "_checks": {"_numerics"},
     "_noun": set(),
+    "_shares": set(),
     "_parts": {"_numerics", "_checks"},
     "_vectors": set(),
     "_laplacian": set(),
@@ -70,7 +71,7 @@ MAY_IMPORT["solve"] = MAY_IMPORT["engine"] | {
 }
 SHARED |= {"_identity_code", "_identity_values", "_source_digest"}
 MAY_IMPORT["sweeps"] = MAY_IMPORT["solve"] | {"solve", "_places", "_seal"}
-MAY_IMPORT["stability"] = MAY_IMPORT["sweeps"] | {"sweeps", "theorems"}
+MAY_IMPORT["stability"] = MAY_IMPORT["sweeps"] | {"sweeps", "theorems", "_shares"}
 MAY_IMPORT["ledger"] = MAY_IMPORT["stability"] | {"stability", "margins", "data"}
 MAY_IMPORT["testing"] = {"_checks", "_numerics", "preferences", "objectives", "rounds", "theorems"}
 MAY_IMPORT["llm"] = FITS | {"rounds", "flows", "solve", "_progress", "_provenance", "_places", "_seal"}

@@ -1,5 +1,6 @@
 """Stability: fixed points, spectra, critical values, verdicts and suggestions for deterministic round maps."""
 
+from .._shares import Share, share
 from ._analyze import analyze
 from ._basis import Basis, evidence
 from ._certificate import ContractionRate, contraction_rates
@@ -8,7 +9,7 @@ from ._find import find_fixed_points
 from ._fixed_points import FixedPoint
 from ._local import eigenvalues, jacobian, spectral_radius
 from ._many import CriticalBetas, Radii, check_alphas, check_lams, critical_betas, spectral_radii
-from ._posterior import Posterior, Share, posterior, share
+from ._posterior import Posterior, posterior
 from ._probability import VerdictProbability, verdict_probability
 from ._report import Report
 from ._safe import check_confidence, known_beta, proven_beta, safe_beta

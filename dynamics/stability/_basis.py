@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._posterior import Posterior, Share, share
+from .._shares import Share, share
+from ._posterior import Posterior
 
 QUANTILES = (0.05, 0.5, 0.95)
 STRONG, NONE = 1.0, -0.5  # of log10 of the Bayes factor

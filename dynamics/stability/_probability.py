@@ -10,6 +10,7 @@ from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
 from .._checks import Numbers, check_count, check_number
 from .._numerics import log_softmax
+from .._shares import Share, share
 from ..diagnostics import Verdict
 from ..objectives import Objective
 from ..rounds import SelfSampling
@@ -18,7 +19,7 @@ from ..sweeps import sweep
 from ._analyze import START_OFFSET
 from ._basis import Basis, basis_of, card
 from ._many import FOLLOWED, check_kind, check_lams, spectral_radii
-from ._posterior import Share, posterior, share
+from ._posterior import posterior
 
 QUANTILES = (0.05, 0.5, 0.95)
 FAILED = "failed"

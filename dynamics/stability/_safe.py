@@ -8,10 +8,11 @@ import numpy as np
 from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
 from .._checks import Numbers, check_number, host_array
+from .._shares import INTERVAL_LEVEL, Share, share
 from ..objectives import IPO, Objective
 from ._basis import basis_of
 from ._many import DEFAULT_FLOOR, LOST, NOT_BEGUN, Values, check_alphas, check_kind, check_lams, critical_betas
-from ._posterior import INTERVAL_LEVEL, Share, check_model, posterior, share
+from ._posterior import check_model, posterior
 from ._safe_result import SafeBeta
 
 LARGER = "larger"

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .._shares import Share
 from ._basis import Basis, card, evidence
-from ._posterior import Share
 
 GAP = 1.5  # ratio of the two models' betas from which their difference is told
 

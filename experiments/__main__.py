@@ -75,7 +75,7 @@ def _command(argv: list[str]) -> int:
         print(USAGE)
         return 0
     configs, out, count = _configure(names, options)
-    return _run_all(configs, writable(out), count)
+    return _run_all(configs, writable(out), count, quick="--full" not in options)
 
 
 def _check_name(name: str) -> None:
@@ -166,25 +166,30 @@ def _sentence(boxed: str) -> str:
     return text or "the options cannot be read; see --help."
 
 
-def _set_up_jax(out: Path) -> None:
+def _set_up_jax(out: Path, *, quick: bool) -> None:
+    """JAX as the experiments use it. At quick scale compiling takes longer than running, so it is cut short there."""
     import jax
 
     from dynamics.sweeps import use_machine
 
     use_machine()
+    if quick and "xla_cpu_use_fusion_emitters" not in os.environ.get("XLA_FLAGS", ""):
+        # Worker processes inherit environment variables but not the configuration of JAX.
+        os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
+        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+        jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "true")
     jax.config.update("jax_enable_x64", True)
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        # Worker processes inherit environment variables but not the configuration of JAX.
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str((out / ".jax_cache").resolve())
         jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 
-def _run_all(configs: dict[str, Any], out: Path, count: int | None) -> int:
+def _run_all(configs: dict[str, Any], out: Path, count: int | None, *, quick: bool) -> int:
     from ._report import show, write, write_table
     from ._sweeps import keeping, workers
 
-    _set_up_jax(out)
+    _set_up_jax(out, quick=quick)
     findings: dict[str, list[Finding]] = {}
     (out / "figures").mkdir(exist_ok=True)
     with workers(count) as client, _bar(len(configs)) as (tick, say):

@@ -52,6 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "margins": FIRST,
     "diagnostics": FIRST,
     "theorems": {"_numerics", "_checks", "preferences"},
+    "oracle": {"schema"},
     "plot": {"schema", "diagnostics"},
 }
 FEEDBACK = SEEN | {"samplers", "references", "policies", "rewards"}
@@ -86,6 +87,7 @@ KERNEL = "numerical kernels with oracles of their own, at inputs that no whole a
 COMPILED = "compiled functions, called by themselves so that their traces can be counted"
 STUBBED = "steps that a test replaces by another, to see what is made of the outcome"
 LOOKED_INTO = {
+    "cli._draws": "draws and their probabilities, which the printed card rounds",
     "cli._llm": STUBBED,
     "cli._main": STUBBED,
     "cli._study": STUBBED,

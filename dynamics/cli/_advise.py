@@ -14,7 +14,7 @@ from ._files import Reading, check_suffix, check_writable, choose, heading, read
 
 if TYPE_CHECKING:
     from ..preferences import PreferenceSet
-    from ..stability import SafeBeta, VerdictProbability
+    from ..stability import SafeBeta
 
 ALPHAS, LAMS = (0.0, 0.25, 0.5, 0.75, 0.9), (0.25, 0.5, 0.75, 1.0)
 ONE_ALPHA, ONE_LAM = (0.5,), (1.0,)  # for a table with one row per matrix
@@ -230,18 +230,3 @@ def _print_many(title: str, chosen: Sequence[int], found: Sequence[tuple[SafeBet
             "Matrices without counts are taken as exact; the beta at which they lose stability is in the columns 'at the mean'."
         )
     _tables.print_parts(table, _tables.text(title), *map(_tables.text, lines))
-
-
-def probability(
-    matrices: PreferenceSet, m: int, objective: Any, alpha: float, lam: float, rounds: int
-) -> VerdictProbability | None:
-    """The probability of each verdict, for one matrix whose counts are known."""
-    import jax
-
-    from ..stability import verdict_probability
-
-    if matrices.counts[m] is None:
-        return None
-    return verdict_probability(
-        matrices.wins(m), objective, alpha, lam, one_sided=True, key=jax.random.key(0), draws=DRAWS_EACH, rounds=rounds
-    )

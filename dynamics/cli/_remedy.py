@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from .. import theorems
-from ..objectives import IPO
-from ..stability import SafeBeta, known_beta, safe_beta
-
-if TYPE_CHECKING:
-    from ..preferences import PreferenceSet
+from ..oracle import FLOOR, Objective, follow
 
 CONFIDENCE = 0.95
-DRAWS = 300  # of each model
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of the present alpha and lam that are tried
 KEPT_ENTROPY = 0.5  # of log K, below which a policy counts as collapsing
 MAX_BETA = 1e6
@@ -80,31 +76,56 @@ def _up(beta: float) -> str:
 
 
 def remedy(
-    matrices: PreferenceSet, m: int, kind: Any, alpha: float, lam: float, beta: float, *, collapsed: bool
+    P: np.ndarray,
+    drawn: Sequence[np.ndarray],
+    objective: Objective,
+    alpha: float,
+    lam: float,
+    beta: float,
+    *,
+    collapsed: bool,
 ) -> Remedy:
-    """The remedy for one matrix, by its counts where it has them."""
+    """The remedy for one matrix.
+
+    Args:
+        P: the rates of the file, ``(K, K)``.
+        drawn: draws of P from each model, of which the larger beta counts, ``(draws, K, K)`` each; none: P is exact.
+        objective: "ipo" or "dpo".
+        alpha, lam, beta: the present setting.
+        collapsed: whether the policy collapses, so that the beta that keeps its entropy is wanted.
+    """
     followed = alpha < 1  # at 1 no beta is enough, whatever lam is
     shares = np.array(SHARES)
     alphas = np.unique(alpha * (shares if followed else shares[:-1]))
     lams = np.unique(lam * shares) if followed else np.array([lam])
-    limits = _limits(matrices, m, kind, alphas, lams)
-    at_present = float(limits.beta[-1, -1]) if followed else None
-    enough = at_present is not None and at_present < beta
+    models = [P[None]] if not drawn else list(drawn)
+    level = 1.0 if not drawn else CONFIDENCE
+    by_alpha = _limits(models, level, objective, alphas, lam, beta)
     # The last of each list is the present value, but for alpha = 1, which is not in its list.
-    less_alpha = None if enough else _largest(alphas, limits.beta[:, -1] < beta)
-    less_lam = None if enough or not followed else _largest(lams, limits.beta[-1] < beta)
-    entropy = KEPT_ENTROPY * math.log(len(matrices[m])) if collapsed and kind is IPO and alpha < 1 else None
-    kept = None if entropy is None else _beta_that_keeps(matrices[m], alpha, entropy)
-    return Remedy(limits.confidence, at_present, less_alpha, less_lam, enough, None if kept is None else entropy, kept)
+    at_present = float(by_alpha[-1]) if followed else None
+    enough = at_present is not None and at_present < beta
+    if enough:
+        at_present = max(float(_limits(models, level, objective, alphas[-1:], lam, min(FLOOR, beta))[0]), FLOOR)
+    less_alpha = None if enough else _largest(alphas, by_alpha < beta)
+    less_lam = None
+    if followed and not enough:
+        by_lam = [_limits(models, level, objective, alphas[-1:], value, beta)[0] for value in lams[:-1]]
+        less_lam = _largest(lams, np.array([*by_lam, at_present]) < beta)
+    entropy = KEPT_ENTROPY * math.log(len(P)) if collapsed and objective == "ipo" and alpha < 1 else None
+    kept = None if entropy is None else _beta_that_keeps(P, alpha, entropy)
+    confidence = CONFIDENCE if drawn else None
+    return Remedy(confidence, at_present, less_alpha, less_lam, enough, None if kept is None else entropy, kept)
 
 
-def _limits(matrices: PreferenceSet, m: int, kind: Any, alphas: np.ndarray, lams: np.ndarray) -> SafeBeta:
-    if matrices.counts[m] is None:
-        return known_beta(matrices[m], kind, alphas, lams)
-    import jax
-
-    options: dict[str, Any] = {"confidence": CONFIDENCE, "draws": DRAWS, "one_sided": True}
-    return safe_beta(matrices.wins(m), kind, alphas, lams, key=jax.random.key(0), **options)
+def _limits(
+    models: Sequence[np.ndarray], level: float, objective: Objective, alphas: np.ndarray, lam: float, beta: float
+) -> np.ndarray:
+    """For each alpha the beta above which a share ``level`` of a model's draws is stable, the larger of all models; 0 where
+    they still are at ``beta``.
+    """
+    found = follow(np.concatenate(models), objective, alphas, lam, np.full(len(alphas), beta), until_lost=True)
+    parts = np.split(found.crossing, np.cumsum([len(draws) for draws in models])[:-1])
+    return np.max([np.sort(part, axis=0)[math.ceil(level * len(part) - 1e-9) - 1] for part in parts], axis=0)
 
 
 def _largest(values: np.ndarray, enough: np.ndarray) -> float | None:

@@ -46,7 +46,14 @@ class Study:
 
 
 def study(
-    index: int, size: int, make: Callable[[], Process], *, rounds: int, advance: Callable[[int], None], throw: bool
+    index: int,
+    size: int,
+    make: Callable[[], Process],
+    *,
+    rounds: int,
+    advance: Callable[[int], None],
+    throw: bool,
+    advised: bool = True,
 ) -> Study:
     """The study of one matrix of a file.
 
@@ -56,6 +63,7 @@ def study(
         make: returns the process; it raises ``ValueError`` where the objective has no finite minimiser.
         rounds: rounds before a verdict is tried.
         advance: called with the number of steps done, ``STEPS`` in all.
+        advised: whether to look for suggestions.
         throw: whether to raise where the process does not exist or a round fails, instead of setting ``error``.
     """
     try:
@@ -70,7 +78,7 @@ def study(
     crossings, critical_error = _critical_beta(process)
     advance(1)
     unstable = "unstable" in report.certificate or report.verdict in ("oscillating", "undecided")
-    suggestions = suggest(process) if unstable else ()
+    suggestions = suggest(process) if unstable and advised else ()
     advance(1)
     return Study(index, size, report, crossings, critical_error, suggestions)
 

@@ -17,6 +17,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from ..preferences import Classification, PreferenceSet
+    from ..stability import VerdictProbability
     from ._study import Study
 
 PIPE_WIDTH = 200  # characters of a line without a terminal
@@ -24,6 +25,7 @@ MAX_COLUMN_WIDTH = 44  # characters
 MAX_LISTED = 6  # responses in a cell
 IDEAL = "rounds of one prompt, each fitted exactly to infinitely many comparisons"
 MAX_ROWS = 200  # matrices in a table
+LABELS = 14  # characters of the longest label of a stability report
 
 
 def print_json(value: Any) -> None:
@@ -75,34 +77,50 @@ def classification_table(matrices: PreferenceSet, found: Sequence[Classification
     )
 
 
-def stability_card(matrices: PreferenceSet, study: Study, title: str) -> None:
-    """One matrix: the whole report."""
-    report, names = study.report, matrices.names[study.index]
+def heading_rows(matrices: PreferenceSet, m: int, title: str) -> list[tuple[str, str]]:
+    """What is asked of one matrix."""
+    rows, names = [("process", f"{title}; {IDEAL}")], matrices.names[m]
+    return rows if names is None else [*rows, ("responses", ", ".join(map(_clean, names)))]
+
+
+def probability_rows(found: VerdictProbability) -> list[tuple[str, str]]:
+    """What the counts allow, which comes before the report on the observed rates alone."""
+    share = found.verdicts[found.likeliest]
+    verdict = ("verdict", f"{found.likeliest} with posterior probability {share}, given the counts")
+    return [verdict, *found.lines(), ("all verdicts", found.in_words())]
+
+
+def report_rows(matrices: PreferenceSet, study: Study, likeliest: str | None) -> list[tuple[str, str]]:
+    """The whole report on the rates of the file.
+
+    Args:
+        matrices: the file.
+        study: of one of its matrices.
+        likeliest: the likeliest verdict given the counts; None where they are not known.
+    """
+    report = study.report
     assert report is not None
-    rows = [("process", f"{title}; {IDEAL}")]
-    if names is not None:
-        rows.append(("responses", ", ".join(map(_clean, names))))
-    told = report.lines(namer(names))
-    probable = study.probability
-    if probable is not None:
-        # What the counts allow comes first; the report is about their mean alone.
-        likeliest = probable.likeliest
-        share = probable.verdicts[likeliest]
-        rows.append(("verdict", f"{likeliest} with posterior probability {share}, given the counts"))
+    rows = report.lines(namer(matrices.names[study.index]))
+    if likeliest is not None:
+        rows = [
+            ("observed rates", "if P were exactly that of the file:"),
+            *((f"  {label}", text) for label, text in rows),
+        ]
         if likeliest != report.verdict:
-            rows.append(("", f"the likeliest verdict differs from that of the observed rates alone, {report.verdict}"))
-        rows += [*probable.lines(), ("all verdicts", probable.in_words())]
-        rows.append(("observed rates", "if P were exactly that of the file:"))
-        told = [(f"  {label}", value) for label, value in told]
-    rows += told
+            told = (
+                f"the likeliest verdict, {likeliest}, differs from that of the observed rates alone, {report.verdict}"
+            )
+            rows.insert(0, ("", told))
     rows += [("critical beta", _crossing(c)) for c in study.critical]
     if not study.critical:
         rows.append(("critical beta", study.critical_error or "none: stability does not change in the range searched"))
-    if probable is None:
-        rows += [("suggestion", str(s)) for s in study.suggestions]
-    if study.remedy is not None:
-        rows.append(("Do", str(study.remedy)))
-    print_card(rows)
+    return rows if likeliest is not None else rows + [("suggestion", str(s)) for s in study.suggestions]
+
+
+def print_rows(rows: Iterable[tuple[str, str]]) -> None:
+    """A part of a card, on the screen at once."""
+    print_card(rows, LABELS)
+    sys.stdout.flush()
 
 
 def stability_table(studies: Sequence[Study], title: str) -> None:
@@ -156,9 +174,9 @@ def print_parts(*parts: Any) -> None:
     sys.stdout.write("\n".join(line.rstrip() for line in capture.get().split("\n")))
 
 
-def print_card(rows: Iterable[tuple[str, str]]) -> None:
+def print_card(rows: Iterable[tuple[str, str]], width: int | None = None) -> None:
     grid = Table.grid(padding=(0, 2))
-    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column(no_wrap=True, style="bold", min_width=width)
     grid.add_column(overflow="fold")
     for label, value in rows:
         grid.add_row(label, text(value))

@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple, get_args
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, PRNGKeyArray
+from jaxtyping import PRNGKeyArray
 
 from .._checks import Numbers, check_count, check_key, check_number, in_short
 from ..preferences import from_wins
@@ -106,7 +106,7 @@ def posterior(
     mean[i, j] = (c[i, j] + prior) / (c[i, j] + c[j, i] + 2 * prior)
     mean[j, i] = 1 - mean[i, j]
     stack = np.full((draws, *c.shape), 0.5)
-    log_odds = np.asarray(_log_odds(key, jnp.asarray(c[i, j] + prior), jnp.asarray(c[j, i] + prior), draws), np.float64)
+    log_odds = _log_odds(_generator(key), c[i, j] + prior, c[j, i] + prior, draws)
     # Both sides are computed from the log-odds, because 1 - p would round to 0 for p near 1.
     stack[:, i, j], stack[:, j, i] = sigmoid(log_odds), sigmoid(-log_odds)
     return Posterior(mean, stack, float(c.sum()))
@@ -142,11 +142,17 @@ def _caution(c: np.ndarray, found: Sample) -> tuple[str, ...]:
     return tuple(told)
 
 
-def _log_odds(key: PRNGKeyArray, a: Array, b: Array, draws: int) -> Array:
+def _log_odds(rng: np.random.Generator, a: np.ndarray, b: np.ndarray, draws: int) -> np.ndarray:
     """log p/(1-p) for p ~ Beta(a, b), as the difference of the logarithms of two Gamma variables."""
-    first, second = jax.random.split(key)
-    shape = (draws, len(a))
-    return jax.random.loggamma(first, a, shape) - jax.random.loggamma(second, b, shape)
+
+    def log_gamma(shape: np.ndarray) -> np.ndarray:
+        # G(a) = G(a+1) U^{1/a}, of which the logarithm does not underflow for small a.
+        return (
+            np.log(rng.standard_gamma(shape + 1, (draws, len(shape))))
+            - rng.standard_exponential((draws, len(shape))) / shape
+        )
+
+    return log_gamma(a) - log_gamma(b)
 
 
 def check_counts(counts: Any, one_sided: bool) -> np.ndarray:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,8 @@ from ..schema import VERDICTS
 from ..sweeps import sweep
 from ._analyze import START_OFFSET
 from ._basis import Basis, basis_of, card
-from ._many import FOLLOWED, check_kind, check_lams, spectral_radii
-from ._posterior import posterior
+from ._many import check_kind, check_lams, spectral_radii
+from ._posterior import Posterior, posterior
 
 QUANTILES = (0.05, 0.5, 0.95)
 FAILED = "failed"
@@ -66,6 +68,37 @@ class VerdictProbability:
             found = getattr(self, name)
             plain[name] = None if found is None else found._asdict()
         return plain | {"radius_quantiles": None if self.radius_quantiles is None else list(self.radius_quantiles)}
+
+    @classmethod
+    def of_draws(
+        cls,
+        drawn: Posterior,
+        verdicts: Sequence[str],
+        radii: np.ndarray | None,
+        *,
+        rounds: int,
+        prior: float | None,
+    ) -> VerdictProbability:
+        """The probabilities from what was found for the posterior mean, which comes first, and for each draw.
+
+        Args:
+            drawn: the posterior.
+            verdicts: words of ``schema.VERDICTS``, or "failed", ``(1 + draws,)``.
+            radii: spectral radii, NaN where no fixed point was found, ``(1 + draws,)``; None at alpha = 1.
+            rounds: length of each orbit.
+            prior: pseudo-wins of the independent model; None for the hierarchical one.
+        """
+        draws, counted = len(drawn.draws), collections.Counter(verdicts[1:])
+        return cls(
+            verdicts={word: share(counted[word], draws) for word in (*VERDICTS, FAILED)},
+            mean_verdict=None if verdicts[0] == FAILED else verdicts[0],
+            **_spectral(radii, draws),
+            draws=draws,
+            comparisons=drawn.comparisons,
+            prior=prior,
+            rounds=rounds,
+            basis=basis_of(drawn),
+        )
 
     @property
     def likeliest(self) -> str:
@@ -150,9 +183,9 @@ def verdict_probability(
         counts, key=key, draws=draws, model=model, residual_scale=residual_scale, prior=prior, one_sided=one_sided
     )
     stack = np.concatenate([drawn.mean[None], drawn.draws])
-    radii = status = None
+    radii = None
     if alpha < 1:
-        radii, _, status = spectral_radii(
+        radii, *_ = spectral_radii(
             stack,
             objective,
             alpha,
@@ -169,30 +202,26 @@ def verdict_probability(
     ds = sweep(loop, {"preference": stack}, measure=measure, rounds=rounds, initial=initial, progress=progress)
     words = [*VERDICTS, FAILED]
     codes = np.where(ds.result.values == 0, ds[measure.name].values, len(VERDICTS))
-    counted = np.bincount(codes[1:], minlength=len(words))
-    return VerdictProbability(
-        verdicts={word: share(int(n), draws) for word, n in zip(words, counted, strict=True)},
-        mean_verdict=None if words[codes[0]] == FAILED else words[codes[0]],
-        **_spectral(radii, status, draws),
-        draws=draws,
-        comparisons=drawn.comparisons,
-        prior=float(prior) if model == "independent" else None,
+    return VerdictProbability.of_draws(
+        drawn,
+        [words[code] for code in codes],
+        radii,
         rounds=rounds,
-        basis=basis_of(drawn),
+        prior=float(prior) if model == "independent" else None,
     )
 
 
-def _spectral(radii: np.ndarray | None, status: np.ndarray | None, draws: int) -> dict[str, Any]:
+def _spectral(radii: np.ndarray | None, draws: int) -> dict[str, Any]:
     """The fields about spectral radii; the first entry of ``radii`` is that of the posterior mean, the others of the draws."""
-    if radii is None or status is None:
+    if radii is None:
         nothing = dict.fromkeys(("unstable", "radius_mean", "radius_quantiles", "mean_radius"))
         return nothing | {"not_found": share(draws, draws)}
-    found = radii[1:][status[1:] == FOLLOWED]
+    found = radii[1:][~np.isnan(radii[1:])]
     low, middle, high = np.quantile(found, QUANTILES) if len(found) else (np.nan,) * 3
     return {
         "unstable": share(int((found > 1).sum()), draws),
         "not_found": share(draws - len(found), draws),
         "radius_mean": float(found.mean()) if len(found) else None,
         "radius_quantiles": (float(low), float(middle), float(high)) if len(found) else None,
-        "mean_radius": float(radii[0]) if status[0] == FOLLOWED else None,
+        "mean_radius": None if np.isnan(radii[0]) else float(radii[0]),
     }

@@ -1,0 +1,24 @@
+"""Rounds of IPO and DPO in NumPy, without JAX: answers for one preference matrix at once, and an oracle for the rest.
+
+The formulas are closed or solved anew here, and share no code with the compiled simulators.
+"""
+
+from ._answer import Answer, answer
+from ._curve import FLOOR, Curve, critical_beta, follow
+from ._fate import Fate, beside, fates, run
+from ._rounds import Objective, Rounds
+
+__all__ = [
+    "FLOOR",
+    "Answer",
+    "Curve",
+    "Fate",
+    "Objective",
+    "Rounds",
+    "answer",
+    "beside",
+    "critical_beta",
+    "fates",
+    "follow",
+    "run",
+]

@@ -1,0 +1,171 @@
+"""The NumPy rounds against the compiled ones, which share no code with them: what agrees is right twice."""
+
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import pytest
+
+import dynamics as dyn
+from dynamics import oracle
+from dynamics.schema import VERDICTS
+
+KINDS = {"ipo": dyn.IPO, "dpo": dyn.DPO}
+CYCLE = np.array([[0.5, 0.7, 0.3], [0.3, 0.5, 0.7], [0.7, 0.3, 0.5]])
+
+
+def matrices(K, count, seed, scale=1.5):
+    x = np.random.default_rng(seed).normal(0, scale, (count, K, K))
+    upper = np.triu(1 / (1 + np.exp(-x)), 1)
+    return upper + np.tril(1 - upper.swapaxes(1, 2), -1) + 0.5 * np.eye(K)
+
+
+def skewed(K, seed):
+    z = np.random.default_rng(seed).normal(size=K)
+    return z - np.log(np.exp(z).sum())
+
+
+def loop_of(P, kind, alpha, lam, beta, ref=None, offline=None):
+    return dyn.SelfSampling(P, KINDS[kind](beta), alpha, lam, ref, offline)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("K", "alpha", "lam", "beta"), [(3, 0.5, 1.0, 0.3), (4, 0.9, 0.4, 0.2), (6, 1.0, 0.7, 1.0)])
+def test_fifty_rounds_are_those_of_iterate(kind, K, alpha, lam, beta):
+    ref, offline = skewed(K, 1), skewed(K, 2)
+    stack = matrices(K, 3, K)
+    rounds = oracle.Rounds(stack, kind, alpha, lam, beta, ref, offline)
+    kept = oracle.run(rounds, np.tile(offline, (3, 1)), 50)
+    for m, P in enumerate(stack):
+        run = dyn.iterate(loop_of(P, kind, alpha, lam, beta, ref, offline), 50, initial=offline)
+        mine = kept[:, m] - kept[:, m].max(axis=1, keepdims=True)
+        mine = mine - np.log(np.exp(mine).sum(axis=1, keepdims=True))
+        np.testing.assert_allclose(mine, np.asarray(run.log_policy), atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_closed_jacobian_is_that_of_differences_and_of_automatic_differentiation(kind):
+    K, stack = 5, matrices(5, 2, 7)
+    rounds = oracle.Rounds(stack, kind, 0.6, 0.8, 0.4, skewed(K, 1), skewed(K, 2))
+    z = np.tile(skewed(K, 3), (2, 1))
+    slope = rounds.slope(z)
+    for k in range(K):
+        step = 1e-6 * np.eye(K)[k]
+        difference = (rounds.step(z + step) - rounds.step(z - step)) / 2e-6
+        np.testing.assert_allclose(slope[:, :, k], difference, atol=2e-8)
+    loop = loop_of(stack[0], kind, 0.6, 0.8, 0.4, skewed(K, 1), skewed(K, 2))
+    theirs = np.sort_complex(np.asarray(dyn.stability.eigenvalues(loop, z[0])))
+    mine = np.sort_complex(np.append(np.linalg.eigvals(slope[0]), []))
+    far = mine[np.abs(mine) > 1e-9]
+    np.testing.assert_allclose(far, theirs[np.abs(theirs) > 1e-9], atol=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("K", [2, 3, 6])
+def test_fixed_points_radii_and_critical_betas_are_those_of_the_compiled_curves(kind, K):
+    stack, ref, offline = matrices(K, 12, 10 + K), skewed(K, 4), skewed(K, 5)
+    given = {"log_reference": ref, "log_offline": offline}
+    beta, alphas = 0.35, np.array([0.0, 0.5, 0.9])
+    for lam in (0.0, 0.6, 1.0):
+        theirs = dyn.stability.spectral_radii(stack, KINDS[kind](beta), 0.5, lam, **given)
+        mine = oracle.follow(stack, kind, [0.5], lam, [beta], **given)
+        np.testing.assert_array_equal(mine.lost, theirs.status != 0)
+        np.testing.assert_allclose(mine.radius[:, 0], theirs.radius, rtol=1e-9)
+        there = theirs.log_policy - theirs.log_policy.mean(axis=1, keepdims=True)
+        np.testing.assert_allclose(mine.logits, there, atol=1e-9)
+        edges = dyn.stability.critical_betas(stack, KINDS[kind], alphas, np.array([lam]), **given)
+        found = oracle.follow(stack, kind, alphas, lam, np.full(3, edges.floor), **given)
+        kept = edges.status[:, 0] == 0
+        assert kept.sum() >= 8
+        np.testing.assert_allclose(found.crossing[kept], edges.beta[kept, :, 0], rtol=1e-8, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_answer_is_that_of_analyze(kind):
+    for P, beta in ((CYCLE, 0.1), (CYCLE, 0.7), (matrices(4, 1, 3)[0], 0.3)):
+        mine = oracle.answer(P, kind, 0.5, 1.0, beta)
+        report = dyn.stability.analyze(loop_of(P, kind, 0.5, 1.0, beta))
+        assert mine.verdict == report.verdict
+        point = report.fixed_points[0]
+        assert mine.spectral_radius == pytest.approx(point.spectral_radius, abs=1e-9)
+        np.testing.assert_allclose(mine.log_fixed_point, point.log_policy, atol=1e-9)
+        by_turn = lambda values: values[np.lexsort((values.real.round(6), values.imag.round(6)))]
+        np.testing.assert_allclose(by_turn(mine.eigenvalues), by_turn(point.eigenvalues), atol=1e-9)
+        crossings = dyn.stability.critical(loop_of(P, kind, 0.5, 1.0, beta), "beta")
+        wanted = max((c.value for c in crossings), default=0.0)
+        assert mine.critical_beta == pytest.approx(wanted, rel=1e-9)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(("alpha", "lam", "beta"), [(0.5, 1.0, 0.1), (1.0, 1.0, 1.0), (0.95, 0.8, 0.5)])
+def test_verdicts_are_those_of_a_sweep(kind, alpha, lam, beta):
+    stack = np.concatenate([matrices(3, 20, 1), CYCLE[None]])
+    start = oracle.beside(np.full(3, -np.log(3)))
+    start = start - np.log(np.exp(start).sum())
+    mine = oracle.fates(oracle.Rounds(stack, kind, alpha, lam, beta), np.tile(start, (len(stack), 1)), 1500)
+    loop = loop_of(CYCLE, kind, alpha, lam, beta)
+    ds = dyn.sweep(loop, {"preference": stack}, measure=dyn.diagnostics.Verdict(), rounds=1500, initial=start)
+    theirs = [VERDICTS[code] for code in ds.verdict.values]
+    assert list(mine.verdict) == theirs
+    assert len(set(theirs)) > 1
+
+
+def test_a_window_of_instability_is_not_stepped_over():
+    first = np.array([[0.5, 0.2911, 0.986], [0.7089, 0.5, 0.5535], [0.014, 0.4465, 0.5]])
+    second = np.array([[0.5, 0.5279, 0.9672], [0.4721, 0.5, 0.1141], [0.0328, 0.8859, 0.5]])
+    assert oracle.critical_beta(first, "ipo", 0.0, 1.0) == pytest.approx(0.0596631, abs=1e-7)
+    assert oracle.critical_beta(second, "dpo", 0.0, 1.0) == pytest.approx(0.378317, abs=1e-6)
+
+
+def test_a_vertex_is_reached_without_a_loss_of_digits():
+    P = np.array([[0.5, 0.9, 0.8], [0.1, 0.5, 0.6], [0.2, 0.4, 0.5]])
+    for kind in KINDS:
+        loop = loop_of(P, kind, 1.0, 1.0, 0.5)
+        mine = oracle.run(oracle.Rounds(P[None], kind, 1.0, 1.0, 0.5), np.zeros((1, 3)), 300)[-1, 0]
+        theirs = np.asarray(dyn.iterate(loop, 300).log_policy[-1])
+        np.testing.assert_allclose(mine - mine[0], theirs - theirs[0], rtol=1e-9)
+        assert theirs[1] < -100
+
+
+def test_it_does_not_load_jax():
+    code = (
+        "import sys, numpy as np, dynamics as dyn\n"
+        "P = np.array([[.5, .7, .3], [.3, .5, .7], [.7, .3, .5]])\n"
+        "print(dyn.oracle.answer(P, 'dpo', .5, 1., .3).verdict, sorted({'jax', 'equinox'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["oscillating", "[]"]
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"P": CYCLE}, "shape"),
+        ({"P": CYCLE[None] + 0.1}, "add up to 1"),
+        ({"P": np.array([[[0.5, 1.0], [0.0, 0.5]]]), "objective": "dpo"}, "0 or 1"),
+        ({"P": np.full((1, 2, 2), np.nan)}, "probabilities"),
+        ({"alpha": 1.5}, "alpha = 1.5"),
+        ({"lam": -0.1}, "lam = -0.1"),
+        ({"beta": 0.0}, "beta = 0.0"),
+        ({"log_offline": np.array([0.0, -np.inf, -np.inf])}, "log_offline"),
+    ],
+)
+def test_bad_input_is_refused_by_name(change, told):
+    arguments = {"P": CYCLE[None], "objective": "ipo", "alpha": 0.5, "lam": 1.0, "beta": 0.1} | change
+    with pytest.raises(ValueError, match=told):
+        oracle.Rounds(**arguments)
+
+
+def test_a_posterior_in_numpy_is_that_of_verdict_probability():
+    from dynamics.cli import _draws
+
+    wins = np.array([[0.0, 18, 12], [12, 0, 18], [18, 12, 0]])
+    file = dyn.preferences.PreferenceSet([dyn.preferences.from_wins(wins)], counts=[wins + wins.T])
+    for kind, beta in (("ipo", 0.05), ("dpo", 0.3)):
+        mine = _draws.probability(file, 0, kind, 0.5, 1.0, beta, 300)
+        options = {"one_sided": True, "key": jax.random.key(0), "draws": _draws.DRAWS, "rounds": 300}
+        theirs = dyn.stability.verdict_probability(wins, KINDS[kind](beta), 0.5, 1.0, **options)
+        assert mine.verdicts == theirs.verdicts
+        assert mine.radius_quantiles == pytest.approx(theirs.radius_quantiles, rel=1e-9)
+        assert (mine.unstable, mine.mean_verdict, mine.basis) == (theirs.unstable, theirs.mean_verdict, theirs.basis)

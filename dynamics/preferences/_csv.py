@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import itertools
@@ -14,6 +15,7 @@ from typing import NamedTuple
 _MAX_FILE_BYTES = 2**30
 _MAX_LINE_LENGTH = 2**22
 _MAX_ROWS = 2_000_000
+UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as spreadsheets write "Unicode text"
 
 Row = tuple[int, list[str]]
 
@@ -34,7 +36,9 @@ class Delimited(NamedTuple):
 @contextmanager
 def read_rows(stream: BufferedIOBase, tabs: bool) -> Iterator[Delimited]:
     """Rows of a file; the separator is the one that `sep=` names, or the likeliest in the header."""
-    with io.TextIOWrapper(stream, encoding="utf-8-sig", newline="") as text:  # pyright: ignore[reportArgumentType]
+    buffered = io.BufferedReader(stream)  # pyright: ignore[reportArgumentType]
+    encoding = "utf-16" if buffered.peek(2)[:2] in UTF_16 else "utf-8-sig"
+    with io.TextIOWrapper(buffered, encoding=encoding, newline="") as text:  # pyright: ignore[reportArgumentType]
         yield _delimited(_lines(text), tabs)
 
 
@@ -88,5 +92,5 @@ def _lines(text: io.TextIOWrapper) -> Iterator[str]:
             yield line.removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         raise ValueError(
-            f"it is not UTF-8 text (byte {error.start} of a block, {error.reason}); save it as UTF-8."
+            f"it is not UTF-8 text, nor UTF-16 with its mark (byte {error.start} of a block, {error.reason}); save it as UTF-8."
         ) from None

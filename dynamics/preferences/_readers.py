@@ -12,7 +12,7 @@ from ._csv import Row, read_rows
 from ._hub import PREFIX, hub_rows, split_name
 from ._jsonl import jsonl_rows, parse_json
 from ._matrices import matrix_set, read_json, read_npy_file, refuse_counts
-from ._npz import read_npz
+from ._npz import MAX_RESPONSES, read_npz
 from ._options import Notes, Options, checked
 from ._parquet import parquet_rows
 from ._preflib import SUFFIXES as PREFLIB
@@ -21,7 +21,7 @@ from ._ratings import Key
 from ._rows import cell_records, read_records
 from ._sets import PreferenceSet
 from ._source import STDIN, opened
-from ._square import is_square, read_square
+from ._square import is_square, is_unlabelled, read_square
 from ._tables import tables_to_set
 from ._wins import Missing
 
@@ -115,8 +115,13 @@ def _from_cells(rows: Iterator[Row], separator: str, options: Options, source: s
     header = next(rows, None)
     if header is None:
         raise ValueError("it is empty; start it with winner,loser[,count] or with a row of names.")
-    first = next(rows, None)
-    rest = rows if first is None else itertools.chain([first], rows)
+    ahead = list(itertools.islice(rows, min(len(header[1]), MAX_RESPONSES) + 1))
+    first, rest = next(iter(ahead), None), itertools.chain(ahead, rows)
+    if is_unlabelled(header[1], [row for _, row in ahead]):
+        notes.say("its rows have no names, so they were taken in the order of its header")
+        names = header[1]
+        header = (header[0], ["", *names])
+        rest = iter([(line, [name, *row]) for name, (line, row) in zip(names, ahead, strict=True)])
     if is_square(header[1], None if first is None else first[1]):
         _refuse_attributes(options)
         found, names = read_square(header, rest, separator == ";", notes)

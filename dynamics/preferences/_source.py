@@ -12,6 +12,7 @@ from io import BufferedIOBase
 from pathlib import Path
 from typing import NamedTuple
 
+from ._csv import UTF_16
 from ._preflib import SUFFIXES as PREFLIB
 from ._unpack import MAGIC, PACKED, unpacked
 
@@ -136,6 +137,8 @@ def sniffed(head: bytes) -> str:
     for magic, kind in ((b"PK\x03\x04", ".npz"), (b"\x93NUMPY", ".npy"), (b"PAR1", ".parquet")):
         if head.startswith(magic):
             return kind
+    if head.startswith(UTF_16):
+        return ".csv"
     text = head.decode("utf-8-sig", "replace").lstrip()
     if text.startswith(("{", "[")):
         return ".json"  # which may also be a line for each object

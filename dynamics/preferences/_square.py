@@ -27,6 +27,24 @@ def is_square(header: list[str], first: list[str] | None) -> bool:
     return not header[0] or (first is not None and numbers and first[0] in header[1:])
 
 
+def is_unlabelled(header: list[str], rows: list[list[str]]) -> bool:
+    """Whether rows without names are a square table in the order of the header.
+
+    Three or more responses, and what no list of records looks like: an empty diagonal, or rates whose mirror images sum to 1.
+    """
+    K = len(header)
+    if K < 3 or len(rows) != K or any(len(row) != K for row in rows) or any(map(_is_number, header)):
+        return False
+    inside = [cell for i, row in enumerate(rows) for j, cell in enumerate(row) if i != j]
+    if not all(map(_is_number, inside)) or any(row[i] and not _is_number(row[i]) for i, row in enumerate(rows)):
+        return False
+    if not any(row[i] for i, row in enumerate(rows)):
+        return True
+    table = np.array([[float(cell.replace(",", ".") or 0) for cell in row] for row in rows])
+    np.fill_diagonal(table, 0.5)
+    return any(np.abs(table + table.T - whole)[~np.eye(K, dtype=bool)].max() <= _ROUNDING * whole for whole in (1, 100))
+
+
 def read_square(header: Row, rows: Iterable[Row], decimal_comma: bool, notes: Notes) -> Square:
     """The table of wins, or P, and the names; the first column repeats the header, or there are only numbers."""
     held = list(rows)

@@ -67,13 +67,13 @@ def strict_json(text: str) -> dict:
     return json.loads(text, parse_constant=refuse)
 
 
-def said(capsys, *args, code: int = 2) -> str:
-    """What is on stderr after a command that fails, one line, with nothing on stdout."""
+def said(capsys, *args, code: int = 2, printed: str = "") -> str:
+    """What is on stderr after a command that fails, one line, with nothing on stdout, or ``printed`` in it."""
     with pytest.raises(SystemExit) as stop:
         cli.main([str(arg) for arg in args])
     out, err = capsys.readouterr()
     assert stop.value.code == code
-    assert out == ""
+    assert printed in out if printed else out == ""
     assert err.startswith("dynamics: ")
     assert err.count("\n") == 1
     assert "Traceback" not in err
@@ -199,14 +199,17 @@ class TestStability:
             raise RuntimeError("stopped at round 3:\n  not finite.")
 
         monkeypatch.setattr(_study, "analyze", analyze)
-        assert said(capsys, "stability", one, *SETTING, code=1) == "dynamics: stopped at round 3: not finite.\n"
+        # What was found before stays.
+        told = said(capsys, "stability", one, *SETTING, code=1, printed="first answer    oscillating over 3000 rounds")
+        assert told == "dynamics: stopped at round 3: not finite.\n"
 
     def test_interrupt(self, capsys, one, monkeypatch):
         def analyze(*_, **__):
             raise KeyboardInterrupt
 
         monkeypatch.setattr(_study, "analyze", analyze)
-        assert said(capsys, "stability", one, *SETTING, code=130) == "dynamics: interrupted.\n"
+        told = said(capsys, "stability", one, *SETTING, code=130, printed="first answer")
+        assert told == "dynamics: interrupted.\n"
 
     def test_no_critical_beta_is_said(self, capsys, one, monkeypatch):
         stub_analysis(monkeypatch)
@@ -216,7 +219,7 @@ class TestStability:
 
         monkeypatch.setattr(_study, "critical", critical)
         cli.main(["stability", str(one), *SETTING])
-        assert "critical beta  no fixed point was found" in capsys.readouterr().out
+        assert "critical beta   no fixed point was found" in capsys.readouterr().out
 
 
 def stub_analysis(monkeypatch, **changes) -> None:
@@ -287,7 +290,7 @@ class TestBadInput:
         monkeypatch.setattr(_study, "analyze", analyze)
         picture = tmp_path / "x.png"
         picture.write_bytes(b"old")
-        said(capsys, "stability", one, *SETTING, "--plot", picture, code=1)
+        said(capsys, "stability", one, *SETTING, "--plot", picture, code=1, printed="first answer")
         assert picture.read_bytes() == b"old"
 
     @pytest.mark.parametrize("command", ["classify", "stability"])

@@ -52,7 +52,7 @@ def refused(folder: Path, name: str, content: bytes | str, message: str) -> None
 
 def test_npz_of_one_matrix(tmp_path):
     for content in (npz(anything=CYCLE), npz(P=CYCLE), npz(compressed=True, P=CYCLE), npz(P=np.asfortranarray(CYCLE))):
-        found = read(tmp_path, "one.npz", content)
+        found = preferences.read(tmp_path, "one.npz", content)
         assert len(found) == 1
         assert np.array_equal(found[0], CYCLE)
     assert (found.counts, found.names, found.voters) == ((None,), (None,), (None,))
@@ -64,7 +64,7 @@ def test_npz_of_one_matrix(tmp_path):
 def test_npz_stack(tmp_path):
     stack = np.stack([CYCLE, CYCLE.T])
     content = npz(P=stack, N=np.full((2, 3, 3), 7), n_voters=np.array([7, 9]), names=np.array(list("abc")), kind="x")
-    found = read(tmp_path, "stack.npz", content)
+    found = preferences.read(tmp_path, "stack.npz", content)
     assert np.array_equal(np.stack(list(found)), stack)
     assert np.array_equal(found.counts[1], np.full((3, 3), 7))
     assert found.voters == (7, 9)
@@ -75,7 +75,7 @@ def test_npz_stack(tmp_path):
 
 def test_npz_numbered(tmp_path):
     many = {f"P_{m}": CYCLE if m % 2 else PAIR for m in range(11)}
-    found = read(tmp_path, "numbered.npz", npz(**many, N_1=np.full((3, 3), 4), names_0=np.array(["Zoë", "b"]), K=1))
+    found = preferences.read(tmp_path, "numbered.npz", npz(**many, N_1=np.full((3, 3), 4), names_0=np.array(["Zoë", "b"]), K=1))
     assert [len(P) for P in found] == [2, 3] * 5 + [2]
     assert found.by_size() == {2: (0, 2, 4, 6, 8, 10), 3: (1, 3, 5, 7, 9)}
     assert found.counts[0] is None
@@ -193,7 +193,7 @@ def test_npz_packed_in_other_ways_is_refused(tmp_path, compression):
     ],
 )
 def test_csv(tmp_path, text):
-    found = read(tmp_path, "wins.csv", text)
+    found = preferences.read(tmp_path, "wins.csv", text)
     assert np.array_equal(found[0], [[0.5, 0.75], [0.25, 0.5]])
     assert np.array_equal(found.counts[0], [[0, 4], [4, 0]])
     assert found.names == (("a", "b"),)
@@ -202,7 +202,7 @@ def test_csv(tmp_path, text):
 
 def test_csv_names_are_text_and_come_in_order_of_appearance(tmp_path):
     text = 'winner,loser,count\n"Ålesund, N",10,1\n10,"b\n""c""",1\n"Ålesund, N","b\n""c""",2\n'
-    found = read(tmp_path, "wins.csv", text)
+    found = preferences.read(tmp_path, "wins.csv", text)
     assert found.names == (("Ålesund, N", "10", 'b\n"c"'),)
     assert np.array_equal(found[0], [[0.5, 1, 1], [0, 0.5, 1], [0, 0, 0.5]])
 
@@ -250,7 +250,7 @@ BAD_CSV = {
     "open quote": ('winner,loser\n"a,b\n', "line 2: .*comma-separated"),
     "odd quote": ('winner,loser\n"a"b,c\n', "line 2: .*comma-separated"),
     "latin-1": ("winner,loser\nZoë,b\n".encode("latin-1"), "not UTF-8"),
-    "utf-16": ("winner,loser\na,b\n".encode("utf-16"), "not UTF-8"),
+    "utf-16 without a mark": ("winner,loser\na,ü\n".encode("utf-16-le"), "UTF-8|NUL|null|winner"),
     "huge cell": ("winner,loser\n" + "a" * 200_000 + ",b\n", "line 2: field larger than"),
     "huge name": ("winner,loser\n" + "a" * 1000 + "," + "a" * 1000 + "\n", "'a{39}…'"),
     "many names": ("winner,loser\n" + "".join(f"{i},x\n" for i in range(100_000)), "at most 4096 responses"),
@@ -261,6 +261,36 @@ BAD_CSV = {
 @pytest.mark.parametrize("case", BAD_CSV)
 def test_csv_refused(tmp_path, case):
     refused(tmp_path, "bad.csv", *BAD_CSV[case])
+
+
+def test_utf_16_with_its_mark_is_read(tmp_path):
+    for encoding in ("utf-16", "utf-16-be"):
+        file = tmp_path / f"{encoding}.csv"
+        mark = b"\xfe\xff" if encoding == "utf-16-be" else b""
+        file.write_bytes(mark + "winner,loser,count\nZoë,b,3\nb,Zoë,1\n".encode(encoding))
+        found = preferences.read(file)
+        assert found.names == (("Zoë", "b"),)
+        assert float(found.matrices[0][0, 1]) == 0.75
+
+
+@pytest.mark.parametrize(
+    ("text", "first"),
+    [
+        ("a,b,c\n,3,1\n1,,2\n3,2,\n", 0.75),
+        ("a;b;c\n50;75;25\n25;50;75\n75;25;50\n", 0.75),
+    ],
+)
+def test_rows_without_names_follow_the_header(tmp_path, text, first):
+    (tmp_path / "unnamed.csv").write_text(text)
+    found = preferences.read(tmp_path / "unnamed.csv")
+    assert found.names == (("a", "b", "c"),)
+    assert float(found.matrices[0][0, 1]) == first
+    assert "order of its header" in found.notes[0]
+
+
+@pytest.mark.parametrize("rows", ["0,1,2\n3,0,4\n5,6,0\n", "0.5,0.2,0.9\n0.9,0.5,0.1\n0.1,0.2,0.5\n"])
+def test_rows_without_names_that_could_be_records_are_refused(tmp_path, rows):
+    refused(tmp_path, "unclear.csv", "a,b,c\n" + rows, "of no known form")
 
 
 def test_csv_limits(tmp_path, monkeypatch):
@@ -352,7 +382,7 @@ def scratch(tmp_path_factory):
 
 def survives(folder: Path, suffix: str, content: bytes) -> None:
     try:
-        found = read(folder, f"any{suffix}", content, missing=0.5)
+        found = preferences.read(folder, f"any{suffix}", content, missing=0.5)
     except ValueError:
         return
     for P in found:

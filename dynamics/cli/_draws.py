@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..oracle import Objective, Rounds, answer, beside, fates, follow
+from ..oracle import Objective, Rounds, beside, fates, follow
 from ..stability import Posterior, VerdictProbability, posterior
 
 if TYPE_CHECKING:
@@ -28,14 +28,6 @@ def for_remedy(matrices: PreferenceSet, m: int) -> list[np.ndarray]:
     if matrices.counts[m] is None:
         return []
     return [draw(matrices, m, DRAWS_OF_REMEDY, model).draws for model in ("hierarchical", "independent")]
-
-
-def first_answer(
-    P: np.ndarray, objective: Objective, alpha: float, lam: float, beta: float, rounds: int, *, counted: bool
-) -> str:
-    """What the rounds of one matrix do if its rates are exact, in a sentence."""
-    told = str(answer(P, objective, alpha, lam, beta, rounds=rounds))
-    return f"if P were exactly that of the file: {told}" if counted else told
 
 
 def _compiled(

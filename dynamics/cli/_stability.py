@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ..rounds import SelfSampling
     from ._study import Study
 
+MAX_FIRST = 10  # responses of a matrix that gets a first answer
 MAX_ORBIT = 10_000  # rounds drawn by --plot
 
 
@@ -66,18 +67,22 @@ class Stability(Reading):
         """The study of one matrix, whose parts are printed as they are found, unless JSON is asked for."""
         from .._progress import progress
         from . import _tables
-        from ._draws import MAX_SIZE, first_answer, for_remedy, probability
-        from ._remedy import remedy
-        from ._study import STEPS, study
 
-        loop = self._loop(matrices, m)  # where there is no optimum, this says so before anything is printed
         P = np.asarray(matrices[m], np.float64)
         counted, size = matrices.counts[m] is not None, len(matrices[m])
         tell = (lambda rows: None) if self.json else _tables.print_rows
-        tell(_tables.heading_rows(matrices, m, self._title(matrices, m)))
         setting = (self.objective, self.alpha, self.lam, self.beta)
-        if size <= MAX_SIZE:
-            tell([("first answer", first_answer(P, *setting, self.rounds, counted=counted))])
+        first = self._first_answer(P, counted)  # before the heavy packages are imported
+        loop = (
+            None if first else self._loop(matrices, m)
+        )  # which says where there is no optimum, before anything is printed
+        tell(_tables.heading_rows(matrices, m, self._title(matrices, m)))
+        tell([("first answer", first)] if first else [])
+        from ._draws import for_remedy, probability
+        from ._remedy import remedy
+        from ._study import STEPS, study
+
+        loop = self._loop(matrices, m) if loop is None else loop
         told = probability(matrices, m, *setting, self.rounds)
         if told is not None:
             tell(_tables.probability_rows(told))
@@ -95,6 +100,16 @@ class Stability(Reading):
             self._draw(matrices, found)
         return found
 
+    def _first_answer(self, P: np.ndarray, counted: bool) -> str | None:
+        """What the rounds do if the rates are exact, in a sentence; None for large matrices and where DPO has no optimum."""
+        from ..oracle import answer
+
+        extreme = self.objective == "dpo" and ((P <= 0) | (P >= 1)).any()
+        if len(P) > MAX_FIRST or extreme:
+            return None
+        told = str(answer(P, self.objective, self.alpha, self.lam, self.beta, rounds=self.rounds))
+        return f"if P were exactly that of the file: {told}" if counted else told
+
     def _many(self, matrices: PreferenceSet, chosen: Sequence[int]) -> list[Study]:
         from .._progress import progress
         from ._study import STEPS, study
@@ -110,18 +125,16 @@ class Stability(Reading):
         """Checks the options, before a file is read."""
         from .._checks import check_count, check_scalar
 
-        self._objective()
+        check_scalar(self.beta, "beta", 0.0, math.inf, open_low=True)
         check_scalar(self.alpha, "alpha", 0.0, 1.0)
         check_scalar(self.lam, "lam", 0.0, 1.0)
         check_count(self.rounds, "rounds", 10)
         check_suffix(self.plot)
 
     def _objective(self) -> Any:
-        from .._checks import check_scalar
         from ..objectives import DPO, IPO
 
-        beta = check_scalar(self.beta, "beta", 0.0, math.inf, open_low=True)
-        return IPO(beta) if self.objective == "ipo" else DPO(beta)
+        return IPO(self.beta) if self.objective == "ipo" else DPO(self.beta)
 
     def _loop(self, matrices: PreferenceSet, m: int) -> SelfSampling:
         from ..rounds import SelfSampling

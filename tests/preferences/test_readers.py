@@ -52,7 +52,7 @@ def refused(folder: Path, name: str, content: bytes | str, message: str) -> None
 
 def test_npz_of_one_matrix(tmp_path):
     for content in (npz(anything=CYCLE), npz(P=CYCLE), npz(compressed=True, P=CYCLE), npz(P=np.asfortranarray(CYCLE))):
-        found = preferences.read(tmp_path, "one.npz", content)
+        found = read(tmp_path, "one.npz", content)
         assert len(found) == 1
         assert np.array_equal(found[0], CYCLE)
     assert (found.counts, found.names, found.voters) == ((None,), (None,), (None,))
@@ -64,7 +64,7 @@ def test_npz_of_one_matrix(tmp_path):
 def test_npz_stack(tmp_path):
     stack = np.stack([CYCLE, CYCLE.T])
     content = npz(P=stack, N=np.full((2, 3, 3), 7), n_voters=np.array([7, 9]), names=np.array(list("abc")), kind="x")
-    found = preferences.read(tmp_path, "stack.npz", content)
+    found = read(tmp_path, "stack.npz", content)
     assert np.array_equal(np.stack(list(found)), stack)
     assert np.array_equal(found.counts[1], np.full((3, 3), 7))
     assert found.voters == (7, 9)
@@ -75,7 +75,7 @@ def test_npz_stack(tmp_path):
 
 def test_npz_numbered(tmp_path):
     many = {f"P_{m}": CYCLE if m % 2 else PAIR for m in range(11)}
-    found = preferences.read(tmp_path, "numbered.npz", npz(**many, N_1=np.full((3, 3), 4), names_0=np.array(["Zoë", "b"]), K=1))
+    found = read(tmp_path, "numbered.npz", npz(**many, N_1=np.full((3, 3), 4), names_0=np.array(["Zoë", "b"]), K=1))
     assert [len(P) for P in found] == [2, 3] * 5 + [2]
     assert found.by_size() == {2: (0, 2, 4, 6, 8, 10), 3: (1, 3, 5, 7, 9)}
     assert found.counts[0] is None
@@ -193,7 +193,7 @@ def test_npz_packed_in_other_ways_is_refused(tmp_path, compression):
     ],
 )
 def test_csv(tmp_path, text):
-    found = preferences.read(tmp_path, "wins.csv", text)
+    found = read(tmp_path, "wins.csv", text)
     assert np.array_equal(found[0], [[0.5, 0.75], [0.25, 0.5]])
     assert np.array_equal(found.counts[0], [[0, 4], [4, 0]])
     assert found.names == (("a", "b"),)
@@ -202,7 +202,7 @@ def test_csv(tmp_path, text):
 
 def test_csv_names_are_text_and_come_in_order_of_appearance(tmp_path):
     text = 'winner,loser,count\n"Ålesund, N",10,1\n10,"b\n""c""",1\n"Ålesund, N","b\n""c""",2\n'
-    found = preferences.read(tmp_path, "wins.csv", text)
+    found = read(tmp_path, "wins.csv", text)
     assert found.names == (("Ålesund, N", "10", 'b\n"c"'),)
     assert np.array_equal(found[0], [[0.5, 1, 1], [0, 0.5, 1], [0, 0, 0.5]])
 
@@ -382,7 +382,7 @@ def scratch(tmp_path_factory):
 
 def survives(folder: Path, suffix: str, content: bytes) -> None:
     try:
-        found = preferences.read(folder, f"any{suffix}", content, missing=0.5)
+        found = read(folder, f"any{suffix}", content, missing=0.5)
     except ValueError:
         return
     for P in found:

@@ -69,3 +69,21 @@ def test_the_command_goes_on(home, tmp_path):
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "Condorcet winner" in done.stdout
+
+
+def test_a_second_process_compiles_nothing(tmp_path):
+    (tmp_path / "P.csv").write_text("0.5,0.7,0.3\n0.3,0.5,0.7\n0.7,0.3,0.5\n")
+    env = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
+    env |= {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    command = [sys.executable, "-m", "dynamics", "stability", str(tmp_path / "P.csv")]
+    command += ["--alpha", "0.5", "--lam", "1", "--beta", "0.2", "--rounds", "50"]
+    kept, said = [], []
+    for _ in range(2):
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
+        # Every compiled program is kept, however quickly it was compiled.
+        kept.append({file.name for file in (tmp_path / "cache").rglob("*-cache")})
+        said.append(done.stdout)
+    assert len(kept[0]) > 10
+    assert kept[1] == kept[0]
+    assert said[1] == said[0]
+    assert said[0].splitlines()[1].startswith("first answer")

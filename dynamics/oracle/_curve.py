@@ -116,21 +116,14 @@ def follow(
         target = np.minimum(now.log_s + step[index], ahead)
         moved = target - now.log_s
         guess = now.z + moved[:, None] * now.tangent
-        there, good = _point(some, alphas, guess, target)
-        allowed = 0.5 * moved * np.abs(now.tangent).max(axis=1) + 1e-6 * (1 + np.abs(now.z).max(axis=1))
-        good &= np.abs(there.z - guess).max(axis=1) <= allowed
-        mass = np.abs(np.exp(log_softmax(there.z)) - np.exp(log_softmax(now.z))).max(axis=1)
-        good &= mass <= MAX_MASS_CHANGE
-        with np.errstate(divide="ignore", invalid="ignore"):
-            change = np.abs(np.log(there.radii) - np.log(now.radii))
-        calm = ((np.maximum(there.radii, now.radii) < FREE_RADIUS) | (change < MAX_RADIUS_CHANGE)).all(axis=1)
+        there, found = _point(some, alphas, guess, target)
         peak = _peak(older[0][index], older[1][index], now, there)
-        hidden = (peak > 1 - MARGIN) & (now.radii < 1) & (there.radii < 1) & ~crossed[index]
-        calm &= ~(hidden.any(axis=1) & (moved > FINE))
+        window = (peak > 1 - MARGIN) & (now.radii < 1) & (there.radii < 1) & ~crossed[index]
+        calm = _is_calm(now, there) & ~(window.any(axis=1) & (moved > FINE))
         smallest = moved <= 2 * SHORTEST
-        accepted = good & (calm | smallest)
+        accepted = found & _is_near(now, there, guess, moved) & (calm | smallest)
         over = accepted[:, None] & ~crossed[index] & (now.radii < 1) & (there.radii >= 1)
-        over &= there.log_s[:, None] <= ends + 1e-15
+        over &= there.log_s[:, None] <= ends
         for a in np.flatnonzero(over.any(axis=0)):
             new = over[:, a]
             brackets[a].append((index[new], _Point(*(x[new] for x in now)), target[new], there.radii[new, a]))
@@ -140,7 +133,7 @@ def follow(
             old[arrived] = past[arrived]
         for old, new in zip(here, there, strict=True):
             old[arrived] = new[accepted]
-        reached = np.abs(here.log_s[arrived][:, None] - ends) <= 1e-15
+        reached = here.log_s[arrived][:, None] == ends
         at_end[arrived] = np.where(reached, here.radii[arrived], at_end[arrived])
         step[arrived] = np.minimum(1.5 * step[arrived], LONGEST)
         step[index[~accepted]] = 0.5 * moved[~accepted]
@@ -154,10 +147,9 @@ def follow(
             joined = _Point(*(np.concatenate(parts) for parts in zip(*below, strict=True)))
             m = np.concatenate(which)
             crossing[m, a] = _refine(rounds.of(m), alphas, a, joined, np.concatenate(above), np.concatenate(radii))
-    past = here.log_s[:, None] < ends
-    crossing = np.where(lost[:, None] & ~crossed & past, np.exp(-here.log_s)[:, None], crossing) / (1 - alphas)
-    single = np.abs(here.log_s[:, None] - ends) <= 1e-15
-    at_end = np.where(np.isnan(at_end) & single, here.radii, at_end)
+    short = lost[:, None] & ~crossed & (here.log_s[:, None] < ends)
+    crossing = np.where(short, np.exp(-here.log_s)[:, None], crossing) / (1 - alphas)
+    at_end = np.where(here.log_s[:, None] == ends, here.radii, at_end)  # where a curve begins at its end
     return Curve(np.where(lost[:, None], np.nan, here.z), at_end, crossing, lost)
 
 
@@ -170,6 +162,21 @@ def critical_beta(P: np.ndarray, objective: Objective, alpha: float, lam: float,
     """
     found = follow(np.asarray(P)[None], objective, [alpha], lam, [floor], until_lost=True)
     return float(found.crossing[0, 0])
+
+
+def _is_near(now: _Point, there: _Point, guess: np.ndarray, moved: np.ndarray) -> np.ndarray:
+    """Whether the root lies where the tangent points, and the policy does not jump: else it is one of another curve."""
+    allowed = 0.5 * moved * np.abs(now.tangent).max(axis=1) + 1e-6 * (1 + np.abs(now.z).max(axis=1))
+    mass = np.abs(np.exp(log_softmax(there.z)) - np.exp(log_softmax(now.z))).max(axis=1)
+    return (np.abs(there.z - guess).max(axis=1) <= allowed) & (mass <= MAX_MASS_CHANGE)
+
+
+def _is_calm(now: _Point, there: _Point) -> np.ndarray:
+    """Whether every spectral radius is small or has changed little."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        change = np.abs(np.log(there.radii) - np.log(now.radii))
+    steady = (np.maximum(there.radii, now.radii) < FREE_RADIUS) | (change < MAX_RADIUS_CHANGE)
+    return np.logical_and.reduce(steady, axis=1)
 
 
 def _start(rounds: Rounds, alphas: np.ndarray, last: float) -> _Point:

@@ -60,6 +60,7 @@ MAY_IMPORT["feedback"] = MAY_IMPORT["objectives"] = FEEDBACK
 MAY_IMPORT["learners"] = FEEDBACK | {"feedback", "objectives", "_parameters"}
 FITS = MAY_IMPORT["learners"] | {"learners", "diagnostics"}
 MAY_IMPORT["rounds"] = MAY_IMPORT["flows"] = MAY_IMPORT["games"] = FITS
+MAY_IMPORT["games"] = FITS | {"rounds", "oracle"}
 MAY_IMPORT["engine"] = FITS | {"rounds", "flows", "games"}
 MAY_IMPORT["solve"] = MAY_IMPORT["engine"] | {
     "engine",

@@ -150,6 +150,10 @@ class Process(Noun, Generic[S]):
         beta = getattr(holder, "beta", None)
         return None if beta is None else jnp.asarray(beta, dtype=float)
 
+    def as_rounds(self) -> Process[Any] | None:
+        """The same rounds as ``Rounds``, where they are a case of them; theorems use it for the library's own classes only."""
+        return None
+
     def note(self) -> str | None:
         """A remark for the Solution on how these rounds were solved, or None."""
         return None

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._noun import assemble
+from .._noun import assemble, is_own
 from .._numerics import log_mixture, log_softmax, mass
 from .._parts import uniform
 from ..feedback import BestOfN, Noisy, Population
@@ -20,6 +20,7 @@ from ..references import Fixed as FixedReference
 from ..references import Geometric
 from ..samplers import Fixed as FixedSampler
 from ..samplers import Mixture, OnPolicy
+from ._base import Process
 from ._rounds import Rounds
 from ._self_sampling import SelfSampling
 
@@ -107,7 +108,7 @@ class Canonical(NamedTuple):
 
 
 def parts_of(process: Any) -> Rounds | None:
-    """The process as ``Rounds``; None where it is not ``Rounds`` or ``SelfSampling``, since its parts are then not known.
+    """The process as ``Rounds``; None where it is not a case of them, since its parts are then not known.
 
     Args:
         process: rounds of any kind.
@@ -118,6 +119,8 @@ def parts_of(process: Any) -> Rounds | None:
     """
     if type(process) is SelfSampling:
         return process.parts()
+    if isinstance(process, Process) and not is_own(process):
+        process = process.as_rounds() or process
     return process if type(process) is Rounds else None
 
 

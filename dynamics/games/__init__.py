@@ -1,0 +1,18 @@
+"""Nash learning from preferences: round maps on the win-rate game of P, and its equilibria."""
+
+from ._maps import SPPO, Extragradient, MirrorDescent, NashMD, OnlineGradient, OptimisticMirrorDescent
+from ._nash import Nash, duality_gap, nash
+from ._proximal import ProximalPoint
+
+__all__ = [
+    "SPPO",
+    "Extragradient",
+    "MirrorDescent",
+    "Nash",
+    "NashMD",
+    "OnlineGradient",
+    "OptimisticMirrorDescent",
+    "ProximalPoint",
+    "duality_gap",
+    "nash",
+]

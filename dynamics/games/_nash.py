@@ -1,0 +1,145 @@
+"""Equilibria of the win-rate game, with and without a temperature, and how far a policy is from them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from scipy.optimize import linprog
+
+from .._checks import Numbers, as_numbers, check_log_distribution, check_number
+from .._numerics import log_softmax
+from ..oracle import follow
+from ._maps import check_game, check_magnet
+
+POLISHES = 4  # Newton steps from the followed equilibrium
+MAX_RESIDUAL = 1e-12
+RANK = 1e-9  # of singular values, below which they count as zero
+
+
+class Nash(NamedTuple):
+    """An equilibrium.
+
+    Attributes:
+        log_policy: its logarithm, in nats, ``(K,)``; ``-inf`` outside its support (tau = 0).
+        gap: its duality gap, which is 0 but for rounding.
+        unique: whether it is the only one; always so at tau > 0.
+    """
+
+    log_policy: np.ndarray
+    gap: float
+    unique: bool
+
+
+def nash(preference: Numbers, tau: float = 0.0, log_reference: Numbers | None = None) -> Nash:
+    """The p with log p = log ref + P p/tau + const; at tau = 0 a p with (P p)_i ≤ ½ for all i, a maximal lottery.
+
+    Args:
+        preference: P, ``(K, K)``.
+        tau: temperature, ≥ 0.
+        log_reference: log ref, ``(K,)``, finite, in nats; uniform unless given. At tau = 0 it has no effect.
+
+    Returns:
+        Nash. At tau = 0 where there are several, one whose support is the largest, which is that of all of them together.
+
+    Raises:
+        ValueError: a bad argument.
+        RuntimeError: the equilibrium was not found to 1e-12 (a tau so small that it is decided by rounding).
+
+    Source: [derived] 7.1 (uniqueness at tau > 0); strict complementarity of linear programmes (tau = 0).
+
+    >>> found = dyn.games.nash(dyn.preferences.cyclic(3, 0.4))
+    >>> np.exp(found.log_policy).round(12).tolist(), found.unique
+    ([0.333333333333, 0.333333333333, 0.333333333333], True)
+    """
+    P = np.asarray(check_game(preference), np.float64)
+    tau = float(check_number(tau, "tau", 0.0, np.inf))
+    log_ref = np.asarray(check_magnet(log_reference, len(P)), np.float64)
+    if tau == 0:
+        return _lottery(P)
+    found = follow(P[None], "ipo", [0.0], 1.0, [tau], log_reference=log_ref)
+    z = found.logits[0]
+    for _ in range(POLISHES):
+        p = np.exp(z - z.max())
+        p /= p.sum()
+        spread = np.diag(p) - np.outer(p, p)
+        residual = log_ref + (P - 0.5) @ p / tau - z
+        z = z + np.linalg.solve(np.eye(len(P)) - (P - 0.5) @ spread / tau, residual - residual.mean())
+        z = z - z.mean()
+    log_policy = z - z.max() - np.log(np.exp(z - z.max()).sum())
+    left = log_ref + (P - 0.5) @ np.exp(log_policy) / tau - log_policy
+    if not np.ptp(left) <= MAX_RESIDUAL * (1 + np.abs(z).max()):
+        raise RuntimeError(f"the equilibrium at tau = {tau:g} was not found to {MAX_RESIDUAL:g}; pass a larger tau.")
+    return Nash(log_policy, float(duality_gap(log_policy, P, tau, log_ref)), True)
+
+
+def _lottery(P: np.ndarray) -> Nash:
+    """A maximal lottery of largest support: the linear programme max t, p ≥ 0, A p ≤ 0, p - A p ≥ t, polished on its support.
+
+    A symmetric game has an equilibrium with p_i - (A p)_i > 0 for every i; its support is the largest.
+    """
+    K, A = len(P), P - 0.5
+    rows = np.block([[A, np.zeros((K, 1))], [A - np.eye(K), np.ones((K, 1))]])
+    objective = np.append(np.zeros(K), -1.0)
+    found = linprog(
+        objective, rows, np.zeros(2 * K), np.append(np.ones(K), 0.0)[None], [1.0], [(0, None)] * K + [(None, None)]
+    )
+    if not found.success:
+        raise RuntimeError(f"the linear programme for the equilibrium failed ({found.message}).")
+    p = np.maximum(found.x[:K], 0.0)
+    support = p > -(A @ p)
+    within = A[np.ix_(support, support)]
+    _, sizes, right = np.linalg.svd(within)
+    null = right[sizes <= RANK * max(1.0, sizes.max())]
+    # The polished solution is the nearest point of the null space with total 1.
+    inside = null.T @ (null @ p[support])
+    exact = np.zeros(K)
+    exact[support] = np.maximum(inside, 0.0) / np.maximum(inside, 0.0).sum()
+    p = exact if (A @ exact).max() <= max((A @ p).max(), 1e-15) else p / p.sum()
+    with np.errstate(divide="ignore"):
+        log_policy = np.log(p)
+    return Nash(log_policy, float(max(2 * (A @ p).max(), 0.0)), len(null) == 1)
+
+
+def duality_gap(
+    log_policy: Numbers,
+    preference: Numbers,
+    tau: float = 0.0,
+    log_reference: Numbers | None = None,
+) -> Array:
+    """2 (max_i (P p)_i - ½); at tau > 0: 2 (tau log Σ_i ref_i e^{(P p)_i/tau} + tau KL(p‖ref) - ½). 0 at equilibria only.
+
+    Args:
+        log_policy: log p, in nats, ``(K,)``, or ``(T, K)`` for T policies.
+        preference: P, ``(K, K)``.
+        tau: temperature, ≥ 0.
+        log_reference: log ref, ``(K,)``, finite, in nats; uniform unless given.
+
+    Raises:
+        ValueError: a bad argument.
+
+    Source: the gap of a symmetric zero-sum game: what the best reply gains over p, for both players.
+
+    >>> one = jnp.log(jnp.array([0.5, 0.25, 0.25]))
+    >>> round(float(dyn.games.duality_gap(one, dyn.preferences.cyclic(3, 0.4))), 6)
+    0.2
+    """
+    P = check_game(preference)
+    tau = float(check_number(tau, "tau", 0.0, np.inf))
+    rows = as_numbers(log_policy, "log_policy")
+    if rows.ndim not in (1, 2) or rows.shape[-1] != P.shape[-1]:
+        raise ValueError(f"log_policy has shape {rows.shape}; pass (K,) or (T, K) with K = {P.shape[-1]}.")
+    for row in np.atleast_2d(np.asarray(rows)):
+        check_log_distribution(row, "log_policy", P.shape[-1], zero_mass=True)
+    p = jnp.exp(rows)
+    rates = p @ P.T
+    if tau == 0:
+        return 2 * (jnp.max(rates, axis=-1) - 0.5)
+    log_ref = jnp.broadcast_to(log_softmax(check_magnet(log_reference, P.shape[-1])), rows.shape)
+    reply = rates / tau + log_ref
+    top = jnp.max(reply, axis=-1, keepdims=True)
+    best = tau * (top[..., 0] + jnp.log(jnp.sum(jnp.exp(reply - top), axis=-1)))
+    kl = jnp.sum(jnp.where(p > 0, p * (rows - log_ref), 0.0), axis=-1)
+    return 2 * (best + tau * kl - 0.5)

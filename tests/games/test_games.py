@@ -1,0 +1,228 @@
+"""Round maps of games: radii against closed forms, critical steps, reductions to IPO's rounds, and equilibria."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import linprog
+
+import dynamics as dyn
+from dynamics import games
+
+A = 0.4
+CYCLE = np.asarray(dyn.preferences.cyclic(3, A))
+OMEGA = A / np.sqrt(3)
+EVEN = np.full(3, -np.log(3))
+OFF = np.asarray(jax.nn.log_softmax(jnp.array([0.02, 0.0, -0.03])))
+
+
+def random_matrix(K, seed):
+    x = np.random.default_rng(seed).normal(0, 1.5, (K, K))
+    upper = np.triu(1 / (1 + np.exp(-x)), 1)
+    return upper + np.tril(1 - upper.T, -1) + 0.5 * np.eye(K)
+
+
+def skewed(K, seed):
+    z = np.random.default_rng(seed).normal(size=K)
+    return z - np.log(np.exp(z).sum())
+
+
+def maps(P, eta, tau, ref=None):
+    """Every map, and its eigenvalues for an eigenvalue i omega of C A Sigma, written down from the table of section 8."""
+    q, e = 1 - eta * tau, lambda w: eta * w
+    return {
+        "omd": (lambda: games.MirrorDescent(P, eta, tau, ref), lambda w: [q + 1j * e(w)]),
+        "mmd": (
+            lambda: games.MirrorDescent(P, eta, tau, ref, proximal=True),
+            lambda w: [(1 + 1j * e(w)) / (1 + eta * tau)],
+        ),
+        "egpo": (lambda: games.Extragradient(P, eta, tau, ref), lambda w: [q + 1j * e(w) * (q + 1j * e(w))]),
+        "mirror prox": (
+            lambda: games.Extragradient(P, eta, tau, ref, proximal=True),
+            lambda w: [(1 + 1j * e(w) * (1 + 1j * e(w)) / (1 + eta * tau)) / (1 + eta * tau)],
+        ),
+        "optimistic": (
+            lambda: games.OptimisticMirrorDescent(P, eta, tau, ref),
+            lambda w: np.roots([1, -(q + 2j * e(w)), 1j * e(w)]),
+        ),
+    }
+
+
+@pytest.mark.parametrize("name", maps(CYCLE, 1.0, 0.1))
+@pytest.mark.parametrize(("eta", "tau"), [(1.3, 0.1), (0.4, 0.3)])
+@pytest.mark.parametrize("K", [3, 5])
+def test_radii_are_those_of_the_table(name, eta, tau, K):
+    P, ref = (CYCLE, EVEN) if K == 3 else (random_matrix(K, 2), skewed(K, 3))
+    make, values = maps(P, eta, tau, ref)[name]
+    game = make()
+    at = games.nash(P, tau, ref).log_policy
+    p = np.exp(at)
+    C = np.eye(K) - 1 / K
+    basis = np.linalg.svd(C)[0][:, : K - 1]
+    omegas = np.linalg.eigvals(basis.T @ (P - 0.5) @ (np.diag(p) - np.outer(p, p)) @ basis).imag
+    wanted = max(abs(value) for w in omegas for value in values(w))
+    found = dyn.stability.spectral_radius(game, jnp.asarray(at))
+    np.testing.assert_allclose(float(found), wanted, rtol=1e-9)
+    moved, _ = game.advance(game.start(jnp.asarray(at)), None)
+    np.testing.assert_allclose(np.asarray(game.log_policy(moved)), at, atol=1e-11)
+
+
+def test_nash_md_moves_its_mixture_to_the_equilibrium_of_another_temperature():
+    P, ref, eta, tau = random_matrix(4, 1), skewed(4, 2), 0.5, 0.4
+    game = games.NashMD(P, eta, tau, ref)
+    z = dyn.iterate(game, 400, initial=ref).log_policy[-1]
+    mixed = jax.nn.log_softmax((1 - eta * tau) * z + eta * tau * ref)
+    wanted = games.nash(P, tau / (1 - eta * tau), ref).log_policy
+    np.testing.assert_allclose(np.asarray(mixed), wanted, atol=1e-10)
+    assert np.abs(np.asarray(z) - games.nash(P, tau, ref).log_policy).max() > 0.01
+    q, e = 1 - eta * tau, eta * OMEGA
+    found = dyn.stability.spectral_radius(games.NashMD(CYCLE, eta, tau), jnp.asarray(EVEN))
+    np.testing.assert_allclose(float(found) ** 2, q**2 * (1 + e**2), rtol=1e-10)
+
+
+def test_the_online_gradient_and_the_proximal_point():
+    s, tau = 0.2, 0.5
+    found = dyn.stability.spectral_radius(games.OnlineGradient(CYCLE, s, tau), jnp.asarray(EVEN))
+    np.testing.assert_allclose(float(found), abs(1 - 4 * s / 3 * (1 - 1j * OMEGA / tau)), rtol=1e-10)
+    for tau in (0.02, 0.5):
+        game = games.ProximalPoint(CYCLE, tau)
+        found = dyn.stability.spectral_radius(game, jnp.asarray(EVEN))
+        np.testing.assert_allclose(float(found), 1 / np.sqrt(1 + (OMEGA / tau) ** 2), rtol=1e-9)
+    P, z = random_matrix(5, 4), 10 * skewed(5, 5)
+    moved, found = games.ProximalPoint(P, 0.05).advance(jnp.asarray(z - z.mean()), None)
+    gap = np.asarray(moved) - z - P @ np.asarray(jax.nn.softmax(moved)) / 0.05
+    assert bool(found)
+    assert np.ptp(gap) < 1e-11
+
+
+CRITICAL = {  # statement 8.3, 3-cycle with a = .4: eta by tau
+    "omd": {0.05: 1.79, 0.2: 4.29},
+    "mmd": {0.05: 1.97, 0.1: 4.62},
+    "optimistic": {0.05: 2.46, 0.2: 2.21},
+    "egpo": {0.05: 4.89, 0.2: 4.52},
+    "mirror prox": {0.05: 6.48, 0.1: 9.89},
+}
+
+
+@pytest.mark.parametrize("name", CRITICAL)
+def test_critical_steps_by_radius_and_by_simulation(name):
+    for tau, wanted in CRITICAL[name].items():
+        game = lambda eta, tau=tau: maps(CYCLE, eta, tau)[name][0]()
+        found = dyn.stability.critical(game(1.0), "eta", (0.01, min(1 / tau, 40.0) if name == "omd" else 40.0))
+        values = [c.value for c in found if c.direction == "loses stability"]
+        assert min(values) == pytest.approx(wanted, rel=5e-3)
+        for factor, settles in ((0.97, True), (1.03, False)):
+            run = dyn.iterate(game(factor * values[0]), 6000, initial=OFF)
+            far = float(jnp.abs(jnp.exp(run.log_policy[-200:]) - 1 / 3).max())
+            assert (far < 1e-4) == settles
+
+
+def test_rounds_of_mirror_descent_and_of_sppo_are_those_of_ipo_and_have_their_certificates():
+    P, ref = random_matrix(4, 7), skewed(4, 8)
+    eta, tau = 0.6, 0.7
+    plain = dyn.SelfSampling(P, dyn.IPO(1 / eta), 1 - eta * tau, 1.0, ref)
+    proximal = dyn.SelfSampling(P, dyn.IPO((1 + eta * tau) / eta), 1 / (1 + eta * tau), 1.0, ref)
+    pairs = (
+        (games.MirrorDescent(P, eta, tau, ref), plain),
+        (games.MirrorDescent(P, eta, tau, ref, proximal=True), proximal),
+        (games.SPPO(P, eta), dyn.SelfSampling(P, dyn.IPO(1 / eta), 1.0, 1.0)),
+    )
+    for game, loop in pairs:
+        one, other = (dyn.iterate(rounds, 40, initial=ref).log_policy for rounds in (game, loop))
+        np.testing.assert_allclose(np.asarray(one), np.asarray(other), atol=1e-12)
+        assert dyn.rounds.canonical(game) is not None
+    rates = [dyn.stability.contraction_rates(rounds) for rounds in pairs[0]]
+    assert [r.statement for r in rates[0]] == [r.statement for r in rates[1]]
+    assert rates[0]
+    np.testing.assert_allclose([r.rate for r in rates[0]], [r.rate for r in rates[1]], rtol=1e-12)
+
+
+def test_a_map_of_ones_own_gets_no_certificate_by_claiming_to_be_ipos():
+    class Claims(dyn.RoundMap):
+        preference: jax.Array
+
+        def __call__(self, logits, key=None):
+            return 2.0 * logits
+
+        def as_rounds(self):
+            return games.MirrorDescent(self.preference, 0.5, 0.5).as_rounds()
+
+    assert dyn.rounds.canonical(Claims(jnp.asarray(CYCLE))) is None
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_lottery_solves_the_linear_programme(seed):
+    K = 3 + seed
+    P = random_matrix(K, seed)
+    found = games.nash(P)
+    p = np.exp(found.log_policy)
+    plain = linprog(np.zeros(K), P - 0.5, np.zeros(K), np.ones((1, K)), [1.0], [(0, None)] * K)
+    np.testing.assert_allclose(p, plain.x, atol=1e-8)  # of a random P the equilibrium is unique
+    assert found.unique
+    assert found.gap < 1e-12
+    assert abs(p.sum() - 1) < 1e-14
+    assert (p > 0).sum() % 2 == 1
+
+
+def test_lotteries_that_are_not_unique_are_said():
+    even = np.full((4, 4), 0.5)
+    found = games.nash(even)
+    assert not found.unique
+    np.testing.assert_allclose(np.exp(found.log_policy), 0.25, atol=1e-9)
+    winner = np.array([[0.5, 0.8, 0.9], [0.2, 0.5, 0.6], [0.1, 0.4, 0.5]])
+    found = games.nash(winner)
+    assert found.unique
+    assert np.exp(found.log_policy).tolist() == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("tau", [10.0, 0.3, 0.01])
+def test_the_regularised_equilibrium_is_a_fixed_point_and_has_no_gap(tau):
+    P, ref = random_matrix(5, 11), skewed(5, 12)
+    found = games.nash(P, tau, ref)
+    left = ref + P @ np.exp(found.log_policy) / tau - found.log_policy
+    assert np.ptp(left) < 1e-12 * (1 + np.abs(found.log_policy).max())
+    assert abs(found.gap) < 1e-13
+    eta = 0.5 * min(tau, 1 / tau)
+    fixed = dyn.iterate(games.MirrorDescent(P, eta, tau, ref), 4000, initial=ref).log_policy[-1]
+    if tau >= 0.3:  # where this step is stable
+        np.testing.assert_allclose(np.asarray(fixed), found.log_policy, atol=1e-9)
+
+
+def test_the_gap_is_what_best_replies_gain():
+    P, ref, tau = random_matrix(4, 5), skewed(4, 6), 0.3
+    logs = np.stack([skewed(4, 20), skewed(4, 21)])
+    gaps = np.asarray(games.duality_gap(logs, P, tau, ref))
+    payoff = lambda q, p: q @ P @ p - tau * (q * (np.log(q) - ref)).sum() + tau * (p * (np.log(p) - ref)).sum()
+    for log_p, gap in zip(logs, gaps, strict=True):
+        p = np.exp(log_p)
+        reply = np.exp(ref + P @ p / tau)
+        reply /= reply.sum()
+        assert gap == pytest.approx(2 * (payoff(reply, p) - payoff(p, p)), rel=1e-12)
+    corner = jnp.array([0.0, -jnp.inf, -jnp.inf])
+    assert float(games.duality_gap(corner, CYCLE)) == pytest.approx(2 * A)
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: games.MirrorDescent(CYCLE, 0.0, 0.1), "eta = 0"),
+        (lambda: games.MirrorDescent(CYCLE, 1.0, -0.1), "tau = -0.1"),
+        (lambda: games.MirrorDescent(CYCLE, 3.0, 0.5), "eta tau = 1.5"),
+        (lambda: games.NashMD(CYCLE, 3.0, 0.5), "eta tau = 1.5"),
+        (lambda: games.OnlineGradient(CYCLE, 0.1, 0.0), "tau = 0"),
+        (lambda: games.ProximalPoint(CYCLE, 0.0), "tau = 0"),
+        (lambda: games.SPPO(np.stack([CYCLE, CYCLE]), 0.1), "one prompt"),
+        (lambda: games.Extragradient(CYCLE, 0.1, 0.1, np.zeros(3)), "log_reference"),
+        (lambda: games.nash(CYCLE, -1.0), "tau = -1"),
+        (lambda: games.duality_gap(np.zeros(2), CYCLE), "log_policy"),
+    ],
+)
+def test_bad_input_is_refused_by_name(make, told):
+    with pytest.raises(ValueError, match=told):
+        make()
+
+
+def test_a_sweep_over_the_step_and_the_matrix():
+    game = games.MirrorDescent(CYCLE, 1.0, 0.2)
+    ds = dyn.sweep(game, {"eta": [1.0, 4.2, 4.4]}, rounds=3000, measure="verdict", initial=OFF, progress=False)
+    assert [dyn.schema.VERDICTS[k] for k in ds.verdict.values] == ["converged", "converged", "oscillating"]

@@ -1,6 +1,7 @@
 """Nash learning from preferences: round maps on the win-rate game of P, and its equilibria."""
 
-from ._maps import SPPO, Extragradient, MirrorDescent, NashMD, OnlineGradient, OptimisticMirrorDescent
+from ._maps import Extragradient, OnlineGradient, OptimisticMirrorDescent
+from ._mirror import SPPO, MirrorDescent, NashMD
 from ._nash import Nash, duality_gap, nash
 from ._proximal import ProximalPoint
 

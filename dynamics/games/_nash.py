@@ -12,7 +12,7 @@ from scipy.optimize import linprog
 from .._checks import Numbers, as_numbers, check_log_distribution, check_number
 from .._numerics import log_softmax
 from ..oracle import follow
-from ._maps import check_game, check_magnet
+from ._base import check_game, check_magnet
 
 POLISHES = 4  # Newton steps from the followed equilibrium
 MAX_RESIDUAL = 1e-12

@@ -12,7 +12,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 from .._checks import Numbers, check_number
 from .._numerics import centre, log_softmax
 from ..rounds import Process
-from ._maps import check_field, check_game
+from ._base import check_field, check_game
 
 MAX_STEPS = 100
 HALVINGS = 0.5 ** np.arange(12.0)

@@ -1,0 +1,151 @@
+"""Maps that are IPO's rounds with other constants, and Nash-MD, which is so in its mixture. p = softmax z throughout."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
+
+from .._checks import Numbers, check_number
+from .._noun import assemble
+from .._numerics import concrete
+from .._parts import uniform
+from ..feedback import Population
+from ..learners import Optimum
+from ..objectives import IPO
+from ..policies import Tabular
+from ..references import Geometric
+from ..rounds import RoundMap, Rounds
+from ..samplers import OnPolicy
+from ._base import Game, check_field, check_game, check_pull
+
+
+def _as_ipo(preference: Array, alpha: Array, beta: Array, log_reference: Array) -> Rounds:
+    """IPO's rounds with the policy as sampler, whose certificates, critical values and theorems apply."""
+    return assemble(
+        Rounds,
+        preference=preference,
+        objective=assemble(IPO, beta=beta),
+        sampler=OnPolicy(),
+        reference=assemble(Geometric, alpha=alpha, log_reference=log_reference),
+        feedback=Population(),
+        learner=Optimum(),
+        policy=Tabular(preference.shape[-1]),
+        weights=None,
+    )
+
+
+class MirrorDescent(Game):
+    """z' = (1 - eta tau) z + eta tau log ref + eta P p; proximal: z' = (z + eta tau log ref + eta P p)/(1 + eta tau).
+
+    Online IPO (OMD, INPO, EGPO's "online IPO 1"), and magnetic mirror descent (MPO's inner loop) if ``proximal``. Both are
+    rounds of IPO on the policy's own pairs, with alpha = 1 - eta tau and beta = 1/eta, or alpha = 1/(1 + eta tau) and
+    beta = (1 + eta tau)/eta, so that the theorems about those apply.
+
+    Args:
+        preference: P, ``(K, K)``.
+        eta: step, > 0; eta tau ≤ 1 unless ``proximal``.
+        tau: temperature, ≥ 0.
+        log_reference: log ref of the magnet, ``(K,)``, finite, in nats; uniform unless given.
+        proximal: whether the pull towards the magnet is implicit.
+
+    Raises:
+        ValueError: a value outside these ranges, or several prompts.
+
+    Source: INPO arXiv 2407.00617, EGPO arXiv 2503.08942, MPO arXiv 2410.16714; as IPO's rounds [derived] statement 8.1.
+
+    >>> game = dyn.games.MirrorDescent(dyn.preferences.cyclic(3, 0.4), eta=1.0, tau=0.1)
+    >>> round(float(dyn.stability.spectral_radius(game, game.log_start())) ** 2, 6)  # (1 - eta tau)² + (eta omega)²
+    0.863333
+    """
+
+    proximal: bool
+
+    def __init__(
+        self,
+        preference: Numbers,
+        eta: ArrayLike,
+        tau: ArrayLike,
+        log_reference: Numbers | None = None,
+        *,
+        proximal: bool = False,
+    ):
+        self.proximal = bool(proximal)
+        super().__init__(preference, eta, tau, log_reference)
+        if not self.proximal:
+            check_pull(self, "pass eta ≤ 1/tau, or proximal=True")
+
+    def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
+        rates = self._rates(logits)
+        return self._proximal(logits, rates) if self.proximal else self._pulled(logits) + self.eta * rates
+
+    def as_rounds(self) -> Rounds | None:
+        pull = self.eta * self.tau
+        if not self.proximal and concrete(pull) and bool(pull > 1):
+            return None  # IPO's rounds have no negative alpha
+        alpha, beta = (1 / (1 + pull), (1 + pull) / self.eta) if self.proximal else (1 - pull, 1 / self.eta)
+        return _as_ipo(self.preference, alpha, beta, self.log_reference)
+
+
+class SPPO(RoundMap):
+    """z' = z + eta P p: self-play without a temperature. Unstable at every step on a cycle; averages of policies converge.
+
+    Args:
+        preference: P, ``(K, K)``.
+        eta: step, > 0.
+
+    Raises:
+        ValueError: a value outside these ranges, or several prompts.
+
+    Source: SPPO arXiv 2405.00675; as IPO's rounds at alpha = 1, beta = 1/eta [derived] statement 8.1.
+
+    >>> game = dyn.games.SPPO(dyn.preferences.cyclic(3, 0.4), eta=1.0)
+    >>> bool(dyn.stability.spectral_radius(game, game.log_start()) > 1)
+    True
+    """
+
+    preference: Float[Array, "K K"]
+    eta: Float[Array, ""]
+
+    def __init__(self, preference: Numbers, eta: ArrayLike):
+        self.preference = check_game(preference)
+        self.eta = check_number(eta, "eta", 0.0, np.inf, open_low=True)
+
+    def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
+        return logits + self.eta * self.preference @ jax.nn.softmax(logits)
+
+    def check_parameter(self, path: str, values: np.ndarray) -> None:
+        check_field(path, values)
+
+    def as_rounds(self) -> Rounds:
+        even = uniform(self.num_responses)
+        return _as_ipo(self.preference, jnp.ones_like(self.eta), 1 / self.eta, even)
+
+
+class NashMD(Game):
+    """z' = m + eta P softmax(m), m = (1 - eta tau) z + eta tau log ref.
+
+    At a constant step z does not tend to the regularised Nash equilibrium, but m does to that at temperature
+    tau/(1 - eta tau) (statement 8.2).
+
+    Args:
+        preference, eta, tau, log_reference: as in ``MirrorDescent``; eta tau ≤ 1.
+
+    Raises:
+        ValueError: a value outside these ranges, or several prompts.
+
+    Source: Nash-MD arXiv 2312.00886; its limit [derived] statement 8.2.
+
+    >>> game = dyn.games.NashMD(dyn.preferences.cyclic(3, 0.4), eta=1.0, tau=0.1)
+    >>> round(float(dyn.stability.spectral_radius(game, game.log_start())) ** 2, 6)  # (1 - eta tau)² (1 + (eta omega)²)
+    0.8532
+    """
+
+    def __init__(self, preference: Numbers, eta: ArrayLike, tau: ArrayLike, log_reference: Numbers | None = None):
+        super().__init__(preference, eta, tau, log_reference)
+        check_pull(self, "pass eta ≤ 1/tau")
+
+    def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
+        mixed = self._pulled(logits)
+        return mixed + self.eta * self._rates(mixed)

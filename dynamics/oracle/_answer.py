@@ -11,6 +11,8 @@ from ._curve import FLOOR, follow
 from ._fate import beside, fates
 from ._rounds import Objective, Rounds, centred
 
+AT_REST = 1e-9  # nats between a policy and the next, at a fixed point
+
 
 @dataclasses.dataclass(frozen=True)
 class Answer:
@@ -97,12 +99,17 @@ def answer(
         edge = follow(stack, objective, [alpha], lam, [min(floor, beta)], until_lost=True, **given)
         crossing = None if edge.lost[0] and edge.crossing[0, 0] == 0 else float(edge.crossing[0, 0])
     start = np.asarray(loop.log_offline)
-    unstable = z is not None and radius is not None and radius > 1 and np.abs(z - centred(start)).max() < 1e-9
-    fate = fates(loop, (beside(start) if unstable else start)[None], rounds)
+    fate = fates(loop, (beside(start) if _rests_unstably(loop, centred(start)) else start)[None], rounds)
     log_fixed_point = None if z is None else z - np.log(np.exp(z - z.max()).sum()) - z.max()
     return Answer(
         str(fate.verdict[0]), rounds, fate.log_policy[0], log_fixed_point, radius, values, crossing, min(floor, beta)
     )
+
+
+def _rests_unstably(loop: Rounds, z: np.ndarray) -> bool:
+    """Whether z is an unstable fixed point, which a run from it would not leave, at alpha = 1 as well."""
+    moved = np.abs(loop.step(z[None])[0] - z).max()
+    return bool(moved < AT_REST and abs(_spectrum(loop, z)[0]) > 1)
 
 
 def _spectrum(loop: Rounds, z: np.ndarray) -> np.ndarray:

@@ -62,7 +62,8 @@ def _returns(rows: np.ndarray, slack: float) -> bool:
         offsets, values = zip(*(_vertex(half, np.array([lag])) for half in halves), strict=True)
         miss = max(float(value[k]), *(float(v[0]) for v in values))
         steady = abs(gain[lag] - 1) < slack * MAX_GROWTH * lag / lags
-        steady &= abs(float(offsets[0][0] - offsets[1][0])) < slack * MAX_LAG_CHANGE * lag
+        first, second = (float(offset[0]) for offset in offsets)
+        steady &= bool(np.isfinite(first) and abs(first - second) < slack * MAX_LAG_CHANGE * lag)
         if miss < longest and steady:
             return True
     return False

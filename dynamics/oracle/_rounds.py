@@ -158,17 +158,19 @@ def _masses(P: np.ndarray, log_mu: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def _dpo_reward(P: np.ndarray, log_mu: np.ndarray, guess: np.ndarray | None) -> np.ndarray:
     """The root of log(Σ_j mu_j sigma(f_i - f_j)/Σ_j mu_j sigma(f_j - f_i)) = the same with P, by damped Newton steps."""
-    rows, want = _masses(P, log_mu)
-    f = centred(want if guess is None else np.where(np.isfinite(guess), guess, want))
-    f, left = _newton(rows, want, f)
-    if left.any():
-        f[left] = _damped(rows[left], want[left], f[left])
+    # A term may vanish on the way, or where there is no root to be had; what is not finite in the end is not accepted.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        rows, want = _masses(P, log_mu)
+        f = centred(want if guess is None else np.where(np.isfinite(guess), guess, want))
+        f, left = _newton(rows, want, f)
+        if left.any():
+            f[left] = _damped(rows[left], want[left], f[left])
     return f
 
 
 def _newton(rows: np.ndarray, want: np.ndarray, f: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Plain Newton steps, quick next to the root, and where they did not arrive."""
-    diagonal = np.arange(rows.shape[1])
+    diagonal, gap = np.arange(rows.shape[1]), np.full(len(f), np.inf)
     for _ in range(MAX_PLAIN):
         ratio = np.exp(np.minimum(f[:, None, :] - f[:, :, None], MAX_GAP))
         up = 1.0 / (1.0 + ratio)
@@ -181,14 +183,13 @@ def _newton(rows: np.ndarray, want: np.ndarray, f: np.ndarray) -> tuple[np.ndarr
         try:
             change = np.linalg.solve(matrix + 1.0, residual[:, :, None])[:, :, 0]
         except np.linalg.LinAlgError:
+            gap = np.full(len(f), np.inf)
             break
         f = f + change
         # Along a step whose largest gap is D the residual changes from its linear part by at most 2 D² [derived].
         gap = np.ptp(change, axis=1)
         if (2 * gap**2 <= SOLVED * EPS).all():
             break
-    else:
-        gap = np.full(len(f), np.inf)
     f = centred(f)
     return f, ~(2 * gap**2 <= SOLVED * EPS)
 

@@ -97,6 +97,15 @@ def test_the_answer_is_that_of_analyze(kind):
         assert mine.critical_beta == pytest.approx(wanted, rel=1e-9)
 
 
+def test_a_run_from_an_unstable_fixed_point_leaves_it():
+    certain = np.array([[0.5, 1.0, 0.0], [0.0, 0.5, 1.0], [1.0, 0.0, 0.5]])
+    for P, alpha, lam, beta in ((certain, 1.0, 1.0, 0.2), (CYCLE, 1.0, 1.0, 1.0), (CYCLE, 0.5, 1.0, 0.1)):
+        mine = oracle.answer(P, "ipo", alpha, lam, beta)
+        report = dyn.stability.analyze(loop_of(P, "ipo", alpha, lam, beta))
+        assert mine.verdict == report.verdict == "oscillating"
+        assert (mine.spectral_radius is None) == (alpha == 1)
+
+
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("alpha", "lam", "beta"), [(0.5, 1.0, 0.1), (1.0, 1.0, 1.0), (0.95, 0.8, 0.5)])
 def test_verdicts_are_those_of_a_sweep(kind, alpha, lam, beta):

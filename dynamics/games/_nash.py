@@ -54,12 +54,13 @@ def nash(preference: Numbers, tau: float = 0.0, log_reference: Numbers | None = 
     >>> np.exp(found.log_policy).round(12).tolist(), found.unique
     ([0.333333333333, 0.333333333333, 0.333333333333], True)
     """
-    P = np.asarray(check_game(preference), np.float64)
+    checked = np.asarray(check_game(preference))
+    P = checked.astype(np.float64)
     tau = float(check_number(tau, "tau", 0.0, np.inf))
     log_ref = np.asarray(check_magnet(log_reference, len(P)), np.float64)
     if tau == 0:
         return _lottery(P)
-    found = follow(P[None], "ipo", [0.0], 1.0, [tau], log_reference=log_ref)
+    found = follow(checked[None], "ipo", [0.0], 1.0, [tau], log_reference=log_ref)
     z = found.logits[0]
     for _ in range(POLISHES):
         p = np.exp(z - z.max())

@@ -88,7 +88,7 @@ def answer(
     if rounds < 10:
         raise ValueError(f"rounds = {rounds}; pass 10 or more.")
     given: dict[str, Any] = {"log_reference": log_reference, "log_offline": log_offline}
-    stack = np.asarray(P, np.float64)[None]
+    stack = np.asarray(P)[None]
     loop = Rounds(stack, objective, alpha, lam, beta, **given)
     z = radius = values = crossing = None
     if alpha < 1:

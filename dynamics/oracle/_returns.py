@@ -6,7 +6,7 @@ import numpy as np
 
 RESTING = 1e-9  # amplitude of a window that counts as constant
 EXACT, RECURRENT, DEPARTED = 1e-10, 0.06, 0.05  # of d, the mean squared difference over twice the variance
-EARLY, CIRCLE = 5e-5, 4e-3
+EARLY = 5e-5
 MAX_LAG_CHANGE, MAX_GROWTH = 2e-3, 0.01
 MIN_ROWS = 5
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from typing import Literal
@@ -11,10 +12,7 @@ import numpy as np
 Objective = Literal["ipo", "dpo"]
 MAX_ITERATIONS, MAX_PLAIN = 200, 6
 MAX_GAP = 300.0  # between rewards, of which the exponential is taken
-SOLVED, ACCEPTABLE = (
-    4.0,
-    1e3,
-)  # units of rounding of the residual of DPO's equation: sought, and accepted where it stalls
+SOLVED, ACCEPTABLE = 4.0, 1e3  # units of rounding of the residual of DPO's equation: sought; accepted where it stalls
 DAMPING = 0.3
 EPS = float(np.finfo(np.float64).eps)
 
@@ -64,12 +62,15 @@ class Rounds:
     log_offline: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        P = np.asarray(self.P, np.float64)
+        given = np.asarray(self.P)
+        # As in ``dyn.preferences.check``: the rounding of files and of float32.
+        rounding = 1e-9 if given.dtype == np.float64 else 4 * float(np.finfo(np.float32).eps)
+        P = given.astype(np.float64)
         if P.ndim != 3 or P.shape[1] != P.shape[2] or P.shape[1] < 2:
             raise ValueError(f"P has shape {P.shape}; pass matrices of one size, shape (M, K, K) with K ≥ 2.")
         if self.objective not in ("ipo", "dpo"):
             raise ValueError(f"objective is {self.objective!r}; pass 'ipo' or 'dpo'.")
-        if not (np.abs(P + P.swapaxes(1, 2) - 1) <= 1e-12).all() or not ((P >= 0) & (P <= 1)).all():
+        if not (np.abs(P + P.swapaxes(1, 2) - 1) <= rounding).all() or not ((P >= 0) & (P <= 1)).all():
             raise ValueError(
                 "P has entries outside [0, 1] or pairs that do not add up to 1; pass probabilities of winning."
             )
@@ -82,8 +83,8 @@ class Rounds:
             raise ValueError(f"beta = {self.beta}; pass a number above 0.")
         uniform = np.full(P.shape[1], -math.log(P.shape[1]))
         for name in ("log_reference", "log_offline"):
-            given = getattr(self, name)
-            row = uniform if given is None else np.asarray(given, np.float64)
+            logs = getattr(self, name)
+            row = uniform if logs is None else np.asarray(logs, np.float64)
             if row.shape != uniform.shape or not abs(np.exp(row).sum() - 1) < 1e-9 or not (row > -np.inf).all():
                 raise ValueError(f"{name} is no distribution of full support over {len(uniform)} responses.")
             object.__setattr__(self, name, row)
@@ -94,8 +95,11 @@ class Rounds:
 
     def of(self, chosen: np.ndarray) -> Rounds:
         """The rounds of some of the matrices: a mask or indices, ``(n,)``."""
-        lam = self.lam if np.ndim(self.lam) == 0 else np.asarray(self.lam)[chosen]
-        return dataclasses.replace(self, P=self.P[chosen], lam=lam)
+        some = copy.copy(self)  # what has been checked is not checked again in every round
+        object.__setattr__(some, "P", self.P[chosen])
+        if np.ndim(self.lam) > 0:
+            object.__setattr__(some, "lam", np.asarray(self.lam)[chosen])
+        return some
 
     @property
     def reference(self) -> np.ndarray:

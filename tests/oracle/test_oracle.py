@@ -120,6 +120,15 @@ def test_verdicts_are_those_of_a_sweep(kind, alpha, lam, beta):
     assert len(set(theirs)) > 1
 
 
+def test_the_rounding_of_files_and_of_float32_is_accepted_as_everywhere():
+    off = CYCLE + 4e-10 * np.triu(np.ones((3, 3)), 1)
+    dyn.preferences.check(off)
+    assert oracle.answer(off, "ipo", 0.5, 1.0, 0.1).verdict == "oscillating"
+    assert oracle.critical_beta(CYCLE.astype(np.float32), "dpo", 0.5, 1.0) == pytest.approx(0.53333, abs=1e-4)
+    with pytest.raises(ValueError, match="add up to 1"):
+        oracle.answer(CYCLE + 4e-9 * np.triu(np.ones((3, 3)), 1), "ipo", 0.5, 1.0, 0.1)
+
+
 def test_a_window_of_instability_is_not_stepped_over():
     first = np.array([[0.5, 0.2911, 0.986], [0.7089, 0.5, 0.5535], [0.014, 0.4465, 0.5]])
     second = np.array([[0.5, 0.5279, 0.9672], [0.4721, 0.5, 0.1141], [0.0328, 0.8859, 0.5]])

@@ -82,7 +82,7 @@ def _prepared(*, quick: bool) -> Iterator[None]:
 
 
 def _prepare() -> None:
-    """The cache is a convenience: without a home folder, or with one that cannot be written to, there is none."""
+    """Sets float64, and a cache, which is a convenience: without a home folder that can be written to, there is none."""
     import jax
 
     jax.config.update("jax_enable_x64", True)

@@ -73,23 +73,20 @@ class Stability(Reading):
         tell = (lambda rows: None) if self.json else _tables.print_rows
         setting = (self.objective, self.alpha, self.lam, self.beta)
         first = self._first_answer(P, counted)  # before the heavy packages are imported
-        loop = (
-            None if first else self._loop(matrices, m)
-        )  # which says where there is no optimum, before anything is printed
+        if first is None:
+            self._loop(matrices, m)  # where there is no optimum, this says so before anything is printed
         tell(_tables.heading_rows(matrices, m, self._title(matrices, m)))
         tell([("first answer", first)] if first else [])
         from ._draws import for_remedy, probability
         from ._remedy import remedy
         from ._study import STEPS, study
 
-        loop = self._loop(matrices, m) if loop is None else loop
         told = probability(matrices, m, *setting, self.rounds)
         if told is not None:
             tell(_tables.probability_rows(told))
         with progress("analysis", STEPS) as advance:
-            found = study(
-                m, size, lambda: loop, rounds=self.rounds, advance=advance, throw=True, advised=self.json or not counted
-            )
+            options = {"rounds": self.rounds, "advance": advance, "throw": True, "advised": self.json or not counted}
+            found = study(m, size, partial(self._loop, matrices, m), **options)
         assert found.report is not None
         tell(_tables.report_rows(matrices, found, None if told is None else told.likeliest))
         collapsed = "collapsed" in (found.report.verdict, None if told is None else told.likeliest)

@@ -9,9 +9,10 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .._checks import Numbers, check_log_distribution, check_number, check_scalar
+from .._numerics import concrete
 from .._parts import uniform
 from ..preferences import check
-from ..rounds import RoundMap
+from ..rounds import Process, RoundMap
 
 
 def check_game(preference: Any) -> Float[Array, "K K"]:
@@ -43,8 +44,8 @@ def check_field(path: str, values: np.ndarray, *, positive_tau: bool = False) ->
             check_log_distribution(row, path, values.shape[-1])
 
 
-class Game(RoundMap):
-    """A map with a step, a temperature and a magnet."""
+class Pulled(Process[Any]):
+    """Rounds with a step, and a temperature that pulls towards a magnet."""
 
     preference: Float[Array, "K K"]
     eta: Float[Array, ""]
@@ -52,13 +53,7 @@ class Game(RoundMap):
     log_reference: Float[Array, " K"]
     positive_tau: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        preference: Numbers,
-        eta: ArrayLike,
-        tau: ArrayLike,
-        log_reference: Numbers | None = None,
-    ):
+    def __init__(self, preference: Numbers, eta: ArrayLike, tau: ArrayLike, log_reference: Numbers | None = None):
         self.preference = check_game(preference)
         self.eta = check_number(eta, "eta", 0.0, np.inf, open_low=True)
         self.tau = check_number(tau, "tau", 0.0, np.inf, open_low=self.positive_tau)
@@ -67,23 +62,47 @@ class Game(RoundMap):
     def check_parameter(self, path: str, values: np.ndarray) -> None:
         check_field(path, values, positive_tau=self.positive_tau)
 
-    def _rates(self, logits: Float[Array, " K"]) -> Float[Array, " K"]:
+    def rates(self, logits: Float[Array, " K"]) -> Float[Array, " K"]:
         """P p."""
         return self.preference @ jax.nn.softmax(logits)
 
-    def _pulled(self, logits: Float[Array, " K"]) -> Float[Array, " K"]:
+    def pulled(self, logits: Float[Array, " K"]) -> Float[Array, " K"]:
         """(1 - eta tau) z + eta tau log ref."""
         pull = self.eta * self.tau
         return (1 - pull) * logits + pull * self.log_reference
 
-    def _proximal(self, logits: Float[Array, " K"], rates: Float[Array, " K"]) -> Float[Array, " K"]:
-        """(z + eta tau log ref + eta rates)/(1 + eta tau)."""
+
+class Game(Pulled, RoundMap):
+    """The same, from logits to logits."""
+
+
+class Proximal(Game):
+    """A map whose pull towards the magnet may be implicit."""
+
+    proximal: bool
+
+    def __init__(
+        self,
+        preference: Numbers,
+        eta: ArrayLike,
+        tau: ArrayLike,
+        log_reference: Numbers | None = None,
+        *,
+        proximal: bool = False,
+    ):
+        self.proximal = bool(proximal)
+        Pulled.__init__(self, preference, eta, tau, log_reference)
+
+    def move(self, logits: Float[Array, " K"], rates: Float[Array, " K"]) -> Float[Array, " K"]:
+        """(1 - eta tau) z + eta tau log ref + eta rates, or (z + eta tau log ref + eta rates)/(1 + eta tau) if proximal."""
+        if not self.proximal:
+            return self.pulled(logits) + self.eta * rates
         pull = self.eta * self.tau
         return (logits + pull * self.log_reference + self.eta * rates) / (1 + pull)
 
 
 def check_pull(game: Game, remedy: str) -> None:
     """Raises ``ValueError`` where a round would step beyond the magnet."""
-    if bool(game.eta * game.tau > 1):
-        pull = float(game.eta * game.tau)
-        raise ValueError(f"eta tau = {pull:g} is above 1, so a round would step beyond the magnet; {remedy}.")
+    pull = game.eta * game.tau
+    if concrete(pull) and bool(pull > 1):
+        raise ValueError(f"eta tau = {float(pull):g} is above 1, so a round would step beyond the magnet; {remedy}.")

@@ -6,16 +6,13 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
-from .._checks import Numbers, check_number
 from .._numerics import centre, log_softmax
-from ..rounds import Process
-from ._base import Game, check_field, check_game, check_magnet
+from ._base import Game, Proximal, Pulled
 
 
-class Extragradient(Game):
+class Extragradient(Proximal):
     """z' = (1 - eta tau) z + eta tau log ref + eta P softmax(h), where h is the same with P p; proximal: both as in MMD.
 
     EGPO, or Nash-MP (mirror prox) if ``proximal``.
@@ -34,26 +31,9 @@ class Extragradient(Game):
     True
     """
 
-    proximal: bool
-
-    def __init__(
-        self,
-        preference: Numbers,
-        eta: ArrayLike,
-        tau: ArrayLike,
-        log_reference: Numbers | None = None,
-        *,
-        proximal: bool = False,
-    ):
-        self.proximal = bool(proximal)
-        super().__init__(preference, eta, tau, log_reference)
-
-    def _move(self, logits: Float[Array, " K"], rates: Float[Array, " K"]) -> Float[Array, " K"]:
-        return self._proximal(logits, rates) if self.proximal else self._pulled(logits) + self.eta * rates
-
     def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
-        half = self._move(logits, self._rates(logits))
-        return self._move(logits, self._rates(half))
+        half = self.move(logits, self.rates(logits))
+        return self.move(logits, self.rates(half))
 
 
 class OnlineGradient(Game):
@@ -84,7 +64,7 @@ class OnlineGradient(Game):
         return logits - 4 * self.eta * p * (h - p @ h - (self.preference @ p - 0.5) / self.tau)
 
 
-class OptimisticMirrorDescent(Process[tuple[Array, Array]]):
+class OptimisticMirrorDescent(Pulled):
     """z' = (1 - eta tau) z + eta tau log ref + eta (2 P p_t - P p_{t-1}): mirror descent with a guess of the next rates.
 
     The state holds the last two policies; a run begins with both equal.
@@ -102,23 +82,6 @@ class OptimisticMirrorDescent(Process[tuple[Array, Array]]):
     True
     """
 
-    preference: Float[Array, "K K"]
-    eta: Float[Array, ""]
-    tau: Float[Array, ""]
-    log_reference: Float[Array, " K"]
-
-    def __init__(
-        self,
-        preference: Numbers,
-        eta: ArrayLike,
-        tau: ArrayLike,
-        log_reference: Numbers | None = None,
-    ):
-        self.preference = check_game(preference)
-        self.eta = check_number(eta, "eta", 0.0, np.inf, open_low=True)
-        self.tau = check_number(tau, "tau", 0.0, np.inf)
-        self.log_reference = check_magnet(log_reference, self.preference.shape[-1])
-
     def start(self, log_policy: Float[Array, " K"]) -> tuple[Array, Array]:
         return centre(log_policy), centre(log_policy)
 
@@ -126,9 +89,7 @@ class OptimisticMirrorDescent(Process[tuple[Array, Array]]):
         self, state: tuple[Array, Array], key: PRNGKeyArray | None
     ) -> tuple[tuple[Array, Array], Bool[Array, ""]]:
         z, before = state
-        rates = lambda logits: self.preference @ jax.nn.softmax(logits)
-        pull = self.eta * self.tau
-        moved = (1 - pull) * z + pull * self.log_reference + self.eta * (2 * rates(z) - rates(before))
+        moved = self.pulled(z) + self.eta * (2 * self.rates(z) - self.rates(before))
         return (centre(moved), z), jnp.all(jnp.isfinite(moved))
 
     def log_policy(self, state: tuple[Array, Array]) -> Float[Array, " K"]:
@@ -136,6 +97,3 @@ class OptimisticMirrorDescent(Process[tuple[Array, Array]]):
 
     def centre(self, state: tuple[Array, Array]) -> tuple[Array, Array]:
         return centre(state[0]), centre(state[1])
-
-    def check_parameter(self, path: str, values: np.ndarray) -> None:
-        check_field(path, values)

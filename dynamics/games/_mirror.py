@@ -18,7 +18,7 @@ from ..policies import Tabular
 from ..references import Geometric
 from ..rounds import RoundMap, Rounds
 from ..samplers import OnPolicy
-from ._base import Game, check_field, check_game, check_pull
+from ._base import Game, Proximal, check_field, check_game, check_pull
 
 
 def _as_ipo(preference: Array, alpha: Array, beta: Array, log_reference: Array) -> Rounds:
@@ -36,7 +36,7 @@ def _as_ipo(preference: Array, alpha: Array, beta: Array, log_reference: Array) 
     )
 
 
-class MirrorDescent(Game):
+class MirrorDescent(Proximal):
     """z' = (1 - eta tau) z + eta tau log ref + eta P p; proximal: z' = (z + eta tau log ref + eta P p)/(1 + eta tau).
 
     Online IPO (OMD, INPO, EGPO's "online IPO 1"), and magnetic mirror descent (MPO's inner loop) if ``proximal``. Both are
@@ -60,25 +60,12 @@ class MirrorDescent(Game):
     0.863333
     """
 
-    proximal: bool
-
-    def __init__(
-        self,
-        preference: Numbers,
-        eta: ArrayLike,
-        tau: ArrayLike,
-        log_reference: Numbers | None = None,
-        *,
-        proximal: bool = False,
-    ):
-        self.proximal = bool(proximal)
-        super().__init__(preference, eta, tau, log_reference)
+    def __check_init__(self) -> None:
         if not self.proximal:
             check_pull(self, "pass eta ≤ 1/tau, or proximal=True")
 
     def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
-        rates = self._rates(logits)
-        return self._proximal(logits, rates) if self.proximal else self._pulled(logits) + self.eta * rates
+        return self.move(logits, self.rates(logits))
 
     def as_rounds(self) -> Rounds | None:
         pull = self.eta * self.tau
@@ -142,10 +129,9 @@ class NashMD(Game):
     0.8532
     """
 
-    def __init__(self, preference: Numbers, eta: ArrayLike, tau: ArrayLike, log_reference: Numbers | None = None):
-        super().__init__(preference, eta, tau, log_reference)
+    def __check_init__(self) -> None:
         check_pull(self, "pass eta ≤ 1/tau")
 
     def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
-        mixed = self._pulled(logits)
-        return mixed + self.eta * self._rates(mixed)
+        mixed = self.pulled(logits)
+        return mixed + self.eta * self.rates(mixed)

@@ -5,11 +5,12 @@ The formulas are closed or solved anew here, and share no code with the compiled
 
 from ._answer import Answer, answer
 from ._curve import FLOOR, Curve, critical_beta, follow
-from ._fate import Fate, beside, fates, run
+from ._fate import START_OFFSET, Fate, beside, fates, run
 from ._rounds import Objective, Rounds
 
 __all__ = [
     "FLOOR",
+    "START_OFFSET",
     "Answer",
     "Curve",
     "Fate",

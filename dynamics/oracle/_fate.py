@@ -16,7 +16,7 @@ ENTROPY_FLOOR, TOLERANCE, MIN_AMPLITUDE = 0.01, 1e-7, 1e-6
 FAR, AHEAD = 4.0, 10.0  # nats below the top, and run lengths within which a response may still reach it
 GROWS = 1.001
 SEGMENTS = 6
-START_OFFSET = 1e-3
+START_OFFSET = 1e-3  # nats between a start and the unstable fixed point near it
 AT_REST = 4 * EPS  # of logits, relative; a run that moves less stands still for ever
 FAILED = "failed"
 
@@ -36,7 +36,7 @@ class Fate(NamedTuple):
 
 
 def beside(log_policy: np.ndarray) -> np.ndarray:
-    """Logits a little away from a policy, because a run that starts at an unstable fixed point does not leave it."""
+    """Logits a little away from a policy, in no symmetric direction: a run from an unstable fixed point does not leave it."""
     return log_policy + START_OFFSET * np.cos(1.0 + np.arange(len(log_policy)))
 
 

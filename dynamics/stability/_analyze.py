@@ -13,6 +13,7 @@ from .._checks import check_count
 from .._progress import progress
 from ..diagnostics import Verdict
 from ..engine import State, as_state, check_initial
+from ..oracle import START_OFFSET, beside
 from ..rounds import Process
 from ._certificate import PROVEN_STABLE, certify, contraction_rates
 from ._find import find_fixed_points
@@ -25,7 +26,6 @@ from ._space import nearest
 
 MAX_LOGITS_LONG_RUN = 64  # of prompts that share features; with more, the first verdict is tried after fewer rounds
 MAX_START_NUMBERS = 4096  # logits in all starts together, for prompts that share features
-START_OFFSET = 1e-3  # nats between a start and the unstable fixed point near it
 MIN_CHAOS_EXPONENT = (
     0.01  # per round; a larger Lyapunov exponent, a growth by e^20 over 2,000 rounds, excludes a period
 )
@@ -123,7 +123,7 @@ def _start(process: Process[Any], initial: Any, points: list[FixedPoint]) -> tup
     here = np.asarray(state.log_policy)
     for point in points:
         if point.log_policy is not None and np.abs(point.log_policy - here).max() < 1e-9 and point.spectral_radius > 1:
-            off = START_OFFSET * np.cos(1.0 + np.arange(here.size)).reshape(here.shape)  # not a symmetric direction
+            off = beside(np.zeros(here.size)).reshape(here.shape)
             return _engine.jit_start(process, state.logits + nearest(process, jnp.asarray(off))), True
     return state, False
 

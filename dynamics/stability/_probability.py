@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
@@ -15,10 +16,10 @@ from .._numerics import log_softmax
 from .._shares import Share, share
 from ..diagnostics import Verdict
 from ..objectives import Objective
+from ..oracle import beside
 from ..rounds import SelfSampling
 from ..schema import VERDICTS
 from ..sweeps import sweep
-from ._analyze import START_OFFSET
 from ._basis import Basis, basis_of, card
 from ._many import check_kind, check_lams, spectral_radii
 from ._posterior import Posterior, posterior
@@ -195,10 +196,9 @@ def verdict_probability(
             progress=progress,
         )
     # A little away from pi_0, as in ``analyze``: if pi_0 is an unstable fixed point, a run from it would not move.
-    off = START_OFFSET * np.cos(1.0 + np.arange(len(drawn.mean)))
     loop = SelfSampling(drawn.mean, objective, alpha, lam, log_reference, log_offline)
     measure = Verdict() if verdict is None else verdict
-    initial = log_softmax(loop.log_start() + off)
+    initial = log_softmax(jnp.asarray(beside(np.asarray(loop.log_start()))))
     ds = sweep(loop, {"preference": stack}, measure=measure, rounds=rounds, initial=initial, progress=progress)
     words = [*VERDICTS, FAILED]
     codes = np.where(ds.result.values == 0, ds[measure.name].values, len(VERDICTS))

@@ -62,29 +62,31 @@ class Classify(Reading):
 
 
 @contextlib.contextmanager
-def _prepared(*, quick: bool) -> Iterator[None]:
-    """Float64 and a compilation cache, which the library itself does not touch; and, if ``quick``, code that is compiled
-    quickly rather than well, because the loops of one matrix end sooner than an optimising compiler does.
+def compiled_quickly() -> Iterator[None]:
+    """Within it JAX compiles quickly rather than well: the loops of one matrix end sooner than an optimising compiler does.
+
+    Of many matrices, which run for longer than they take to compile, this would make a command slower.
     """
     import jax
 
-    flags, name = os.environ.get("XLA_FLAGS", ""), "jax_disable_most_optimizations"
+    name = "jax_disable_most_optimizations"
     before = jax.config.read(name)
-    if quick:
-        if "xla_cpu_use_fusion_emitters" not in flags:
-            os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
-        jax.config.update(name, True)
+    jax.config.update(name, True)
     try:
-        _prepare()
         yield
     finally:
         jax.config.update(name, before)
 
 
-def _prepare() -> None:
-    """Sets float64, and a cache, which is a convenience: without a home folder that can be written to, there is none."""
+def _prepare(*, quick: bool = False) -> None:
+    """Sets float64, a cache and, if ``quick``, a code generator that compiles sooner, none of which the library itself touches.
+    The cache is a convenience: without a home folder, or with one that cannot be written to, there is none.
+    """
     import jax
 
+    flags = os.environ.get("XLA_FLAGS", "")
+    if quick and "xla_cpu_use_fusion_emitters" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
     jax.config.update("jax_enable_x64", True)
     if getattr(jax.config, "jax_compilation_cache_dir", None):  # set by the user
         return
@@ -145,8 +147,8 @@ def main(args: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="replace")  # a terminal without UTF-8 gets "?" for a dash, not an error
     command = _parse(args)
     try:
-        with _prepared(quick=isinstance(command, Stability)):
-            command.run()
+        _prepare(quick=isinstance(command, Stability))
+        command.run()
         sys.stdout.flush()
     except BrokenPipeError:
         # The reader closed the pipe; redirecting stdout keeps the interpreter from failing again at exit.

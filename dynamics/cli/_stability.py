@@ -78,13 +78,14 @@ class Stability(Reading):
         tell(_tables.heading_rows(matrices, m, self._title(matrices, m)))
         tell([("first answer", first)] if first else [])
         from ._draws import for_remedy, probability
+        from ._main import compiled_quickly
         from ._remedy import remedy
         from ._study import STEPS, study
 
         told = probability(matrices, m, *setting, self.rounds)
         if told is not None:
             tell(_tables.probability_rows(told))
-        with progress("analysis", STEPS) as advance:
+        with progress("analysis", STEPS) as advance, compiled_quickly():
             options = {"rounds": self.rounds, "advance": advance, "throw": True, "advised": self.json or not counted}
             found = study(m, size, partial(self._loop, matrices, m), **options)
         assert found.report is not None

@@ -71,19 +71,32 @@ def test_the_command_goes_on(home, tmp_path):
     assert "Condorcet winner" in done.stdout
 
 
+WATCHED = """
+import collections, sys
+import jax
+seen = collections.Counter()
+jax.monitoring.register_event_listener(lambda event, **_: seen.update([event.rsplit("/", 1)[-1]]))
+from dynamics import cli
+cli.main(sys.argv[1:])
+print(seen["compile_requests_use_cache"], seen["cache_hits"], file=sys.stderr)
+"""
+
+
 def test_a_second_process_compiles_nothing(tmp_path):
     (tmp_path / "P.csv").write_text("0.5,0.7,0.3\n0.3,0.5,0.7\n0.7,0.3,0.5\n")
     env = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}
     env |= {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    command = [sys.executable, "-m", "dynamics", "stability", str(tmp_path / "P.csv")]
+    command = [sys.executable, "-c", WATCHED, "stability", str(tmp_path / "P.csv")]
     command += ["--alpha", "0.5", "--lam", "1", "--beta", "0.2", "--rounds", "50"]
-    kept, said = [], []
+    said, hits = [], []
     for _ in range(2):
-        done = subprocess.run(command, env=env, capture_output=True, text=True, check=True)
-        # Every compiled program is kept, however quickly it was compiled.
-        kept.append({file.name for file in (tmp_path / "cache").rglob("*-cache")})
+        done = subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, check=True)
+        requests, found = map(int, done.stderr.splitlines()[-1].split())
+        assert requests > 10
+        hits.append((requests, found))
         said.append(done.stdout)
-    assert len(kept[0]) > 10
-    assert kept[1] == kept[0]
+    # Every program is kept, however quickly it was compiled, and found again.
+    assert hits[0][1] == 0
+    assert hits[1][1] == hits[1][0] == hits[0][0]
     assert said[1] == said[0]
     assert said[0].splitlines()[1].startswith("first answer")

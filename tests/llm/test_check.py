@@ -85,7 +85,7 @@ def run(*args, capsys):
 
 @pytest.fixture(autouse=True)
 def no_global_changes(monkeypatch):
-    monkeypatch.setattr(_main, "_prepare", lambda: None)
+    monkeypatch.setattr(_main, "_prepare", lambda **_: None)
 
 
 @pytest.fixture

@@ -368,7 +368,7 @@ SMALL = ("--alpha", "0", "0.5", "--lam", "1", "--draws", "150")
 @pytest.fixture(autouse=True)
 def settings_stay(monkeypatch):
     """The entry point sets JAX's compilation cache; the process keeps the one it has."""
-    monkeypatch.setattr("dynamics.cli._main._prepare", lambda: None)
+    monkeypatch.setattr("dynamics.cli._main._prepare", lambda **_: None)
 
 
 def refuse(word: str) -> None:

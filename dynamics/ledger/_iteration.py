@@ -1,4 +1,4 @@
-"""Trials of the statements on rounds near their fixed points (2.1, 2.2, 2.3, 7.1, 7.2, 7.3, 7.5)."""
+"""Trials of the statements on rounds near their fixed points (2.1, 2.2, 2.3, 7.1, 7.2, 7.3, 7.5, 7.14, 7.15)."""
 
 from __future__ import annotations
 
@@ -41,6 +41,10 @@ def _jacobians(at: Callable[[Instance], np.ndarray]) -> Callable[[list[Instance]
 def _spectra(at: Callable[[Instance], np.ndarray]) -> Callable[[list[Instance]], list[Any]]:
     measured = _jacobians(at)
     return lambda instances: [_moduli(J) for J in measured(instances)]
+
+
+def _radii(instances: list[Instance]) -> list[Any]:
+    return [J[0] for J in _spectra(_at_policy)(instances)]
 
 
 def _at_policy(x: Instance) -> np.ndarray:
@@ -181,6 +185,22 @@ def _extreme() -> np.ndarray:
     return P
 
 
+def _tournament() -> list[Instance]:
+    """The regular tournament of many responses, which attains 1/pi up to 3e-4."""
+    return [{"P": sources.circulant(51, 0.499, 25), "alpha": 0.0, "lam": 1.0, "beta": 0.1, "log_pi": uniform(51)}]
+
+
+def _divergence() -> Trial:
+    return Trial(
+        measure=divergence_ratio,
+        outside=_weaker,
+        mutant=Tighter(("upper",)),
+        directed=_calm(cycle(0.3), alpha=0.5, lam=0.0, beta=1.0),
+        tolerance=_distances,
+        reason="the error of the fixed point is 1e-7 of the distance from it",
+    )
+
+
 def _contraction(measure: Callable[[list[Instance]], list[float]], directed: Callable[[], list[Instance]]) -> Trial:
     reason = "rounding of logits of size 1/beta, over a step of 2e-3"
     return Trial(measure, _weaker, Tighter(("upper",)), directed, _step_sizes, reason)
@@ -206,13 +226,15 @@ TRIALS = {
     "contraction": _contraction(step_ratio(two_norm), _calm(cycle(0.3), alpha=0.5)),
     "span_contraction": _contraction(step_ratio(span), _calm(cycle(0.3))),
     "universal_contraction": _contraction(step_ratio(span), _calm(_extreme(), beta=0.6)),
-    "global_convergence": Trial(
-        measure=divergence_ratio,
-        outside=_weaker,
-        mutant=Tighter(("upper",)),
-        directed=_calm(cycle(0.3), alpha=0.5, lam=0.0, beta=1.0),
-        tolerance=_distances,
-        reason="the error of the fixed point is 1e-7 of the distance from it",
+    "global_convergence": _divergence(),
+    "dimension_free_convergence": _divergence(),
+    "universal_convergence": _divergence(),
+    "universal_spectrum": Trial(
+        measure=_radii,
+        outside=ALWAYS,
+        directed=_tournament,
+        tolerance=_defective,
+        reason="eigenvalues near a defective matrix have an error of √eps",
     ),
     "spectrum": Trial(
         measure=_spectra(_at_policy),

@@ -22,7 +22,7 @@ from .. import engine as _engine
 from .._numerics import centre, kl_divergence, log_entropy, log_softmax
 from .._parameters import replace
 from ..engine import State
-from ..objectives import DPO, IPO
+from ..objectives import DPO, IPO, ReverseKL
 from ..rounds import SelfSampling
 from ..stability import jacobian
 
@@ -30,9 +30,14 @@ Instance = dict[str, Any]
 BLOCKS = (64, 2048)
 # A small ledger spends most of its time compiling about forty short kernels, whose speed hardly matters.
 jit_quickly = functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})
-_OBJECTIVES = {"ipo": IPO, "dpo": DPO}
+_OBJECTIVES = {
+    "ipo": lambda: IPO(1.0),
+    "dpo": lambda: DPO(1.0),
+    "entropy, ipo": lambda: ReverseKL(1.0, 1.0, "win-rate"),
+    "entropy, dpo": lambda: ReverseKL(1.0, 1.0, "bradley-terry"),
+}
 # The leaves of a loop, by the names of theorems' inputs.
-_LEAVES = {"P": "preference", "beta": "objective.beta"} | {
+_LEAVES = {"P": "preference", "beta": "objective.beta", "gamma": "objective.gamma"} | {
     name: name for name in ("alpha", "lam", "log_reference", "log_offline")
 }
 
@@ -58,11 +63,13 @@ def grouped(instances: Sequence[Instance], measure: Callable[[list[Instance]], n
 
 
 def stacked(instances: Sequence[Instance]) -> dict[str, np.ndarray]:
-    """The numbers of each instance as leaves of ``SelfSampling``; defaults are alpha = lam = 1 and uniform distributions."""
+    """The numbers of each instance as leaves of ``SelfSampling``; defaults are alpha = lam = 1 and uniform distributions. gamma is
+    there where the instances have it.
+    """
     uniform = np.full(len(instances[0]["P"]), -np.log(len(instances[0]["P"])))
     known = {"alpha": 1.0, "lam": 1.0, "log_reference": uniform, "log_offline": uniform}
     rows = [known | x for x in instances]
-    return {leaf: np.stack([np.asarray(row[name], float) for row in rows]) for name, leaf in _LEAVES.items()}
+    return {leaf: np.stack([np.asarray(row[name], float) for row in rows]) for name, leaf in _LEAVES.items() if name in rows[0]}
 
 
 def blocked(kernel: Callable[..., Any], fixed: Any, lanes: Any) -> Any:
@@ -78,7 +85,7 @@ def blocked(kernel: Callable[..., Any], fixed: Any, lanes: Any) -> Any:
 
 @functools.lru_cache(maxsize=64)
 def _loop(size: int, objective: str) -> SelfSampling:
-    return SelfSampling(np.full((size, size), 0.5), _OBJECTIVES[objective](1.0), 0.5, 0.5)
+    return SelfSampling(np.full((size, size), 0.5), _OBJECTIVES[objective](), 0.5, 0.5)
 
 
 @jit_quickly

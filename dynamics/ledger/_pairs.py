@@ -94,13 +94,26 @@ def _worst(group: list[Instance], target: np.ndarray, rng: np.random.Generator) 
     f = rewards("ipo", values["preference"], log_mu)
     reference = targets - f / (values["objective.beta"][:, None] * (1 - alpha))
     values["log_reference"] = log_softmax(reference)
-    far = np.concatenate([scale * rng.standard_normal((10, K)) for scale in START_SCALES])
-    starts = log_softmax(np.concatenate([far, target + HALF_DISTANCE * rng.standard_normal((10, K))]))
-    lanes = {name: np.repeat(a, len(starts), axis=0) for name, a in values.items()}
-    begun, goal = np.tile(starts, (len(group), 1)), np.repeat(targets, len(starts), axis=0)
-    before = divergences(goal, begun).reshape(len(group), -1)
-    after = divergences(goal, run("ipo", lanes, begun)["log_policy"]).reshape(len(group), -1)
-    # The error of the fixed point is the rounding of the reference; only starts 1e7 times as far away count.
+    # The error of the fixed point is the rounding of the reference.
     error = 1e-16 * (1 + np.abs(reference).max(axis=1)) / (1 - alpha[:, 0])
+    return worst_ratio("ipo", values, targets, error, rng)
+
+
+def worst_ratio(
+    objective: str, values: dict[str, np.ndarray], targets: np.ndarray, error: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """The largest KL(pi*‖pi_{t+1})/KL(pi*‖pi_t) over starts near pi* and up to the vertices, ``(n,)``, for log pi* ``(n, K)``.
+
+    Only starts 1e7 times as far from pi* as its own error, ``(n,)``, count.
+    """
+    n, K = targets.shape
+    far = np.concatenate([scale * rng.standard_normal((10, K)) for scale in START_SCALES])
+    near = HALF_DISTANCE * rng.standard_normal((10, K))
+    starts = log_softmax(np.concatenate([np.tile(far, (n, 1, 1)), targets[:, None] + near], axis=1))
+    each = starts.shape[1]
+    lanes = {name: np.repeat(a, each, axis=0) for name, a in values.items()}
+    begun, goal = starts.reshape(-1, K), np.repeat(targets, each, axis=0)
+    before = divergences(goal, begun).reshape(n, -1)
+    after = divergences(goal, run(objective, lanes, begun)["log_policy"]).reshape(n, -1)
     resolved = np.sqrt(before) > 1e7 * error[:, None]
     return np.where(resolved, after / before, 0.0).max(axis=1)

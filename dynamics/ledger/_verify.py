@@ -10,7 +10,18 @@ from .. import theorems
 from .._checks import check_count
 from .._parameters import nearest
 from .._progress import progress
-from . import _classes, _collapse, _distribution, _generalization, _iteration, _margins, _optima, _references, _sampling
+from . import (
+    _classes,
+    _collapse,
+    _distribution,
+    _games,
+    _generalization,
+    _iteration,
+    _margins,
+    _optima,
+    _references,
+    _sampling,
+)
 from ._examine import examine
 from ._report import Ledger
 from ._trial import Trial
@@ -18,6 +29,7 @@ from ._trial import Trial
 TRIALS: dict[str, Trial] = (
     _collapse.TRIALS
     | _iteration.TRIALS
+    | _games.TRIALS
     | _optima.TRIALS
     | _references.TRIALS
     | _sampling.TRIALS

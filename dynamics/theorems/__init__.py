@@ -10,9 +10,9 @@ the target of a fitted sampler; ``comparisons`` ≥ 1 the fresh comparisons of e
 (0, 1] the share of runs that a statement excludes. For margins: ``features`` (N, d), ``answer``
 (N,) of ±1, ``differences`` (m, d), ``noise`` (N, d), ``time`` ≥ 0 in units of tau, ``rate`` > 0, ``pairs`` of clusters,
 ``l_b`` ≥ 0, ``v`` > 0 the noise in a coordinate, ``Q`` samples per cluster, ``delta`` a cosine, ``seed``, and vectors (d,)
-``mean`` and ``shift``. For distribution learning: ``gamma`` > 0, ``log_target`` log pi*, ``log_policies`` (N, K) a finite class
+``mean`` and ``shift``. For distribution learning: ``gamma`` > 0 (also the weight of an entropy), ``log_target`` log pi*, ``log_policies`` (N, K) a finite class
 and ``member`` the row of pi* in it, ``rewards`` (M, K), ``comparisons`` n in all and ``scale`` > 0 of a prior on rewards, fixed
-before the data; ``coverage`` has the constants of a class. Numbers are float64 on the host, whatever JAX's
+before the data; ``coverage`` has the constants of a class. For games: ``eta`` > 0 the step and ``tau`` > 0 the temperature. Numbers are float64 on the host, whatever JAX's
 precision.
 """
 
@@ -24,12 +24,14 @@ from .certificate import certificate, certificate_bound
 from .collapse import certain_collapse, collapse, collapse_entropy, entropy_decreases
 from .convergence import (
     contraction,
+    dimension_free_convergence,
     divergence_on_policy,
     finite_samples,
     global_convergence,
     matched_link,
     span_contraction,
     universal_contraction,
+    universal_convergence,
 )
 from .distribution import (
     error_constant,
@@ -41,6 +43,7 @@ from .distribution import (
     sigmoid_difference,
     tuned_errors,
 )
+from .entropy import entropy_remedy, entropy_round, entropy_threshold
 from .finite_classes import (
     distillation_guarantee,
     finite_class_error,
@@ -51,6 +54,7 @@ from .finite_classes import (
     prior_sampling_order,
     reverse_kl_guarantee,
 )
+from .games import magnetic_step, nash_md_limit
 from .generalization import (
     gaussian_accuracy,
     initial_accuracy,
@@ -87,7 +91,7 @@ from .optima import (
 from .ranking import order_preservation, order_reversal, same_ranking, skewed_sampling
 from .references import ema_spectrum, ema_threshold, link_spectrum
 from .sampling import fitted_sampler, lost_order, three_responses, top_sampler
-from .spectrum import onset_amplitude, spectrum, spectrum_dpo, uniqueness
+from .spectrum import onset_amplitude, spectrum, spectrum_dpo, uniqueness, universal_spectrum
 
 __all__ = [
     "Bound",
@@ -104,12 +108,16 @@ __all__ = [
     "collapse_entropy",
     "contraction",
     "coverage",
+    "dimension_free_convergence",
     "distillation_guarantee",
     "distinguishable_head_change",
     "divergence_on_policy",
     "ema_spectrum",
     "ema_threshold",
     "entropy_decreases",
+    "entropy_remedy",
+    "entropy_round",
+    "entropy_threshold",
     "error_constant",
     "finite_class_error",
     "finite_class_quantile",
@@ -126,9 +134,11 @@ __all__ = [
     "logarithm_above",
     "logarithm_below",
     "lost_order",
+    "magnetic_step",
     "matched_link",
     "mean_field",
     "mean_field_bounds",
+    "nash_md_limit",
     "nearly_orthogonal_margins",
     "no_universal_sampler",
     "noise_norm",
@@ -162,6 +172,8 @@ __all__ = [
     "uniform_threshold",
     "uniqueness",
     "universal_contraction",
+    "universal_convergence",
+    "universal_spectrum",
     "value_error",
     "value_margins",
     "vertex_multipliers",

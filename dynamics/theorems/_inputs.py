@@ -25,6 +25,8 @@ _RANGES = {
     "failure": (0.0, 1.0, True),
     "label_smoothing": (0.0, 0.5, False),
     "gamma": (0.0, np.inf, True),
+    "eta": (0.0, np.inf, True),
+    "tau": (0.0, np.inf, True),
     "scale": (0.0, np.inf, True),
     "ratio": (0.0, np.inf, True),
     "ratio_bound": (0.0, np.inf, True),

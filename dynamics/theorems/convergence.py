@@ -1,4 +1,4 @@
-"""Statements on where iterated alignment ends from every start (statements 7.2, 7.3, 7.4, 7.6 and 7.7)."""
+"""Statements on where iterated alignment ends from every start (statements 7.2, 7.3, 7.4, 7.6, 7.7 and 7.15)."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def finite_samples(
     return Claim(0.0, error / (beta * (1 - rate)), assumptions)
 
 
-def _row_span(P: np.ndarray) -> float:
+def row_span(P: np.ndarray) -> float:
     """D = max_ij span_k (A_ik - A_jk)."""
     A = al.skew(P)
     return float(np.ptp(A[:, None, :] - A[None, :, :], axis=2).max())
@@ -94,11 +94,11 @@ def _row_span(P: np.ndarray) -> float:
     "rate in the span.",
     quantity=f"ratio of the spans (max - min) of {_PAIR}",
     strength="tight",
-    build=lambda source: contracting(source, lambda P: _row_span(P) / 4, lambda alpha: 1 - alpha),
+    build=lambda source: contracting(source, lambda P: row_span(P) / 4, lambda alpha: 1 - alpha),
 )
 def span_contraction(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
     """‖Sigma d‖₁ ≤ span(d)/2, and a difference of rows of A maps it to at most D/2 times that norm."""
-    rate = alpha + lam / (4 * beta) * _row_span(P)
+    rate = alpha + lam / (4 * beta) * row_span(P)
     return Claim(0.0, rate, {"rate < 1": rate < 1})
 
 
@@ -113,6 +113,42 @@ def universal_contraction(P: np.ndarray, alpha: float, lam: float, beta: float) 
     """D ≤ 2; approached where two rows of P differ by 1 in one column and by -1 in another."""
     rate = alpha + lam / (2 * beta)
     return Claim(0.0, rate, {"rate < 1": rate < 1})
+
+
+_DIVERGENCES = "KL(pi*‖pi_{t+1})/KL(pi*‖pi_t), pi* the fixed point, one round of IPO"
+
+
+@theorem(
+    source="[derived] statement 7.15",
+    statement="Under IPO with alpha < 1 and x = lam D/(4 beta) < √(1-alpha), D = max_ij span_k(A_ik - A_jk), "
+    "KL(pi*‖pi_{t+1}) ≤ max(alpha, x²/(1-alpha)) KL(pi*‖pi_t) from every interior start, whatever K.",
+    quantity=_DIVERGENCES,
+    strength="tight",
+    build=lambda source: contracting(source, lambda P: row_span(P) / 4, lambda alpha: np.sqrt(1 - alpha)),
+)
+def dimension_free_convergence(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
+    """KL(pi*‖p') is alpha KL(pi*‖p) - alpha KL(p'‖p) - (1-alpha) KL(p'‖pi*) + (lam/beta) v'ᵀA v, v = p - pi*; Pinsker thrice."""
+    return divergence_claim(alpha, lam * row_span(P) / (4 * beta))
+
+
+@theorem(
+    source="[derived] statement 7.15, for every P and K",
+    statement="beta > lam/(2 √(1-alpha)) makes rounds of IPO converge for every P and K: KL(pi*‖pi_{t+1}) ≤ max(alpha, "
+    "(lam/(2 beta))²/(1-alpha)) KL(pi*‖pi_t) from every interior start.",
+    quantity=_DIVERGENCES,
+    strength="tight",
+    build=lambda source: contracting(source, lambda P: 0.5, lambda alpha: np.sqrt(1 - alpha)),
+)
+def universal_convergence(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
+    """Statement 7.15 with D ≤ 2."""
+    return divergence_claim(alpha, lam / (2 * beta))
+
+
+def divergence_claim(alpha: float, x: float) -> Claim:
+    """max(alpha, x²/(1-alpha)) where x < √(1-alpha)."""
+    inside = alpha < 1 and x < np.sqrt(1 - alpha)
+    rate = max(alpha, x**2 / (1 - alpha)) if inside else np.inf
+    return Claim(0.0, rate, {"x < √(1-alpha)": bool(inside)})
 
 
 def _matched(source: Source) -> dict[str, Any]:

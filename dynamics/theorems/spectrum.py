@@ -1,4 +1,4 @@
-"""Statements on spectra, uniqueness and the onset of oscillation (statements 7.1 and 7.5)."""
+"""Statements on spectra, uniqueness and the onset of oscillation (statements 7.1, 7.5 and 7.14)."""
 
 from __future__ import annotations
 
@@ -58,6 +58,22 @@ def spectrum(P: np.ndarray, alpha: float, lam: float, beta: float, log_pi: np.nd
     w = np.linalg.svd(root @ al.skew(P) @ root, compute_uv=False)
     modulus = _moduli(alpha, lam / beta * w, len(P))
     return Claim(modulus, modulus)
+
+
+@theorem(
+    source="[derived] statement 7.14",
+    statement="Under IPO the round's spectral radius at every pi is at most √(alpha² + (2 lam max|A|/(pi beta))²), pi = "
+    "3.14…, for every P and K: iterated IPO is locally stable for every P, ref and pi_0 if alpha² + (lam/(pi beta))² < 1, "
+    "and no smaller beta is safe for all.",
+    quantity="largest modulus of the K-1 eigenvalues of the round's Jacobian at pi (gauge left out)",
+    strength="tight",
+    build=_at_any_policy,
+)
+def universal_spectrum(P: np.ndarray, alpha: float, lam: float, beta: float, log_pi: np.ndarray) -> Claim:
+    """Singular vectors u, v of Sigma^½ A Sigma^½ give uᵀA v ≤ ½ max|A| E r r' |sin(t - t')| ≤ 2 max|A|/pi; regular tournaments
+    attain it as K tends to infinity.
+    """
+    return Claim(alpha, np.hypot(alpha, 2 * lam * np.abs(al.skew(P)).max() / (np.pi * beta)))
 
 
 def _matched_policy(source: Source) -> dict[str, Any]:

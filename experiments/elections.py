@@ -1,7 +1,7 @@
 """Regions of real preference matrices, counted by family: ``python -m experiments.elections PATH… [--out TABLE.csv]``.
 
 Every matrix in the files is classified at one alpha and lam and several beta. Under IPO its rounds are proven to converge
-(7.2, 7.3), locally stable without that proof, or unstable; under DPO they are locally stable, unstable, or without a finite
+(7.2, 7.15), locally stable without that proof, or unstable; under DPO they are locally stable, unstable, or without a finite
 optimum. The table holds the counts for each file; of the data it holds nothing but the names of the files.
 """
 

@@ -63,7 +63,8 @@ def _regions(one: xr.Dataset, ax: Axes, name: str, widest: float) -> None:
         return
     # Each shade adds the region that the previous ones do not reach.
     reached = np.zeros_like(alpha)
-    added = (curve["2.3 published"], np.maximum(curve["7.3 span"], curve["7.3 two-norm"]), curve["7.2 global"])
+    norms = np.maximum(curve["7.3 span"], curve["7.3 two-norm"])
+    added = (curve["2.3 published"], norms, np.maximum(curve["7.2 global"], curve["7.15 global"]))
     for end, colour in zip(added, BLUES, strict=True):
         ax.fill_betweenx(alpha, reached, np.maximum(reached, end), color=colour, linewidth=0, zorder=0)
         reached = np.maximum(reached, end)
@@ -102,7 +103,7 @@ def _key(figure: Figure) -> None:
     handles = [
         Patch(facecolor=BLUES[0], label="proven to converge: published contraction (2.3)", **edge),
         Patch(facecolor=BLUES[1], label="… and further: other norms (7.3)", **edge),
-        Patch(facecolor=BLUES[2], label="… and further: relative entropy (7.2)", **edge),
+        Patch(facecolor=BLUES[2], label="… and further: relative entropy (7.2, 7.15)", **edge),
         Patch(facecolor=STRIP, label="locally stable (2.1); globally unproven", **edge),
         Line2D([], [], color=INK, linewidth=1.5, label="onset (2.1): unstable to the right, proven"),
         Patch(facecolor=AMPLITUDE(0.6), label="simulated: oscillates", **edge),

@@ -24,6 +24,7 @@ from ._files import Reading, heading, read_file
 from ._fit import Fit
 from ._llm import Llm
 from ._results import Results
+from ._safe import Safe
 from ._stability import Stability
 from ._verify import Verify
 
@@ -103,13 +104,13 @@ def _fail(message: str, code: int = 2) -> NoReturn:
     raise SystemExit(code)
 
 
-def _parse(args: Sequence[str]) -> Classify | Stability | Advise | Fit | Verify | Results | Llm:
+def _parse(args: Sequence[str]) -> Classify | Stability | Advise | Safe | Fit | Verify | Results | Llm:
     """The parsed command; tyro's boxed error messages become one sentence."""
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
             return tyro.cli(
-                Classify | Stability | Advise | Fit | Verify | Results | Llm,  # pyright: ignore[reportArgumentType]
+                Classify | Stability | Advise | Safe | Fit | Verify | Results | Llm,  # pyright: ignore[reportArgumentType]
                 prog="dynamics",
                 description=DESCRIPTION,
                 args=args,
@@ -147,7 +148,8 @@ def main(args: Sequence[str] | None = None) -> None:
             stream.reconfigure(errors="replace")  # a terminal without UTF-8 gets "?" for a dash, not an error
     command = _parse(args)
     try:
-        _prepare(quick=isinstance(command, Stability))
+        if getattr(command, "needs_jax", True):
+            _prepare(quick=isinstance(command, Stability))
         command.run()
         sys.stdout.flush()
     except BrokenPipeError:

@@ -116,7 +116,9 @@ def _plain() -> list[Instance]:
 
 
 TRIALS = {
-    "entropy_round": Trial(_one_round("entropy, ipo"), ALWAYS, tolerance=_over, reason="rounding of P mu over beta + gamma"),
+    "entropy_round": Trial(
+        _one_round("entropy, ipo"), ALWAYS, tolerance=_over, reason="rounding of P mu over beta + gamma"
+    ),
     "entropy_remedy": Trial(
         measure=_remedied,
         outside=_weaker,

@@ -69,7 +69,11 @@ def stacked(instances: Sequence[Instance]) -> dict[str, np.ndarray]:
     uniform = np.full(len(instances[0]["P"]), -np.log(len(instances[0]["P"])))
     known = {"alpha": 1.0, "lam": 1.0, "log_reference": uniform, "log_offline": uniform}
     rows = [known | x for x in instances]
-    return {leaf: np.stack([np.asarray(row[name], float) for row in rows]) for name, leaf in _LEAVES.items() if name in rows[0]}
+    return {
+        leaf: np.stack([np.asarray(row[name], float) for row in rows])
+        for name, leaf in _LEAVES.items()
+        if name in rows[0]
+    }
 
 
 def blocked(kernel: Callable[..., Any], fixed: Any, lanes: Any) -> Any:

@@ -5,6 +5,7 @@ The formulas are closed or solved anew here, and share no code with the compiled
 
 from ._answer import Answer, answer
 from ._curve import FLOOR, Curve, critical_beta, follow
+from ._everywhere import Everywhere, everywhere, proven_everywhere, stable_everywhere
 from ._fate import START_OFFSET, Fate, beside, fates, run
 from ._rounds import Objective, Rounds
 
@@ -13,13 +14,17 @@ __all__ = [
     "START_OFFSET",
     "Answer",
     "Curve",
+    "Everywhere",
     "Fate",
     "Objective",
     "Rounds",
     "answer",
     "beside",
     "critical_beta",
+    "everywhere",
     "fates",
     "follow",
+    "proven_everywhere",
     "run",
+    "stable_everywhere",
 ]

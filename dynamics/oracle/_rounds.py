@@ -165,10 +165,10 @@ def _dpo_reward(P: np.ndarray, log_mu: np.ndarray, guess: np.ndarray | None) -> 
     # A term may vanish on the way, or where there is no root to be had; what is not finite in the end is not accepted.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         rows, want = _masses(P, log_mu)
-        f = centred(want if guess is None else np.where(np.isfinite(guess), guess, want))
-        f, left = _newton(rows, want, f)
-        if left.any():
-            f[left] = _damped(rows[left], want[left], f[left])
+        start = centred(want if guess is None else np.where(np.isfinite(guess), guess, want))
+        f, left = _newton(rows, want, start)
+        if left.any():  # from the start again, since plain steps may have gone anywhere
+            f[left] = _damped(rows[left], want[left], start[left])
     return f
 
 
@@ -200,8 +200,7 @@ def _newton(rows: np.ndarray, want: np.ndarray, f: np.ndarray) -> tuple[np.ndarr
 
 def _damped(rows: np.ndarray, want: np.ndarray, f: np.ndarray) -> np.ndarray:
     """Damped steps from anywhere: an implicit Euler step of -G, of any length, brings no response farther from the root."""
-    f = centred(np.where(np.isfinite(f), f, want))
-    going = np.arange(len(f))
+    f, going = f.copy(), np.arange(len(f))
     best = np.full(len(f), np.inf)
     stalled = np.zeros(len(f), int)
     for _ in range(MAX_ITERATIONS):

@@ -98,6 +98,6 @@ def _caption(limits: Any) -> str:
         )
     text += (
         f" Measured: the fixed point is followed down from β = ∞ to where its spectral radius passes 1; hollow: no loss "
-        f"down to {limits.floor:g}. Proven (IPO, 7.2 and 7.3): convergence from every start."
+        f"down to {limits.floor:g}. Proven (IPO, 7.2 and 7.15): convergence from every start."
     )
     return textwrap.fill(text, 140)

@@ -12,7 +12,7 @@ from ._many import CriticalBetas, Radii, check_alphas, check_lams, critical_beta
 from ._posterior import Posterior, posterior
 from ._probability import VerdictProbability, verdict_probability
 from ._report import Report
-from ._safe import check_confidence, known_beta, proven_beta, safe_beta
+from ._safe import check_confidence, known_beta, proven_beta, proven_everywhere, safe_beta, stable_everywhere
 from ._safe_result import SafeBeta
 from ._suggest import Suggestion, suggest
 
@@ -44,10 +44,12 @@ __all__ = [
     "known_beta",
     "posterior",
     "proven_beta",
+    "proven_everywhere",
     "safe_beta",
     "share",
     "spectral_radii",
     "spectral_radius",
+    "stable_everywhere",
     "suggest",
     "verdict_probability",
 ]

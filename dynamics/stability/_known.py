@@ -51,13 +51,13 @@ def is_dpo(loop: Canonical) -> bool:
 def contraction_rates(process: object) -> list[ContractionRate]:
     """d(pi_{t+1}, pi*) ≤ rate · d(pi_t, pi*): the rates below 1 that theorems give for iterated IPO, smallest first.
 
-    Statement 7.2 bounds KL(pi*‖pi_t), which is quadratic in the distance, so its distance is the square root of that, and its
-    rate the square root of the theorem's.
+    Statements 7.2 and 7.15 bound KL(pi*‖pi_t), which is quadratic in the distance, so their distance is the square root of that, and
+    their rate the square root of the theorem's.
 
     Args:
         process: rounds; none are listed for a process to which no theorem applies.
 
-    Source: [paper] Chen26, Theorem 5.1; [derived] statements 2.3, 7.2 and 7.3, as each rate says.
+    Source: [paper] Chen26, Theorem 5.1; [derived] statements 2.3, 7.2, 7.3 and 7.15, as each rate says.
 
     >>> loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.2), dyn.IPO(0.5), 0.5, 1.0)
     >>> [round(found.rate, 4) for found in dyn.stability.contraction_rates(loop)][0]
@@ -74,6 +74,7 @@ def contraction_rates(process: object) -> list[ContractionRate]:
         (theorems.contraction, "centred-logit 2-norm", False),
         (theorems.span_contraction, "span of the logits", False),
         (theorems.global_convergence, "square root of KL(pi*‖pi)", True),
+        (theorems.dimension_free_convergence, "square root of KL(pi*‖pi)", True),
     )
     rates = []
     for theorem, distance, squared in table:

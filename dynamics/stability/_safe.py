@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import ArrayLike, Float, PRNGKeyArray
 
+from .. import oracle
 from .._checks import Numbers, check_number, host_array
 from .._shares import INTERVAL_LEVEL, Share, share
 from ..objectives import IPO, Objective
@@ -63,7 +64,7 @@ def safe_beta(
     Raises:
         ValueError: a bad argument, or counts with only zeros on one side of the diagonal (K ≥ 3).
 
-    Source: [derived] statements 2.2 and 7.1; proven columns 7.2 and 7.3.
+    Source: [derived] statements 2.2 and 7.1; proven columns 7.2 and 7.15.
     """
     kind = check_kind(objective)
     alphas, lams = check_alphas(alpha), check_lams(lam)
@@ -95,7 +96,7 @@ def safe_beta(
         high=high,
         mean=at_floor(found.beta[0]),
         proven=proven,
-        proven_everywhere=lams / (2 * (1 - alphas[:, None])) if kind is IPO else None,
+        proven_everywhere=proven_everywhere(alphas, lams) if kind is IPO else None,
         confidence=confidence,
         draws=draws,
         comparisons=drawn[0].comparisons,
@@ -172,7 +173,7 @@ def known_beta(
         high=beta,
         mean=beta,
         proven=proven_beta(stack, alphas, lams)[0] if kind is IPO else None,
-        proven_everywhere=lams / (2 * (1 - alphas[:, None])) if kind is IPO else None,
+        proven_everywhere=proven_everywhere(alphas, lams) if kind is IPO else None,
         confidence=None,
         draws=None,
         comparisons=None,
@@ -197,10 +198,10 @@ def _quantile(values: np.ndarray, level: float) -> tuple[np.ndarray, np.ndarray,
 
 
 def proven_beta(preferences: Numbers, alpha: Values, lam: Values) -> Float[np.ndarray, "M A L"]:
-    """lam · min(‖CAC‖₂/(2 √(1 - alpha²)), D/(4 (1 - alpha))), D = max_ij span_k(A_ik - A_jk).
+    """lam · min(‖CAC‖₂/(2 √(1 - alpha²)), D/(4 √(1 - alpha))), D = max_ij span_k(A_ik - A_jk).
 
     Above this beta IPO's rounds are proven to converge from every interior start, by statement 7.2 (which implies 2.3 and the
-    2-norm of 7.3) or by the span norm of 7.3. It is at most lam/(2 (1 - alpha)), the bound for every P.
+    2-norm of 7.3) or by 7.15 (which implies the span norm of 7.3). It is at most ``proven_everywhere``, the bound for every P.
 
     Args:
         preferences: P, ``(M, K, K)``.
@@ -210,7 +211,7 @@ def proven_beta(preferences: Numbers, alpha: Values, lam: Values) -> Float[np.nd
     Raises:
         ValueError: a bad argument.
 
-    Source: [derived] statements 7.2 and 7.3.
+    Source: [derived] statements 7.2 and 7.15.
 
     >>> proven_beta(np.array([[[0.5, 0.8], [0.2, 0.5]]]), [0.0, 0.5], 1.0).shape
     (1, 2, 1)
@@ -224,5 +225,46 @@ def proven_beta(preferences: Numbers, alpha: Values, lam: Values) -> Float[np.nd
     norm = np.linalg.norm(centred, 2, axis=(1, 2))
     # One row at a time: the differences of all rows would be K³ numbers for each matrix.
     span = np.max([np.ptp(A[:, i, None] - A, axis=2).max(axis=1) for i in range(A.shape[1])], axis=0)
-    per_lam = np.minimum(norm[:, None] / (2 * np.sqrt((1 - alphas) * (1 + alphas))), span[:, None] / (4 * (1 - alphas)))
+    per_lam = np.minimum(
+        norm[:, None] / (2 * np.sqrt((1 - alphas) * (1 + alphas))), span[:, None] / (4 * np.sqrt(1 - alphas))
+    )
     return per_lam[:, :, None] * lams
+
+
+def proven_everywhere(alpha: Values, lam: Values) -> Float[np.ndarray, "A L"]:
+    """lam/(2 √(1 - alpha)): above this beta IPO's rounds are proven to converge from every interior start for every P and K.
+
+    Args:
+        alpha: values of alpha, ``(A,)``, in [0, 1).
+        lam: values of lambda, ``(L,)``, in [0, 1].
+
+    Raises:
+        ValueError: a bad argument.
+
+    Source: [derived] statement 7.15.
+
+    >>> proven_everywhere([0.0, 0.99], 1.0).round(6).tolist()
+    [[0.5], [5.0]]
+    """
+    return oracle.proven_everywhere(check_alphas(alpha)[:, None], check_lams(lam))
+
+
+def stable_everywhere(alpha: Values, lam: Values) -> Float[np.ndarray, "A L"]:
+    """lam/(pi √(1 - alpha²)), pi = 3.14…: above this beta IPO's fixed point attracts for every P, K, reference and sampler.
+
+    No smaller beta is safe for all: regular tournaments of many responses lose stability just below it. Between it and
+    ``proven_everywhere`` fixed points attract, but convergence from every start is not proven.
+
+    Args:
+        alpha: values of alpha, ``(A,)``, in [0, 1).
+        lam: values of lambda, ``(L,)``, in [0, 1].
+
+    Raises:
+        ValueError: a bad argument.
+
+    Source: [derived] statement 7.14.
+
+    >>> stable_everywhere(0.0, 1.0).round(6).tolist()
+    [[0.31831]]
+    """
+    return oracle.stable_everywhere(check_alphas(alpha)[:, None], check_lams(lam))

@@ -90,7 +90,7 @@ def entropy_remedy(P: np.ndarray, alpha: float, lam: float, beta: float, gamma: 
     "lam w/K)² > (beta+gamma)², kappa = 1 for win rates and 4 for Bradley–Terry rewards: entropy stabilises from gamma = "
     "√((alpha beta)² + (kappa lam w/K)²) - beta on, at alpha = 1 too.",
     quantity="the gamma at which the spectral radius of the round at uniform is 1, 0 where it is below 1 without entropy; "
-    "objective \"ipo\" stands for win rates, \"dpo\" for Bradley–Terry rewards",
+    'objective "ipo" stands for win rates, "dpo" for Bradley–Terry rewards',
     strength="tight",
     build=lambda source: {
         "P": matrix(source, source.integer(3, 7), ("regular",)),

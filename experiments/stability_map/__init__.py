@@ -116,6 +116,7 @@ def _boundaries(P: np.ndarray, advantage: float, alpha: np.ndarray) -> np.ndarra
     silence = np.full_like(alpha, np.nan)
     onset = [_onset(advantage, alpha, name) for name in OBJECTIVES]
     ipo = [2 * (1 - alpha) / norm, 4 * (1 - alpha) / span, 2 * k2 / norm, 2 * np.sqrt(k2) / norm]
+    ipo.append(4 * np.sqrt(1 - alpha) / span)
     return np.array([[curve, silence] for curve in ipo] + [onset])
 
 

@@ -164,7 +164,8 @@ def test_the_map_fails_on_verdicts_against_the_theory(results: ToyResults):
 def test_the_curves_of_the_map_are_those_of_the_theorems(results: ToyResults):
     ds, th = results["stability_map"].sel(objective="IPO"), dyn.theorems
     P = np.asarray(dyn.preferences.cyclic(3, advantage=0.4))
-    asked = (th.published_contraction, th.span_contraction, th.contraction, th.global_convergence)
+    asked = (th.published_contraction, th.span_contraction, th.contraction)
+    asked += (th.global_convergence, th.dimension_free_convergence)
     for i, alpha in enumerate(ds.alpha.values):
         for j, ratio in enumerate(ds.lam_over_beta.values):
             inputs = {"P": P, "alpha": float(alpha), "lam": 1.0, "beta": 1 / float(ratio)}

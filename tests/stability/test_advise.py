@@ -151,7 +151,7 @@ class TestManyAtOnce:
                 for x in (1 - 1e-9, 1 + 1e-9)
             ]
             assert speak == [False, True]
-        assert (found <= 0.8 / (2 * (1 - np.array(alphas)))).all()
+        assert (found <= dyn.stability.proven_everywhere(alphas, 0.8)[:, 0]).all()
 
 
 PROOFS = (
@@ -160,6 +160,7 @@ PROOFS = (
     dyn.theorems.contraction,
     dyn.theorems.span_contraction,
     dyn.theorems.global_convergence,
+    dyn.theorems.dimension_free_convergence,
 )
 
 

@@ -325,6 +325,45 @@ def ema_critical(x):
     return np.exp(scipy.optimize.brentq(excess, unit - np.log(50), unit + np.log(50), xtol=1e-13))
 
 
+def as_ipo(x):
+    """alpha', beta' and ref' of statement 7.16."""
+    left, total = x["beta"] * (1 - x["alpha"]), x["beta"] + x["gamma"]
+    reference = x.get("log_reference", uniform(len(x["P"])))
+    return x["alpha"] * x["beta"] / total, total, oracles.log_softmax(reference * left / (left + x["gamma"]))
+
+
+def one_round(x, alpha, beta, reference, lam=1.0, offline=None):
+    offline = uniform(len(x["P"])) if offline is None else offline
+    return oracles.centre(oracles.mrs_round(x["P"], x["log_initial"], alpha, lam, beta, reference, offline))
+
+
+def entropy_round(x):
+    alpha, beta, reference = as_ipo(x)
+    return one_round(x, alpha, beta, reference, x["lam"], x["log_offline"])
+
+
+def remedied_ratio(x):
+    alpha, beta, _ = as_ipo(x)
+    return divergence_ratio({**x, "alpha": alpha, "beta": beta})
+
+
+def entropy_critical(x):
+    def excess(log_gamma):
+        alpha, beta, _ = as_ipo({**x, "gamma": np.exp(log_gamma)})
+        return uniform_moduli({**x, "alpha": alpha, "beta": beta})[0] - 1
+
+    low, high = np.log(1e-9), np.log(1e3)
+    return 0.0 if excess(low) < 0 else np.exp(scipy.optimize.brentq(excess, low, high, xtol=1e-14))
+
+
+def nash_md_limit(x):
+    z, q = x["log_reference"], 1 - x["eta"] * x["tau"]
+    for _ in range(3000):
+        m = q * z + (1 - q) * x["log_reference"]
+        z = oracles.centre(m + x["eta"] * x["P"] @ softmax(m))
+    return z
+
+
 MEASURED = {
     "sampler_independence": sampler_spread,
     "bradley_terry_residual": logit_fit_residual,
@@ -347,6 +386,14 @@ MEASURED = {
     "span_contraction": lambda x: step_ratio(x, span),
     "universal_contraction": lambda x: step_ratio(x, span),
     "global_convergence": divergence_ratio,
+    "dimension_free_convergence": divergence_ratio,
+    "universal_convergence": divergence_ratio,
+    "universal_spectrum": lambda x: spectrum_moduli(x)[0],
+    "entropy_round": entropy_round,
+    "entropy_remedy": remedied_ratio,
+    "entropy_threshold": entropy_critical,
+    "magnetic_step": lambda x: one_round(x, x["alpha"], x["beta"], x["log_reference"]),
+    "nash_md_limit": nash_md_limit,
     "collapse": log_ratio,
     "certain_collapse": log_ratio,
     "collapse_entropy": lambda x: oracles.entropy(run_inputs(x)),
@@ -370,7 +417,9 @@ SKEW = ("log_mu_skewed", "log_mu")
 def tolerances(name, x):
     if name == "ema_threshold":
         return 1e-10 * (1 + 1 / x["rate"] + 1 / (2 - 3 * x["rate"])), 0.0  # what differences leave, over the slope at 1
-    if name in ("spectrum", "spectrum_dpo", "link_spectrum", "ema_spectrum"):
+    if name == "entropy_threshold":
+        return 1e-8, 1e-12 * (1 + x["beta"])  # a radius near 1, over how fast a small gamma changes it
+    if name in ("spectrum", "spectrum_dpo", "link_spectrum", "ema_spectrum", "universal_spectrum"):
         return 1e-9, DEFECTIVE * (1.0 + x.get("lam", 1.0) / x["beta"])
     if name == "onset_amplitude":
         # What the fit over three radii leaves, worst next to the resonance at alpha = 0.
@@ -413,6 +462,11 @@ COUNT = {
     "head_change": 40,
     "uniqueness": 8,
     "global_convergence": 25,
+    "dimension_free_convergence": 25,
+    "universal_convergence": 25,
+    "entropy_remedy": 25,
+    "entropy_threshold": 30,
+    "nash_md_limit": 20,
     "uniform_threshold": 30,
     "link_spectrum": 30,
     "ema_threshold": 15,
@@ -470,6 +524,10 @@ def cycle_matrix(a, K=3):
     return threshold_matrix({"K": K, "advantage": a, "structure": "cycle"})
 
 
+def tournament(K):
+    return threshold_matrix({"K": K, "advantage": 0.499, "structure": "regular"})
+
+
 def attained():
     """Instances at which a bound is attained although random draws seldom come near it."""
     cycle, edge = cycle_matrix(0.3), oracles.log_softmax(np.array([0.0, 0.0, -60.0]))
@@ -494,7 +552,14 @@ def attained():
         "contraction": [{"P": cycle, "alpha": 0.5, "lam": 1.0, "beta": 0.5}],
         "span_contraction": [{"P": cycle, **calm}],
         "universal_contraction": [{"P": extreme, "alpha": 0.0, "lam": 1.0, "beta": 0.6}],
-        "global_convergence": [{"P": cycle, "alpha": 0.5, "lam": 0.0, "beta": 1.0}],
+        "entropy_remedy": [{"P": cycle, "alpha": 0.5, "lam": 0.0, "beta": 1.0, "gamma": 0.1}],
+        "universal_spectrum": [
+            {"P": tournament(51), "alpha": 0.0, "lam": 1.0, "beta": 0.1, "log_pi": uniform(51)},
+        ],
+        **dict.fromkeys(
+            ("global_convergence", "dimension_free_convergence", "universal_convergence"),
+            [{"P": cycle, "alpha": 0.5, "lam": 0.0, "beta": 1.0}],
+        ),
         "sampler_independence_ipo": [
             {"P": cycle, "log_samplers": np.log(1 / 3 + 0.2 * offsets)},
             {"P": drop, "log_samplers": np.log(1 / 3 + 0.1 * offsets)},
@@ -520,7 +585,10 @@ TIGHT_ON_ONE_SIDE = {
         ("published_contraction", "centred_contraction", "contraction", "span_contraction", "universal_contraction"),
         ("upper",),
     ),
-    **dict.fromkeys(("global_convergence", "divergence_on_policy", "skewed_sampling"), ("upper",)),
+    **dict.fromkeys(
+        ("global_convergence", "dimension_free_convergence", "universal_convergence", "entropy_remedy"), ("upper",)
+    ),
+    **dict.fromkeys(("divergence_on_policy", "skewed_sampling"), ("upper",)),
     "entropy_decreases": ("lower",),
     "noisy_error": ("upper",),
     "head_change": ("upper",),

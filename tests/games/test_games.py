@@ -181,6 +181,7 @@ def test_the_regularised_equilibrium_is_a_fixed_point_and_has_no_gap(tau):
     found = games.nash(P, tau, ref)
     left = ref + P @ np.exp(found.log_policy) / tau - found.log_policy
     assert np.ptp(left) < 1e-12 * (1 + np.abs(found.log_policy).max())
+    assert found.unique
     assert abs(found.gap) < 1e-13
     eta = 0.5 * min(tau, 1 / tau)
     fixed = dyn.iterate(games.MirrorDescent(P, eta, tau, ref), 4000, initial=ref).log_policy[-1]

@@ -4,12 +4,14 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import linear_sum_assignment
 
 import dynamics as dyn
 from dynamics import oracle
+from dynamics._parameters import replace
 from dynamics.schema import VERDICTS
 
 KINDS = {"ipo": dyn.IPO, "dpo": dyn.DPO}
@@ -190,3 +192,77 @@ def test_a_posterior_in_numpy_is_that_of_verdict_probability():
         assert mine.verdicts == theirs.verdicts
         assert mine.radius_quantiles == pytest.approx(theirs.radius_quantiles, rel=1e-9)
         assert (mine.unstable, mine.mean_verdict, mine.basis) == (theirs.unstable, theirs.mean_verdict, theirs.basis)
+
+
+@pytest.mark.parametrize(("K", "scale", "spread"), [(5, 15.0, 30.0), (10, 6.0, 30.0), (3, 6.0, 3.0)])
+def test_rewards_of_extreme_matrices_and_samplers_are_found(K, scale, spread):
+    """Plain Newton steps leave for infinity on many of these; damped ones, from the start again, do not."""
+    rng = np.random.default_rng(0)
+    odds = np.triu(scale * rng.standard_normal((60, K, K)), 1)
+    P = 1 / (1 + np.exp(np.clip(odds.transpose(0, 2, 1) - odds, -27, 27)))
+    log_ref = spread * rng.standard_normal(K)
+    log_ref -= log_ref.max()
+    log_ref -= np.log(np.exp(log_ref).sum())
+    rounds = oracle.Rounds(P, "dpo", 0.0, 1.0, 1.0, log_ref)
+    mine = rounds.step(np.tile(rounds.reference, (60, 1)))
+    loop = dyn.SelfSampling(P[0], dyn.DPO(1.0), 0.0, 1.0, log_reference=log_ref)
+    theirs = np.asarray(jax.vmap(lambda p: replace(loop, {"preference": p})(jnp.asarray(log_ref)))(jnp.asarray(P)))
+    theirs = theirs - theirs.mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(mine, theirs, rtol=1e-12, atol=1e-12 * np.abs(theirs).max())
+
+
+class TestEverywhere:
+    def test_thresholds_are_where_the_theorems_begin_to_apply(self):
+        P = np.array([[0.5, 0.5, 1.0, 0.0], [0.5, 0.5, 0.0, 1.0], [0.0, 1.0, 0.5, 0.5], [1.0, 0.0, 0.5, 0.5]])
+        for alpha, lam in ((0.0, 1.0), (0.5, 0.3), (0.99, 1.0)):
+            found = oracle.everywhere(alpha, lam)
+            for share, applies in ((1 + 1e-9, True), (1 - 1e-9, False)):
+                inputs = {"P": P, "alpha": alpha, "lam": lam}
+                bound = dyn.theorems.universal_convergence(**inputs, beta=share * found.proven)
+                assert bound.applicable is applies
+                even = np.full(4, -np.log(4))
+                bound = dyn.theorems.universal_spectrum(**inputs, beta=share * found.local, log_pi=even)
+                assert (bound.upper.max() < 1) == applies
+
+    @pytest.mark.parametrize(("alpha", "lam", "beta"), [(0.5, 1.0, 0.3), (0.9, 0.7, 0.5), (0.0, 1.0, 0.3179)])
+    def test_the_tournament_that_is_named_is_the_smallest_unstable_one(self, alpha, lam, beta):
+        found = oracle.everywhere(alpha, lam, beta)
+        assert found.verdict == "depends"
+        for K in (found.worst - 2, found.worst):
+            if K < 3:
+                continue
+            P = dyn.theorems.source.circulant(K, 0.5, K // 2)
+            loop = dyn.SelfSampling(P, dyn.IPO(beta), alpha, lam)
+            assert (float(dyn.stability.spectral_radius(loop, loop.log_start())) > 1) == (found.worst == K)
+
+    @pytest.mark.parametrize(("alpha", "beta"), [(0.5, 0.3), (1.0, 0.2), (0.9, 1.0)])
+    def test_the_changes_that_are_enough_are_at_the_edge_of_the_theorems(self, alpha, beta):
+        found, P = oracle.everywhere(alpha, 0.9, beta), dyn.theorems.source.circulant(3, 0.5, 1)
+        D = 1.5  # of this matrix; the theorem's condition scales with lam D, the answers are for D = 2
+        inputs = {"P": P, "alpha": alpha, "lam": 0.9, "beta": beta}
+        for share, applies in ((1 + 1e-9, True), (1 - 1e-9, False)):
+            at = {**inputs, "gamma": share * found.gamma, "lam": 0.9 * 2 / D} if 0.9 * 2 / D <= 1 else None
+            if at is not None:
+                assert dyn.theorems.entropy_remedy(**at).applicable is applies
+        if found.enough_lam is not None:
+            assert dyn.theorems.universal_convergence(P=P, alpha=alpha, lam=0.999 * found.enough_lam, beta=beta).applicable
+            more = min(1.0, 1.001 * found.enough_lam)
+            assert not dyn.theorems.universal_convergence(P=P, alpha=alpha, lam=more, beta=beta).applicable
+        if found.enough_alpha is not None:
+            lower, higher = 0.999 * found.enough_alpha, min(0.9999, 1.001 * found.enough_alpha)
+            assert dyn.theorems.universal_convergence(P=P, alpha=lower, lam=0.9, beta=beta).applicable
+            assert not dyn.theorems.universal_convergence(P=P, alpha=higher, lam=0.9, beta=beta).applicable
+
+    def test_below_the_entropy_that_is_needed_a_tournament_is_unstable(self):
+        alpha, lam, beta = 1.0, 1.0, 0.2
+        needed = oracle.everywhere(alpha, lam, beta).needed_gamma
+        P = dyn.theorems.source.circulant(101, 0.5, 50)
+        at = dyn.theorems.entropy_threshold(P=P, alpha=alpha, lam=lam, beta=beta)
+        assert 0.999 * needed < float(at.upper) < needed
+
+    @pytest.mark.parametrize(
+        ("change", "told"), [({"alpha": 2.0}, "alpha = 2"), ({"lam": -1.0}, "lam = -1"), ({"beta": 0.0}, "beta = 0")]
+    )
+    def test_bad_input(self, change, told):
+        with pytest.raises(ValueError, match=told):
+            oracle.everywhere(**({"alpha": 0.5, "lam": 1.0, "beta": 0.1} | change))

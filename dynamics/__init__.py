@@ -28,6 +28,7 @@ _ROOMS = (
     "preferences",
     "references",
     "rewards",
+    "rounds",
     "samplers",
     "schema",
     "stability",

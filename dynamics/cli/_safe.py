@@ -50,8 +50,8 @@ def _plain(value: object) -> object:
 
 
 def _of_dpo(found: Everywhere) -> dict[str, float | None]:
-    """At lam = 0 rounds are linear. Else nothing is safe for every P, and at a uniform policy with A1 = 0 it is four times IPO's
-    threshold: DPO's kappa is 4 (statement 2.1).
+    """At lam = 0 rounds are linear. Else nothing is safe for every P; at a uniform policy with A1 = 0 it is four times IPO's
+    threshold, since DPO's kappa is 4 (statement 2.1).
     """
     linear = 0.0 if found.lam == 0 and found.alpha < 1 else None
     return {"proven": linear, "local": linear, "local_at_uniform": _number(4 * found.local)}

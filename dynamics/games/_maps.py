@@ -6,8 +6,9 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
+from .._checks import Numbers
 from .._numerics import centre, log_softmax
 from ._base import Game, Proximal, Pulled
 
@@ -30,6 +31,17 @@ class Extragradient(Proximal):
     >>> bool(dyn.stability.spectral_radius(game, game.log_start()) < 1)
     True
     """
+
+    def __init__(
+        self,
+        preference: Numbers,
+        eta: ArrayLike,
+        tau: ArrayLike,
+        log_reference: Numbers | None = None,
+        *,
+        proximal: bool = False,
+    ):
+        Proximal.__init__(self, preference, eta, tau, log_reference, proximal=proximal)  # spelt out for type checkers
 
     def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
         half = self.move(logits, self.rates(logits))
@@ -58,6 +70,9 @@ class OnlineGradient(Game):
 
     positive_tau: ClassVar[bool] = True
 
+    def __init__(self, preference: Numbers, eta: ArrayLike, tau: ArrayLike, log_reference: Numbers | None = None):
+        Pulled.__init__(self, preference, eta, tau, log_reference)  # spelt out for type checkers
+
     def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
         p = jax.nn.softmax(logits)
         h = logits - self.log_reference
@@ -81,6 +96,9 @@ class OptimisticMirrorDescent(Pulled):
     >>> bool(dyn.stability.spectral_radius(game, game.log_start()) < 1)
     True
     """
+
+    def __init__(self, preference: Numbers, eta: ArrayLike, tau: ArrayLike, log_reference: Numbers | None = None):
+        Pulled.__init__(self, preference, eta, tau, log_reference)  # spelt out for type checkers
 
     def start(self, log_policy: Float[Array, " K"]) -> tuple[Array, Array]:
         return centre(log_policy), centre(log_policy)

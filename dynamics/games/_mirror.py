@@ -18,7 +18,7 @@ from ..policies import Tabular
 from ..references import Geometric
 from ..rounds import RoundMap, Rounds
 from ..samplers import OnPolicy
-from ._base import Game, Proximal, check_field, check_game, check_pull
+from ._base import Game, Proximal, Pulled, check_field, check_game, check_pull
 
 
 def _as_ipo(preference: Array, alpha: Array, beta: Array, log_reference: Array) -> Rounds:
@@ -59,6 +59,17 @@ class MirrorDescent(Proximal):
     >>> round(float(dyn.stability.spectral_radius(game, game.log_start())) ** 2, 6)  # (1 - eta tau)² + (eta omega)²
     0.863333
     """
+
+    def __init__(
+        self,
+        preference: Numbers,
+        eta: ArrayLike,
+        tau: ArrayLike,
+        log_reference: Numbers | None = None,
+        *,
+        proximal: bool = False,
+    ):
+        Proximal.__init__(self, preference, eta, tau, log_reference, proximal=proximal)  # spelt out for type checkers
 
     def __check_init__(self) -> None:
         if not self.proximal:
@@ -128,6 +139,9 @@ class NashMD(Game):
     >>> round(float(dyn.stability.spectral_radius(game, game.log_start())) ** 2, 6)  # (1 - eta tau)² (1 + (eta omega)²)
     0.8532
     """
+
+    def __init__(self, preference: Numbers, eta: ArrayLike, tau: ArrayLike, log_reference: Numbers | None = None):
+        Pulled.__init__(self, preference, eta, tau, log_reference)  # spelt out for type checkers
 
     def __check_init__(self) -> None:
         check_pull(self, "pass eta ≤ 1/tau")

@@ -75,7 +75,7 @@ def _thresholds(instances: list[Instance]) -> list[Any]:
 
 @functools.lru_cache(maxsize=64)
 def _game(size: int) -> NashMD:
-    return NashMD(np.full((size, size), 0.5), 0.5, 0.5)
+    return NashMD(np.full((size, size), 0.5), 0.5, 0.5, uniform(size))
 
 
 @jit_quickly

@@ -63,8 +63,8 @@ def grouped(instances: Sequence[Instance], measure: Callable[[list[Instance]], n
 
 
 def stacked(instances: Sequence[Instance]) -> dict[str, np.ndarray]:
-    """The numbers of each instance as leaves of ``SelfSampling``; defaults are alpha = lam = 1 and uniform distributions. gamma is
-    there where the instances have it.
+    """The numbers of each instance as leaves of ``SelfSampling``; defaults are alpha = lam = 1 and uniform distributions. gamma
+    is there where the instances have it.
     """
     uniform = np.full(len(instances[0]["P"]), -np.log(len(instances[0]["P"])))
     known = {"alpha": 1.0, "lam": 1.0, "log_reference": uniform, "log_offline": uniform}

@@ -19,12 +19,12 @@ class Everywhere:
         beta: the KL coefficient that was asked about, or None.
         proven: convergence from every start is proven at every beta above this one; inf at alpha = 1.
         local: the fixed point attracts at every beta above this one, and at no smaller beta for every P; inf at alpha = 1.
-        verdict: of ``beta``: "converges" (proven for every P), "attracts" (near the fixed point, for every P), "depends" (some P
-            are unstable), or "never" (alpha = 1: every cycle is); None without a beta.
+        verdict: of ``beta``: "converges" (proven for every P), "attracts" (near the fixed point, for every P), "depends" (some
+            P are unstable), or "never" (alpha = 1: every cycle is); None without a beta.
         worst: number of responses of the smallest regular tournament that is unstable at ``beta``; None where none of up to
             10,001 responses is.
-        enough_alpha, enough_lam: the largest alpha, and the largest lam, with which convergence is proven at ``beta``, the other
-            kept; None without a beta, or where no value is enough.
+        enough_alpha, enough_lam: the largest alpha, and the largest lam, with which convergence is proven at ``beta``, the
+            other kept; None without a beta, or where no value is enough.
         gamma: an entropy weight with which convergence is proven for every P at ``beta`` (reverse KL on win rates; at alpha = 1
             too); without a beta, one that suffices at every beta.
         needed_gamma: no smaller entropy weight is safe for every P at ``beta``.

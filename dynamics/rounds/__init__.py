@@ -8,6 +8,8 @@ from ._canonical import Canonical, canonical, parts_of
 from ._fit import Fitted, fit
 from ._rounds import Rounds, RoundsState
 from ._self_sampling import SelfSampling
+from ._setup import Setup
+from ._trainers import from_openrlhf, from_trl, from_verl
 
 __all__ = [
     "Canonical",
@@ -18,7 +20,11 @@ __all__ = [
     "Rounds",
     "RoundsState",
     "SelfSampling",
+    "Setup",
     "canonical",
     "fit",
+    "from_openrlhf",
+    "from_trl",
+    "from_verl",
     "parts_of",
 ]

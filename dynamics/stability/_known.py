@@ -51,8 +51,8 @@ def is_dpo(loop: Canonical) -> bool:
 def contraction_rates(process: object) -> list[ContractionRate]:
     """d(pi_{t+1}, pi*) ≤ rate · d(pi_t, pi*): the rates below 1 that theorems give for iterated IPO, smallest first.
 
-    Statements 7.2 and 7.15 bound KL(pi*‖pi_t), which is quadratic in the distance, so their distance is the square root of that, and
-    their rate the square root of the theorem's.
+    Statements 7.2 and 7.15 bound KL(pi*‖pi_t), which is quadratic in the distance, so their distance is the square root of
+    that, and their rate the square root of the theorem's.
 
     Args:
         process: rounds; none are listed for a process to which no theorem applies.

@@ -27,7 +27,8 @@ class SafeBeta:
             there is no finite optimum.
         proven: with probability ``confidence``, convergence from every start is proven above this beta (IPO: statements 7.2
             and 7.15 on each draw); None for DPO, for which nothing is proven.
-        proven_everywhere: lam/(2 √(1-alpha)), above which convergence is proven for every P (IPO: statement 7.15); None for DPO.
+        proven_everywhere: lam/(2 √(1-alpha)), above which convergence is proven for every P (IPO: statement 7.15); None for
+            DPO.
         confidence, draws, comparisons, prior: the arguments, and the number of comparisons; None where P was given.
         floor: the smallest beta that was examined.
         beta_if: the same among draws that lose stability at all above the floor, for those who hold that it can be lost;

@@ -10,10 +10,10 @@ the target of a fitted sampler; ``comparisons`` ≥ 1 the fresh comparisons of e
 (0, 1] the share of runs that a statement excludes. For margins: ``features`` (N, d), ``answer``
 (N,) of ±1, ``differences`` (m, d), ``noise`` (N, d), ``time`` ≥ 0 in units of tau, ``rate`` > 0, ``pairs`` of clusters,
 ``l_b`` ≥ 0, ``v`` > 0 the noise in a coordinate, ``Q`` samples per cluster, ``delta`` a cosine, ``seed``, and vectors (d,)
-``mean`` and ``shift``. For distribution learning: ``gamma`` > 0 (also the weight of an entropy), ``log_target`` log pi*, ``log_policies`` (N, K) a finite class
-and ``member`` the row of pi* in it, ``rewards`` (M, K), ``comparisons`` n in all and ``scale`` > 0 of a prior on rewards, fixed
-before the data; ``coverage`` has the constants of a class. For games: ``eta`` > 0 the step and ``tau`` > 0 the temperature. Numbers are float64 on the host, whatever JAX's
-precision.
+``mean`` and ``shift``. For distribution learning: ``gamma`` > 0 (also the weight of an entropy), ``log_target`` log pi*,
+``log_policies`` (N, K) a finite class and ``member`` the row of pi* in it, ``rewards`` (M, K), ``comparisons`` n in all and
+``scale`` > 0 of a prior on rewards, fixed before the data; ``coverage`` has the constants of a class. For games: ``eta`` > 0
+the step and ``tau`` > 0 the temperature. Numbers are float64 on the host, whatever JAX's precision.
 """
 
 from __future__ import annotations

@@ -127,7 +127,7 @@ _DIVERGENCES = "KL(pi*‖pi_{t+1})/KL(pi*‖pi_t), pi* the fixed point, one roun
     build=lambda source: contracting(source, lambda P: row_span(P) / 4, lambda alpha: np.sqrt(1 - alpha)),
 )
 def dimension_free_convergence(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
-    """KL(pi*‖p') is alpha KL(pi*‖p) - alpha KL(p'‖p) - (1-alpha) KL(p'‖pi*) + (lam/beta) v'ᵀA v, v = p - pi*; Pinsker thrice."""
+    """KL(pi*‖p') = alpha KL(pi*‖p) - alpha KL(p'‖p) - (1-alpha) KL(p'‖pi*) + (lam/beta) v'ᵀA v, v = p - pi*; Pinsker."""
     return divergence_claim(alpha, lam * row_span(P) / (4 * beta))
 
 

@@ -35,7 +35,7 @@ def _step(source: Source) -> dict[str, Any]:
 def magnetic_step(
     P: np.ndarray, alpha: float, beta: float, log_reference: np.ndarray, log_initial: np.ndarray
 ) -> Claim:
-    """Divided by eta, which is infinite at alpha = 0: z' = (z/eta + tau log ref + P p)/(1/eta + tau), with 1/eta = alpha beta."""
+    """z' = (z/eta + tau log ref + P p)/(1/eta + tau) with 1/eta = alpha beta, which is 0 at alpha = 0."""
     slowness, tau = alpha * beta, (1 - alpha) * beta
     pull = slowness * log_initial + tau * log_reference
     z = al.centre(pull + P @ np.exp(log_initial)) / (slowness + tau)
@@ -55,8 +55,8 @@ def _mixed(source: Source) -> dict[str, Any]:
 
 @theorem(
     source="[derived] statement 8.2",
-    statement="Nash-MD at a constant step eta does not reach the equilibrium regularised at tau: its mixture m tends to the one "
-    "at temperature tau/(1 - eta tau), and z to log ref + P softmax(m)/tau.",
+    statement="Nash-MD at a constant step eta does not reach the equilibrium regularised at tau: its mixture m tends to the "
+    "one at temperature tau/(1 - eta tau), and z to log ref + P softmax(m)/tau.",
     quantity="C z of the fixed point of Nash-MD, z' = m + eta P softmax(m), m = (1 - eta tau) z + eta tau log ref, shape (K,)",
     strength="tight",
     build=_mixed,

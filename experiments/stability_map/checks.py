@@ -97,7 +97,7 @@ def _reach(one: xr.Dataset) -> Finding:
     both, entropy, union = (float(np.trapezoid(c, alpha[finite])) for c in areas)
     published = float(np.trapezoid(curves["2.3 published"], alpha[finite]))
     return Finding(
-        claim="IPO: 7.3, 7.2 and 7.15 prove convergence on larger and larger parts of the (alpha, lam/beta) plane than published",
+        claim="IPO: 7.3, 7.2 and 7.15 prove convergence on a larger part of the (alpha, lam/beta) plane than published",
         source="[derived] statements 7.2, 7.3, 7.15 against [paper] Chen26, contraction",
         measured=f"area over the published one: 7.3 {both / published:.3f}, 7.2 {entropy / published:.3f}, "
         f"with 7.15 {union / published:.3f}",

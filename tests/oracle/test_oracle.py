@@ -141,6 +141,17 @@ def test_a_window_of_instability_is_not_stepped_over():
     assert oracle.critical_beta(second, "dpo", 0.0, 1.0) == pytest.approx(0.378317, abs=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("alpha", "beta"), [(0.02020510264, 0.05300674), (0.02119458209, 0.05137366), (0.02120448203, 0.05121096)]
+)
+def test_narrow_windows_whose_radius_hardly_passes_one_are_found(alpha, beta):
+    """Radii of at most 1 + 1e-3, 1 + 1e-5 and 1 + 1e-7, for which short steps alone do not suffice in the end."""
+    P = np.array([[0.5, 0.2911, 0.986], [0.7089, 0.5, 0.5535], [0.014, 0.4465, 0.5]])
+    assert oracle.critical_beta(P, "ipo", alpha, 1.0) == pytest.approx(beta, rel=1e-4)
+    found = dyn.stability.critical_betas(P[None], dyn.IPO, [alpha], [1.0])
+    assert found.beta[0, 0, 0] == pytest.approx(beta, rel=1e-4)
+
+
 def test_a_vertex_is_reached_without_a_loss_of_digits():
     P = np.array([[0.5, 0.9, 0.8], [0.1, 0.5, 0.6], [0.2, 0.4, 0.5]])
     for kind in KINDS:
@@ -245,7 +256,9 @@ class TestEverywhere:
             if at is not None:
                 assert dyn.theorems.entropy_remedy(**at).applicable is applies
         if found.enough_lam is not None:
-            assert dyn.theorems.universal_convergence(P=P, alpha=alpha, lam=0.999 * found.enough_lam, beta=beta).applicable
+            assert dyn.theorems.universal_convergence(
+                P=P, alpha=alpha, lam=0.999 * found.enough_lam, beta=beta
+            ).applicable
             more = min(1.0, 1.001 * found.enough_lam)
             assert not dyn.theorems.universal_convergence(P=P, alpha=alpha, lam=more, beta=beta).applicable
         if found.enough_alpha is not None:

@@ -556,10 +556,10 @@ def attained():
         "universal_spectrum": [
             {"P": tournament(51), "alpha": 0.0, "lam": 1.0, "beta": 0.1, "log_pi": uniform(51)},
         ],
-        **dict.fromkeys(
-            ("global_convergence", "dimension_free_convergence", "universal_convergence"),
-            [{"P": cycle, "alpha": 0.5, "lam": 0.0, "beta": 1.0}],
-        ),
+        **{
+            name: [{"P": cycle, "alpha": 0.5, "lam": 0.0, "beta": 1.0}]
+            for name in ("global_convergence", "dimension_free_convergence", "universal_convergence")
+        },
         "sampler_independence_ipo": [
             {"P": cycle, "log_samplers": np.log(1 / 3 + 0.2 * offsets)},
             {"P": drop, "log_samplers": np.log(1 / 3 + 0.1 * offsets)},

@@ -9,10 +9,13 @@ import jax
 import numpy as np
 from jaxtyping import Array, Float
 
+from .. import games
 from .._numerics import centre, gauge_basis
 from .._parameters import replace
 from ..games import NashMD
 from ..oracle import follow
+from ..rounds import Process
+from ..stability import spectral_radius
 from ..theorems import Bound
 from ._iteration import BETAS, _any_matrix
 from ._lanes import Instance, blocked, grouped, jacobians, jit_quickly, run, stacked
@@ -97,6 +100,40 @@ def _limits(instances: list[Instance]) -> list[Any]:
     return grouped(instances, measure)
 
 
+def game_of(x: Instance) -> Process[Any]:
+    """The map that an instance of ``roster_radius`` is about."""
+    P, eta, tau, log_ref = x["P"], x["eta"], x["tau"], x["log_reference"]
+    return {
+        "mirror": lambda: games.MirrorDescent(P, eta, tau, log_ref),
+        "magnetic": lambda: games.MirrorDescent(P, eta, tau, log_ref, proximal=True),
+        "sppo": lambda: games.SPPO(P, eta),
+        "nash-md": lambda: games.NashMD(P, eta, tau, log_ref),
+        "extragradient": lambda: games.Extragradient(P, eta, tau, log_ref),
+        "mirror-prox": lambda: games.Extragradient(P, eta, tau, log_ref, proximal=True),
+        "proximal-point": lambda: games.ProximalPoint(P, tau),
+        "optimistic": lambda: games.OptimisticMirrorDescent(P, eta, tau, log_ref),
+    }[x["method"]]()
+
+
+def _radii(instances: list[Instance]) -> list[Any]:
+    def radius(x: Instance) -> float:
+        if x["method"] in ("sppo", "proximal-point"):
+            return float(spectral_radius(game_of(x), uniform(len(x["P"]))))
+        left, tau = 1 - x["eta"] * x["tau"], x["tau"]
+        # Nash-MD rests at z, not at its mixture m: log ref + P softmax(m)/tau.
+        at = games.nash(x["P"], tau / left if x["method"] == "nash-md" else tau, x["log_reference"]).log_policy
+        if x["method"] == "nash-md":
+            at = log_softmax(x["log_reference"] + x["P"] @ np.exp(at) / tau)
+        return float(spectral_radius(game_of(x), at))
+
+    return [radius(x) for x in instances]
+
+
+def _unbalanced(rng: np.random.Generator, x: Instance) -> Instance | None:
+    """SPPO and the proximal point where A p is not constant at the uniform policy."""
+    return _any_matrix(rng, x) if x["method"] in ("sppo", "proximal-point") else None
+
+
 def _weaker(rng: np.random.Generator, x: Instance) -> Instance:
     share = float(rng.uniform(0.1, 0.9))
     return {**x, "beta": x["beta"] * share, "gamma": x["gamma"] * share}
@@ -134,6 +171,12 @@ TRIALS = {
         reason="rounding of the radius where it crosses 1",
     ),
     "magnetic_step": Trial(_one_round("ipo"), ALWAYS),
+    "roster_radius": Trial(
+        measure=_radii,
+        outside=_unbalanced,
+        tolerance=lambda x, bound: (1e-8, 3e-8 * (1 + x["eta"])),
+        reason="eigenvalues near a defective matrix have an error of √eps",
+    ),
     "nash_md_limit": Trial(
         measure=_limits,
         outside="at eta tau ≥ 1 the map is refused",

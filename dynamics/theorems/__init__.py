@@ -54,7 +54,7 @@ from .finite_classes import (
     prior_sampling_order,
     reverse_kl_guarantee,
 )
-from .games import magnetic_step, nash_md_limit
+from .games import magnetic_step, nash_md_limit, roster_radius
 from .generalization import (
     gaussian_accuracy,
     initial_accuracy,
@@ -155,6 +155,7 @@ __all__ = [
     "reverse_kl_guarantee",
     "reversed_divergence",
     "rlhf_limit",
+    "roster_radius",
     "same_ranking",
     "sampler_errors",
     "sampler_independence",

@@ -35,6 +35,16 @@ _RANGES = {
 }
 _CHOICES = {
     "objective": ("ipo", "dpo"),
+    "method": (
+        "mirror",
+        "magnetic",
+        "sppo",
+        "nash-md",
+        "extragradient",
+        "mirror-prox",
+        "proximal-point",
+        "optimistic",
+    ),
     "structure": ("cycle", "regular", "ring"),
     "loss": ("dpo", "squared", "ipo"),
     "link": ("linear", "logistic", "probit", "cauchit"),

@@ -66,17 +66,95 @@ def nash_md_limit(P: np.ndarray, eta: float, tau: float, log_reference: np.ndarr
     unknown = Claim(np.full(len(P), -np.inf), np.inf, {"eta tau < 1": bool(eta * tau < 1)})
     if eta * tau >= 1:
         return unknown
-    A, temperature = al.skew(P), tau / (1 - eta * tau)
-    m = al.centre(log_reference)
-    for share in np.linspace(0.0, 1.0, 21)[1:]:  # of A, from no preferences to all
+    p = np.exp(equilibrium(P, tau / (1 - eta * tau), log_reference))
+    z = al.centre(log_reference + al.skew(P) @ p / tau)
+    return Claim(z, z, {"eta tau < 1": True})
+
+
+def equilibrium(P: np.ndarray, tau: float, log_reference: np.ndarray) -> np.ndarray:
+    """log p of the only solution of z = log ref + A p/tau (7.1), by Newton's method from no preferences to all."""
+    A, z = al.skew(P), al.centre(log_reference)
+    for share in np.linspace(0.0, 1.0, 21)[1:]:
         for _ in range(50):
-            p = np.exp(m - m.max())
+            p = np.exp(z - z.max())
             p /= p.sum()
-            residual = al.centre(log_reference + share * A @ p / temperature - m)
+            residual = al.centre(log_reference + share * A @ p / tau - z)
             if np.abs(residual).max() < 1e-14:
                 break
-            slope = np.eye(len(P)) - share * al.centred(A) @ al.covariance(p) / temperature
-            m = al.centre(m + np.linalg.solve(slope, residual))
-    p = np.exp(m - m.max())
-    z = al.centre(log_reference + A @ p / p.sum() / tau)
-    return Claim(z, z, {"eta tau < 1": True})
+            slope = np.eye(len(P)) - share * al.centred(A) @ al.covariance(p) / tau
+            z = al.centre(z + np.linalg.solve(slope, residual))
+    return z - z.max() - np.log(np.exp(z - z.max()).sum())
+
+
+def frequencies(P: np.ndarray, log_pi: np.ndarray) -> np.ndarray:
+    """omega_k ≥ 0, ``(K - 1,)``, descending: ± i omega are the eigenvalues of C A Sigma at pi, the gauge's left out."""
+    root = np.exp(0.5 * log_pi)
+    R = root[:, None] * np.eye(len(P)) - np.exp(log_pi)[:, None] * root[None, :]
+    return np.linalg.svd(R.T @ al.skew(P) @ R, compute_uv=False)[: len(P) - 1]
+
+
+def method_radius(method: str, omega: np.ndarray, eta: float, tau: float) -> float:
+    """The spectral radius of a round of ``method`` at its fixed point, where the frequencies are ``omega``, ``(n,)``.
+
+    >>> round(method_radius("mirror", np.array([0.4 / np.sqrt(3)]), 1.0, 0.1) ** 2, 6)
+    0.863333
+    """
+    e, q, pull = eta * np.asarray(omega), 1 - eta * tau, 1 + eta * tau
+    step = 1j * e
+    square = {
+        "mirror": lambda: np.abs(q + step),
+        "magnetic": lambda: np.abs(1 + step) / pull,
+        "sppo": lambda: np.abs(1 + step),
+        "nash-md": lambda: q * np.abs(1 + step),
+        "extragradient": lambda: np.abs(q + step * (q + step)),
+        "mirror-prox": lambda: np.abs(1 + step * (1 + step) / pull) / pull,
+        "proximal-point": lambda: 1 / np.abs(1 - 1j * np.asarray(omega) / tau),
+        "optimistic": lambda: _optimistic(q + 2 * step, step),
+    }[method]
+    return float(np.max(square()))
+
+
+def _optimistic(trace: np.ndarray, product: np.ndarray) -> np.ndarray:
+    """The larger modulus of the roots of x² - (q + 2ie) x + ie."""
+    root = np.sqrt(trace**2 - 4 * product)
+    return np.maximum(np.abs(trace + root), np.abs(trace - root)) / 2
+
+
+METHODS = ("mirror", "magnetic", "sppo", "nash-md", "extragradient", "mirror-prox", "proximal-point", "optimistic")
+EXPLICIT = ("mirror", "nash-md", "extragradient", "optimistic")  # which need eta tau ≤ 1
+WITHOUT_MAGNET = ("sppo", "proximal-point")  # whose fixed points are those with A p constant
+
+
+def _of_method(source: Source) -> dict[str, Any]:
+    method, K = source.choice(METHODS), source.choice((3, 4))
+    fixed = method in WITHOUT_MAGNET
+    tau = positive(source, 1e-2, 1e1)
+    eta = source.number(0.01, 0.99) / tau if method in EXPLICIT else positive(source, 1e-2, 1e2)
+    reference = np.full(K, -np.log(K)) if fixed else log_policy(source, K, (0.0, 1.0, 10.0))
+    P = matrix(source, K, ("regular",) if fixed else _ANY)
+    return {"P": P, "eta": eta, "tau": tau, "log_reference": reference, "method": method}
+
+
+@theorem(
+    source="[derived] section 8",
+    statement="At the fixed point a round has spectral radius |q + ie| (mirror descent), |1 + ie|/(1 + eta tau) (magnetic), "
+    "|1 + ie| (SPPO), q|1 + ie| (Nash-MD), |q + ie(q + ie)| (extragradient), |1 + ie(1 + ie)/(1 + eta tau)|/(1 + eta tau) "
+    "(mirror prox), 1/|1 - i omega/tau| (proximal point), or is the larger root of x² - (q + 2ie) x + ie (optimistic), the "
+    "largest over ± i omega in the spectrum of C A Sigma; e = eta omega, q = 1 - eta tau.",
+    quantity="spectral radius of a round of ``method`` at its fixed point",
+    strength="tight",
+    build=_of_method,
+)
+def roster_radius(P: np.ndarray, eta: float, tau: float, log_reference: np.ndarray, method: str) -> Claim:
+    """Every round is affine in z and P softmax(z), whose derivative on centred logits is C A Sigma. SPPO and the proximal point
+    rest where A p is constant: here at the uniform policy, if A1 = 0.
+    """
+    assumptions = {"eta tau ≤ 1": bool(method not in EXPLICIT or eta * tau <= 1)}
+    if method in WITHOUT_MAGNET:
+        assumptions["A1 = 0"] = bool(np.abs(al.skew(P).sum(axis=1)).max() <= al.ROUNDING)
+        log_pi = np.full(len(P), -np.log(len(P)))
+    else:
+        temperature = tau / (1 - eta * tau) if method == "nash-md" and eta * tau < 1 else tau
+        log_pi = equilibrium(P, temperature, log_reference)
+    radius = method_radius(method, frequencies(P, log_pi), eta, tau)
+    return Claim(radius, radius, assumptions)

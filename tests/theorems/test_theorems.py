@@ -356,6 +356,54 @@ def entropy_critical(x):
     return 0.0 if excess(low) < 0 else np.exp(scipy.optimize.brentq(excess, low, high, xtol=1e-14))
 
 
+def method_step(x):
+    """A round of a method from z, or from both policies of its state, written down from section 8."""
+    P, eta, tau, ref, method = (x[name] for name in ("P", "eta", "tau", "log_reference", "method"))
+    K, q, pull = len(P), 1 - eta * tau, 1 + eta * tau
+    A = P - 0.5
+    rates = lambda z: A @ softmax(z)
+    explicit = lambda z, r: q * z + eta * tau * ref + eta * r
+    proximal = lambda z, r: (z + eta * tau * ref + eta * r) / pull
+
+    def point(z):
+        y = z
+        for _ in range(30):  # Newton's method; the slope's eigenvalues are 1 ± i omega/tau
+            p = softmax(y)
+            y = y - np.linalg.solve(np.eye(K) - A @ (np.diag(p) - np.outer(p, p)) / tau, y - z - rates(y) / tau)
+        return y
+
+    steps = {
+        "mirror": lambda z: explicit(z, rates(z)),
+        "magnetic": lambda z: proximal(z, rates(z)),
+        "sppo": lambda z: z + eta * rates(z),
+        "nash-md": lambda z: explicit(z, 0) + eta * rates(explicit(z, 0)),
+        "extragradient": lambda z: explicit(z, rates(explicit(z, rates(z)))),
+        "mirror-prox": lambda z: proximal(z, rates(proximal(z, rates(z)))),
+        "proximal-point": point,
+        "optimistic": lambda s: np.concatenate([explicit(s[:K], 2 * rates(s[:K]) - rates(s[K:])), s[:K]]),
+    }
+    return steps[method]
+
+
+def method_radius(x):
+    """The spectral radius of central differences at the fixed point, which a root finder finds."""
+    K, step = len(x["P"]), method_step(x)
+    tau, left = x["tau"], 1 - x["eta"] * x["tau"]
+    if x["method"] in ("sppo", "proximal-point"):
+        z = np.zeros(K)
+    else:
+        at = tau / left if x["method"] == "nash-md" else tau
+        log_p, residual = oracles.fixed_point(x["P"], 0.0, 1.0, at, x["log_reference"], uniform(K))
+        assert residual < 1e-8
+        # Nash-MD's own state is beyond its mixture.
+        z = x["log_reference"] + (x["P"] - 0.5) @ np.exp(log_p) / tau
+    state = np.concatenate([z, z]) if x["method"] == "optimistic" else z
+    J = jacobian_at_zero(lambda d: step(state + d), len(state), h=1e-3)
+    parts = len(state) // K
+    basis = np.kron(np.eye(parts), np.linalg.svd(np.ones((1, K)))[2][1:].T)
+    return np.abs(np.linalg.eigvals(basis.T @ J @ basis)).max()
+
+
 def nash_md_limit(x):
     z, q = x["log_reference"], 1 - x["eta"] * x["tau"]
     for _ in range(3000):
@@ -394,6 +442,7 @@ MEASURED = {
     "entropy_threshold": entropy_critical,
     "magnetic_step": lambda x: one_round(x, x["alpha"], x["beta"], x["log_reference"]),
     "nash_md_limit": nash_md_limit,
+    "roster_radius": method_radius,
     "collapse": log_ratio,
     "certain_collapse": log_ratio,
     "collapse_entropy": lambda x: oracles.entropy(run_inputs(x)),
@@ -417,6 +466,8 @@ SKEW = ("log_mu_skewed", "log_mu")
 def tolerances(name, x):
     if name == "ema_threshold":
         return 1e-10 * (1 + 1 / x["rate"] + 1 / (2 - 3 * x["rate"])), 0.0  # what differences leave, over the slope at 1
+    if name == "roster_radius":
+        return 1e-7, 1e-7 * (1 + x["eta"] + 1 / x["tau"])  # differences, and eigenvalues next to defective ones
     if name == "entropy_threshold":
         return 1e-8, 1e-12 * (1 + x["beta"])  # a radius near 1, over how fast a small gamma changes it
     if name in ("spectrum", "spectrum_dpo", "link_spectrum", "ema_spectrum", "universal_spectrum"):

@@ -21,6 +21,7 @@ _ROOMS = (
     "ledger",
     "llm",
     "margins",
+    "methods",
     "objectives",
     "oracle",
     "plot",

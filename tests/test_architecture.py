@@ -75,6 +75,7 @@ SHARED |= {"_identity_code", "_identity_values", "_source_digest"}
 MAY_IMPORT["sweeps"] = MAY_IMPORT["solve"] | {"solve", "_places", "_seal"}
 MAY_IMPORT["stability"] = MAY_IMPORT["sweeps"] | {"sweeps", "theorems", "_shares", "oracle"}
 MAY_IMPORT["ledger"] = MAY_IMPORT["stability"] | {"stability", "margins", "data"}
+MAY_IMPORT["methods"] = MAY_IMPORT["stability"]
 MAY_IMPORT["testing"] = {"_checks", "_numerics", "preferences", "objectives", "rounds", "theorems"}
 MAY_IMPORT["llm"] = FITS | {"rounds", "flows", "solve", "_progress", "_provenance", "_places", "_seal"}
 MAY_IMPORT["cli"] = (set(MAY_IMPORT) - {"testing"}) | {"ledger"}

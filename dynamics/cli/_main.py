@@ -20,6 +20,7 @@ import tyro
 
 from .. import __version__
 from ._advise import Advise
+from ._compare import Compare, Methods
 from ._files import Reading, heading, read_file
 from ._fit import Fit
 from ._llm import Llm
@@ -104,13 +105,15 @@ def _fail(message: str, code: int = 2) -> NoReturn:
     raise SystemExit(code)
 
 
-def _parse(args: Sequence[str]) -> Classify | Stability | Advise | Safe | Fit | Verify | Results | Llm:
+def _parse(
+    args: Sequence[str],
+) -> Classify | Stability | Advise | Compare | Methods | Safe | Fit | Verify | Results | Llm:
     """The parsed command; tyro's boxed error messages become one sentence."""
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
             return tyro.cli(
-                Classify | Stability | Advise | Safe | Fit | Verify | Results | Llm,  # pyright: ignore[reportArgumentType]
+                Classify | Stability | Advise | Compare | Methods | Safe | Fit | Verify | Results | Llm,  # pyright: ignore[reportArgumentType]
                 prog="dynamics",
                 description=DESCRIPTION,
                 args=args,

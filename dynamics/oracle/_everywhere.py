@@ -83,7 +83,7 @@ def everywhere(alpha: float, lam: float, beta: float | None = None) -> Everywher
 
     >>> found = dyn.oracle.everywhere(alpha=0.5, lam=1.0, beta=0.3)
     >>> round(found.proven, 4), round(found.local, 4), found.verdict, found.worst
-    (0.7071, 0.3676, 'depends', 5)
+    (0.7071, 0.3676, 'depends', 3)
     """
     for name, value in (("alpha", alpha), ("lam", lam)):
         if not 0 <= value <= 1:

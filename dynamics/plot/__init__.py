@@ -4,6 +4,7 @@ Figures are drawn from arrays, Datasets, Solutions and Reports; nothing is solve
 """
 
 from ._advice import advice
+from ._compared import compared
 from ._fitted import fitted
 from ._report import caption, report
 from ._simplex import barycentric, simplex
@@ -18,6 +19,7 @@ __all__ = [
     "advice",
     "barycentric",
     "caption",
+    "compared",
     "fitted",
     "report",
     "simplex",

@@ -7,7 +7,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from .._checks import Numbers, host_array
 from .._parts import uniform
@@ -50,8 +49,8 @@ class Setup:
         self,
         preference: Numbers,
         *,
-        log_reference: Float[Array, " K"] | None = None,
-        log_offline: Float[Array, " K"] | None = None,
+        log_reference: Numbers | None = None,
+        log_offline: Numbers | None = None,
         optimizer: Any = None,
     ) -> Rounds:
         """The rounds with P.

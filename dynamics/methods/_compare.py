@@ -1,0 +1,278 @@
+"""``compare``: what each method does on one preference matrix, and what would make it settle."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import ArrayLike
+from scipy.optimize import brentq
+
+from .. import oracle
+from .._checks import Numbers, check_count, check_log_distribution, check_number
+from .._numerics import log_softmax
+from .._parameters import nearest
+from .._parts import uniform
+from .._progress import progress
+from ..diagnostics import verdict
+from ..games import nash
+from ..preferences import check
+from ..schema import VERDICTS
+from ..solve import iterate
+from ..theorems.games import EXPLICIT, equilibrium, frequencies, method_radius
+from ._roster import BY_NAME, METHODS, Method
+
+ROUNDS = 3000
+SETTLED = 1e-2  # in total variation, from where a run counts as arrived
+STEPS = np.geomspace(1e-4, 1e4, 801)  # of eta, over which a first crossing is bracketed
+LEAST = 1e-3  # of beta and gamma
+GAMMAS = np.geomspace(1e2, LEAST, 121)  # over which the last crossing is bracketed, from above
+FAILED = "failed"
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """What one method does.
+
+    Attributes:
+        method: the method, with the setting that was run.
+        verdict: of the run from the reference: "converged", "oscillating", "collapsed", "undecided", or "failed".
+        rounds: from which round on the policy stays within 1e-2 of its last one in total variation; None unless it converged or
+            collapsed.
+        spectral_radius: at the method's fixed point; None where it has no interior one that is followed.
+        log_policy: the last policy, ``(K,)``, in nats; of an oscillating run the average policy of its second half.
+        entropy: of that policy, in nats.
+        gap: its duality gap without temperature: what best replies win against it; 0 at a Nash equilibrium.
+        to_nash: total variation from the equilibrium at the method's temperature; None without a temperature.
+        change: what makes the fixed point stable: "eta below 1.79", "beta above 0.62", …; "" where it is stable.
+        reason: why a run failed, or "".
+    """
+
+    method: Method
+    verdict: str
+    rounds: int | None
+    spectral_radius: float | None
+    log_policy: np.ndarray | None
+    entropy: float | None
+    gap: float | None
+    to_nash: float | None
+    change: str
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        plain = {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("method", "log_policy")
+        }
+        policy = None if self.log_policy is None else np.exp(self.log_policy).tolist()
+        return {
+            "method": self.method.name,
+            "setting": dict(self.method.setting),
+            "setting_source": self.method.setting_source,
+            "source": self.method.source,
+            **plain,
+            "policy": policy,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """The rows of ``compare`` in the order of the roster; ``lottery`` is the Nash equilibrium without temperature, ``(K,)``."""
+
+    rows: tuple[Row, ...]
+    lottery: np.ndarray
+    rounds: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return {"rounds": self.rounds, "nash": self.lottery.tolist(), "methods": [row.to_dict() for row in self.rows]}
+
+    def __str__(self) -> str:
+        wide = max(len(row.method.name) for row in self.rows)
+        radius = lambda row: "" if row.spectral_radius is None else f"radius {row.spectral_radius:.4f}"
+        return "\n".join(
+            f"{row.method.name:{wide}}  {row.verdict:11}  {radius(row):14}  {row.change or row.reason}".rstrip()
+            for row in self.rows
+        )
+
+
+def compare(
+    preference: Numbers,
+    methods: Sequence[str] | None = None,
+    *,
+    temperature: ArrayLike | None = None,
+    step: ArrayLike | None = None,
+    beta: ArrayLike | None = None,
+    log_reference: Numbers | None = None,
+    rounds: int = ROUNDS,
+) -> Comparison:
+    """Every method of the roster on one P: does it settle, where, how fast, and what would make it stable.
+
+    Args:
+        preference: P, ``(K, K)``.
+        methods: names, ``dyn.methods.METHODS`` lists them; all unless given.
+        temperature: tau of every game, and gamma of reverse KL, > 0; each method's own unless given.
+        step: eta of every game, > 0; each method's own unless given.
+        beta: the KL coefficient of every loop, > 0; each method's own unless given.
+        log_reference: log ref, ``(K,)``, in nats: the magnet, the start and the first sampler; uniform unless given.
+        rounds: length of each run, ≥ 100.
+
+    Returns:
+        Comparison; ``print`` shows it. A method that cannot run on this P has the verdict "failed" and a reason.
+
+    Raises:
+        ValueError: an unknown method, or a value out of range.
+
+    Source: spectral radii of games [derived] section 8, of loops 2.2 and 7.1; verdicts are observed.
+
+    >>> found = dyn.methods.compare(dyn.preferences.cyclic(3, 0.4), ["inpo", "sppo"], temperature=0.05)
+    >>> [(row.method.name, row.verdict, row.change) for row in found.rows]
+    [('sppo', 'oscillating', 'no step is stable; averages of policies converge'), ('inpo', 'converged', '')]
+    """
+    P = np.asarray(check(preference), np.float64)
+    K, count = len(P), check_count(rounds, "rounds", 100)
+    log_ref = uniform(K) if log_reference is None else check_log_distribution(log_reference, "log_reference", K)
+    changed = {
+        name: float(check_number(value, label, 0.0, np.inf, open_low=True))
+        for names, label, value in (
+            (("tau", "gamma"), "temperature", temperature),
+            (("eta",), "step", step),
+            (("beta",), "beta", beta),
+        )
+        if value is not None
+        for name in names
+    }
+    chosen = [method.at(**changed) for method in _chosen(methods)]
+    rows = []
+    with progress("methods", len(chosen)) as advance:
+        for method in chosen:
+            rows.append(_row(method, P, np.asarray(log_ref, np.float64), count))
+            advance(1)
+    return Comparison(tuple(rows), np.exp(nash(P).log_policy), count)
+
+
+def _chosen(names: Sequence[str] | None) -> list[Method]:
+    if names is None:
+        return list(METHODS)
+    for name in names:
+        if name not in BY_NAME:
+            raise ValueError(f"method {name!r} is unknown; {nearest(str(name), list(BY_NAME))}")
+    return [method for method in METHODS if method.name in names]
+
+
+def _row(method: Method, P: np.ndarray, log_ref: np.ndarray, rounds: int) -> Row:
+    try:
+        process = method.process(P, log_ref)
+        run = iterate(process, rounds, initial=log_softmax(jnp.asarray(oracle.beside(log_ref))))
+    except (ValueError, RuntimeError) as error:
+        return Row(method, FAILED, None, None, None, None, None, None, "", str(error))
+    logs = np.asarray(run.log_policy, np.float64)
+    word = VERDICTS[int(verdict(run.log_policy)["verdict"])]
+    settled = word in ("converged", "collapsed")
+    policy = np.exp(logs)
+    far = np.flatnonzero(np.abs(policy - policy[-1]).sum(axis=1) / 2 > SETTLED)
+    last = policy[-1] if settled else policy[rounds // 2 :].mean(axis=0)
+    with np.errstate(divide="ignore"):
+        log_last = logs[-1] if settled else np.log(last)
+    radius, change = _stability(method, P, log_ref)
+    change = "" if settled else change
+    tau = method.setting.get("tau", method.setting.get("gamma"))
+    goal = None
+    if tau is not None and method.objective != "proximal-point":
+        goal = 0.5 * float(np.abs(last - np.exp(equilibrium(P, tau, log_ref))).sum())
+    return Row(
+        method,
+        word,
+        (int(far[-1]) + 1 if len(far) else 0) if settled else None,
+        radius,
+        log_last,
+        float(-(last * np.where(last > 0, log_last, 0.0)).sum()),
+        float(2 * ((P @ last).max() - 0.5)),
+        goal,
+        change,
+    )
+
+
+def _stability(method: Method, P: np.ndarray, log_ref: np.ndarray) -> tuple[float | None, str]:
+    """The spectral radius at the fixed point, and what would bring it below 1."""
+    if method.family == "loop":
+        return _of_loop(method, P, log_ref)
+    return _of_game(method, P, log_ref)
+
+
+def _of_loop(method: Method, P: np.ndarray, log_ref: np.ndarray) -> tuple[float | None, str]:
+    """At alpha = 1 without entropy nothing is followed. With it, rounds are those at alpha' and beta' (7.16): at the fixed
+    point of temperature gamma the eigenvalues are (beta ± i gamma r)/(beta + gamma), ± i r those of alpha = 0, beta = gamma.
+    """
+    alpha, lam, beta = (float(method.setting[name]) for name in ("alpha", "lam", "beta"))
+    gamma = float(method.setting.get("gamma", 0.0))
+    objective: Any = "dpo" if method.objective == "dpo" else "ipo"
+    around: dict[str, Any] = {"log_reference": log_ref, "log_offline": log_ref}
+    if alpha < 1:
+        now = oracle.follow(P[None], objective, [alpha], lam, [beta], **around)
+        radius = None if now.lost[0] else float(now.radius[0, 0])
+        if radius is not None and radius < 1:
+            return radius, ""
+        return radius, f"beta above {_edge(P, objective, alpha, lam, around):.3g}"
+
+    def excess(gamma: np.ndarray) -> np.ndarray:
+        """The radius less 1 at each gamma, from large to small; NaN from where the curve ends."""
+        plain = oracle.follow(P[None], objective, [0.0] * len(gamma), lam, gamma, log_offline=log_ref)
+        begun = np.maximum.accumulate(np.isfinite(plain.radius[0]))
+        # Before the curve begins, rounds contract at a rate below 1/2.
+        r = np.where(begun | bool(plain.lost[0]), plain.radius[0], 0.5)
+        return np.hypot(beta, gamma * r) / (beta + gamma) - 1
+
+    now = None if gamma == 0 else float(excess(np.array([gamma]))[0]) + 1
+    if now is not None and now < 1:
+        return now, ""
+    seen = excess(GAMMAS)
+    bad = np.flatnonzero(~(seen < 0))
+    if not len(bad):
+        told = f"gamma above {GAMMAS[-1]:.3g} at most"
+    elif np.isnan(seen[bad[0]]) or bad[0] == 0:
+        told = f"gamma above {GAMMAS[max(bad[0] - 1, 0)]:.3g} at most"
+    else:
+        edge = brentq(lambda g: float(excess(np.array([g]))[0]), GAMMAS[bad[0]], GAMMAS[bad[0] - 1], xtol=1e-9)
+        told = f"gamma above {edge:.3g}"
+    if gamma > 0:
+        return now, told
+    return now, f"an entropy weight {told}, or alpha 0.5 with beta above {_edge(P, objective, 0.5, lam, around):.3g}"
+
+
+def _edge(P: np.ndarray, objective: Any, alpha: float, lam: float, around: dict[str, Any]) -> float:
+    """The largest beta at which stability is lost, or the smallest that was looked at."""
+    found = oracle.follow(P[None], objective, [alpha], lam, [LEAST], until_lost=True, **around)
+    return max(float(found.crossing[0, 0]), LEAST)
+
+
+def _of_game(method: Method, P: np.ndarray, log_ref: np.ndarray) -> tuple[float | None, str]:
+    eta, tau = float(method.setting.get("eta", 1.0)), float(method.setting.get("tau", 0.0))
+    name = method.objective
+
+    def radius_at(eta: float) -> float:
+        at = tau / (1 - eta * tau) if name == "nash-md" else tau
+        return method_radius(name, frequencies(P, equilibrium(P, at, log_ref)), eta, tau)
+
+    if name in ("sppo", "proximal-point"):
+        inside = nash(P)
+        log_p = inside.log_policy
+        if not np.isfinite(log_p).all():
+            return None, ""  # the equilibrium leaves responses out: no interior fixed point
+        radius = method_radius(name, frequencies(P, log_p), eta, tau)
+        return radius, "no step is stable; averages of policies converge" if radius > 1 else ""
+    now = radius_at(eta)
+    if now < 1:
+        return now, ""
+    largest = 1 / tau if name in EXPLICIT else np.inf
+    scanned = STEPS[largest > STEPS]
+    above = [radius_at(s) >= 1 for s in scanned]
+    first = above.index(True) if True in above else None
+    if not first:
+        return now, "no step is stable"
+    edge = brentq(lambda s: math.log(radius_at(float(s))), scanned[first - 1], scanned[first], xtol=1e-12)
+    return now, f"eta below {edge:.3g}"

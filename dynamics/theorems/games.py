@@ -105,7 +105,7 @@ def method_radius(method: str, omega: np.ndarray, eta: float, tau: float) -> flo
         "mirror": lambda: np.abs(q + step),
         "magnetic": lambda: np.abs(1 + step) / pull,
         "sppo": lambda: np.abs(1 + step),
-        "nash-md": lambda: q * np.abs(1 + step),
+        "nash-md": lambda: np.abs(q * (1 + step)),
         "extragradient": lambda: np.abs(q + step * (q + step)),
         "mirror-prox": lambda: np.abs(1 + step * (1 + step) / pull) / pull,
         "proximal-point": lambda: 1 / np.abs(1 - 1j * np.asarray(omega) / tau),

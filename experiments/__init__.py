@@ -28,6 +28,7 @@ TITLES = {
     "buying": "Buying comparisons: what a sampler costs, and what designed pairs save",
     "misspecified": "Misspecified preferences: what each method converges to as the sampler moves",
     "restricted": "Restricted classes: where maximum likelihood, distillation and reverse KL part",
+    "every_matrix": "Safe for every P: thresholds that hold whatever people prefer",
     "roster": "Methods of Nash learning: how large a step each takes before it oscillates",
     "features": "Features: how the class of policies changes the stability map",
     "continuous": "Continuous self-sampling against rounds: the same fixed points, another stability",

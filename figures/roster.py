@@ -97,7 +97,7 @@ def _caption(ds: xr.Dataset) -> str:
     advantage, rounds = (_settings(ds)[name] for name in ("advantage", "rounds"))
     return (
         f"Three responses in a preference cycle, P = 1/2 ± {advantage:g}, uniform magnet. Lines in a and c: theory, the closed "
-        f"forms of section 8 [derived], proven near the equilibrium only. b: simulation, {rounds:g} rounds from (.5, .3, .2); 0 "
+        f"forms of section 8 [derived], proven near the equilibrium. b: simulation, {rounds:g} rounds from (.5, .3, .2); 0 "
         "where a run settles. Points in c: simulation returns to the equilibrium 3 % below and leaves it 3 % above at the "
         "computed rate; without a point the method refuses the step (ητ > 1) or none is unstable, as where a line leaves at "
         "the top."

@@ -21,6 +21,7 @@ from experiments import (
     critical_beta,
     dilemma,
     distinguishability,
+    every_matrix,
     evolution,
     experiment,
     features,
@@ -77,6 +78,9 @@ TINY = {
     "phases": phases.Config(cyclic=16, transitive=6, cells=3, betas=3, lams=(0.0, 1.0), rounds=120),
     "features": features.Config(size=4, matrices=8, drawn=0, alphas=5),
     "rankings": rankings.Config(matrices=8, sizes=(3,), constructed=3),
+    "every_matrix": every_matrix.Config(
+        tournaments=(3, 51), sizes=(3, 4), searches=2, moves=40, alphas=(0.0, 0.5), matrices=3, starts=1, rounds=400
+    ),
     "roster": roster.Config(temperatures=(0.05, 0.3), steps=3, rounds=600, matrices=3, sizes=(3,)),
     "skewed": skewed.Config(matrices=40, sizes=(3,), amounts=(0.3, 1.0)),
     "buying": buying.Config(targets=3, gammas=(0.05, 0.3, 3.0), measured=(1,), measured_targets=2, data_sets=200),

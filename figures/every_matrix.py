@@ -72,7 +72,7 @@ def _caption(ds: xr.Dataset) -> str:
     runs = int(ds.verdict.sel(gap=list(ds.gap.values[:2])).size)
     moving = int((ds.verdict.sel(gap=list(ds.gap.values[:2])).values == 2).sum())
     return (
-        "Theory: the shades of a hold for every number of responses, reference and sampler. ± iω are eigenvalues of "
+        "Proven: the shades of a, for every number of responses, reference and sampler. ± iω are eigenvalues of "
         "A(diag π − ππᵀ), A = P − 1/2; the fixed point attracts if α² + (λω/β)² < 1, and ω ≤ 1/π for every P and π (7.14). "
         f"Measured: {moving} of {runs} simulated runs with β between 7.14 and 7.15 keep moving (random matrices of certain "
         "wins, references and far starts), and a search over matrices and policies stays below 1/π. All statements derived."

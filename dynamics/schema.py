@@ -98,7 +98,9 @@ VARIABLES = {
     "kl_to_reference": Variable((), "nats", "KL divergence of the policy from the base reference"),
     "top_response": Variable((), "1", "index of the most likely response"),
     "reward_margin": Variable(("pair",), "nats", "reward margin of i over j, each pair i < j"),
+    "duality_gap": Variable((), "1", "what best replies win against the policy, both sides; 0 at a Nash equilibrium"),
     # One value per run.
+    "log_average_policy": Variable(("response",), "nats", "log of the average of the policies"),
     "cycle_strength": Variable((), "1", "time-averaged variance of the policy's coordinates"),
     "final_entropy": Variable((), "nats", "entropy of the last policy"),
     "collapse_round": Variable((), "rounds", "first round from which entropy stays below the threshold; -1 = none"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -39,7 +40,7 @@ def draw(ds: xr.Dataset) -> Figure:
     return figure
 
 
-def _style(n: int) -> dict[str, object]:
+def _style(n: int) -> dict[str, Any]:
     return {"color": PALETTE[n], "linestyle": DASHES[n], "linewidth": 1.2}
 
 

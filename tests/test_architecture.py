@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rewards": SEEN,
     "data": FIRST,
     "margins": FIRST,
-    "diagnostics": FIRST,
+    "diagnostics": FIRST | {"_parts", "preferences"},
     "theorems": {"_numerics", "_checks", "preferences"},
     "oracle": {"schema"},
     "plot": {"schema", "diagnostics"},

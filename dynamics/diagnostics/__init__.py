@@ -48,6 +48,7 @@ from ._features import (
     priority_matrix,
     trace,
 )
+from ._games import AveragePolicy, DualityGap, duality_gap, log_average_policy
 from ._measure import Measure, Series, Snapshot, replay, statistics_of, variables_of
 from ._period import Amplitude, OrbitPeriod, Period, RotationNumber, amplitude, period, rotation_number
 from ._prompts import of_prompts, worst_verdict
@@ -82,11 +83,13 @@ __all__ = [
     "MEASURES",
     "VERDICTS",
     "Amplitude",
+    "AveragePolicy",
     "CollapseRate",
     "CollapseRound",
     "ConvergenceRate",
     "CycleStrength",
     "Displacement",
+    "DualityGap",
     "EffectiveResponses",
     "Entropy",
     "FinalEntropy",
@@ -110,11 +113,13 @@ __all__ = [
     "cycle_strength",
     "displacement",
     "distinguishability",
+    "duality_gap",
     "effective_responses",
     "entropy",
     "final_entropy",
     "forward_kl",
     "kl_to_reference",
+    "log_average_policy",
     "of_prompts",
     "pair_indices",
     "period",
@@ -145,6 +150,7 @@ MEASURES: dict[str, type[Measure]] = {
     "convergence_rate": ConvergenceRate,
     "collapse_round": CollapseRound,
     "collapse_rate": CollapseRate,
+    "log_average_policy": AveragePolicy,
     "verdict": Verdict,
 }
 """The measures that ``measure=[…]`` knows by name."""

@@ -86,7 +86,8 @@ def collapse_rate(log_policy: Float[ArrayLike, "T K"], window: int = 1024) -> Fl
     return replay(CollapseRate(window), log_policy)["collapse_rate"]
 
 
-def _as_round(value: int | Array, name: str) -> Int[Array, ""]:
+def as_round(value: int | Array, name: str) -> Int[Array, ""]:
+    """A whole number ≥ 0 as an array; raises ``ValueError`` with ``name`` for another."""
     if concrete(value) and (isinstance(value, bool) or int(value) != value or value < 0):
         raise ValueError(f"{name} = {value} is not a round; pass a whole number ≥ 0.")
     return jnp.asarray(value)
@@ -95,7 +96,7 @@ def _as_round(value: int | Array, name: str) -> Int[Array, ""]:
 class CycleStrength(Measure[tuple[Array, Array]]):
     """Streams `cycle_strength` by Welford's update."""
 
-    burn_in: Int[Array, ""] = eqx.field(converter=lambda value: _as_round(value, "burn_in"), default=0)
+    burn_in: Int[Array, ""] = eqx.field(converter=lambda value: as_round(value, "burn_in"), default=0)
     name: str = eqx.field(static=True, kw_only=True, default="cycle_strength")
 
     def variables(self, num_responses: int) -> dict[str, Variable]:

@@ -1,8 +1,9 @@
 """Nash learning from preferences: round maps on the win-rate game of P, and its equilibria."""
 
+from ..diagnostics import duality_gap
 from ._maps import Extragradient, OnlineGradient, OptimisticMirrorDescent
 from ._mirror import SPPO, MirrorDescent, NashMD
-from ._nash import Nash, duality_gap, nash
+from ._nash import Nash, nash
 from ._proximal import ProximalPoint
 
 __all__ = [

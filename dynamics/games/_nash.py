@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array
 from scipy.optimize import linprog
 
-from .._checks import Numbers, as_numbers, check_log_distribution, check_number
-from .._numerics import log_softmax
+from .._checks import Numbers, check_number
+from ..diagnostics import duality_gap
 from ..oracle import follow
 from ._base import check_game, check_magnet
 
@@ -102,45 +100,3 @@ def _lottery(P: np.ndarray) -> Nash:
     with np.errstate(divide="ignore"):
         log_policy = np.log(p)
     return Nash(log_policy, float(max(2 * (A @ p).max(), 0.0)), len(null) == 1)
-
-
-def duality_gap(
-    log_policy: Numbers,
-    preference: Numbers,
-    tau: float = 0.0,
-    log_reference: Numbers | None = None,
-) -> Array:
-    """2 (max_i (P p)_i - ½); at tau > 0: 2 (tau log Σ_i ref_i e^{(P p)_i/tau} + tau KL(p‖ref) - ½). 0 at equilibria only.
-
-    Args:
-        log_policy: log p, in nats, ``(K,)``, or ``(T, K)`` for T policies.
-        preference: P, ``(K, K)``.
-        tau: temperature, ≥ 0.
-        log_reference: log ref, ``(K,)``, finite, in nats; uniform unless given.
-
-    Raises:
-        ValueError: a bad argument.
-
-    Source: the gap of a symmetric zero-sum game: what the best reply gains over p, for both players.
-
-    >>> one = jnp.log(jnp.array([0.5, 0.25, 0.25]))
-    >>> round(float(dyn.games.duality_gap(one, dyn.preferences.cyclic(3, 0.4))), 6)
-    0.2
-    """
-    P = check_game(preference)
-    tau = float(check_number(tau, "tau", 0.0, np.inf))
-    rows = as_numbers(log_policy, "log_policy")
-    if rows.ndim not in (1, 2) or rows.shape[-1] != P.shape[-1]:
-        raise ValueError(f"log_policy has shape {rows.shape}; pass (K,) or (T, K) with K = {P.shape[-1]}.")
-    for row in np.atleast_2d(np.asarray(rows)):
-        check_log_distribution(row, "log_policy", P.shape[-1], zero_mass=True)
-    p = jnp.exp(rows)
-    rates = p @ P.T
-    if tau == 0:
-        return 2 * (jnp.max(rates, axis=-1) - 0.5)
-    log_ref = jnp.broadcast_to(log_softmax(check_magnet(log_reference, P.shape[-1])), rows.shape)
-    reply = rates / tau + log_ref
-    top = jnp.max(reply, axis=-1, keepdims=True)
-    best = tau * (top[..., 0] + jnp.log(jnp.sum(jnp.exp(reply - top), axis=-1)))
-    kl = jnp.sum(jnp.where(p > 0, p * (rows - log_ref), 0.0), axis=-1)
-    return 2 * (best + tau * kl - 0.5)

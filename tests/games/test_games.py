@@ -227,3 +227,43 @@ def test_a_sweep_over_the_step_and_the_matrix():
     game = games.MirrorDescent(CYCLE, 1.0, 0.2)
     ds = dyn.sweep(game, {"eta": [1.0, 4.2, 4.4]}, rounds=3000, measure="verdict", initial=OFF, progress=False)
     assert [dyn.schema.VERDICTS[k] for k in ds.verdict.values] == ["converged", "converged", "oscillating"]
+
+
+def test_the_gap_and_the_average_stream_through_a_run_and_a_sweep():
+    """SPPO's policies circle for ever far from the equilibrium; their average comes near it."""
+    P, start = jnp.asarray(CYCLE), jax.nn.log_softmax(jnp.array([0.3, 0.0, -0.3]))
+    measures = [dyn.diagnostics.DualityGap(P), "log_average_policy"]
+    run = dyn.iterate(games.SPPO(P, 1.0), 4000, initial=start, measure=measures)
+    np.testing.assert_allclose(run.duality_gap, dyn.diagnostics.duality_gap(run.log_policy, P), atol=1e-14)
+    np.testing.assert_allclose(
+        np.exp(run.log_average_policy), np.exp(np.asarray(run.log_policy)).mean(axis=0), rtol=1e-11
+    )
+    np.testing.assert_array_equal(run.log_average_policy, dyn.diagnostics.log_average_policy(run.log_policy))
+    late = dyn.diagnostics.log_average_policy(run.log_policy, burn_in=3000)
+    np.testing.assert_allclose(np.exp(late), np.exp(np.asarray(run.log_policy[3000:])).mean(axis=0), rtol=1e-11)
+    assert float(run.duality_gap[-1]) > 0.5
+    assert float(games.duality_gap(run.log_average_policy, P)) < 0.02
+    swept = dyn.sweep(
+        games.MirrorDescent(P, 1.0, 0.1),
+        {"eta": np.array([0.5, 1.0])},
+        rounds=600,
+        measure=[dyn.diagnostics.DualityGap(P, 0.1), "log_average_policy"],
+        initial=start,
+    )
+    assert np.abs(swept.duality_gap.values).max() < 1e-12
+    assert swept.log_average_policy.dims == ("eta", "response")
+
+
+@pytest.mark.parametrize(
+    ("make", "told"),
+    [
+        (lambda: dyn.diagnostics.DualityGap(np.stack([CYCLE, CYCLE])), "one prompt"),
+        (lambda: dyn.diagnostics.DualityGap(CYCLE, -1.0), "tau = -1"),
+        (lambda: dyn.diagnostics.DualityGap(CYCLE, 0.1, np.log([0.5, 0.5])), "log_reference"),
+        (lambda: dyn.diagnostics.log_average_policy(np.log([[0.5, 0.5]]), burn_in=3), "burn_in = 3"),
+        (lambda: dyn.diagnostics.AveragePolicy(-1), "burn_in"),
+    ],
+)
+def test_measures_of_games_refuse_bad_input(make, told):
+    with pytest.raises(ValueError, match=told):
+        make()

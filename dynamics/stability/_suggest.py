@@ -14,7 +14,7 @@ from ._critical import critical, fixed_point_near_start, is_share
 from ._local import boundary, check_analysable, slope_at
 from ._space import space_of
 
-CANDIDATES = ("alpha", "lam", "beta")
+CANDIDATES = ("alpha", "lam", "beta", "gamma", "eta", "tau")
 OVERSHOOT = 0.01  # share of the change by which a suggestion goes beyond the threshold, at which the radius is 1
 
 
@@ -49,10 +49,11 @@ class Suggestion:
 
 
 def suggest(process: Process[Any]) -> tuple[Suggestion, ...]:
-    """For each of alpha, lam and beta, the nearest value with rho < 1; the smallest change comes first.
+    """For each of alpha, lam, beta, gamma, eta and tau, the nearest value with rho < 1; the smallest change comes first.
 
     Args:
-        process: a deterministic ``Process``; those of the three parameters that it has are changed one at a time.
+        process: a deterministic ``Process``; those of these parameters that it has are changed one at a time: gamma is the
+            weight of an entropy (``ReverseKL``), eta and tau are the step and the temperature of a game.
 
     Returns:
         Suggestions ordered by size of change; empty where the process is already stable or no single parameter suffices.

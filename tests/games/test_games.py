@@ -267,3 +267,22 @@ def test_the_gap_and_the_average_stream_through_a_run_and_a_sweep():
 def test_measures_of_games_refuse_bad_input(make, told):
     with pytest.raises(ValueError, match=told):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "path", "threshold"),
+    [
+        (lambda: games.MirrorDescent(CYCLE, 2.0, 0.05), "eta", 2 * 0.05 / (0.05**2 + OMEGA**2)),
+        (lambda: games.Extragradient(CYCLE, 6.0, 0.05), "eta", 4.892351),
+        (
+            lambda: dyn.SelfSampling(CYCLE, dyn.ReverseKL(0.05, 0.1, "win-rate"), 1.0, 1.0),
+            "objective.gamma",
+            np.hypot(0.1, OMEGA) - 0.1,
+        ),
+    ],
+)
+def test_suggestions_answer_with_steps_and_with_entropy(make, path, threshold):
+    """At alpha = 1 entropy is a remedy (7.16)."""
+    found = {s.parameter: s for s in dyn.stability.suggest(make())}[path]
+    assert found.threshold == pytest.approx(threshold, rel=1e-6)
+    assert found.spectral_radius < 1

@@ -21,6 +21,7 @@ from experiments import (
     critical_beta,
     dilemma,
     distinguishability,
+    entropy,
     every_matrix,
     evolution,
     experiment,
@@ -78,6 +79,7 @@ TINY = {
     "phases": phases.Config(cyclic=16, transitive=6, cells=3, betas=3, lams=(0.0, 1.0), rounds=120),
     "features": features.Config(size=4, matrices=8, drawn=0, alphas=5),
     "rankings": rankings.Config(matrices=8, sizes=(3,), constructed=3),
+    "entropy": entropy.Config(cells=3, rounds=400),
     "every_matrix": every_matrix.Config(
         tournaments=(3, 51), sizes=(3, 4), searches=2, moves=40, alphas=(0.0, 0.5), matrices=3, starts=1, rounds=400
     ),

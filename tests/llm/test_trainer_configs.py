@@ -6,11 +6,11 @@ import re
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import torch
 
 from dynamics.rounds import from_trl
 
-trl = pytest.importorskip("trl")
+torch = pytest.importorskip("torch", reason="needs the extra llm: pip install '.[llm]'")
+trl = pytest.importorskip("trl", reason="needs the extra llm-trl: pip install '.[llm,llm-trl]'")
 pytestmark = pytest.mark.filterwarnings("ignore:.*is deprecated and will be removed:FutureWarning")
 
 

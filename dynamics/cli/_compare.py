@@ -86,6 +86,7 @@ class Compare(Reading):
             _tables.text(
                 f"{Path(self.file).name}: K = {size}, {found.rounds} rounds from beside the uniform policy, exact rounds"
             ),
+            *_estimated(matrices, m),
             _tables.text(f"Nash equilibrium without temperature: {nash}"),
             table,
             _tables.text(
@@ -132,6 +133,19 @@ class Methods:
             rows.append(("setting", f"{setting} ({method.setting_source})"))
             _tables.print_parts(_tables.text(method.name))
             _tables.print_rows([(f"  {key}", value) for key, value in rows])
+
+
+def _estimated(matrices: PreferenceSet, m: int) -> list[Any]:
+    """Where P is an estimate from counts, a sentence that says so."""
+    from . import _tables
+
+    counts = matrices.counts[m]
+    if counts is None:
+        return []
+    total = float(np.asarray(counts).sum()) / 2  # symmetric
+    return [
+        _tables.text(f"P is the point estimate from {total:g} comparisons; `dynamics stability` tells probabilities")
+    ]
 
 
 def _verdict(row: Row) -> str:

@@ -169,7 +169,7 @@ def _row(method: Method, P: np.ndarray, log_ref: np.ndarray, rounds: int) -> Row
         process = method.process(P, log_ref)
         run = iterate(process, rounds, initial=log_softmax(jnp.asarray(oracle.beside(log_ref))))
     except (ValueError, RuntimeError) as error:
-        return Row(method, FAILED, None, None, None, None, None, None, "", str(error))
+        return Row(method, FAILED, None, None, None, None, None, None, "", str(error).split(" Pass throw")[0])
     logs = np.asarray(run.log_policy, np.float64)
     word = VERDICTS[int(verdict(run.log_policy)["verdict"])]
     settled = word in ("converged", "collapsed")

@@ -183,3 +183,14 @@ def test_a_real_election_with_a_cycle(shared_data):
     assert found["inpo"].verdict == "converged"
     assert found["inpo"].to_nash < 1e-6
     assert found["comal"].gap < found["inpo"].gap
+
+
+def test_votes_are_said_to_be_an_estimate_and_certain_wins_stop_dpo_alone(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("dynamics.cli._main._prepare", lambda **_: None)
+    (tmp_path / "votes.csv").write_text("winner,loser\nA,B\nB,C\nC,A\nA,B\n")
+    cli.main(["compare", str(tmp_path / "votes.csv"), "--method", "online-dpo", "inpo"])
+    out = capsys.readouterr().out
+    assert "the point estimate from 4 comparisons" in out
+    assert re.search(r"online-dpo +failed", out)
+    assert "throw" not in out
+    assert re.search(r"inpo +converged", out)

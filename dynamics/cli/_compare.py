@@ -89,6 +89,7 @@ class Compare(Reading):
             *_estimated(matrices, m),
             _tables.text(f"Nash equilibrium without temperature: {nash}"),
             table,
+            _tables.text(f"settings: {_settings(found)}"),
             _tables.text(
                 "radius: of a round at the method's fixed point, below 1 it attracts [derived 7.1, 7.16, 8]. ends at: the last "
                 "policy, of an oscillating run its average. gap: what best replies win against it. Runs are observed."
@@ -146,6 +147,15 @@ def _estimated(matrices: PreferenceSet, m: int) -> list[Any]:
     return [
         _tables.text(f"P is the point estimate from {total:g} comparisons; `dynamics stability` tells probabilities")
     ]
+
+
+def _settings(found: Comparison) -> str:
+    """The parameters of each group of methods that share them."""
+    groups: dict[str, list[str]] = {}
+    for row in found.rows:
+        shown = ", ".join(f"{name} {value:g}" for name, value in row.method.setting.items())
+        groups.setdefault(shown, []).append(row.method.name)
+    return "; ".join(f"{', '.join(names)}: {shown}" for shown, names in groups.items())
 
 
 def _verdict(row: Row) -> str:

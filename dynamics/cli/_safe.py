@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import textwrap
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ VERDICTS = {
     "proven.",
     "depends": "it depends on what people prefer: some preferences make IPO oscillate.",
 }
+WIDTH = 100  # columns
 STATEMENTS = {"proven": "7.15", "local": "7.14", "worst": "2.1", "gamma": "7.16", "dpo": "2.1, 7.14, 7.16"}
 
 
@@ -42,7 +44,12 @@ class Safe:
             row = {name: _plain(value) for name, value in dataclasses.asdict(found).items()}
             print(json.dumps(row | {"dpo": _of_dpo(found), "statements": STATEMENTS}, indent=2, allow_nan=False))
             return
-        print("\n".join(_lines(found)))
+        print("\n".join(part for line in _lines(found) for part in _wrapped(line)))
+
+
+def _wrapped(line: str) -> list[str]:
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(line, WIDTH, subsequent_indent=f"{indent}    ", break_long_words=False) or [""]
 
 
 def _plain(value: object) -> object:
@@ -50,8 +57,8 @@ def _plain(value: object) -> object:
 
 
 def _of_dpo(found: Everywhere) -> dict[str, float | None]:
-    """At lam = 0 rounds are linear. Else nothing is safe for every P; at a uniform policy with A1 = 0 it is four times IPO's
-    threshold, since DPO's kappa is 4 (statement 2.1).
+    """At lam = 0 rounds are linear. Else nothing is safe for every P; at a uniform policy and sampler with A1 = 0 it is four
+    times IPO's threshold, since DPO's kappa is 4 (statement 2.1).
     """
     linear = 0.0 if found.lam == 0 and found.alpha < 1 else None
     return {"proven": linear, "local": linear, "local_at_uniform": _number(4 * found.local)}
@@ -87,7 +94,9 @@ def _lines(found: Everywhere) -> list[str]:
 def _on_last_policy(found: Everywhere) -> list[str]:
     """At alpha = 1 nothing pulls towards a reference."""
     if found.lam == 0:
-        return ["  IPO collapses at every beta: nothing holds the policy back [derived 2.4]"]
+        return [
+            "  IPO goes to what wins most against the offline sampler at every beta, and collapses unless all tie [derived 2.4]"
+        ]
     return [
         "  at alpha = 1 no beta is safe: preference cycles oscillate and a best response takes all [derived 2.1, 2.4];",
         "  only a pull towards a fixed reference (alpha below 1) or entropy helps",
@@ -119,7 +128,7 @@ def _remedies(found: Everywhere) -> list[str]:
 
 def _dpo(found: Everywhere) -> list[str]:
     if found.lam == 0:
-        fate = "converges" if found.alpha < 1 else "collapses"
+        fate = "converges" if found.alpha < 1 else "does the same"
         return [f"DPO {fate} at every beta too, where its fit is finite: the sampler never changes [derived 2.4]"]
     lines = [
         "DPO: no beta is proven safe for every P, and none is: where the policy is very uneven, a cycle can make it"
@@ -127,7 +136,7 @@ def _dpo(found: Everywhere) -> list[str]:
     lines.append("  oscillate at any beta, with any entropy weight [derived 7.16]")
     if found.alpha < 1:
         lines.append(
-            f"  at a uniform policy and balanced preferences (each response wins half of the time) it attracts at beta above "
+            f"  at a uniform policy and sampler and balanced preferences (each wins half the time) it attracts at beta above "
             f"{4 * found.local:.4g} [derived 2.1, 7.14]"
         )
     return [*lines, "with a file of votes: dynamics stability FILE, or dynamics advise FILE"]

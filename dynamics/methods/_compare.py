@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -23,12 +24,12 @@ from ..games import nash
 from ..preferences import check
 from ..schema import VERDICTS
 from ..solve import iterate
-from ..theorems.games import EXPLICIT, equilibrium, frequencies, method_radius
+from ..theorems.games import equilibrium, frequencies, method_radius
 from ._roster import BY_NAME, METHODS, Method
 
 ROUNDS = 3000
 SETTLED = 1e-2  # in total variation, from where a run counts as arrived
-STEPS = np.geomspace(1e-4, 1e4, 801)  # of eta, over which a first crossing is bracketed
+STEPS = np.geomspace(1e-9, 1e4, 391)  # of eta, over which a first crossing is bracketed
 LEAST = 1e-3  # of beta and gamma
 GAMMAS = np.geomspace(1e2, LEAST, 121)  # over which the last crossing is bracketed, from above
 FAILED = "failed"
@@ -134,6 +135,7 @@ def compare(
     [('sppo', 'oscillating', 'no step is stable; averages of policies converge'), ('inpo', 'converged', '')]
     """
     P = np.asarray(check(preference), np.float64)
+    P = (P + 1 - P.T) / 2  # exact in float64 whatever JAX's precision
     K, count = len(P), check_count(rounds, "rounds", 100)
     log_ref = uniform(K) if log_reference is None else check_log_distribution(log_reference, "log_reference", K)
     changed = {
@@ -146,11 +148,15 @@ def compare(
         if value is not None
         for name in names
     }
-    chosen = [method.at(**changed) for method in _chosen(methods)]
+    asked = _chosen(methods)
+    for label, names in (("temperature", {"tau", "gamma"}), ("step", {"eta"}), ("beta", {"beta"})):
+        if names & set(changed) and not any(names & set(method.setting) for method in asked):
+            raise ValueError(f"{label} has no effect on {', '.join(m.name for m in asked)}; leave it out.")
+    chosen = [method.at(**changed) for method in asked]
     rows = []
     with progress("methods", len(chosen)) as advance:
         for method in chosen:
-            rows.append(_row(method, P, np.asarray(log_ref, np.float64), count))
+            rows.append(_row(method, P, _normal(np.asarray(log_ref, np.float64)), count))
             advance(1)
     return Comparison(tuple(rows), np.exp(nash(P).log_policy), count)
 
@@ -169,7 +175,7 @@ def _row(method: Method, P: np.ndarray, log_ref: np.ndarray, rounds: int) -> Row
         process = method.process(P, log_ref)
         run = iterate(process, rounds, initial=log_softmax(jnp.asarray(oracle.beside(log_ref))))
     except (ValueError, RuntimeError) as error:
-        return Row(method, FAILED, None, None, None, None, None, None, "", str(error).split(" Pass throw")[0])
+        return Row(method, FAILED, None, None, None, None, None, None, "", _reason(method, error))
     logs = np.asarray(run.log_policy, np.float64)
     word = VERDICTS[int(verdict(run.log_policy)["verdict"])]
     settled = word in ("converged", "collapsed")
@@ -178,12 +184,16 @@ def _row(method: Method, P: np.ndarray, log_ref: np.ndarray, rounds: int) -> Row
     last = policy[-1] if settled else policy[rounds // 2 :].mean(axis=0)
     with np.errstate(divide="ignore"):
         log_last = logs[-1] if settled else np.log(last)
-    radius, change = _stability(method, P, log_ref)
+    try:
+        radius, change = _stability(method, P, log_ref)
+    except (ArithmeticError, ValueError, RuntimeError) as error:
+        radius, change = None, f"not known: {error}"
     change = "" if settled else change
     tau = method.setting.get("tau", method.setting.get("gamma"))
     goal = None
     if tau is not None and method.objective != "proximal-point":
-        goal = 0.5 * float(np.abs(last - np.exp(equilibrium(P, tau, log_ref))).sum())
+        with contextlib.suppress(ArithmeticError):
+            goal = 0.5 * float(np.abs(last - np.exp(equilibrium(P, tau, log_ref))).sum())
     return Row(
         method,
         word,
@@ -197,8 +207,17 @@ def _row(method: Method, P: np.ndarray, log_ref: np.ndarray, rounds: int) -> Row
     )
 
 
+def _reason(method: Method, error: Exception) -> str:
+    if method.objective == "proximal-point" and isinstance(error, RuntimeError):
+        return "the equation of a round could not be solved at this temperature; pass a larger one."
+    # Parts that speak of calls in Python are left out.
+    return str(error).split(" Pass throw")[0].replace(", or proximal=True", "")
+
+
 def _stability(method: Method, P: np.ndarray, log_ref: np.ndarray) -> tuple[float | None, str]:
     """The spectral radius at the fixed point, and what would bring it below 1."""
+    if method.objective == "dpo" and ((P == 0) | (P == 1)).any():
+        return None, "not known where P has entries 0 or 1; smooth the votes"
     if method.family == "loop":
         return _of_loop(method, P, log_ref)
     return _of_game(method, P, log_ref)
@@ -255,24 +274,27 @@ def _of_game(method: Method, P: np.ndarray, log_ref: np.ndarray) -> tuple[float 
     name = method.objective
 
     def radius_at(eta: float) -> float:
-        at = tau / (1 - eta * tau) if name == "nash-md" else tau
+        at = tau if name != "nash-md" else tau / (1 - eta * tau) if eta * tau < 1 else np.inf
         return method_radius(name, frequencies(P, equilibrium(P, at, log_ref)), eta, tau)
 
     if name in ("sppo", "proximal-point"):
         inside = nash(P)
         log_p = inside.log_policy
-        if not np.isfinite(log_p).all():
-            return None, ""  # the equilibrium leaves responses out: no interior fixed point
+        if not np.isfinite(log_p).all():  # the equilibrium leaves responses out: no interior fixed point
+            return None, "no step is stable; averages of policies converge" if name == "sppo" else ""
         radius = method_radius(name, frequencies(P, log_p), eta, tau)
         return radius, "no step is stable; averages of policies converge" if radius > 1 else ""
     now = radius_at(eta)
     if now < 1:
         return now, ""
-    largest = 1 / tau if name in EXPLICIT else np.inf
-    scanned = STEPS[largest > STEPS]
+    scanned = np.append(STEPS[eta > STEPS], eta)  # the last is unstable
     above = [radius_at(s) >= 1 for s in scanned]
     first = above.index(True) if True in above else None
     if not first:
         return now, "no step is stable"
     edge = brentq(lambda s: math.log(radius_at(float(s))), scanned[first - 1], scanned[first], xtol=1e-12)
     return now, f"eta below {edge:.3g}"
+
+
+def _normal(z: np.ndarray) -> np.ndarray:
+    return z - z.max() - np.log(np.exp(z - z.max()).sum())

@@ -98,7 +98,7 @@ def everywhere(alpha: float, lam: float, beta: float | None = None) -> Everywher
     gamma, needed = _entropy(alpha, lam, beta)
     if beta is None:
         return Everywhere(alpha, lam, None, proven, local, None, None, None, None, gamma, needed)
-    verdict = "converges" if beta > proven else "attracts" if beta > local else "never" if alpha == 1 else "depends"
+    verdict = "converges" if beta > proven else "attracts" if beta >= local else "never" if alpha == 1 else "depends"
     share = 1 - (lam / (2 * beta)) ** 2
     most = min(1.0, 2 * beta * math.sqrt(1 - alpha))
     return Everywhere(
@@ -120,8 +120,8 @@ def _entropy(alpha: float, lam: float, beta: float | None) -> tuple[float, float
     """gamma of (beta+gamma)(beta(1-alpha)+gamma) = (lam/2)² (D = 2), and √((alpha beta)² + (lam/pi)²) - beta; at least 0."""
     if beta is None:
         return lam / 2, None  # as beta tends to 0, where it is largest
-    b, c = beta * (2 - alpha), beta**2 * (1 - alpha) - (lam / 2) ** 2
-    gamma = 0.0 if c >= 0 else -2 * c / (b + math.sqrt(b**2 - 4 * c))
+    # The root, written so that no power of beta or lam over- or underflows.
+    gamma = max(0.0, (math.hypot(alpha * beta, lam) - (2 - alpha) * beta) / 2)
     return gamma, max(0.0, math.hypot(alpha * beta, lam / math.pi) - beta)
 
 

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 
-def fields_of(config: Any) -> dict[str, Any]:
-    """The entries of a mapping, a file, or an object."""
+def fields_of(config: Any, known: Sequence[str] = (), foreign: Mapping[str, str] | None = None) -> dict[str, Any]:
+    """The entries of a mapping, a file, or an object.
+
+    Raises ``ValueError`` where entries that are not ``known`` are close to one that is, or belong to a ``foreign`` trainer, and
+    where there are entries but none that is known.
+    """
     if isinstance(config, Mapping):
-        return dict(config)
+        return _checked(dict(config), known, foreign or {})
     if isinstance(config, str | Path):
-        return _read(Path(config))
+        return _checked(_read(Path(config)), known, foreign or {})
     if dataclasses.is_dataclass(config) and not isinstance(config, type):
         return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
     if hasattr(config, "__dict__") and not isinstance(config, type):
@@ -26,9 +31,37 @@ def fields_of(config: Any) -> dict[str, Any]:
     )
 
 
+def _checked(fields: dict[str, Any], known: Sequence[str], foreign: Mapping[str, str]) -> dict[str, Any]:
+    if not known:
+        return fields
+    for name in fields:
+        if name in foreign:
+            raise ValueError(f"{name} belongs to the configuration of {foreign[name]}; pass one of this trainer.")
+        near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.85)
+        if near and name not in known:
+            raise ValueError(f"{name} is unknown; did you mean {near[0]!r}?")
+    if fields and not set(fields) & set(known):
+        raise ValueError(
+            f"config holds none of the entries that are read ({', '.join(known)}); pass the trainer's own section."
+        )
+    return fields
+
+
+def flag(fields: Mapping[str, Any], name: str) -> bool:
+    """A yes or no, also as a word; absent is no."""
+    value = fields.get(name)
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False, "none": False, "": False}
+    found = words.get(str(value).lower())
+    if found is None:
+        raise ValueError(f"{name} = {value!r} is neither true nor false; pass one of them.")
+    return found
+
+
 def _read(path: Path) -> dict[str, Any]:
     if path.suffix not in (".json", ".yaml", ".yml"):
         raise ValueError(f"config {path} is no .json, .yaml or .yml file; pass one of them, or a mapping.")
+    if not path.is_file():
+        raise ValueError(f"config {path} does not exist; check the path.")
     text = path.read_text(encoding="utf-8")
     try:
         if path.suffix == ".json":

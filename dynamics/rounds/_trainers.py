@@ -14,7 +14,7 @@ from jaxtyping import ArrayLike
 
 from .._parameters import nearest
 from ..objectives import DPO, IPO, Link, Objective, SLiC
-from ._config import entries_set, fields_of, number, section
+from ._config import entries_set, fields_of, flag, number, section
 from ._setup import Setup, of_sppo
 
 # TRL's losses that are no function of the difference of two log-ratios, or not convex in it, and what is nearest here.
@@ -31,6 +31,37 @@ OTHER_LOSSES = {
 }
 LOSSES = ("sigmoid", "hinge", "ipo", "robust", "sigmoid_norm", "sppo_hard", *OTHER_LOSSES)
 BY_TOKEN = ("ipo", "sigmoid_norm")
+ONLINE_LOSSES = ("sigmoid", "ipo")
+READ_BY_TRL = (
+    "beta",
+    "loss_type",
+    "loss_weights",
+    "label_smoothing",
+    "f_divergence_type",
+    "sync_ref_model",
+    "ref_model_mixup_alpha",
+    "ref_model_sync_steps",
+    "ld_alpha",
+    "use_weighting",
+    "reward_model_path",
+    "missing_eos_penalty",
+    "max_new_tokens",
+)
+READ_BY_OPENRLHF = ("beta", "ipo", "label_smoothing", "nll_loss_coef", "ref_pretrain")
+# Entries that only other trainers have.
+FOREIGN = {
+    "num_generations": "GRPO or RLOO",
+    "epsilon": "GRPO",
+    "mixture_coef": "Nash-MD",
+    "alpha": "XPO",
+    "init_kl_coef": "PPO",
+    "kl_coef": "PPO",
+    "cliprange": "PPO",
+    "advantage_estimator": "reinforcement learning",
+    "simpo_gamma": "CPO",
+    "cpo_alpha": "CPO",
+    "desirable_weight": "KTO",
+}
 ONLINE_ONLY = ("reward_model_path", "missing_eos_penalty", "max_new_tokens", "judge")
 
 
@@ -50,7 +81,8 @@ def from_trl(
 
     ========================= =====================================================================================
     loss_type sigmoid         ``DPO(beta)``; hinge ``SLiC(beta)``; sppo_hard the optimum of ``IPO(beta)``
-    loss_type ipo             ``IPO(beta/tokens)``: TRL divides log-probabilities by the number of tokens
+    loss_type ipo             ``IPO(beta/tokens)``: ``DPOTrainer`` divides log-probabilities by the number of tokens; online
+                              DPO sums them, and is ``IPO(beta)``
     loss_type sigmoid_norm    ``DPO(beta/tokens)``, for the same reason
     loss_type robust          ``DPO(beta)`` on (P - e)/(1 - 2e), e = label_smoothing; this is not label smoothing
     sync_ref_model            ``references.Ema(ref_model_mixup_alpha)`` with a round of ref_model_sync_steps steps
@@ -78,17 +110,19 @@ def from_trl(
       reference: the last checkpoint (alpha = 1)
       pairs: new ones from the policy (lam = 1)
     """
-    fields = fields_of(config)
+    fields = fields_of(config, READ_BY_TRL, FOREIGN)
     online = any(name in fields for name in ONLINE_ONLY) or type(config).__name__ == "OnlineDPOConfig"
     trainer = "TRL online DPO" if online else "TRL DPO"
     loss = _one_loss(fields)
+    if online and loss not in ONLINE_LOSSES:
+        raise ValueError(f"loss_type = {loss!r} is not one of TRL's online DPO; pass {' or '.join(ONLINE_LOSSES)}.")
     beta = _beta(fields)
     says: list[str] = []
     noise = number(fields, "label_smoothing", 0.0, 0.0, 0.5, open_high=True)
-    if loss in BY_TOKEN:
+    if loss in BY_TOKEN and not online:  # online, TRL sums over tokens
         beta = _by_token(loss, beta, tokens, says)
     objective, noise = _objective(loss, beta, noise, says)
-    if fields.get("sync_ref_model"):
+    if flag(fields, "sync_ref_model"):
         if alpha is not None:
             raise ValueError(
                 "alpha is given, but sync_ref_model makes the reference a moving average; leave alpha out."
@@ -130,10 +164,10 @@ def from_openrlhf(config: Any, *, alpha: ArrayLike | None = None, lam: ArrayLike
       reference: the last checkpoint (alpha = 1)
       pairs: new ones from the policy (lam = 1)
     """
-    fields, says = fields_of(config), []
+    fields, says = fields_of(config, READ_BY_OPENRLHF, FOREIGN), []
     beta, noise = _beta(fields), number(fields, "label_smoothing", 0.0, 0.0, 0.5, open_high=True)
     objective: Objective = DPO(beta)
-    if fields.get("ipo"):
+    if flag(fields, "ipo"):
         objective = IPO(beta)
     elif noise:
         objective = Link(beta, label_smoothing=noise)

@@ -72,18 +72,47 @@ def nash_md_limit(P: np.ndarray, eta: float, tau: float, log_reference: np.ndarr
 
 
 def equilibrium(P: np.ndarray, tau: float, log_reference: np.ndarray) -> np.ndarray:
-    """log p of the only solution of z = log ref + A p/tau (7.1), by Newton's method from no preferences to all."""
+    """log p of the only solution of z = log ref + A p/tau (7.1), by Newton's method down from high temperatures.
+
+    Raises ``ArithmeticError`` where it is not found.
+    """
     A, z = al.skew(P), al.centre(log_reference)
-    for share in np.linspace(0.0, 1.0, 21)[1:]:
-        for _ in range(50):
-            p = np.exp(z - z.max())
-            p /= p.sum()
-            residual = al.centre(log_reference + share * A @ p / tau - z)
-            if np.abs(residual).max() < 1e-14:
+    if tau == np.inf:
+        return z - z.max() - np.log(np.exp(z - z.max()).sum())
+    I, before = np.eye(len(P)), np.inf
+
+    def left(z: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The residual of the equation, A p, and minus the residual's slope."""
+        p = np.exp(z - z.max())
+        p /= p.sum()
+        slope = I - al.centred(A) @ al.covariance(p) / temperature
+        return al.centre(log_reference + A @ p / temperature - z), al.centre(A @ p), slope
+
+    for temperature in np.append(np.geomspace(max(1.0, tau), tau, 1 + _stages(tau)), tau):
+        # Along the tangent in 1/tau, then Newton's steps, halved while they do not help.
+        _, rates, slope = left(z, before)
+        z = al.centre(z + (1 / temperature - 1 / before) * np.linalg.solve(slope, rates))
+        before = temperature
+        for _ in range(NEWTON):
+            residual, _, slope = left(z, temperature)
+            step = np.linalg.solve(slope, residual)
+            size = np.abs(residual).max()
+            better = (
+                s for s in 0.5 ** np.arange(8) if np.abs(left(al.centre(z + s * step), temperature)[0]).max() < size
+            )
+            length = next(better, 0.0)
+            z = al.centre(z + length * step)
+            if length == 0 or np.abs(step).max() < 1e-14 * (1 + np.abs(z).max()):
                 break
-            slope = np.eye(len(P)) - share * al.centred(A) @ al.covariance(p) / tau
-            z = al.centre(z + np.linalg.solve(slope, residual))
-    return z - z.max() - np.log(np.exp(z - z.max()).sum())
+    log_p = z - z.max() - np.log(np.exp(z - z.max()).sum())
+    if not np.abs(left(z, tau)[0]).max() <= 1e-10 * (1 + np.abs(z).max()):
+        raise ArithmeticError(f"the equilibrium at tau = {tau:g} was not found")
+    return log_p
+
+
+def _stages(tau: float) -> int:
+    """Temperatures from 1 down to tau, a factor of 1.2 apart."""
+    return max(1, int(np.ceil(np.log(max(1.0, tau) / tau) / np.log(1.2))))
 
 
 def frequencies(P: np.ndarray, log_pi: np.ndarray) -> np.ndarray:
@@ -120,6 +149,7 @@ def _optimistic(trace: np.ndarray, product: np.ndarray) -> np.ndarray:
     return np.maximum(np.abs(trace + root), np.abs(trace - root)) / 2
 
 
+NEWTON = 60  # steps at each temperature
 METHODS = ("mirror", "magnetic", "sppo", "nash-md", "extragradient", "mirror-prox", "proximal-point", "optimistic")
 EXPLICIT = ("mirror", "nash-md", "extragradient", "optimistic")  # which need eta tau ≤ 1
 WITHOUT_MAGNET = ("sppo", "proximal-point")  # whose fixed points are those with A p constant

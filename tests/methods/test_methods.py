@@ -75,8 +75,10 @@ def test_critical_steps_are_those_of_the_table_and_of_runs_either_side(name, edg
 def test_radii_are_those_of_the_rounds_themselves(name):
     P = random_matrix(4, 5)
     log_ref = jax.nn.log_softmax(jnp.asarray(np.random.default_rng(6).normal(size=4)))
-    options = {"temperature": 0.3, "beta": 1.5, "log_reference": log_ref}
-    row = methods.compare(P, [name], **options).rows[0]
+    given = {"tau": {"temperature": 0.3}, "gamma": {"temperature": 0.3}, "beta": {"beta": 1.5}}
+    setting = next(method.setting for method in methods.METHODS if method.name == name)
+    options = {k: v for parameter in setting for k, v in given.get(parameter, {}).items()}
+    row = methods.compare(P, [name], log_reference=log_ref, **options).rows[0]
     assert row.verdict == "converged"
     process = row.method.process(P, np.asarray(log_ref))
     z = log_ref
@@ -117,6 +119,8 @@ def test_a_method_that_cannot_run_says_why_and_the_others_go_on():
         ({"step": -1.0}, "step = -1"),
         ({"beta": 0.0}, "beta = 0"),
         ({"rounds": 10}, "rounds = 10"),
+        ({"methods": ["inpo"], "beta": 1.0}, "beta has no effect on inpo"),
+        ({"methods": ["online-dpo"], "temperature": 1.0}, "temperature has no effect"),
         ({"log_reference": np.log([0.5, 0.5])}, "log_reference"),
     ],
 )
@@ -194,3 +198,40 @@ def test_votes_are_said_to_be_an_estimate_and_certain_wins_stop_dpo_alone(tmp_pa
     assert re.search(r"online-dpo +failed", out)
     assert "throw" not in out
     assert re.search(r"inpo +converged", out)
+
+
+def test_entries_of_zero_and_one_do_not_stop_the_others():
+    """DPO's curve is not known there, which is said in its row only."""
+    sure = np.array([[0.5, 1.0, 0.0], [0.0, 0.5, 1.0], [1.0, 0.0, 0.5]])
+    found = {row.method.name: row for row in methods.compare(sure, ["online-dpo", "inpo"], beta=5.0).rows}
+    assert found["online-dpo"].verdict == "converged"
+    assert found["online-dpo"].spectral_radius is None
+    assert found["inpo"].verdict == "converged"
+    ahead = methods.compare(CYCLE, ["inpo"], step=50.0).rows[0]
+    assert "proximal" not in ahead.reason
+
+
+def test_small_temperatures_are_solved_or_said_not_to_be():
+    """A matrix whose equilibrium Newton's method alone misses at tau = 1e-3."""
+    A = np.array([[0, 0.114, -0.176, 0.217], [0, 0, 0.276, 0.331], [0, 0, 0, -0.068], [0, 0, 0, 0]])
+    P = 0.5 + A - A.T
+    inpo, prox = methods.compare(P, ["inpo", "nash-mp"], temperature=1e-3, rounds=20_000).rows
+    assert prox.verdict == "converged"
+    assert prox.to_nash < 1e-3
+    assert inpo.spectral_radius > 1
+    assert "eta below" in inpo.change
+
+
+def test_steps_at_and_beyond_one_over_tau():
+    at_edge = methods.compare(CYCLE, ["nash-md"], temperature=1.0, rounds=200).rows[0]
+    assert at_edge.verdict == "converged"
+    assert at_edge.spectral_radius == pytest.approx(0.0, abs=1e-12)
+    for row in methods.compare(CYCLE, ["onpo", "egpo"], temperature=5.0, rounds=200).rows:
+        edge = float(re.search(r"eta below ([\d.e-]+)", row.change).group(1))
+        stable, unstable = (
+            methods.compare(CYCLE, [row.method.name], temperature=5.0, step=share * edge, rounds=200).rows[0]
+            for share in (0.98, 1.02)
+        )
+        assert stable.spectral_radius < 1 < unstable.spectral_radius
+    (tiny,) = methods.compare(CYCLE, ["inpo"], temperature=1e-6, rounds=200).rows
+    assert float(re.search(r"eta below ([\d.e-]+)", tiny.change).group(1)) == pytest.approx(3.75e-5, rel=1e-3)

@@ -273,6 +273,13 @@ class TestEverywhere:
         at = dyn.theorems.entropy_threshold(P=P, alpha=alpha, lam=lam, beta=beta)
         assert 0.999 * needed < float(at.upper) < needed
 
+    def test_extreme_scales_neither_overflow_nor_underflow(self):
+        assert oracle.everywhere(0.5, 1.0, 1e200).verdict == "converges"
+        tiny = oracle.everywhere(0.5, 1e-199, 1e-200)
+        assert tiny.gamma >= tiny.needed_gamma > 0
+        edge = oracle.everywhere(0.5, 1.0)
+        assert oracle.everywhere(0.5, 1.0, edge.local).verdict == "attracts"
+
     @pytest.mark.parametrize(
         ("change", "told"), [({"alpha": 2.0}, "alpha = 2"), ({"lam": -1.0}, "lam = -1"), ({"beta": 0.0}, "beta = 0")]
     )

@@ -47,6 +47,13 @@ def test_one_fit_has_a_fixed_reference_and_fixed_pairs_and_online_its_own():
     assert from_trl({"max_new_tokens": 64}).unmatched == ("temperature = 0.9",)
 
 
+def test_online_ipo_sums_over_tokens_and_words_for_yes_and_no_are_read():
+    online = from_trl({"loss_type": "ipo", "beta": 0.1, "max_new_tokens": 64})
+    assert str(online).startswith("TRL online DPO: IPO(0.1), reference alpha 0, lam 1")
+    assert from_trl({"beta": 0.1, "sync_ref_model": "false"}).rate is None
+    assert str(from_openrlhf({"beta": "0.1", "ipo": "false"})).startswith("OpenRLHF DPO: DPO(0.1)")
+
+
 def test_synchronised_references_are_moving_averages_over_kept_steps():
     setup = from_trl({"sync_ref_model": True, "ref_model_mixup_alpha": 0.3, "ref_model_sync_steps": 7}, lam=1.0)
     assert (setup.alpha, setup.rate, setup.sync_steps) == (None, 0.3, 7)
@@ -124,6 +131,13 @@ def test_verl():
         (from_trl, {"f_divergence_type": "js_divergence"}, {}, "js_divergence"),
         (from_trl, {"sync_ref_model": True}, {"alpha": 1.0}, "moving average"),
         (from_trl, {}, {"lam": 2.0}, "lam = 2"),
+        (from_trl, {"loss_typ": "ipo", "beta": 0.1}, {}, "loss_typ is unknown; did you mean 'loss_type'"),
+        (from_trl, {"dpo": {"beta": 0.5}}, {}, "none of the entries that are read"),
+        (from_trl, {"beta": 0.04, "num_generations": 8}, {}, "configuration of GRPO"),
+        (from_trl, {"beta": 0.1, "mixture_coef": 0.5, "max_new_tokens": 64}, {}, "configuration of Nash-MD"),
+        (from_trl, {"loss_type": "robust", "max_new_tokens": 64}, {}, "not one of TRL's online DPO"),
+        (from_trl, {"beta": 0.1, "sync_ref_model": "maybe"}, {}, "neither true nor false"),
+        (from_openrlhf, {"advantage_estimator": "reinforce"}, {}, "reinforcement learning"),
         (from_trl, 3, {}, "config is int"),
         (from_trl, "config.toml", {}, "no .json"),
         (from_openrlhf, {"label_smoothing": 0.5}, {}, "label_smoothing = 0.5"),
@@ -143,5 +157,5 @@ def test_bad_files_are_named(tmp_path):
     for name, told in (("bad.yaml", "cannot be read"), ("list.json", "holds list")):
         with pytest.raises(ValueError, match=told):
             from_trl(tmp_path / name)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ValueError, match="does not exist"):
         from_trl(tmp_path / "none.yaml")

@@ -127,3 +127,16 @@ def test_with_bradley_terry_rewards_no_entropy_is_safe_for_every_matrix(L, squar
     dyn.preferences.check(P)
     bound = theorems.spectrum_dpo(P=P, alpha=0.0, beta=1.0, log_pi=np.log(pi), reward=gap - gap.mean())
     assert float(np.max(bound.upper)) ** 2 == pytest.approx(square, rel=5e-3)
+
+
+@pytest.mark.parametrize("tau", [1.0, 1e-2, 1e-4, 1e-6])
+def test_the_equilibrium_of_theorems_solves_its_equation_at_small_temperatures(tau):
+    rng = np.random.default_rng(3)
+    for _ in range(6):
+        K = int(rng.integers(3, 6))
+        upper = np.triu(rng.random((K, K)), 1)
+        P = upper + np.tril(1 - upper.T, -1) + 0.5 * np.eye(K)
+        log_ref = oracles.log_softmax(rng.choice([0.0, 1.0, 5.0]) * rng.standard_normal(K))
+        log_p = theorems.games.equilibrium(P, tau, log_ref)
+        left = tau * (log_ref - log_p) + P @ np.exp(log_p)
+        assert np.ptp(left) < 1e-10 * (1 + tau)

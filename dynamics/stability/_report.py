@@ -13,6 +13,8 @@ from ._basis import card
 from ._certificate import ContractionRate
 from ._fixed_points import FixedPoint
 
+NEUTRAL = 5e-7  # an exponent that is printed as 0
+
 
 @dataclasses.dataclass(frozen=True)
 class Report:
@@ -75,7 +77,7 @@ class Report:
                 "contraction",
                 "no theorem applies" if rate is None else f"{rate.rate:.6f} per round, {rate.statement}",
             ),
-            ("nearby runs", f"{'part' if growth > 0 else 'approach'}: Lyapunov exponent {growth:+.6f} per round"),
+            ("nearby runs", _told(growth)),
             ("other starts", ", ".join(f"{share:.0%} {verdict}" for verdict, share in self.basins.items())),
         ]
         points = [("fixed point", _describe(point, name)) for point in self.fixed_points]
@@ -124,3 +126,11 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _told(growth: float) -> str:
+    """Whether nearby runs part; NaN where the orbit is at a vertex or, in float32, too far from 1 to be followed."""
+    if not np.isfinite(growth):
+        return "not determined: the Lyapunov exponent could not be computed in this precision"
+    word = "part" if growth > NEUTRAL else "approach" if growth < -NEUTRAL else "keep their distance"
+    return f"{word}: Lyapunov exponent {growth:+.6f} per round"

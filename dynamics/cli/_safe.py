@@ -131,9 +131,9 @@ def _dpo(found: Everywhere) -> list[str]:
         fate = "converges" if found.alpha < 1 else "does the same"
         return [f"DPO {fate} at every beta too, where its fit is finite: the sampler never changes [derived 2.4]"]
     lines = [
-        "DPO: no beta is proven safe for every P, and none is: where the policy is very uneven, a cycle can make it"
+        "DPO: no beta is proven safe for every P, and none is: where the policy is very uneven, a cycle can make it oscillate "
+        "at any beta, with any entropy weight [derived 7.16]"
     ]
-    lines.append("  oscillate at any beta, with any entropy weight [derived 7.16]")
     if found.alpha < 1:
         lines.append(
             f"  at a uniform policy and sampler and balanced preferences (each wins half the time) it attracts at beta above "

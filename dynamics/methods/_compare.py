@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -24,7 +23,15 @@ from ..games import nash
 from ..preferences import check
 from ..schema import VERDICTS
 from ..solve import iterate
-from ..theorems.games import equilibrium, frequencies, method_radius
+from ..theorems.games import (
+    WITHOUT_MAGNET,
+    critical_step,
+    equilibrium,
+    frequencies,
+    method_radius,
+    rest_frequencies,
+)
+from ..theorems.source import normalise
 from ._roster import BY_NAME, METHODS, Method
 
 ROUNDS = 3000
@@ -55,13 +62,13 @@ class Row:
 
     method: Method
     verdict: str
-    rounds: int | None
-    spectral_radius: float | None
-    log_policy: np.ndarray | None
-    entropy: float | None
-    gap: float | None
-    to_nash: float | None
-    change: str
+    rounds: int | None = None
+    spectral_radius: float | None = None
+    log_policy: np.ndarray | None = None
+    entropy: float | None = None
+    gap: float | None = None
+    to_nash: float | None = None
+    change: str = ""
     reason: str = ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -138,25 +145,22 @@ def compare(
     P = (P + 1 - P.T) / 2  # exact in float64 whatever JAX's precision
     K, count = len(P), check_count(rounds, "rounds", 100)
     log_ref = uniform(K) if log_reference is None else check_log_distribution(log_reference, "log_reference", K)
-    changed = {
-        name: float(check_number(value, label, 0.0, np.inf, open_low=True))
-        for names, label, value in (
-            (("tau", "gamma"), "temperature", temperature),
-            (("eta",), "step", step),
-            (("beta",), "beta", beta),
-        )
-        if value is not None
-        for name in names
-    }
-    asked = _chosen(methods)
-    for label, names in (("temperature", {"tau", "gamma"}), ("step", {"eta"}), ("beta", {"beta"})):
-        if names & set(changed) and not any(names & set(method.setting) for method in asked):
-            raise ValueError(f"{label} has no effect on {', '.join(m.name for m in asked)}; leave it out.")
-    chosen = [method.at(**changed) for method in asked]
+    chosen = _chosen(methods)
+    for label, value, names in (
+        ("temperature", temperature, ("tau", "gamma")),
+        ("step", step, ("eta",)),
+        ("beta", beta, ("beta",)),
+    ):
+        if value is None:
+            continue
+        if not any(name in method.setting for method in chosen for name in names):
+            raise ValueError(f"{label} has no effect on {', '.join(method.name for method in chosen)}; leave it out.")
+        number = float(check_number(value, label, 0.0, np.inf, open_low=True))
+        chosen = [method.at(**dict.fromkeys(names, number)) for method in chosen]
     rows = []
     with progress("methods", len(chosen)) as advance:
         for method in chosen:
-            rows.append(_row(method, P, _normal(np.asarray(log_ref, np.float64)), count))
+            rows.append(_row(method, P, normalise(np.asarray(log_ref, np.float64)), count))
             advance(1)
     return Comparison(tuple(rows), np.exp(nash(P).log_policy), count)
 
@@ -175,7 +179,7 @@ def _row(method: Method, P: np.ndarray, log_ref: np.ndarray, rounds: int) -> Row
         process = method.process(P, log_ref)
         run = iterate(process, rounds, initial=log_softmax(jnp.asarray(oracle.beside(log_ref))))
     except (ValueError, RuntimeError) as error:
-        return Row(method, FAILED, None, None, None, None, None, None, "", _reason(method, error))
+        return Row(method, FAILED, reason=_reason(method, error))
     logs = np.asarray(run.log_policy, np.float64)
     word = VERDICTS[int(verdict(run.log_policy)["verdict"])]
     settled = word in ("converged", "collapsed")
@@ -272,29 +276,15 @@ def _edge(P: np.ndarray, objective: Any, alpha: float, lam: float, around: dict[
 def _of_game(method: Method, P: np.ndarray, log_ref: np.ndarray) -> tuple[float | None, str]:
     eta, tau = float(method.setting.get("eta", 1.0)), float(method.setting.get("tau", 0.0))
     name = method.objective
-
-    def radius_at(eta: float) -> float:
-        at = tau if name != "nash-md" else tau / (1 - eta * tau) if eta * tau < 1 else np.inf
-        return method_radius(name, frequencies(P, equilibrium(P, at, log_ref)), eta, tau)
-
-    if name in ("sppo", "proximal-point"):
-        inside = nash(P)
-        log_p = inside.log_policy
-        if not np.isfinite(log_p).all():  # the equilibrium leaves responses out: no interior fixed point
-            return None, "no step is stable; averages of policies converge" if name == "sppo" else ""
-        radius = method_radius(name, frequencies(P, log_p), eta, tau)
-        return radius, "no step is stable; averages of policies converge" if radius > 1 else ""
-    now = radius_at(eta)
+    if name in WITHOUT_MAGNET:
+        inside = nash(P).log_policy
+        never = "no step is stable; averages of policies converge"
+        if not np.isfinite(inside).all():  # the equilibrium leaves responses out: no interior fixed point
+            return None, never if name == "sppo" else ""
+        radius = method_radius(name, frequencies(P, inside), eta, tau)
+        return radius, never if radius > 1 else ""
+    now = method_radius(name, rest_frequencies(name, P, eta, tau, log_ref), eta, tau)
     if now < 1:
         return now, ""
-    scanned = np.append(STEPS[eta > STEPS], eta)  # the last is unstable
-    above = [radius_at(s) >= 1 for s in scanned]
-    first = above.index(True) if True in above else None
-    if not first:
-        return now, "no step is stable"
-    edge = brentq(lambda s: math.log(radius_at(float(s))), scanned[first - 1], scanned[first], xtol=1e-12)
-    return now, f"eta below {edge:.3g}"
-
-
-def _normal(z: np.ndarray) -> np.ndarray:
-    return z - z.max() - np.log(np.exp(z - z.max()).sum())
+    edge = critical_step(name, P, tau, log_ref, np.append(STEPS[eta > STEPS], eta))
+    return now, f"eta below {edge:.3g}" if edge > 0 else "no step is stable"

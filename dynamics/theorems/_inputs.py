@@ -33,18 +33,10 @@ _RANGES = {
     "first": (-np.inf, np.inf, False),
     "second": (-np.inf, np.inf, False),
 }
+METHODS = ("mirror", "magnetic", "sppo", "nash-md", "extragradient", "mirror-prox", "proximal-point", "optimistic")
 _CHOICES = {
     "objective": ("ipo", "dpo"),
-    "method": (
-        "mirror",
-        "magnetic",
-        "sppo",
-        "nash-md",
-        "extragradient",
-        "mirror-prox",
-        "proximal-point",
-        "optimistic",
-    ),
+    "method": METHODS,
     "structure": ("cycle", "regular", "ring"),
     "loss": ("dpo", "squared", "ipo"),
     "link": ("linear", "logistic", "probit", "cauchit"),

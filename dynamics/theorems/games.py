@@ -1,4 +1,4 @@
-"""Statements on Nash learning from the same preferences (statements 8.1 and 8.2)."""
+"""Statements on Nash learning from the same preferences (statements 8.1 and 8.2, and the table of section 8)."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from . import _algebra as al
 from ._bound import Claim, theorem
+from ._inputs import METHODS, normalise
 from .source import Source, log_policy, matrix, positive
 
 _ANY = ("any", "cyclic", "regular", "strongly transitive", "bradley-terry", "near-deterministic")
@@ -78,13 +79,12 @@ def equilibrium(P: np.ndarray, tau: float, log_reference: np.ndarray) -> np.ndar
     """
     A, z = al.skew(P), al.centre(log_reference)
     if tau == np.inf:
-        return z - z.max() - np.log(np.exp(z - z.max()).sum())
+        return normalise(z)
     I, before = np.eye(len(P)), np.inf
 
     def left(z: np.ndarray, temperature: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The residual of the equation, A p, and minus the residual's slope."""
-        p = np.exp(z - z.max())
-        p /= p.sum()
+        p = np.exp(normalise(z))
         slope = I - al.centred(A) @ al.covariance(p) / temperature
         return al.centre(log_reference + A @ p / temperature - z), al.centre(A @ p), slope
 
@@ -104,10 +104,9 @@ def equilibrium(P: np.ndarray, tau: float, log_reference: np.ndarray) -> np.ndar
             z = al.centre(z + length * step)
             if length == 0 or np.abs(step).max() < 1e-14 * (1 + np.abs(z).max()):
                 break
-    log_p = z - z.max() - np.log(np.exp(z - z.max()).sum())
     if not np.abs(left(z, tau)[0]).max() <= 1e-10 * (1 + np.abs(z).max()):
         raise ArithmeticError(f"the equilibrium at tau = {tau:g} was not found")
-    return log_p
+    return normalise(z)
 
 
 def _stages(tau: float) -> int:
@@ -128,9 +127,8 @@ def method_radius(method: str, omega: np.ndarray, eta: float, tau: float) -> flo
     >>> round(method_radius("mirror", np.array([0.4 / np.sqrt(3)]), 1.0, 0.1) ** 2, 6)
     0.863333
     """
-    e, q, pull = eta * np.asarray(omega), 1 - eta * tau, 1 + eta * tau
-    step = 1j * e
-    square = {
+    step, q, pull = 1j * eta * np.asarray(omega), 1 - eta * tau, 1 + eta * tau
+    moduli = {
         "mirror": lambda: np.abs(q + step),
         "magnetic": lambda: np.abs(1 + step) / pull,
         "sppo": lambda: np.abs(1 + step),
@@ -140,7 +138,7 @@ def method_radius(method: str, omega: np.ndarray, eta: float, tau: float) -> flo
         "proximal-point": lambda: 1 / np.abs(1 - 1j * np.asarray(omega) / tau),
         "optimistic": lambda: _optimistic(q + 2 * step, step),
     }[method]
-    return float(np.max(square()))
+    return float(np.max(moduli()))
 
 
 def _optimistic(trace: np.ndarray, product: np.ndarray) -> np.ndarray:
@@ -149,8 +147,45 @@ def _optimistic(trace: np.ndarray, product: np.ndarray) -> np.ndarray:
     return np.maximum(np.abs(trace + root), np.abs(trace - root)) / 2
 
 
+def rest_frequencies(method: str, P: np.ndarray, eta: float, tau: float, log_reference: np.ndarray) -> np.ndarray:
+    """The frequencies at the fixed point of a method with a magnet; Nash-MD's is that of temperature tau/(1 - eta tau) (8.2).
+
+    Raises ``ArithmeticError`` where it is not found, and for Nash-MD beyond eta tau = 1.
+    """
+    if method == "nash-md":
+        if eta * tau > 1:
+            raise ArithmeticError(f"Nash-MD at eta tau = {eta * tau:g} steps beyond the magnet")
+        tau = tau / (1 - eta * tau) if eta * tau < 1 else np.inf
+    return frequencies(P, equilibrium(P, tau, log_reference))
+
+
+def critical_step(method: str, P: np.ndarray, tau: float, log_reference: np.ndarray, steps: np.ndarray) -> float:
+    """The first eta at which the spectral radius of a method with a magnet is 1, bracketed on ascending ``steps`` and bisected:
+    0 where the first of them is unstable already, inf where none is. Raises ``ArithmeticError`` as ``rest_frequencies``.
+    """
+    # Where A ref is constant every temperature has the same equilibrium, which is then Nash-MD's too, at every step.
+    moves = method == "nash-md" and np.ptp(al.skew(P) @ np.exp(log_reference)) > al.ROUNDING
+    fixed = None if moves else frequencies(P, equilibrium(P, tau, log_reference))
+
+    def unstable(eta: float) -> bool:
+        omega = rest_frequencies(method, P, eta, tau, log_reference) if fixed is None else fixed
+        return method_radius(method, omega, eta, tau) >= 1
+
+    tried = steps[steps * tau <= 1] if moves else steps
+    above = next((k for k, eta in enumerate(tried) if unstable(float(eta))), None)
+    if above is None:
+        return np.inf
+    if above == 0:
+        return 0.0
+    low, high = np.log(tried[above - 1 : above + 1])
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if unstable(float(np.exp(middle))) else (middle, high)
+    return float(np.exp((low + high) / 2))
+
+
 NEWTON = 60  # steps at each temperature
-METHODS = ("mirror", "magnetic", "sppo", "nash-md", "extragradient", "mirror-prox", "proximal-point", "optimistic")
+BISECTIONS = 60
 EXPLICIT = ("mirror", "nash-md", "extragradient", "optimistic")  # which need eta tau ≤ 1
 WITHOUT_MAGNET = ("sppo", "proximal-point")  # whose fixed points are those with A p constant
 
@@ -182,9 +217,11 @@ def roster_radius(P: np.ndarray, eta: float, tau: float, log_reference: np.ndarr
     assumptions = {"eta tau ≤ 1": bool(method not in EXPLICIT or eta * tau <= 1)}
     if method in WITHOUT_MAGNET:
         assumptions["A1 = 0"] = bool(np.abs(al.skew(P).sum(axis=1)).max() <= al.ROUNDING)
-        log_pi = np.full(len(P), -np.log(len(P)))
+    if not all(assumptions.values()):
+        return Claim(0.0, np.inf, assumptions)
+    if method in WITHOUT_MAGNET:
+        omega = frequencies(P, np.full(len(P), -np.log(len(P))))
     else:
-        temperature = tau / (1 - eta * tau) if method == "nash-md" and eta * tau < 1 else tau
-        log_pi = equilibrium(P, temperature, log_reference)
-    radius = method_radius(method, frequencies(P, log_pi), eta, tau)
+        omega = rest_frequencies(method, P, eta, tau, log_reference)
+    radius = method_radius(method, omega, eta, tau)
     return Claim(radius, radius, assumptions)

@@ -12,6 +12,7 @@ import xarray as xr
 import dynamics as dyn
 from dynamics.diagnostics import Verdict
 from dynamics.theorems import entropy_remedy, entropy_threshold, spectrum_dpo
+from dynamics.theorems.source import normalise
 
 from .._framework import Tick, described, require, silent
 from .._sweeps import sweep
@@ -104,8 +105,7 @@ def _square(L: float, share: float) -> tuple[float, np.ndarray, np.ndarray, np.n
     """
     f = np.array([2 * L, 0.0, L])
     S = 1 / (1 + np.exp(f[None] - f[:, None]))
-    log_pi = np.array([0.0, 0.0, -2 * L])
-    log_pi -= np.log(np.exp(log_pi).sum())
+    log_pi = normalise(np.array([0.0, 0.0, -2 * L]))
     both = np.exp(log_pi[:, None] + log_pi[None])
     cycle = np.array([[0.0, 1.0, -1.0], [-1.0, 0.0, 1.0], [1.0, -1.0, 0.0]])
     room = np.where(cycle > 0, (1 - S) * both, np.where(cycle < 0, S * both, np.inf)).min()
@@ -119,10 +119,9 @@ def _counter_example(rounds: int) -> tuple[float, int]:
     alpha, beta, gamma = 0.5, 1.0, 1.0
     _, P, f, log_pi = _square(L_OF_RUN, SHARE)
     # (beta + gamma) z = alpha beta z + (1-alpha) beta log ref + f at z = log pi.
-    log_ref = ((beta + gamma - alpha * beta) * log_pi - f) / ((1 - alpha) * beta)
-    log_ref -= np.log(np.exp(log_ref - log_ref.max()).sum()) + log_ref.max()
+    log_ref = normalise(((beta + gamma - alpha * beta) * log_pi - f) / ((1 - alpha) * beta))
     loop = dyn.SelfSampling(P, dyn.ReverseKL(gamma, beta, "bradley-terry"), alpha, 1.0, log_ref)
     radius = float(dyn.stability.spectral_radius(loop, jnp.asarray(log_pi)))
-    begun = log_pi + 1e-3 * np.array([1.0, -1.0, 0.5])
-    sol = dyn.iterate(loop, max(rounds, 600), initial=begun - np.log(np.exp(begun).sum()))
+    begun = normalise(log_pi + 1e-3 * np.array([1.0, -1.0, 0.5]))
+    sol = dyn.iterate(loop, max(rounds, 600), initial=begun)
     return radius**2, int(dyn.diagnostics.verdict(sol.log_policy)["verdict"])

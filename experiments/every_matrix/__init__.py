@@ -12,7 +12,7 @@ from dynamics.schema import VERDICTS
 from dynamics.stability import proven_everywhere, stable_everywhere
 from dynamics.theorems import universal_contraction
 from dynamics.theorems.games import frequencies
-from dynamics.theorems.source import circulant
+from dynamics.theorems.source import circulant, normalise
 
 from .._framework import Tick, described, require, silent
 from .checks import GAPS, SIDES, check
@@ -136,7 +136,7 @@ def _search(K: int, moves: int, rng: np.random.Generator) -> float:
 
 
 def _frequency(P: np.ndarray, z: np.ndarray) -> float:
-    return float(frequencies(P, z - z.max() - np.log(np.exp(z - z.max()).sum())).max())
+    return float(frequencies(P, normalise(z)).max())
 
 
 def _runs(K: int, alpha: float, config: Config, rng: np.random.Generator) -> np.ndarray:
@@ -148,8 +148,7 @@ def _runs(K: int, alpha: float, config: Config, rng: np.random.Generator) -> np.
     for gap in GAPS:
         words = []
         for _ in range(config.starts):
-            log_ref = SKEW * rng.standard_normal(K)
-            log_ref -= np.log(np.exp(log_ref - log_ref.max()).sum()) + log_ref.max()
+            log_ref = normalise(SKEW * rng.standard_normal(K))
             rounds = oracle.Rounds(stack, "ipo", alpha, 1.0, betas[gap], log_ref)
             words.append(oracle.fates(rounds, FAR * rng.standard_normal(stack.shape[:2]), config.rounds).verdict)
         rows.append(np.concatenate(words))

@@ -16,7 +16,7 @@ from dynamics._parameters import replace
 from dynamics.diagnostics import Verdict
 from dynamics.methods import METHODS, Method
 from dynamics.rounds import Process
-from dynamics.theorems.games import EXPLICIT, equilibrium, frequencies, method_radius
+from dynamics.theorems.games import EXPLICIT, critical_step, method_radius, rest_frequencies
 
 from .._framework import Tick, described, require, silent
 from .._matrices import drawn
@@ -28,7 +28,6 @@ __all__ = ["Config", "check", "run"]
 NAMES = ("inpo", "mmd", "nash-md", "onpo", "egpo", "nash-mp")
 GAMES: dict[str, Method] = {method.name: method for method in METHODS if method.name in NAMES}
 SCAN = np.geomspace(1e-3, 1e3, 301)  # of steps, over which the first crossing is bracketed
-BISECTIONS = 60
 CURVE = 81  # temperatures of the line of critical steps
 NEAR = 1e-4  # nats between a start and the equilibrium, from where growth is measured
 
@@ -78,8 +77,8 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     for n, name in enumerate(NAMES):
         tick(n / len(NAMES), name)
         radius[n] = [radius_at(name, P, eta, config.temperature) for eta in etas]
-        critical[n] = [critical_step(name, P, tau) for tau in taus]
-        line[n] = [critical_step(name, P, tau) for tau in curve]
+        critical[n] = [step_of(name, P, tau) for tau in taus]
+        line[n] = [step_of(name, P, tau) for tau in curve]
         process = GAMES[name].process(P, np.full(3, -np.log(3.0)), eta=0.1, tau=0.1)
         for t, tau in enumerate(taus):
             asked = critical[n, t] * np.array(SIDES)
@@ -95,7 +94,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     tick(0.95, "generated matrices")
     cases = [c.P for c in drawn(config.matrices, config.sizes, 15, config.seed) if c.source == "cyclic"]
     # Not Nash-MD, whose equilibrium moves with the step.
-    many = np.array([[critical_step(name, M, 0.05) if name != "nash-md" else np.nan for name in NAMES] for M in cases])
+    many = np.array([[step_of(name, M, 0.05) if name != "nash-md" else np.nan for name in NAMES] for M in cases])
     joined = xr.concat(parts, "game").rename(eta="step")
     ds = xr.Dataset(
         {
@@ -129,28 +128,14 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
 
 
 def radius_at(name: str, P: np.ndarray, eta: float, tau: float) -> float:
-    """The spectral radius at the equilibrium; Nash-MD's is that of temperature tau/(1 - eta tau)."""
+    """The spectral radius at the equilibrium, with a uniform magnet."""
     kind = GAMES[name].objective
-    at = tau / (1 - eta * tau) if kind == "nash-md" and eta * tau < 1 else tau
-    return method_radius(kind, frequencies(P, equilibrium(P, at, np.full(len(P), -np.log(len(P))))), eta, tau)
+    return method_radius(kind, rest_frequencies(kind, P, eta, tau, np.full(len(P), -np.log(len(P)))), eta, tau)
 
 
-def critical_step(name: str, P: np.ndarray, tau: float) -> float:
-    """The first step at which the radius is 1, and inf where there is none up to 1,000."""
-    kind = GAMES[name].objective
-    log_ref = np.full(len(P), -np.log(len(P)))
-    fixed = frequencies(P, equilibrium(P, tau, log_ref))  # whatever the step; for Nash-MD where it is uniform
-    if kind == "nash-md" and np.abs((P - 0.5).sum(axis=1)).max() > 1e-12:
-        raise ValueError("Nash-MD's equilibrium moves with the step unless rows of P balance.")
-    radius = lambda eta: method_radius(kind, fixed, eta, tau)
-    above = next((k for k, eta in enumerate(SCAN) if radius(float(eta)) >= 1), None)
-    if above is None:
-        return np.inf
-    low, high = np.log(SCAN[above - 1]), np.log(SCAN[above])
-    for _ in range(BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if radius(float(np.exp(middle))) >= 1 else (middle, high)
-    return float(np.exp((low + high) / 2))
+def step_of(name: str, P: np.ndarray, tau: float) -> float:
+    """The critical step with a uniform magnet, and inf where there is none up to 1,000."""
+    return critical_step(GAMES[name].objective, P, tau, np.full(len(P), -np.log(len(P))), SCAN)
 
 
 def growth(process: Process[Any], etas: np.ndarray, tau: float, rounds: int) -> np.ndarray:

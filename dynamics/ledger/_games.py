@@ -13,6 +13,7 @@ from .. import games
 from .._numerics import centre, gauge_basis
 from .._parameters import replace
 from ..games import NashMD
+from ..methods import METHODS
 from ..oracle import follow
 from ..rounds import Process
 from ..stability import spectral_radius
@@ -101,18 +102,9 @@ def _limits(instances: list[Instance]) -> list[Any]:
 
 
 def game_of(x: Instance) -> Process[Any]:
-    """The map that an instance of ``roster_radius`` is about."""
-    P, eta, tau, log_ref = x["P"], x["eta"], x["tau"], x["log_reference"]
-    return {
-        "mirror": lambda: games.MirrorDescent(P, eta, tau, log_ref),
-        "magnetic": lambda: games.MirrorDescent(P, eta, tau, log_ref, proximal=True),
-        "sppo": lambda: games.SPPO(P, eta),
-        "nash-md": lambda: games.NashMD(P, eta, tau, log_ref),
-        "extragradient": lambda: games.Extragradient(P, eta, tau, log_ref),
-        "mirror-prox": lambda: games.Extragradient(P, eta, tau, log_ref, proximal=True),
-        "proximal-point": lambda: games.ProximalPoint(P, tau),
-        "optimistic": lambda: games.OptimisticMirrorDescent(P, eta, tau, log_ref),
-    }[x["method"]]()
+    """The rounds of the roster that an instance of ``roster_radius`` is about."""
+    (method,) = (method for method in METHODS if method.objective == x["method"])
+    return method.at(eta=x["eta"], tau=x["tau"]).process(x["P"], x["log_reference"])
 
 
 def _radii(instances: list[Instance]) -> list[Any]:

@@ -99,7 +99,8 @@ def everywhere(alpha: float, lam: float, beta: float | None = None) -> Everywher
     if beta is None:
         return Everywhere(alpha, lam, None, proven, local, None, None, None, None, gamma, needed)
     verdict = "converges" if beta > proven else "attracts" if beta >= local else "never" if alpha == 1 else "depends"
-    share = 1 - (lam / (2 * beta)) ** 2
+    ratio = lam / (2 * beta)
+    share = 1 - ratio * ratio  # a power would raise where the product is inf
     most = min(1.0, 2 * beta * math.sqrt(1 - alpha))
     return Everywhere(
         alpha,

@@ -32,7 +32,7 @@ def compared(
 
     Args:
         methods: their names, from top to bottom.
-        verdicts: of each run, which colour the points.
+        verdicts: of each run, told by the shapes of the points.
         radii: spectral radii; None where there is none.
         log_policies: last, or average, policies, ``(K,)`` each, in nats; None where a run failed.
         names: of the K responses; their numbers unless given.

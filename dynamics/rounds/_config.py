@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
+import argparse
 import difflib
 import json
 from collections.abc import Mapping, Sequence
@@ -12,23 +12,31 @@ from typing import Any
 import numpy as np
 
 
-def fields_of(config: Any, known: Sequence[str] = (), foreign: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """The entries of a mapping, a file, or an object.
+def fields_of(
+    config: Any, known: Sequence[str] = (), foreign: Mapping[str, str] | None = None, classes: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The entries of a mapping, a file, an ``argparse.Namespace``, or an object of one of ``classes``.
 
-    Raises ``ValueError`` where entries that are not ``known`` are close to one that is, or belong to a ``foreign`` trainer, and
-    where there are entries but none that is known.
+    Raises ``ValueError`` where entries that are not ``known`` are close to one that is, or belong to a ``foreign`` trainer,
+    where there are entries but none that is known, and for an object of another class.
     """
     if isinstance(config, Mapping):
         return _checked(dict(config), known, foreign or {})
     if isinstance(config, str | Path):
         return _checked(_read(Path(config)), known, foreign or {})
-    if dataclasses.is_dataclass(config) and not isinstance(config, type):
-        return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-    if hasattr(config, "__dict__") and not isinstance(config, type):
+    if isinstance(config, argparse.Namespace):
+        return _checked(dict(vars(config)), known, foreign or {})
+    if is_of(config, classes):
         return dict(vars(config))
+    objects = f" or an object of {' or '.join(classes)}" if classes else ""
     raise ValueError(
-        f"config is {type(config).__name__}; pass a mapping, the path of a JSON or YAML file, or the trainer's object."
+        f"config is {type(config).__name__}; pass a mapping, the path of a JSON or YAML file, parsed arguments{objects}."
     )
+
+
+def is_of(config: Any, classes: Sequence[str]) -> bool:
+    """Whether an object's class, or one that it is derived from, has one of the names."""
+    return any(kind.__name__ in classes for kind in type(config).__mro__)
 
 
 def _checked(fields: dict[str, Any], known: Sequence[str], foreign: Mapping[str, str]) -> dict[str, Any]:
@@ -78,6 +86,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def section(fields: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A part of nested entries; empty where there is none."""
     found = fields.get(name) or {}
     if not isinstance(found, Mapping):
         raise ValueError(f"{name} is {found!r}; pass a section with names and values.")
@@ -94,6 +103,7 @@ def number(
     open_low: bool = False,
     open_high: bool = False,
 ) -> float:
+    """An entry as a number within an interval, or the default where it is absent."""
     given = fields.get(name)
     given = default if given is None else given
     try:

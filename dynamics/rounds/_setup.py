@@ -12,7 +12,7 @@ from .._checks import Numbers, host_array
 from .._parts import uniform
 from ..feedback import Population
 from ..learners import Descend, Optimum
-from ..objectives import IPO, Objective
+from ..objectives import Objective
 from ..preferences import check_prompts
 from ..references import Ema, Fixed, Geometric
 from ..samplers import Mixture
@@ -60,7 +60,7 @@ class Setup:
             log_reference: log ref, ``(K,)``, in nats: the first model; uniform unless given.
             log_offline: log pi_0, ``(K,)``, of what wrote the dataset; the first model unless given.
             optimizer: an optax transformation on logits. With a moving average of references, ``sync_steps`` steps of it are a
-                round, and its state is kept. None: every round goes to the optimum.
+                round, else one, and its state is kept. None: every round goes to the optimum.
 
         Raises:
             ValueError: a bad entry, or a P that a loss for flipped labels maps outside [0, 1].
@@ -103,8 +103,3 @@ def _cleaned(P: np.ndarray, noise: float) -> np.ndarray:
             "more, so the robust loss has no finite optimum; pass a smaller label_smoothing, or P as the noisy labels show it."
         )
     return cleaned
-
-
-def of_sppo(eta: float, trainer: str, says: tuple[str, ...], unmatched: tuple[str, ...]) -> Setup:
-    """SPPO's rounds, which are IPO's at alpha = lam = 1 and beta = 1/eta (statement 8.1)."""
-    return Setup(trainer, IPO(1 / eta), 1.0, 1.0, says=says, unmatched=unmatched)

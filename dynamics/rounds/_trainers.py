@@ -14,8 +14,8 @@ from jaxtyping import ArrayLike
 
 from .._parameters import nearest
 from ..objectives import DPO, IPO, Link, Objective, SLiC
-from ._config import entries_set, fields_of, flag, number, section
-from ._setup import Setup, of_sppo
+from ._config import entries_set, fields_of, flag, is_of, number, section
+from ._setup import Setup
 from ._trainer_words import (
     BY_TOKEN,
     FOREIGN,
@@ -73,8 +73,8 @@ def from_trl(
       reference: the last checkpoint (alpha = 1)
       pairs: new ones from the policy (lam = 1)
     """
-    fields = fields_of(config, READ_BY_TRL, FOREIGN)
-    online = any(name in fields for name in ONLINE_ONLY) or type(config).__name__ == "OnlineDPOConfig"
+    fields = fields_of(config, READ_BY_TRL, FOREIGN, ("DPOConfig", "OnlineDPOConfig"))
+    online = any(name in fields for name in ONLINE_ONLY) or is_of(config, ("OnlineDPOConfig",))
     trainer = "TRL online DPO" if online else "TRL DPO"
     loss = _one_loss(fields)
     if online and loss not in ONLINE_LOSSES:
@@ -170,7 +170,8 @@ def from_verl(config: Any) -> Setup:
         says = (
             f"sppo_eta {step:g} is the step of SPPO: IPO's rounds at alpha = lam = 1, beta = 1/eta (statement 8.1)",
         )
-        return of_sppo(step, "verl sppo", says, entries_set(actor, {"use_kl_loss": False, "entropy_coeff": 0}))
+        lost = entries_set(actor, {"use_kl_loss": False, "entropy_coeff": 0})
+        return Setup("verl sppo", IPO(1 / step), 1.0, 1.0, says=says, unmatched=lost)
     if "dpo_beta" not in algorithm:
         raise ValueError(
             "algorithm has neither dpo_beta (spin) nor sppo_eta (sppo); pass a configuration of one of verl's recipes."

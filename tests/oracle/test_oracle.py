@@ -275,6 +275,7 @@ class TestEverywhere:
 
     def test_extreme_scales_neither_overflow_nor_underflow(self):
         assert oracle.everywhere(0.5, 1.0, 1e200).verdict == "converges"
+        assert oracle.everywhere(0.5, 1.0, 1e-200).enough_alpha is None
         tiny = oracle.everywhere(0.5, 1e-199, 1e-200)
         assert tiny.gamma >= tiny.needed_gamma > 0
         edge = oracle.everywhere(0.5, 1.0)

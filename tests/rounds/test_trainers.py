@@ -95,6 +95,21 @@ def test_files_and_objects(tmp_path):
         assert str(from_trl(config)).startswith("TRL DPO: DPO(0.05), reference alpha 0, lam 0")
 
 
+def test_objects_are_known_by_their_class():
+    """A trainer's own class, or one derived from it; another trainer's object has entries of the same names."""
+    entries = {"loss_type": "sigmoid", "beta": 0.05, "label_smoothing": 0.0}
+    own = type("Mine", (type("DPOConfig", (), {}),), {})()
+    vars(own).update(entries)
+    assert str(from_trl(own)).startswith("TRL DPO: DPO(0.05)")
+    online = type("OnlineDPOConfig", (), {})()
+    vars(online).update(entries)
+    assert from_trl(online).lam == 1.0
+    other = type("ORPOConfig", (), {})()
+    vars(other).update(entries)
+    with pytest.raises(ValueError, match="config is ORPOConfig"):
+        from_trl(other)
+
+
 def test_openrlhf():
     same(
         from_openrlhf({"beta": 0.2, "ipo": True}, alpha=1.0, lam=1.0).rounds(P),

@@ -23,7 +23,7 @@ LEAST = 0.005  # a response of a smaller share is not shown
 class Compare(Reading):
     """Every method on a file's preferences: does it settle, where, and what would make it stable."""
 
-    method: Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME", prefix_name=False)] = ()
+    method: Annotated[tuple[str, ...] | None, tyro.conf.arg(metavar="NAME", prefix_name=False)] = None
     """Only these methods; `dynamics methods` lists them."""
     temperature: Annotated[float | None, tyro.conf.arg(metavar="TAU")] = None
     """Temperature of every game, and entropy weight of reverse KL, above 0; 0.1 unless given."""
@@ -50,7 +50,7 @@ class Compare(Reading):
         if self.plot is not None:
             check_writable(self.plot)
         options: dict[str, Any] = {"temperature": self.temperature, "step": self.step, "beta": self.beta}
-        names = list(self.method) or None
+        names = None if self.method is None else list(self.method)
         found = [compare(np.asarray(matrices[m]), names, **options, rounds=self.rounds) for m in chosen]
         if self.plot is not None:
             self._draw(matrices, chosen[0], found[0])

@@ -108,6 +108,9 @@ class DualityGap(Series):
         return {self.name: VARIABLES["duality_gap"]}
 
     def observe(self, snapshot: Snapshot) -> Array:
+        K, size = self.preference.shape[-1], snapshot.log_policy.shape[-1]
+        if size != K:
+            raise ValueError(f"preference of {self.name} has {K} responses, the run {size}; pass the P of the run.")
         return self.gap(snapshot.log_policy)
 
     def gap(self, log_policy: Float[Array, "*rows K"]) -> Float[Array, "*rows"]:

@@ -168,6 +168,8 @@ def compare(
 def _chosen(names: Sequence[str] | None) -> list[Method]:
     if names is None:
         return list(METHODS)
+    if not names:
+        raise ValueError("methods names none; pass names, or leave it out for all of them.")
     for name in names:
         if name not in BY_NAME:
             raise ValueError(f"method {name!r} is unknown; {nearest(str(name), list(BY_NAME))}")

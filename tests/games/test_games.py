@@ -259,6 +259,10 @@ def test_the_gap_and_the_average_stream_through_a_run_and_a_sweep():
     [
         (lambda: dyn.diagnostics.DualityGap(np.stack([CYCLE, CYCLE])), "one prompt"),
         (lambda: dyn.diagnostics.DualityGap(CYCLE, -1.0), "tau = -1"),
+        (
+            lambda: dyn.iterate(games.SPPO(random_matrix(4, 1), 1.0), 3, measure=[dyn.diagnostics.DualityGap(CYCLE)]),
+            "has 3 responses, the run 4",
+        ),
         (lambda: dyn.diagnostics.DualityGap(CYCLE, 0.1, np.log([0.5, 0.5])), "log_reference"),
         (lambda: dyn.diagnostics.log_average_policy(np.log([[0.5, 0.5]]), burn_in=3), "burn_in = 3"),
         (lambda: dyn.diagnostics.AveragePolicy(-1), "burn_in"),

@@ -115,6 +115,7 @@ def test_a_method_that_cannot_run_says_why_and_the_others_go_on():
     ("options", "told"),
     [
         ({"methods": ["ippo"]}, "'ippo' is unknown.*inpo"),
+        ({"methods": []}, "names none"),
         ({"temperature": 0.0}, "temperature = 0"),
         ({"step": -1.0}, "step = -1"),
         ({"beta": 0.0}, "beta = 0"),

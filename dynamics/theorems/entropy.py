@@ -9,15 +9,13 @@ import numpy as np
 from . import _algebra as al
 from ._bound import Claim, theorem
 from .convergence import divergence_claim, row_span
-from .source import Source, log_policy, log_sampler, matrix, positive
-
-_ANY = ("any", "cyclic", "regular", "strongly transitive", "bradley-terry", "near-deterministic")
+from .source import INTERIOR, Source, log_policy, log_sampler, matrix, positive
 
 
 def _round(source: Source) -> dict[str, Any]:
     K = source.integer(2, 6)
     return {
-        "P": matrix(source, K, _ANY),
+        "P": matrix(source, K, INTERIOR),
         "alpha": source.number(0.0, 1.0),
         "lam": source.number(0.0, 1.0),
         "beta": positive(source, 1e-2, 1e2),
@@ -55,7 +53,7 @@ def entropy_round(
 
 def _remedied(source: Source) -> dict[str, Any]:
     """beta and gamma at a share of the edge, up to it."""
-    P = matrix(source, source.integer(2, 5), _ANY)
+    P = matrix(source, source.integer(2, 5), INTERIOR)
     alpha, lam = source.number(0.0, 1.0), source.number(0.0, 1.0)
     inputs = {"P": P, "alpha": alpha, "lam": lam}
     gamma = positive(source, 1e-2, 1e1)

@@ -9,15 +9,13 @@ import numpy as np
 from . import _algebra as al
 from ._bound import Claim, theorem
 from ._inputs import METHODS, normalise
-from .source import Source, log_policy, matrix, positive
-
-_ANY = ("any", "cyclic", "regular", "strongly transitive", "bradley-terry", "near-deterministic")
+from .source import INTERIOR, Source, log_policy, matrix, positive
 
 
 def _step(source: Source) -> dict[str, Any]:
     K = source.integer(2, 6)
     return {
-        "P": matrix(source, K, _ANY),
+        "P": matrix(source, K, INTERIOR),
         "alpha": source.number(0.0, 1.0),
         "beta": positive(source, 1e-2, 1e2),
         "log_reference": log_policy(source, K, (0.0, 1.0, 30.0)),
@@ -47,7 +45,7 @@ def _mixed(source: Source) -> dict[str, Any]:
     K = source.integer(2, 5)
     tau = positive(source, 0.3, 1e1)
     return {
-        "P": matrix(source, K, _ANY),
+        "P": matrix(source, K, INTERIOR),
         "eta": source.number(0.05, 0.9) / tau,
         "tau": tau,
         "log_reference": log_policy(source, K, (0.0, 1.0, 10.0)),
@@ -196,7 +194,7 @@ def _of_method(source: Source) -> dict[str, Any]:
     tau = positive(source, 1e-2, 1e1)
     eta = source.number(0.01, 0.99) / tau if method in EXPLICIT else positive(source, 1e-2, 1e2)
     reference = np.full(K, -np.log(K)) if fixed else log_policy(source, K, (0.0, 1.0, 10.0))
-    P = matrix(source, K, ("regular",) if fixed else _ANY)
+    P = matrix(source, K, ("regular",) if fixed else INTERIOR)
     return {"P": P, "eta": eta, "tau": tau, "log_reference": reference, "method": method}
 
 

@@ -9,17 +9,8 @@ import numpy as np
 
 from . import _algebra as al
 from ._bound import Claim, theorem
-from .source import Source, log_policy, log_sampler, matrix, positive
+from .source import FAMILIES, Source, log_policy, log_sampler, matrix, positive
 
-_ALL = (
-    "any",
-    "cyclic",
-    "regular",
-    "strongly transitive",
-    "bradley-terry",
-    "near-deterministic",
-    "deterministic entries",
-)
 _KAPPA = {"ipo": 1.0, "dpo": 4.0}
 
 
@@ -113,7 +104,7 @@ def _fixed(source: Source) -> dict[str, Any]:
     log_pi, log_offline = log_policy(source, K, (1.0, 0.0, 5.0)), log_policy(source, K, (0.0, 1.0, 5.0))
     mu = lam * np.exp(log_pi) + (1 - lam) * np.exp(log_offline)
     if objective == "ipo":
-        P = matrix(source, K, _ALL)
+        P = matrix(source, K, FAMILIES)
         reward = P @ mu
     else:
         reward = 2.0 * np.array([source.number(-1.0, 1.0) for _ in range(K)])
@@ -173,7 +164,7 @@ def _reward_derivative(P: np.ndarray, S: np.ndarray, mu: np.ndarray) -> np.ndarr
 def _vertex(source: Source) -> dict[str, Any]:
     K = source.integer(2, 6)
     return {
-        "P": matrix(source, K, _ALL[:-1]),
+        "P": matrix(source, K, FAMILIES[:-1]),
         "lam": source.number(0.0, 1.0),
         "beta": positive(source, 1e-2, 1e2),
         "log_offline": log_sampler(source, K),
@@ -209,7 +200,7 @@ def contracting(
     source: Source, strength: Callable[[np.ndarray], float], room: Callable[[float], float]
 ) -> dict[str, Any]:
     """P, alpha < 1, lam, and the beta that puts strength(P)·lam/beta at a share of room(alpha), up to its edge."""
-    P = matrix(source, source.integer(2, 5), _ALL)
+    P = matrix(source, source.integer(2, 5), FAMILIES)
     alpha, lam = source.number(0.0, 0.99), source.number(0.0, 1.0)
     weight = float(lam * strength(P))
     if weight <= 1e-12:

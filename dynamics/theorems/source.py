@@ -16,6 +16,10 @@ from ._inputs import normalise
 
 T = TypeVar("T")
 
+INTERIOR = ("any", "cyclic", "regular", "strongly transitive", "bradley-terry", "near-deterministic")
+"""Families of ``matrix`` whose entries are probabilities strictly between 0 and 1, or round to 1."""
+FAMILIES = (*INTERIOR, "deterministic entries")
+
 
 class Source(abc.ABC):
     """The choices available to a builder; the first or smallest answer is the simplest."""

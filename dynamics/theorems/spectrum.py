@@ -9,24 +9,15 @@ import numpy as np
 from . import _algebra as al
 from ._bound import Claim, theorem
 from .iteration import matched_matrix
-from .source import Source, log_policy, log_sampler, matrix, positive
+from .source import FAMILIES, Source, log_policy, log_sampler, matrix, positive
 
-_ANY = (
-    "any",
-    "cyclic",
-    "regular",
-    "strongly transitive",
-    "bradley-terry",
-    "near-deterministic",
-    "deterministic entries",
-)
 _MODULI = "moduli of the K-1 eigenvalues of the round's Jacobian at pi (gauge left out), descending"
 
 
 def _at_any_policy(source: Source) -> dict[str, Any]:
     K = source.integer(2, 6)
     return {
-        "P": matrix(source, K, _ANY),
+        "P": matrix(source, K, FAMILIES),
         "alpha": source.number(0.0, 1.0),
         "lam": source.number(0.0, 1.0),
         "beta": positive(source, 1e-2, 1e2),

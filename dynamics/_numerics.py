@@ -164,7 +164,7 @@ def log_mixture(
     """log(w p + (1-w) q), with derivatives that stay finite at w = 0, at w = 1 and where p or q has no mass.
 
     Where both have no mass, the logarithm has no derivative, though its mass has. There the derivative is that of the mass
-    divided by the mass of ``LOG_EMPTY_MASS``, which ``mass`` and ``win_odds.reward`` multiply back, so what depends on the
+    divided by the mass of ``LOG_EMPTY_MASS``, which ``mass`` and DPO's derivative multiply back, so what depends on the
     mass is right.
     """
     return jnp.logaddexp(jnp.log(weight) + log_p, jnp.log1p(-weight) + log_q)

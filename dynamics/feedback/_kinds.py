@@ -46,7 +46,7 @@ class Noisy(Feedback):
         return True
 
     def observe(self, pairs: Pairs, key: PRNGKeyArray | None = None) -> Pairs:
-        return Pairs(self.flipped(pairs.preference), pairs.log_mu, pairs.mu)
+        return pairs.of(self.flipped(pairs.preference))
 
     def flipped(self, preference: Float[Array, "K K"]) -> Float[Array, "K K"]:
         """P with flipped labels."""

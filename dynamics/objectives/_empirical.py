@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .._numerics import solve
-from . import win_odds
+from . import _odds_newton, win_odds
 
 MAX_UNROLLED_RESPONSES = 12  # up to which ``reachable`` unrolls its loop
 
@@ -60,5 +60,5 @@ def maximum_likelihood(
     # A response that was not compared is its own opponent: it keeps f = 0, and its sums stay finite.
     met = jnp.where((heaviest == 0) & jnp.eye(len(met), dtype=bool), 1.0, met / jnp.where(heaviest > 0, heaviest, 1.0))
     rows = jnp.where(met > 0, jnp.log(jnp.where(met > 0, met, 1.0)), -jnp.inf)
-    f, found = win_odds.newton_on(rows, P, None, linked)
+    f, found = _odds_newton.newton_on(rows, P, None, linked)
     return f, found & exists

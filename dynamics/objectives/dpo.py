@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from ..preferences import Masses, Pairs, Seen, strong_components, unbeaten
-from . import win_odds as _win_odds
+from . import _odds_newton, _odds_reward
 from ._exact import register
 from ._margin_loss import MarginLoss
 
@@ -123,13 +123,13 @@ def _check_wins(wins: np.ndarray, smoothing: float, basis: np.ndarray | None, tr
 
 
 def win_odds(objective: Any, pairs: Pairs, basis: None, guess: Any) -> tuple[Array, Array]:
-    """Newton's method on the log-odds of the equation."""
-    return _win_odds.reward(pairs.preference, pairs.log_mu, guess)
+    """Newton's method on the equation, and on its log-odds where that is not enough."""
+    return _odds_reward.reward(pairs, guess)
 
 
 def log_odds(objective: Any, pairs: Pairs, basis: None) -> Array:
     """The log-odds that P asks for: f itself next to a vertex, and the start of Newton's method everywhere."""
-    return _win_odds.first_guess(pairs.preference, pairs.log_mu)
+    return _odds_newton.first_guess(pairs.preference, pairs.log_mu)
 
 
 def logistic(objective: Any, pairs: Pairs, basis: Array, guess: Any) -> tuple[Array, Array]:

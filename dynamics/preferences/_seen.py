@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Callable
 
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
@@ -35,13 +36,31 @@ class Pairs(Seen):
 
     Attributes:
         preference: P, ``(K, K)``.
-        log_mu: log mu, ``(K,)``, in nats, ``-inf`` where a response is never sampled.
+        log_mu: log mu, ``(K,)``, in nats, ``-inf`` where a response is never sampled; or a Module without arguments that
+            computes it, which is called where log mu is read, because most solvers need only mu.
         mu: mu, ``(K,)``, as the sampler computes it without a logarithm.
     """
 
     preference: Float[Array, "*contexts K K"]
-    log_mu: Float[Array, "*contexts K"]
+    given: Float[Array, "*contexts K"] | Callable[[], Float[Array, "*contexts K"]]
     mu: Float[Array, "*contexts K"]
+
+    def __init__(
+        self,
+        preference: Float[Array, "*contexts K K"],
+        log_mu: Float[Array, "*contexts K"] | Callable[[], Float[Array, "*contexts K"]],
+        mu: Float[Array, "*contexts K"],
+    ):
+        self.preference, self.given, self.mu = preference, log_mu, mu
+
+    @property
+    def log_mu(self) -> Float[Array, "*contexts K"]:
+        """log mu, ``(K,)``, in nats, ``-inf`` where a response is never sampled."""
+        return self.given() if callable(self.given) else self.given
+
+    def of(self, preference: Float[Array, "*contexts K K"]) -> Pairs:
+        """The same pairs, with labels from other preferences."""
+        return Pairs(preference, self.given, self.mu)
 
     def rates(self) -> Float[Array, "*contexts K K"]:
         return win_rates(self.preference, self.mu)

@@ -214,8 +214,7 @@ class Rounds(Process[RoundsState]):
 
     def pairs(self, logits: Float[Array, "*contexts K"]) -> Pairs:
         """The law of pairs and labels at a policy given by its logits."""
-        log_mu = self.sampler.log_sampler(log_softmax(logits))
-        return Pairs(self.preference, log_mu, self.sampler.sampler(logits))
+        return Pairs(self.preference, self.sampler.log_mu_of(logits), self.sampler.sampler(logits))
 
     def observe(self, pairs: Pairs, key: PRNGKeyArray | None) -> Any:
         """What feedback shows of pairs, for each prompt by itself; what a user's feedback returns is not checked."""

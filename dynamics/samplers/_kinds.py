@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from abc import abstractmethod
 
+import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._checks import Numbers, check_scalar
-from .._noun import Noun, assemble
+from .._noun import Noun, assemble, is_own
 from .._numerics import concrete, log_mixture, log_softmax, softmax
 from .._parts import check_fits, check_rows, distributions, is_share, of_any_size, other_size, share_of
 
@@ -36,6 +37,11 @@ class Sampler(Noun):
         """mu, from the policy's logits; the library's own samplers compute it without a logarithm."""
         return jnp.exp(self.log_sampler(log_softmax(logits)))
 
+    def log_mu_of(self, logits: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"] | LogMu:
+        """log mu from the policy's logits; a library sampler's, for one prompt, is computed where it is called."""
+        later = LogMu(self, logits)
+        return later() if is_own(self) or logits.ndim > 1 else later
+
     def check(self, shape: tuple[int, ...]) -> None:
         """Raises ``ValueError`` unless this sampler fits log-policies of ``shape``."""
 
@@ -50,6 +56,20 @@ class Sampler(Noun):
     def resized(self, size: int) -> Sampler:
         """The same sampler for another number of responses; raises ``ValueError`` where it fits only one number."""
         return of_any_size(self)
+
+
+class LogMu(eqx.Module):
+    """log mu at a policy, computed when it is called: most rounds need only mu.
+
+    >>> LogMu(dyn.samplers.OnPolicy(), jnp.zeros(2))().tolist()
+    [-0.6931471805599453, -0.6931471805599453]
+    """
+
+    sampler: Sampler
+    logits: Float[Array, "*contexts K"]
+
+    def __call__(self) -> Float[Array, "*contexts K"]:
+        return self.sampler.log_sampler(log_softmax(self.logits))
 
 
 class OnPolicy(Sampler):

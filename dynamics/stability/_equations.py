@@ -15,8 +15,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Complex, Float
 
-from .._numerics import centre, gauge_basis, log_mixture, log_softmax
+from .._numerics import centre, gauge_basis, log_mixture, log_softmax, mass
 from ..objectives import DPO, IPO, Objective, win_odds
+from ..preferences import Pairs
 
 
 class Line(NamedTuple):
@@ -83,7 +84,8 @@ def _ipo_spectrum(line: Line, f: Float[Array, " K"], s: Float[Array, ""]) -> Com
 
 
 def _dpo_reward(line: Line, log_policy: Float[Array, " K"]) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
-    return win_odds.reward(line.P, log_mixture(line.lam, log_policy, line.log_offline), None)
+    log_mu = log_mixture(line.lam, log_policy, line.log_offline)
+    return DPO(1.0).solve(Pairs(line.P, log_mu, mass(log_mu)), line.log_reference)
 
 
 def _dpo(line: Line, f: Float[Array, " K"], s: Float[Array, ""]) -> Linear:

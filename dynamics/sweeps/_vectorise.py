@@ -16,27 +16,10 @@ from jax import lax
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 from jaxtyping import Array
 
+from .._where_needed import NAME as WHERE_NEEDED
 from ._linear_algebra import LAPACK, calls_lapack, one_by_one
+from ._rules import ALONG_AXES, ENTRYWISE, RULES, grow, spread
 
-# Entry by entry, with equal shapes in and out.
-# fmt: off
-_ENTRYWISE = {
-    "abs", "acos", "acosh", "add", "add_any", "and", "asin", "asinh", "atan", "atan2", "atanh", "cbrt", "ceil",
-    "clamp", "convert_element_type", "copy", "cos", "cosh", "digamma", "div", "eq", "erf", "erf_inv", "erfc", "exp",
-    "exp2", "expm1", "floor", "ge", "gt", "imag", "integer_pow", "is_finite", "le", "lgamma", "log", "log1p",
-    "logistic", "lt", "max", "min", "mul", "ne", "neg", "nextafter", "not", "or", "population_count", "pow", "real",
-    "reduce_precision", "regularized_incomplete_beta", "rem", "round", "rsqrt", "select_n", "shift_left",
-    "shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh", "sqrt", "square", "stop_gradient",
-    "sub", "tan", "tanh", "xor",
-}
-# fmt: on
-# Parameters count axes from the front, so one more axis at the end does not change their meaning.
-# fmt: off
-_ALONG_AXES = {
-    "argmax", "argmin", "cumlogsumexp", "cummax", "cummin", "cumprod", "cumsum", "reduce_and", "reduce_max",
-    "reduce_min", "reduce_or", "reduce_prod", "reduce_sum", "reduce_xor", "rev", "sort", "split", "squeeze",
-}
-# fmt: on
 _CALLS = {
     "jit": "jaxpr",
     "pjit": "jaxpr",
@@ -48,6 +31,10 @@ _CALLS = {
     "checkpoint": "jaxpr",
     "remat": "jaxpr",
 }
+
+
+FEW = 16
+"""Lanes for which what only some of them need is computed at once: a multiple of 8, as the number of lanes is."""
 
 
 def vectorise(function: Callable[..., Any], batched: Any, lanes: int) -> Callable[..., tuple[Any, Any]]:
@@ -84,11 +71,6 @@ def passed_on(function: Callable[..., Any], carry: Any, *rest: Any) -> Any:
     )
 
 
-def spread(value: Array, flag: bool, lanes: int) -> Array:
-    """``value`` with the batch, broadcast to every lane if it has none."""
-    return value if flag else jnp.broadcast_to(value[..., None], (*value.shape, lanes))
-
-
 def _evaluate(
     closed: ClosedJaxpr | Jaxpr, values: Sequence[Any], flags: Sequence[bool], lanes: int
 ) -> tuple[list[Any], list[bool]]:
@@ -107,6 +89,8 @@ def _evaluate(
 
 def _apply(eqn: Any, values: list[Any], flags: list[bool], lanes: int) -> tuple[list[Any], list[bool]]:
     name, params, ranks = eqn.primitive.name, eqn.params, [len(v.aval.shape) for v in eqn.invars]
+    if params.get("name") == WHERE_NEEDED and (needed := _where_needed(params, values, flags, lanes)) is not None:
+        return needed
     if name in _CALLS:
         return _evaluate(params[_CALLS[name]], values, flags, lanes)
     if name == "custom_linear_solve" and calls_lapack(
@@ -125,14 +109,14 @@ def _apply(eqn: Any, values: list[Any], flags: list[bool], lanes: int) -> tuple[
         return done, [False] * len(done)
     if name == "while":
         return _while(params, values, flags, lanes)
-    if name in _ENTRYWISE:
+    if name in ENTRYWISE:
         # Scalars may be mixed with arrays, such as the condition of a select.
         rank = max(ranks)
-        grown = [_grow(x, f, r, rank, eqn, lanes) for x, f, r in zip(values, flags, ranks, strict=True)]
+        grown = [grow(x, f, r, rank, eqn, lanes) for x, f, r in zip(values, flags, ranks, strict=True)]
         done = _bind(eqn, grown)
-    elif name in _ALONG_AXES:
+    elif name in ALONG_AXES:
         done = _bind(eqn, [spread(x, f, lanes) for x, f in zip(values, flags, strict=True)])
-    elif name in _RULES and (found := _RULES[name](params, values, flags, ranks, lanes)) is not None:
+    elif name in RULES and (found := RULES[name](params, values, flags, ranks, lanes)) is not None:
         done = [found]
     else:
         axes = [-1 if f else None for f in flags]
@@ -143,14 +127,6 @@ def _apply(eqn: Any, values: list[Any], flags: list[bool], lanes: int) -> tuple[
 def _bind(eqn: Any, values: list[Any]) -> list[Any]:
     done = eqn.primitive.bind(*values, **eqn.params)
     return list(done) if eqn.primitive.multiple_results else [done]
-
-
-def _grow(value: Any, flag: bool, rank: int, most: int, eqn: Any, lanes: int) -> Any:
-    if rank == most:
-        return spread(jnp.asarray(value), flag, lanes)
-    shape = eqn.outvars[0].aval.shape
-    axes = (most,) if flag else ()
-    return lax.broadcast_in_dim(value, (*shape, lanes), axes)
 
 
 def _while(params: Any, values: list[Any], flags: list[bool], lanes: int) -> tuple[list[Any], list[bool]]:
@@ -196,6 +172,30 @@ def _while(params: Any, values: list[Any], flags: list[bool], lanes: int) -> tup
     return lax.while_loop(go_on, step, carry), marks
 
 
+def _where_needed(params: Any, values: list[Any], flags: list[bool], lanes: int) -> tuple[list[Any], list[bool]] | None:
+    """A computation that few lanes need, done for ``FEW`` neighbours at a time until no lane needs it; None if not such."""
+    program = params["jaxpr"].jaxpr
+    (loop,), given = program.eqns, dict(zip(program.invars, zip(values, flags, strict=True), strict=True))
+    if loop.invars[-len(loop.outvars)].aval.shape or lanes % FEW:
+        return None  # a batch of prompts in each lane
+    full = [spread(x, f, lanes) for x, f in (given[atom] for atom in loop.invars)]
+    split = len(full) - len(loop.outvars)
+    body = loop.params["body_jaxpr"]
+
+    def few(state: tuple[Array, list[Array]]) -> tuple[Array, list[Array]]:
+        needed, done = state
+        begin = jnp.argmax(needed) // FEW * FEW
+        take = lambda x: lax.dynamic_slice_in_dim(x, begin, FEW, -1)
+        here, old = take(needed), [take(x) for x in done]
+        found, marks = _evaluate(body, [*map(take, full[:split]), here, *old], [True] * len(full), FEW)
+        new = [jnp.where(here, spread(x, f, FEW), y) for x, f, y in zip(found[1:], marks[1:], old, strict=True)]
+        put = lambda x, part: lax.dynamic_update_slice_in_dim(x, part, begin, -1)
+        return put(needed, jnp.zeros_like(here)), [put(x, part) for x, part in zip(done, new, strict=True)]
+
+    _, done = lax.while_loop(lambda state: jnp.any(state[0]), few, (full[split], full[split + 1 :]))
+    return done, [True] * len(done)
+
+
 def _scan(params: Any, values: list[Any], flags: list[bool], lanes: int) -> tuple[list[Any], list[bool]]:
     """A loop over the first axis, in whose body LAPACK is called; every value that is carried has the batch."""
     a, b = params["num_consts"], params["num_consts"] + params["num_carry"]
@@ -236,65 +236,3 @@ def _of_each(going: Array, value: Array, rank: int, has_lanes: bool) -> Array:
     lanes = going.shape[rank:] if has_lanes else (1,) if rank < value.ndim else ()
     between = value.ndim - rank - len(lanes)
     return going.reshape(*going.shape[:rank], *(1,) * between, *lanes) if rank else going
-
-
-def _broadcast_in_dim(params: Any, values: list[Any], flags: list[bool], ranks: list[int], lanes: int) -> Any:
-    shape, dims = params["shape"], params["broadcast_dimensions"]
-    return lax.broadcast_in_dim(values[0], (*shape, lanes), (*dims, len(shape))) if len(values) == 1 else None
-
-
-def _reshape(params: Any, values: list[Any], flags: list[bool], ranks: list[int], lanes: int) -> Any:
-    plain = params.get("dimensions") is None and len(values) == 1
-    return lax.reshape(values[0], (*params["new_sizes"], lanes)) if plain else None
-
-
-def _transpose(params: Any, values: list[Any], flags: list[bool], ranks: list[int], lanes: int) -> Any:
-    return lax.transpose(values[0], (*params["permutation"], ranks[0]))
-
-
-def _concatenate(params: Any, values: list[Any], flags: list[bool], ranks: list[int], lanes: int) -> Any:
-    return lax.concatenate([spread(x, f, lanes) for x, f in zip(values, flags, strict=True)], params["dimension"])
-
-
-def _slice(params: Any, values: list[Any], flags: list[bool], ranks: list[int], lanes: int) -> Any:
-    strides = params["strides"] or (1,) * ranks[0]
-    return lax.slice(values[0], (*params["start_indices"], 0), (*params["limit_indices"], lanes), (*strides, 1))
-
-
-def _dynamic_slice(params: Any, values: list[Any], flags: list[bool], ranks: list[int], lanes: int) -> Any:
-    if any(flags[1:]):
-        return None
-    return lax.dynamic_slice(values[0], [*values[1:], 0 * values[1]], (*params["slice_sizes"], lanes))
-
-
-def _dynamic_update_slice(params: Any, values: list[Any], flags: list[bool], ranks: list[int], lanes: int) -> Any:
-    if any(flags[2:]) or len(values) < 3:
-        return None
-    table, rows = (spread(x, f, lanes) for x, f in zip(values[:2], flags[:2], strict=True))
-    return lax.dynamic_update_slice(table, rows, [*values[2:], 0 * values[2]])
-
-
-def _dot_general(params: Any, values: list[Any], flags: list[bool], ranks: list[int], lanes: int) -> Any:
-    (left, _), (outer_left, outer_right) = params["dimension_numbers"]
-    a, b = values
-    if outer_left or outer_right or len(left) != 1:
-        return None
-    if flags == [False, True]:
-        return lax.dot_general(a, b, params["dimension_numbers"], params["precision"])
-    if flags == [True, True] and ranks == [2, 1] and left == (1,):
-        return jnp.sum(a * b[None], axis=1)
-    if flags == [True, False] and ranks[1] == 1:
-        return lax.dot_general(a, b, params["dimension_numbers"], params["precision"])
-    return None
-
-
-_RULES: dict[str, Callable[..., Any]] = {
-    "broadcast_in_dim": _broadcast_in_dim,
-    "reshape": _reshape,
-    "transpose": _transpose,
-    "concatenate": _concatenate,
-    "slice": _slice,
-    "dynamic_slice": _dynamic_slice,
-    "dynamic_update_slice": _dynamic_update_slice,
-    "dot_general": _dot_general,
-}

@@ -200,7 +200,10 @@ def test_self_sampling_is_a_named_case(kind, policy):
         policy=policy,
     )
     one, other = (np.asarray(dyn.iterate(loop, 20, initial=start).log_policy) for loop in (named, parts))
-    np.testing.assert_array_equal(one, other)
+    if kind is dyn.IPO or policy is not None:
+        np.testing.assert_array_equal(one, other)
+    else:  # the parameters come in another order, in which the compiler rounds the steps of Newton's method differently
+        np.testing.assert_allclose(one, other, rtol=1e-13)
     assert isinstance(named, dyn.SelfSampling)
     assert repr(named).startswith("SelfSampling(")
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dynamics._where_needed import where_needed
 from dynamics.sweeps import spread, vectorise
 
 LANES, K = 16, 3
@@ -74,3 +75,28 @@ def test_what_has_no_batch_stays_without():
     got, flags = vectorise(lambda x, t: (x * t, t + 1), (True, False), LANES)(jnp.ones((K, LANES)), jnp.array(2.0))
     assert flags == (True, False)
     assert got[1].shape == ()
+
+
+def test_what_few_runs_need_is_computed_for_them():
+    lanes = 64
+    slow = lambda given: jnp.sin(given[0]) * given[1]
+    function = lambda x, a: where_needed(a > 1.0, slow, (x, a), x)
+    rng = np.random.default_rng(1)
+    for share in (0.0, 0.1, 1.0):
+        x = jnp.asarray(rng.normal(size=(3, lanes)))
+        a = jnp.asarray(np.where(rng.random(lanes) < share, 2.0, 0.5))
+        got, flag = vectorise(function, (True, True), lanes)(x, a)
+        assert flag
+        want = np.where(np.asarray(a) > 1, np.sin(np.asarray(x)) * np.asarray(a), np.asarray(x))
+        np.testing.assert_array_equal(got, want)
+        np.testing.assert_array_equal(jax.vmap(function, in_axes=-1, out_axes=-1)(x, a), want)
+
+
+def test_what_no_run_needs_is_not_computed():
+    # A function that never ends shows whether it is begun.
+    endless = lambda x: jax.lax.while_loop(lambda c: c[0] < 1, lambda c: (c[0] * 0, c[1]), (jnp.sum(x) * 0, x))[1]
+    function = lambda x, a: where_needed(a > 1.0, endless, x, x)
+    x, a = jnp.ones((3, 32)), jnp.zeros(32)
+    np.testing.assert_array_equal(jax.jit(vectorise(function, (True, True), 32))(x, a)[0], x)
+    np.testing.assert_array_equal(jax.vmap(function, in_axes=-1, out_axes=-1)(x, a), x)
+    np.testing.assert_array_equal(jax.jit(function)(x[:, 0], a[0]), x[:, 0])

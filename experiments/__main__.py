@@ -170,12 +170,10 @@ def _set_up_jax(out: Path, *, quick: bool) -> None:
     """JAX as the experiments use it. At quick scale compiling takes longer than running, so it is cut short there."""
     import jax
 
-    from dynamics.sweeps import use_machine
-
-    use_machine()
     if quick and "xla_cpu_use_fusion_emitters" not in os.environ.get("XLA_FLAGS", ""):
         # Worker processes inherit environment variables but not the configuration of JAX.
-        os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
         os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
         jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "true")
     jax.config.update("jax_enable_x64", True)

@@ -13,6 +13,7 @@ from .._parameters import replace
 from ..diagnostics import Measure
 from ..engine import result_code, stands_still
 from ..rounds import Process
+from ._machine import compiled_whole
 from ._vectorise import passed_on, spread, vectorise
 
 
@@ -24,6 +25,7 @@ def run_lanes(
     measures: tuple[Measure, ...],
     rounds: int | Array,
     key: PRNGKeyArray | None,
+    whole: bool,
 ) -> dict[str, Array]:
     """Statistics of all lanes, along the first axis.
 
@@ -34,6 +36,7 @@ def run_lanes(
         number: each run's place in the whole grid, ``(lanes,)``, from which its key is derived.
         measures: those of ``engine.measures_for``.
         rounds: T, an array, so that another T does not recompile; or the int 0 for no rounds.
+        whole: whether the loop of rounds is compiled as one function where XLA can do so.
     """
     none = isinstance(rounds, int) and rounds == 0
     keys = None if key is None else jax.vmap(lambda n: jax.random.fold_in(key, n))(number)
@@ -73,7 +76,10 @@ def run_lanes(
     body = vectorise(step, (_all(chosen), _all(keys), held), lanes)
     run = fill(run, marks)
     if not none:
-        run = jax.lax.fori_loop(1, rounds, lambda _, run: fill(*body(chosen, keys, run)), run)
+        loop = lambda rounds, chosen, keys, run: jax.lax.fori_loop(
+            1, rounds, lambda _, run: fill(*body(chosen, keys, run)), run
+        )
+        run = compiled_whole(loop, rounds, chosen, keys, run) if whole else loop(rounds, chosen, keys, run)
     out, marks = vectorise(finish, (_all(chosen), held), lanes)(chosen, run)
     out, marks = out | {"still": still}, marks | {"still": stood}
     return {name: jnp.moveaxis(spread(value, marks[name], lanes), -1, 0) for name, value in out.items()}

@@ -1,40 +1,119 @@
-"""Settings of JAX that use all cores of a machine, made before JAX starts."""
+"""How a sweep uses the cores of a machine: loops compiled whole, and blocks of runs on several threads."""
 
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
+from jax.extend.core import ClosedJaxpr, Jaxpr, jaxpr_as_fun
+from jaxtyping import Array
 
-# A loop whose buffers are smaller than this many bytes is compiled to one function rather than a list of kernel calls.
-WHOLE_LOOPS = "xla_cpu_small_while_loop_byte_threshold=1048576"
+from ._rules import ALONG_AXES, ENTRYWISE
+
+T = TypeVar("T")
+
+KNOWN = ((0, 10), (0, 11))
+"""Versions of JAX, from … to below …, with which ``compiled_whole`` was tried: it rests on what XLA does not document."""
+
+# fmt: off
+WHOLE = (ENTRYWISE | ALONG_AXES | {
+    "bitcast_convert_type", "broadcast_in_dim", "complex", "concatenate", "dynamic_slice", "dynamic_update_slice",
+    "expand_dims", "gather", "iota", "pad", "random_bits", "random_fold_in", "random_seed", "random_split", "random_unwrap",
+    "random_wrap", "reshape", "reshard", "slice", "stack", "threefry2x32", "transpose",
+}) - {"sort"}
+# fmt: on
+"""Operations that XLA compiles into a function of the machine without a call of a library."""
 
 
-def loops_are_whole() -> bool:
-    """Whether this process compiles loops whole."""
-    return WHOLE_LOOPS in os.environ.get("XLA_FLAGS", "")
+def compiled_whole(function: Callable[..., Any], *args: Any) -> Any:
+    """``function(*args)``; on CPU, as one function of the machine instead of a list of calls of kernels.
+
+    Passing from one kernel to the next takes longer than most operations on a block of runs. XLA cannot compile calls of
+    libraries (products of matrices, LAPACK, sorting) in this way, so a program with operations beyond ``WHOLE`` is left as it
+    is, and so is any program with a version of JAX that was not tried: the same numbers, more slowly.
+    """
+    if jax.default_backend() != "cpu" or not is_known(jax.__version__):
+        return function(*args)
+    from jax.experimental.xla_metadata import set_xla_metadata
+
+    program, shape = jax.make_jaxpr(function, return_shape=True)(*args)
+    run, leaves = jaxpr_as_fun(program), jax.tree.leaves(args)
+    if not is_whole(program.jaxpr):
+        return jax.tree.unflatten(jax.tree.structure(shape), run(*leaves))
+
+    def used(*leaves: Array) -> tuple[list[Array], tuple[Array, ...]]:
+        # XLA ends the process at an argument that the function does not use, as simplification may make one. So all are
+        # returned, and the barriers hide their values.
+        held = jax.lax.optimization_barrier(leaves)
+        return run(*held), held
+
+    whole: Any = set_xla_metadata(
+        jax.jit(used)(*jax.lax.optimization_barrier(leaves)), xla_cpu_small_call="true", inlineable="false"
+    )
+    return jax.tree.unflatten(jax.tree.structure(shape), whole[0])
+
+
+def is_known(version: str) -> bool:
+    """Whether ``compiled_whole`` was tried with this version of JAX."""
+    return KNOWN[0] <= tuple(map(int, version.split(".")[:2])) < KNOWN[1]
+
+
+def is_whole(program: Jaxpr) -> bool:
+    """Whether every operation of a program, and of those inside it, can be compiled as a part of one function."""
+    for eqn in program.eqns:
+        parts = jax.tree.leaves(eqn.params, is_leaf=lambda x: isinstance(x, Jaxpr | ClosedJaxpr))
+        programs: list[Any] = [getattr(x, "jaxpr", x) for x in parts if isinstance(x, Jaxpr | ClosedJaxpr)]
+        if not (eqn.primitive.name in WHOLE or programs) or not all(map(is_whole, programs)):
+            return False
+    return True
+
+
+def available_cores() -> int:
+    """How many cores this process may run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def on_threads(function: Callable[[int], T], count: int, threads: int) -> Iterator[T]:
+    """``function(0)``, … in order, several at a time; the rest is dropped where one raises or the caller stops asking.
+
+    A compiled function of JAX runs on one device in several threads at once. The threads compute in the precision of the
+    caller, which ``jax.enable_x64`` sets for one thread only.
+    """
+    if threads == 1 or count == 1:
+        yield from map(function, range(count))
+        return
+    x64 = jnp.result_type(float) == jnp.float64
+
+    def in_thread(i: int) -> T:
+        with jax.enable_x64(x64):
+            return function(i)
+
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="sweep")
+    try:
+        yield from pool.map(in_thread, range(count))
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def use_machine(cores: int | None = None) -> None:
-    """On CPU: one JAX device for each core, and loops of sweeps compiled whole. Sweeps then use all of them.
-
-    Sets ``jax_num_cpu_devices`` and adds to ``XLA_FLAGS``, for this process; call it before anything is computed. The
-    command line and the experiments do. Results do not depend on it, except for rounding.
+    """Does nothing any more: every sweep uses all cores that this process may run on.
 
     Args:
-        cores: how many to use, ≥ 1; as many as this process may run on unless given.
+        cores: how many to use, ≥ 1; pass it to ``dyn.sweep`` instead.
 
     Raises:
         ValueError: cores is not a whole number of at least 1.
-        RuntimeError: JAX has started already.
     """
     if cores is not None and (isinstance(cores, bool) or not isinstance(cores, int) or cores < 1):
         raise ValueError(f"cores = {cores!r}; pass a whole number of at least 1.")
-    count = cores or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
-    try:
-        jax.config.update("jax_num_cpu_devices", count)
-    except RuntimeError:
-        raise RuntimeError("JAX has started already; call use_machine() before anything is computed.") from None
-    flags = os.environ.get("XLA_FLAGS", "")
-    if "xla_backend_extra_options" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_backend_extra_options={WHOLE_LOOPS}".strip()
+    instead = "" if cores is None else f"; pass cores={cores} to dyn.sweep to use fewer"
+    warnings.warn(
+        f"use_machine() does nothing any more: sweeps use all cores by themselves{instead}.",
+        DeprecationWarning,
+        stacklevel=2,
+    )

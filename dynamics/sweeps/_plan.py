@@ -65,7 +65,9 @@ def chunk_of(shape: tuple[int, ...], rounds: int) -> tuple[int, ...]:
     return tuple(reversed(sides))
 
 
-def compute(plan: Plan, block: Block, advance: Callable[[int], None] = lambda runs: None) -> dict[str, np.ndarray]:
+def compute(
+    plan: Plan, block: Block, cores: int, advance: Callable[[int], None] = lambda _: None
+) -> dict[str, np.ndarray]:
     """Statistics of every run of a block, as arrays of its shape; ``still`` marks runs that began at a fixed point."""
     spans = [np.arange(s.start, s.stop) for s in block]
     out: dict[str, np.ndarray] = {}
@@ -75,7 +77,7 @@ def compute(plan: Plan, block: Block, advance: Callable[[int], None] = lambda ru
         index = list(spans)
         if positions is not None:
             index[which] = positions
-        part = run_part(*_part(plan, index), plan.lanes, advance)
+        part = run_part(*_part(plan, index), plan.lanes, cores, advance)
         where = np.ix_(*(i - s.start for i, s in zip(index, block, strict=True)))
         for name, values in part.items():
             whole = out.setdefault(name, np.empty(shape + values.shape[len(shape) :], values.dtype))
@@ -95,8 +97,10 @@ def sizes(plan: Plan, block: Block) -> dict[int, np.ndarray | None]:
 def _part(plan: Plan, index: list[np.ndarray]) -> tuple[Work, Part]:
     """The runs at some positions, all with the same number of responses, and the work with a process of that number."""
     work, shape = plan.work, tuple(len(i) for i in index)
-    # Blocks at the edge repeat their last rows, so that only one shape is compiled.
-    full = [np.concatenate([i, np.full(c - len(i), i[-1])]) for i, c in zip(index, plan.chunk, strict=True)]
+    # Tables repeat their last rows up to the next power of two, so that few shapes are compiled.
+    full = [
+        np.concatenate([i, np.full(power_of_two(c) - len(i), i[-1])]) for i, c in zip(index, plan.chunk, strict=True)
+    ]
     number = lambda x: jnp.asarray(x) if np.issubdtype(x.dtype, np.integer) else as_array(x)
     tables = [jax.tree.map(number, axis.take(i)) for axis, i in zip(plan.axes, full, strict=True)]
     matrices = next((table["preference"] for table in tables if "preference" in table), None)

@@ -28,6 +28,7 @@ def run_stored(
     client: distributed.Client | None,
     coords: dict[str, Any],
     attrs: dict[str, Any],
+    cores: int,
     advance: Callable[[int], None],
 ) -> tuple[xr.Dataset, int]:
     """Computes the missing blocks; returns the lazy Dataset and how many runs began at a fixed point."""
@@ -38,7 +39,7 @@ def run_stored(
     if client is None:
         with _store.kept(place, plan):
             for at in todo:
-                _blocks.write(place, group, plan, at, compute(plan, plan.block(at), advance))
+                _blocks.write(place, group, plan, at, compute(plan, plan.block(at), cores, advance))
     else:
         _on_workers(plan, place, client, todo, advance)
     return _store.lazy(place), sum(block.still for block in _blocks.finished(place).values())
@@ -98,7 +99,7 @@ def _task(parcel: _Parcel, store: str, at: tuple[int, ...]) -> int:
         plan, place = _unpack(parcel), place_of(store)
         group = _store.own(place, plan)
         if not _blocks.is_finished(place, at):
-            _blocks.write(place, group, plan, at, compute(plan, plan.block(at)))
+            _blocks.write(place, group, plan, at, compute(plan, plan.block(at), 1))
     return _runs(plan, at)
 
 

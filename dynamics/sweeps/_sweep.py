@@ -23,6 +23,7 @@ from ..rounds import Process
 from ..schema import VARIABLES, dataset, pair_labels, prompt_labels
 from ._axes import START_AXIS, Axis, axes_of
 from ._grid import Work, lanes_of
+from ._machine import available_cores
 from ._plan import Plan, chunk_of, compute, sizes
 
 if TYPE_CHECKING:
@@ -45,10 +46,11 @@ def sweep(
     key: PRNGKeyArray | None = None,
     progress: bool = True,
     initial: Float[ArrayLike, "*contexts K"] | None = None,
+    cores: int | None = None,
 ) -> xr.Dataset:
     """The statistics of ``iterate(process(θ), rounds)`` for every θ in the outer product of ``over``.
 
-    Uses every local device of JAX; on CPU, ``sweeps.use_machine()`` makes a device of each core.
+    Uses every local device of JAX and, where that is one CPU device, all cores of the machine.
 
     Args:
         process: a ``RoundMap`` or another ``Process`` whose parameters are replaced.
@@ -65,10 +67,12 @@ def sweep(
         key: for random processes; run i draws from ``fold_in(key, i)``, i counted over the whole grid.
         progress: show a bar at a terminal when the sweep takes longer than two seconds.
         initial: log pi at round 0 of every run, ``(K,)``; by default each process's own start.
+        cores: how many threads compute, int ≥ 1, on the CPU device of this process; all cores that it may run on unless
+            given. Tasks of ``client`` have one thread each.
 
     Returns:
         ``xarray.Dataset`` with a dimension for each entry of ``over``, a variable for each statistic, and ``result``. It does
-        not depend on the number of blocks, devices or workers.
+        not depend on the number of blocks, threads, devices or workers.
 
     Raises:
         ValueError: a bad argument or any value out of range, before anything is compiled.
@@ -87,6 +91,7 @@ def sweep(
     if store is not None:
         place_of(store)  # refuses an address that cannot be reached, before anything is made
     rounds = check_count(rounds, "rounds", 0)
+    cores = available_cores() if cores is None else check_count(cores, "cores", 1)
     check_process_key(process, key)
     measures = of_prompts(as_measures(measure), process.prompt_weights)
     if not measures:
@@ -107,7 +112,7 @@ def sweep(
     title = "runs" if store is None else f"runs, in {int(np.prod(plan.grid))} blocks"
     with progress_bar(title, total, enabled=progress, rounds=max(rounds, 1)) as advance:
         if store is None:
-            out = compute(plan, plan.block((0,) * len(shape)), advance)
+            out = compute(plan, plan.block((0,) * len(shape)), cores, advance)
             still = int(out.pop("still").sum())
             known = variables_of(measures, found[0]) | {"result": VARIABLES["result"]}
             dims = tuple(axis.dim for axis in axes)
@@ -115,7 +120,7 @@ def sweep(
         else:
             from ._stored import run_stored
 
-            ds, still = run_stored(plan, store, client, coords, attrs, advance)
+            ds, still = run_stored(plan, store, client, coords, attrs, cores, advance)
     if still and initial is None:
         warn_still(f" for {still} of {total} runs")
     return ds

@@ -24,10 +24,6 @@ def main(target: Path, toy: bool) -> None:
     import jax
 
     jax.config.update("jax_enable_x64", True)
-    if os.environ.get("JAX_PLATFORMS") == "cpu":
-        from dynamics.sweeps import use_machine
-
-        use_machine()
     import numpy as np
 
     kept: dict[str, Any] = {}

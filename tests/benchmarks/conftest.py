@@ -2,20 +2,37 @@
 
 from __future__ import annotations
 
+import os
+import platform
+import shutil
 import statistics
+import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 
 import jax
 
-from dynamics.sweeps import use_machine
-
-use_machine()
 jax.config.update("jax_enable_x64", True)
+
+
+def _machine() -> str:
+    """The processor, the cores that are used, the compiler of the kernels, and versions."""
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.machine())
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    vectors = "AVX-512" if "avx512f" in flags else "AVX2" if "avx2" in flags else "no AVX2"
+    compiler = shutil.which("g++") or shutil.which("clang++")
+    told = "" if compiler is None else subprocess.run([compiler, "--version"], capture_output=True, text=True).stdout
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return (
+        f"{model} ({vectors}), {cores} cores; jax {jax.__version__}, NumPy {np.__version__}; {told.split(chr(10))[0]}"
+    )
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
@@ -26,6 +43,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         info = bench.extra_info
         heads[info["table"]] = info["unit"], info["base"]
         tables.setdefault(info["table"], {}).setdefault(info["who"], []).append(info["amount"] / bench.stats.median)
+    terminalreporter.write_line(f"\n{_machine()}")
     for table, by in tables.items():
         unit, base = heads[table]
         terminalreporter.write_line(f"\n{table}\n| | {unit} | {base} over it |\n|---|---|---|")

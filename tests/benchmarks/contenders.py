@@ -15,6 +15,7 @@ import dynamics as dyn
 
 HERE = Path(__file__).resolve().parent
 BETA = 0.1
+FLAGS = ("-O3", "-march=native")
 START = np.array([0.3, 0.0, -0.1, 0.05])
 
 
@@ -31,7 +32,7 @@ def grid(side: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def ours(
-    side: int, rounds: int, objective: str = "ipo", K: int = 4, samples: int | None = None
+    side: int, rounds: int, objective: str = "ipo", K: int = 4, samples: int | None = None, cores: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """``dyn.sweep``, as anybody would call it."""
     loss = dyn.IPO(BETA) if objective == "ipo" else dyn.DPO(4 * BETA)
@@ -44,27 +45,30 @@ def ours(
         measure=["cycle_strength", "final_entropy"],
         initial=jax.nn.log_softmax(jnp.asarray(START) if K == 4 else jnp.linspace(0.3, -0.3, K)),
         key=None if samples is None else jax.random.key(0),
+        cores=cores,
     )
     return ds["cycle_strength"].values.ravel(), ds["final_entropy"].values.ravel()
 
 
 def compiled_c(folder: Path) -> ctypes.CDLL | None:
-    """The kernel, or None where there is no compiler."""
-    compiler = shutil.which("gcc") or shutil.which("cc")
+    """The kernels, or None where there is no compiler."""
+    compiler = shutil.which("g++") or shutil.which("clang++")
     if compiler is None:
         return None
     library = folder / "kernel.so"
-    flags = ["-O3", "-march=native", "-ffast-math", "-fopenmp", "-shared", "-fPIC"]
-    subprocess.run([compiler, *flags, str(HERE / "kernel.c"), "-o", str(library), "-lm"], check=True)
+    flags = [*FLAGS, "-fopenmp", "-fno-trapping-math", "-fno-math-errno", "-shared", "-fPIC"]
+    subprocess.run([compiler, *flags, str(HERE / "kernel.cc"), "-o", str(library), "-lm"], check=True)
     return ctypes.CDLL(str(library))
 
 
-def in_c(library: ctypes.CDLL, side: int, rounds: int) -> tuple[np.ndarray, np.ndarray]:
+def in_c(library: ctypes.CDLL, side: int, rounds: int, objective: str = "ipo") -> tuple[np.ndarray, np.ndarray]:
     alpha, lam = grid(side)
     n, cycle, entropy = len(alpha), np.empty(len(alpha)), np.empty(len(alpha))
-    arrays = (matrix(), START, alpha, lam, np.full(n, BETA), cycle, entropy)
+    beta = np.full(n, BETA if objective == "ipo" else 4 * BETA)
+    arrays = (matrix(), START, alpha, lam, beta, cycle, entropy)
     pointers = [a.ctypes.data_as(ctypes.c_void_p) for a in arrays]
-    library.run(ctypes.c_long(n), ctypes.c_long(rounds), *pointers)
+    kernel = library.ipo if objective == "ipo" else library.dpo
+    kernel(ctypes.c_long(n), ctypes.c_long(rounds), *pointers)
     return cycle, entropy
 
 

@@ -24,9 +24,6 @@ def sweep(precision: str, path: Path) -> None:
     sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     import jax
 
-    from dynamics.sweeps import use_machine
-
-    use_machine()
     jax.config.update("jax_enable_x64", precision == "float64")
     import jax.numpy as jnp
 

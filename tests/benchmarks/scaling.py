@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -28,8 +27,6 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
 import contenders
-
-from dynamics.sweeps import use_machine
 
 SIZES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 SIDES = (4, 8, 16, 32, 64, 128, 256)
@@ -77,14 +74,6 @@ def peak() -> float:
     return median_rate(lambda: a @ a, 2048.0**3)
 
 
-def on_devices(count: int) -> float:
-    """In a process of its own."""
-    command = [sys.executable, __file__, "--devices", str(count)]
-    environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"}
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
-    return float(json.loads(done.stdout.splitlines()[-1]))
-
-
 def on_workers(count: int) -> float:
     import distributed
 
@@ -120,14 +109,14 @@ def measure() -> xr.Dataset:
     cores = len(os.sched_getaffinity(0))
     counts = sorted({1, cores})
     by_hand = c_rate()  # a cluster leaves OpenMP one thread
-    devices = [on_devices(n) for n in counts]
+    threads = [median_rate(lambda n=n: contenders.ours(256, 3000, cores=n), 256**2 * 3000) for n in counts]
     workers = [on_workers(n) for n in counts]
     ds = xr.Dataset(
         {
             "by_size": ("K", by_size()),
             "limit": ("K", peak() / (np.square(SIZES) + (EXPONENTIAL + OTHERS) * np.array(SIZES))),
             "by_runs": ("runs", by_runs()),
-            "by_devices": ("count", devices),
+            "by_threads": ("count", threads),
             "by_workers": ("count", workers),
             "c": by_hand,
         },
@@ -142,13 +131,8 @@ def measure() -> xr.Dataset:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, default=Path("scaling"))
-    parser.add_argument("--devices", type=int)
     options = parser.parse_args()
-    use_machine(options.devices)
     jax.config.update("jax_enable_x64", True)
-    if options.devices:
-        sys.stdout.write(json.dumps(median_rate(lambda: contenders.ours(256, 3000), 256**2 * 3000)) + "\n")
-        return
     from dynamics import plot
     from figures.scaling import draw
 

@@ -62,7 +62,7 @@ def bytes_needed(rounds):
     work, part = _plan._part(plan, [np.arange(64)])
     mesh = jax.sharding.Mesh(np.array(jax.local_devices()), ("device",))
     shapes, places = (jnp.array([64]), jnp.array([64]), jnp.array(1)), [jnp.arange(64)]
-    run = jax.jit(lambda tables: _grid._run(work, tables, places, shapes, jnp.zeros(2, int), 64, mesh))
+    run = jax.jit(lambda tables: _grid._run(work, tables, places, shapes, jnp.zeros(2, int), 64, mesh, True))
     return run.lower(part.tables).compile().memory_analysis().temp_size_in_bytes
 
 

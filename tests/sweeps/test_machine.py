@@ -1,0 +1,164 @@
+"""Loops compiled whole, and threads: the same numbers, whatever does the work."""
+
+import warnings
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import dynamics as dyn
+from dynamics.sweeps import _grid, _machine
+
+START = np.log([0.5, 0.3, 0.2])
+OVER = {"alpha": np.linspace(0.0, 1.0, 17), "lam": np.linspace(0.0, 1.0, 19)}
+
+
+def asked(loop, over=OVER, **options):
+    return dyn.sweep(
+        loop, over, **{"rounds": 60, "measure": ["cycle_strength", "final_entropy"], "initial": START} | options
+    )
+
+
+P = dyn.preferences.cyclic(3, 0.4)
+LOOPS = {
+    "IPO": lambda: (dyn.SelfSampling(P, dyn.IPO(0.1), 0.5, 1.0), {}),
+    "DPO": lambda: (dyn.SelfSampling(P, dyn.DPO(0.4), 0.5, 1.0), {}),
+    "samples": lambda: (dyn.SelfSampling(P, dyn.IPO(0.3), 0.5, 1.0, samples=30), {"key": jax.random.key(3)}),
+}
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_threads_do_not_show(name):
+    loop, options = LOOPS[name]()
+    one, several = asked(loop, cores=1, **options), asked(loop, cores=5, **options)
+    for variable in one.data_vars:
+        np.testing.assert_array_equal(one[variable].values, several[variable].values)
+
+
+def test_threads_compute_in_the_precision_of_the_caller():
+    loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.1), 0.5, 1.0)
+    double = asked(loop, cores=3)
+    with jax.enable_x64(False), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that JAX runs in float32, said once a process
+        single = dyn.SelfSampling(np.asarray(loop.preference), dyn.IPO(0.1), 0.5, 1.0)
+        half = [asked(single, cores=cores) for cores in (1, 3)]
+    assert double.final_entropy.dtype == np.float64
+    assert {ds.final_entropy.dtype for ds in half} == {np.dtype(np.float32)}
+    np.testing.assert_array_equal(*(ds.final_entropy.values for ds in half))
+
+
+def test_what_one_thread_raises_is_raised_and_ends_the_rest():
+    begun = []
+
+    def work(i):
+        begun.append(i)
+        if i == 3:
+            raise OSError("disk full")
+        return i
+
+    with pytest.raises(OSError, match="disk full"):
+        list(_machine.on_threads(work, 10_000, 2))
+    assert len(begun) < 10_000
+
+
+def test_bad_numbers_of_cores_are_refused():
+    loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.1), 0.5, 1.0)
+    for cores in (0, -2):
+        with pytest.raises(ValueError, match="cores"):
+            asked(loop, cores=cores)
+
+
+def text_of(loop, over=OVER, **options):
+    """The compiled program of a sweep."""
+    kept = []
+    run = _grid._compiled("cpu")
+
+    class Stop(Exception):
+        pass
+
+    def look(*args):
+        kept.append(run.lower(*args).compile().compiled.as_text())
+        raise Stop
+
+    original, _grid._compiled = _grid._compiled, lambda platform: look
+    try:
+        with pytest.raises(Stop):
+            asked(loop, over, **options)
+    finally:
+        _grid._compiled = original
+    return kept[0]
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="a GPU runs kernels")
+@pytest.mark.parametrize("name", LOOPS)
+def test_the_loop_of_rounds_is_one_function(name):
+    loop, options = LOOPS[name]()
+    text = text_of(loop, **options)
+    called = [line for line in text.splitlines() if " call(" in line and 'xla_cpu_small_call="true"' in line]
+    assert len(called) >= 1, (
+        "XLA no longer keeps the attribute: sweeps are several times slower; see _machine.compiled_whole"
+    )
+
+
+def test_the_installed_version_of_jax_was_tried():
+    """A newer JAX compiles loops in pieces until ``KNOWN`` is extended: run this file and the benchmark with it first."""
+    assert _machine.is_known(jax.__version__) or tuple(map(int, jax.__version__.split(".")[:2])) < _machine.KNOWN[0]
+
+
+class Dotted(dyn.RoundMap):
+    """A product of matrices, which XLA hands to a library."""
+
+    preference: jax.Array
+    rate: jax.Array
+
+    def __call__(self, logits, key=None):
+        return jnp.einsum("ij,j->i", self.preference, jnp.sort(logits)) * self.rate
+
+
+def test_programs_that_call_libraries_are_compiled_in_pieces():
+    loop = Dotted(jnp.asarray(dyn.preferences.cyclic(3, 0.4)), jnp.asarray(0.5))
+    over = {"rate": np.linspace(0.1, 1.0, 9)}
+    assert "xla_cpu_small_call" not in text_of(loop, over)
+    got = asked(loop, over, measure="final_entropy").final_entropy.values
+    alone = [dyn.iterate(Dotted(loop.preference, jnp.asarray(r)), 60, initial=START) for r in over["rate"]]
+    want = [float(-jnp.sum(jnp.exp(run.log_policy[-1]) * run.log_policy[-1])) for run in alone]
+    np.testing.assert_allclose(got, want, rtol=1e-12)
+
+
+def test_a_program_that_xla_cannot_compile_whole_is_compiled_in_pieces(monkeypatch):
+    monkeypatch.setattr(_machine, "is_whole", lambda program: True)
+    loop = Dotted(jnp.asarray(dyn.preferences.cyclic(5, 0.3)), jnp.asarray(0.5))
+    before = set(_grid._not_whole)
+    options = {"measure": "final_entropy", "initial": np.log([0.3, 0.3, 0.2, 0.1, 0.1])}
+    got = asked(loop, {"rate": np.linspace(0.1, 1.0, 9)}, **options)
+    assert len(_grid._not_whole - before) == 1
+    assert np.isfinite(got.final_entropy.values).all()
+    again = asked(loop, {"rate": np.linspace(0.1, 1.0, 9)}, **options)
+    np.testing.assert_array_equal(got.final_entropy.values, again.final_entropy.values)
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 2, 5, 300])
+@pytest.mark.parametrize("measure", ["period", "verdict", "final_entropy", "log_average_policy"])
+def test_arguments_that_simplification_leaves_unused_do_no_harm(rounds, measure):
+    # A window longer than the run, a count that is a constant: XLA would end the process at such an argument.
+    loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.3), 0.5, 1.0)
+    if measure in ("period", "verdict") and rounds == 0:
+        return
+    ds = asked(loop, {"alpha": np.linspace(0, 0.9, 5)}, rounds=rounds, measure=measure)
+    assert (ds.result.values == 0).all()
+
+
+def test_use_machine_says_that_it_does_nothing():
+    with pytest.warns(DeprecationWarning, match="pass cores=2 to dyn.sweep"):
+        dyn.sweeps.use_machine(2)
+
+
+def test_other_grids_and_rounds_are_not_compiled_anew():
+    loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.DPO(0.4), 0.5, 1.0)
+    ask = lambda a, b, rounds: asked(loop, {"alpha": np.linspace(0, 1, a), "lam": np.linspace(0, 1, b)}, rounds=rounds)
+    ask(30, 31, 40)
+    count = _grid._compiled("cpu")._cached._cache_size()
+    for a, b, rounds in ((32, 32, 40), (17, 29, 64), (25, 18, 33)):
+        ask(a, b, rounds)
+    assert _grid._compiled("cpu")._cached._cache_size() == count

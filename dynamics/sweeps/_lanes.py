@@ -42,16 +42,10 @@ def run_lanes(
     keys = None if key is None else jax.vmap(lambda n: jax.random.fold_in(key, n))(number)
     lanes = number.shape[0]
 
-    def begin(chosen: dict[str, Array], first: Array | None, key: PRNGKeyArray | None) -> tuple[_engine.Run, Array]:
+    def begin(chosen: dict[str, Array], first: Array | None) -> _engine.Run:
         point = replace(process, chosen)
         state = _engine.start(point, point.log_start() if first is None else first)
-        run = _engine.begin(point, measures, state, rounds)
-        if none:
-            return run, jnp.asarray(False)
-        run = _engine.move(point, run, key)
-        # Tested on the first round only, because later rounds amplify rounding at an unstable fixed point. A random round
-        # that happens not to move is not a fixed point.
-        return run, stands_still(state.logits, process.logits(run.carried)) & (first is None and not process.stochastic)
+        return _engine.begin(point, measures, state, rounds)
 
     # Measure before stepping, in one loop body, so that XLA computes their common softmax once.
     def step(chosen: dict[str, Array], key: PRNGKeyArray | None, run: _engine.Run) -> _engine.Run:
@@ -64,8 +58,8 @@ def run_lanes(
             run = _engine.look(point, measures, run)
         return _engine.finish(point, measures, run) | {"result": result_code(run.result).astype(jnp.int8)}
 
-    given = (chosen, initial, keys)
-    (run, still), (marks, stood) = vectorise(begin, _all(given), lanes)(*given)
+    given = (chosen, initial)
+    run, marks = vectorise(begin, _all(given), lanes)(*given)
     # Round counts, and values that measures set at the start and pass on unchanged, are common to all lanes.
     single = jax.tree.map(_one, (chosen, keys, run), (_all(chosen), _all(keys), marks))
     same = passed_on(lambda run, chosen, keys: step(chosen, keys, run), single[2], *single[:2])
@@ -74,14 +68,29 @@ def run_lanes(
         lambda x, has, wants: spread(x, has or not wants, lanes), values, marks, held
     )
     body = vectorise(step, (_all(chosen), _all(keys), held), lanes)
-    run = fill(run, marks)
+    run, still = fill(run, marks), jnp.zeros(lanes, bool)
+    loop = lambda low, high, chosen, keys, run: jax.lax.fori_loop(
+        low, high, lambda _, run: fill(*body(chosen, keys, run)), run
+    )
+    unmoved = lambda old, new: stands_still(process.logits(old), process.logits(new))
+
+    def part(i: Array, state: tuple[_engine.Run, Array]) -> tuple[_engine.Run, Array]:
+        """The first round, whose measures are set up anew, and then all others, so that a round is compiled only once."""
+        (run, still), first = state, i == 0
+        asked = (i, jnp.where(first, 1, rounds), chosen, keys, run)
+        after = compiled_whole(loop, *asked) if whole else loop(*asked)
+        measured = jax.tree.map(lambda old, new: jnp.where(first, old, new), run.measured, after.measured)
+        # Tested on the first round only, because later rounds amplify rounding at an unstable fixed point. A random round
+        # that happens not to move is not a fixed point.
+        if initial is None and not process.stochastic:
+            found, flag = vectorise(unmoved, (held.carried, held.carried), lanes)(run.carried, after.carried)
+            still |= first & spread(found, flag, lanes)
+        return after._replace(measured=measured), still
+
     if not none:
-        loop = lambda rounds, chosen, keys, run: jax.lax.fori_loop(
-            1, rounds, lambda _, run: fill(*body(chosen, keys, run)), run
-        )
-        run = compiled_whole(loop, rounds, chosen, keys, run) if whole else loop(rounds, chosen, keys, run)
+        run, still = jax.lax.fori_loop(0, 2, part, (run, still))
     out, marks = vectorise(finish, (_all(chosen), held), lanes)(chosen, run)
-    out, marks = out | {"still": still}, marks | {"still": stood}
+    out, marks = out | {"still": still}, marks | {"still": True}
     return {name: jnp.moveaxis(spread(value, marks[name], lanes), -1, 0) for name, value in out.items()}
 
 

@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 FEEDBACK = SEEN | {"samplers", "references", "policies", "rewards"}
 MAY_IMPORT["feedback"] = MAY_IMPORT["objectives"] = FEEDBACK
-MAY_IMPORT["learners"] = FEEDBACK | {"feedback", "objectives", "_parameters"}
+MAY_IMPORT["learners"] = FEEDBACK | {"feedback", "objectives", "_parameters", "_identity"}
 FITS = MAY_IMPORT["learners"] | {"learners", "diagnostics"}
 MAY_IMPORT["rounds"] = MAY_IMPORT["flows"] = MAY_IMPORT["games"] = FITS
 MAY_IMPORT["games"] = FITS | {"rounds", "oracle"}
@@ -133,6 +133,7 @@ LOOKED_INTO = {
     "preferences._rows": SMALL,
     "preferences._wins": KERNEL,
     "samplers._design": SMALL,
+    "solve._descend": COMPILED,
     "solve._flow": SMALL,
     "solve._iterate": SMALL,
     "stability._critical": KERNEL,

@@ -75,7 +75,7 @@ class Pulling(dyn.objectives.MarginLoss):
 def not_computed(monkeypatch):
     """Stores hold zeros: what is kept where is looked at, not the numbers."""
 
-    def zeros(plan, block, advance=None):
+    def zeros(plan, block, *_):
         shape = tuple(s.stop - s.start for s in block)
         found = {name: np.zeros(shape + trailing, dtype) for name, (_, trailing, dtype) in _plan.layout(plan).items()}
         return found | {"still": np.zeros(shape, bool)}

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
+from .._identity import interned
 from .._parts import check_whole, whole
 from .._vectors import project, ravel
 from ..objectives import Objective
@@ -75,7 +76,7 @@ class Descend(Learner):
             raise ValueError(
                 f"optimizer needs more than gradients ({error}); pass one that needs gradients only, e.g. optax.sgd(0.1)."
             ) from None
-        self.optimizer = optimizer
+        self.optimizer = interned(optimizer)
         self.steps = whole(steps, "steps", 1, most_comparisons())
         self.batch = None if batch is None else whole(batch, "batch", 1, most_comparisons())
         self.reset_state = bool(reset_state)

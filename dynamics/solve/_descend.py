@@ -12,6 +12,7 @@ import optax
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from .._checks import check_count, check_key
+from .._identity import interned
 from .._numerics import concrete
 from .._progress import progress
 from ..engine import RESULTS
@@ -81,6 +82,7 @@ def descend(
     (3, 3)
     """
     _check(flow, optimizer, key, batch)
+    optimizer = interned(optimizer)
     steps, every = check_count(steps, "steps", 0), check_count(every, "every", 1)
     state = _begin(flow, optimizer, initial, reset_state)
     _check_update(optimizer, state)

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._places import Place
+from .._places import Folder, Place
 from .._seal import CHECKS, checksum
 from ._plan import Plan
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 STILL = "still"
 
@@ -55,6 +62,33 @@ def damaged(place: Place, known: dict[tuple[int, ...], Block]) -> dict[tuple[int
                 lost[at] = name
                 break
     return lost
+
+
+@contextmanager
+def claimed(place: Place, at: tuple[int, ...]) -> Iterator[bool]:
+    """Whether this process may compute a block: no other that writes to the same folder is at it.
+
+    A claim is a lock of the operating system on a small file, which ends with the process that holds it, however that ends.
+    Elsewhere than in a folder nothing is claimed, and two processes compute the same block to the same numbers.
+    """
+    if fcntl is None or not isinstance(place, Folder):
+        yield True
+        return
+    path = place.path / CHECKS / f"claim.{'.'.join(map(str, at))}"
+    path.parent.mkdir(exist_ok=True)
+    with path.open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:  # a file system without locks
+            yield True
+            return
+        try:
+            yield True
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def is_finished(place: Place, at: tuple[int, ...]) -> bool:

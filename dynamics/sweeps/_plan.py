@@ -21,7 +21,7 @@ from ._grid import Part, Work, power_of_two, run_chosen, run_part
 
 ROUNDS_PER_BLOCK = 1 << 29
 """Rounds, summed over runs, in a block of a store: a few seconds of work, which is all that a crash can lose."""
-MIN_RUNS_PER_BLOCK, MAX_RUNS_PER_BLOCK = 1 << 12, 1 << 20
+MIN_RUNS_PER_BLOCK, MAX_RUNS_PER_BLOCK = 1 << 12, 1 << 21
 """The smallest and largest number of runs in a block of a store."""
 
 Block = tuple[slice, ...]

@@ -12,6 +12,7 @@ import os
 import platform
 import shutil
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -96,6 +97,26 @@ def _identity(plan: Plan, known: list[Identity]) -> dict[str, Any]:
         | {f"measure {i} {k}": v for i, m in enumerate(known[1:]) for k, v in m.exact.items()},
         "format": STORE_FORMAT,
     }
+
+
+def processor() -> str:
+    """The kind of device that computes: the model of the CPU, or of the GPU."""
+    if jax.default_backend() != "cpu":
+        return jax.devices()[0].device_kind
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def warn_of_another_device(place: Place) -> None:
+    """Warns where a store that has been begun goes on on another kind of device, whose last bits may differ."""
+    there, here = attributes(place).get("processor"), processor()
+    if there is not None and there != here:
+        warnings.warn(
+            f"store {place} was begun on {there} and goes on on {here}; the last bits of its blocks may differ.",
+            stacklevel=4,
+        )
 
 
 def _generator(key: Any) -> str:
@@ -217,7 +238,7 @@ def _fill(place: Place, plan: Plan, coords: dict[str, Any], attrs: dict[str, Any
     import xarray as xr
     import zarr
 
-    extra = {"identity": json.dumps(identity(plan)), "processor": platform.processor() or platform.machine()}
+    extra = {"identity": json.dumps(identity(plan)), "processor": processor()}
     to = place.store(read_only=False)
     # Every reader of zarr knows how format 2 stores text.
     xr.Dataset(coords=coords, attrs=attrs | extra).to_zarr(to, mode="a", zarr_format=2, consolidated=False)

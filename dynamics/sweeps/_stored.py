@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 MAX_RETRIES = 3  # of a block, after its worker was lost
+PAUSE = 0.2  # seconds, while other processes are at all blocks that are left
 
 
 def run_stored(
@@ -35,14 +37,34 @@ def run_stored(
     place = place_of(store)
     group = _store.opened(place, plan, coords, attrs)
     todo = _waiting(place, plan)
+    if len(todo) < int(np.prod(plan.grid)):
+        _store.warn_of_another_device(place)
     advance(int(np.prod(plan.shape, dtype=object)) - sum(_runs(plan, at) for at in todo))
     if client is None:
         with _store.kept(place, plan):
-            for at in todo:
-                _blocks.write(place, group, plan, at, compute(plan, plan.block(at), cores, advance))
+            _here(plan, place, group, todo, cores, advance)
     else:
         _on_workers(plan, place, client, todo, advance)
     return _store.lazy(place), sum(block.still for block in _blocks.finished(place).values())
+
+
+def _here(
+    plan: Plan, place: Place, group: Any, todo: list[tuple[int, ...]], cores: int, advance: Callable[[int], None]
+) -> None:
+    """Computes the blocks that no other process is at, until all are finished by some process."""
+    while todo:
+        left: list[tuple[int, ...]] = []
+        for at in todo:
+            with _blocks.claimed(place, at) as mine:
+                if not mine:
+                    left.append(at)
+                elif _blocks.is_finished(place, at):  # by another process since
+                    advance(_runs(plan, at))
+                else:
+                    _blocks.write(place, group, plan, at, compute(plan, plan.block(at), cores, advance))
+        if len(left) == len(todo):
+            time.sleep(PAUSE)
+        todo = left
 
 
 def _waiting(place: Place, plan: Plan) -> list[tuple[int, ...]]:

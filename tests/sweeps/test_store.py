@@ -238,6 +238,75 @@ def test_kill_nine_at_any_time_loses_nothing(tmp_path, monkeypatch, kills):
         np.testing.assert_array_equal(swept(store)[variable], whole[variable])
 
 
+SHARE = """
+import sys, time; sys.path.insert(0, sys.argv[2])
+import jax; jax.config.update('jax_enable_x64', True)
+from dynamics.sweeps import _plan, _stored
+_plan.MIN_RUNS_PER_BLOCK = _plan.MAX_RUNS_PER_BLOCK = 100
+original = _stored.compute
+def compute(plan, block, *rest):
+    print(block[0].start, flush=True)
+    time.sleep(float(sys.argv[3]))
+    return original(plan, block, *rest)
+_stored.compute = compute
+from sweeps.test_store import swept
+swept(sys.argv[1])
+"""
+
+
+def sharer(store, pause):
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    return subprocess.Popen(
+        [sys.executable, "-c", SHARE, str(store), str(ROOT), str(pause)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=environment,
+    )
+
+
+def test_processes_that_write_to_one_store_share_its_blocks(small_blocks, tmp_path):
+    store = tmp_path / "shared"
+    several = [sharer(store, 0.3) for _ in range(2)]
+    done = [set(process.communicate(timeout=300)[0].split()) for process in several]
+    assert [process.returncode for process in several] == [0, 0]
+    assert not done[0] & done[1]
+    assert len(done[0] | done[1]) == 19
+    assert all(done)
+    xr.testing.assert_identical(swept(store).load().drop_attrs(), swept().drop_attrs())
+
+
+def test_the_block_of_a_process_that_was_killed_is_taken_over(small_blocks, tmp_path):
+    store = tmp_path / "taken"
+    slow = sharer(store, 600)
+    begun = slow.stdout.readline()  # at its first block, which it will not finish
+    other = sharer(store, 0)
+    lines = [other.stdout.readline() for _ in range(18)]
+    assert begun not in lines
+    slow.kill()
+    assert other.communicate(timeout=300)[0] == begun
+    xr.testing.assert_identical(swept(store).load().drop_attrs(), swept().drop_attrs())
+    slow.communicate()
+
+
+def test_another_kind_of_device_is_told(small_blocks, tmp_path, monkeypatch):
+    store, taken = tmp_path / "moved", []
+
+    def full(*arguments):
+        if len(taken) == 5:
+            raise OSError(28, "No space left on device")
+        taken.append(1)
+        return write(*arguments)
+
+    write = _blocks.write
+    monkeypatch.setattr(_blocks, "write", full)
+    with pytest.raises(OSError, match="5 of 19 blocks are kept"):
+        swept(store)
+    monkeypatch.setattr(_blocks, "write", write)
+    monkeypatch.setattr(_store, "processor", lambda: "another processor")
+    with pytest.warns(UserWarning, match="and goes on on another processor; the last bits of its blocks may differ"):
+        swept(store)
+
+
 def test_two_workers_one_of_them_killed(small_blocks, tmp_path):
     distributed = pytest.importorskip("distributed")
     with (

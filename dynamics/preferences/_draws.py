@@ -8,6 +8,7 @@ only. The binomials of a level are drawn together, which becomes vector code ove
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -82,7 +83,7 @@ def _binomial(u: Float[Array, " m"], n: Float[Array, " m"], a: Float[Array, " m"
     p, q = a / total, b / total
     mode = jnp.clip(jnp.floor((n + 1.0) * p), 0.0, n)
     rest = n - mode
-    up = down = jnp.exp(_log_choose(n, mode, rest) + _times_log(mode, p) + _times_log(rest, q))
+    up = down = _mass(n, mode, rest, p, q)
     odds, against = _ratio(p, q), _ratio(q, p)
 
     def going(carry: tuple[Array, ...]) -> Array:
@@ -105,29 +106,37 @@ def _binomial(u: Float[Array, " m"], n: Float[Array, " m"], a: Float[Array, " m"
     return jax.lax.while_loop(going, outward, start)[4]
 
 
-def _times_log(k: Array, p: Array) -> Array:
-    return jnp.where(k > 0, k * jnp.log(jnp.where(k > 0, p, 1.0)), 0.0)
-
-
 def _ratio(a: Array, b: Array) -> Array:
     return jnp.where(b > 0, a / jnp.where(b > 0, b, 1.0), 0.0)
 
 
-def _log_choose(n: Array, k: Array, rest: Array) -> Array:
-    """log n!/(k! rest!), with log x! from Stirling's series at x + 8 minus log (x+1)…(x+8)."""
-    series = _stirling(n) - _stirling(k) - _stirling(rest) - 0.5 * math.log(2 * math.pi)
-    return series + jnp.log((_rising(k) / _rising(n)) * _rising(rest))
+def _mass(n: Array, k: Array, rest: Array, p: Array, q: Array) -> Array:
+    """n!/(k! rest!) p^k q^rest, n = k + rest.
+
+    With y = x + 9, Stirling's series gives (x+8)! = sqrt(2pi/y) (y/e)^y e^s(y), and x! = (x+8)!/((x+1)…(x+8)). The powers are
+    gathered to (y_n p/y_k)^k (y_n q/y_rest)^rest, whose logarithms are small near the mode.
+    """
+    of_n, of_k, of_rest = (_Stirling.at(x) for x in (n, k, rest))
+    power = lambda count, share, of: jnp.where(
+        count > 0, count * jnp.log(jnp.where(count > 0, share * of_n.y / of.y, 1.0)), 0.0
+    )
+    exponent = power(k, p, of_k) + power(rest, q, of_rest) + of_n.series - of_k.series - of_rest.series
+    root = jnp.sqrt(of_n.y / (2 * math.pi * of_k.y * of_rest.y))
+    return jnp.exp(exponent) * (of_k.rising * (of_rest.rising / of_n.rising)) * (root * math.exp(SHIFT + 1.0))
 
 
-def _stirling(x: Array) -> Array:
-    """log (x + 8)! without its constant ½ log 2pi."""
-    y = x + (SHIFT + 1.0)
-    inverse = 1.0 / y
-    square = inverse * inverse
-    a, b, c, d, e = STIRLING
-    return (y - 0.5) * jnp.log(y) - y + inverse * (a + square * (b + square * (c + square * (d + square * e))))
+class _Stirling(NamedTuple):
+    """y = x + 9, the series s(y), and (x+1)…(x+8)/y^8."""
 
+    y: Array
+    series: Array
+    rising: Array
 
-def _rising(x: Array) -> Array:
-    """(x+1)…(x+8)."""
-    return math.prod(x + i for i in range(1, SHIFT + 1))  # pyright: ignore
+    @staticmethod
+    def at(x: Array) -> _Stirling:
+        y = x + (SHIFT + 1.0)
+        inverse = 1.0 / y
+        square = inverse * inverse
+        a, b, c, d, e = STIRLING
+        series = inverse * (a + square * (b + square * (c + square * (d + square * e))))
+        return _Stirling(y, series, math.prod((x + i) * inverse for i in range(1, SHIFT + 1)))  # pyright: ignore

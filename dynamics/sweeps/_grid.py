@@ -19,7 +19,7 @@ from ..engine import measures_for
 from ..rounds import Process
 from ._axes import START_AXIS
 from ._lanes import run_lanes
-from ._machine import on_threads
+from ._machine import NEEDED, on_threads
 
 MAX_LANES = {"cpu": 64}
 """Greatest number of runs advanced together, by platform: few enough to fit in the nearest caches, and enough to fill the
@@ -94,7 +94,7 @@ def run_part(work: Work, part: Part, lanes: int, cores: int, advance: Callable[[
         given = work, part.tables, places, shapes(count), jnp.asarray(firsts.ravel())
         done = run(*given, lanes, mesh, kind not in _not_whole)
         rows = lambda x: np.asarray(x).reshape(mesh.size, room, *x.shape[1:])[:, :each].reshape(-1, *x.shape[2:])
-        return {name: rows(values) for name, values in done.items()}
+        return {name: rows(values) for name, values in done.items() if name != NEEDED}
 
     try:
         compute(0, 0)  # compiled once, and not by several threads at a time

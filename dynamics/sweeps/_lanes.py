@@ -13,7 +13,7 @@ from .._parameters import replace
 from ..diagnostics import Measure
 from ..engine import result_code, stands_still
 from ..rounds import Process
-from ._machine import compiled_whole
+from ._machine import NEEDED, compiled_whole
 from ._vectorise import passed_on, spread, vectorise
 
 
@@ -74,23 +74,24 @@ def run_lanes(
     )
     unmoved = lambda old, new: stands_still(process.logits(old), process.logits(new))
 
-    def part(i: Array, state: tuple[_engine.Run, Array]) -> tuple[_engine.Run, Array]:
+    def part(i: Array, state: tuple[_engine.Run, Array, Array]) -> tuple[_engine.Run, Array, Array]:
         """The first round, whose measures are set up anew, and then all others, so that a round is compiled only once."""
-        (run, still), first = state, i == 0
+        (run, still, needed), first = state, i == 0
         asked = (i, jnp.where(first, 1, rounds), chosen, keys, run)
-        after = compiled_whole(loop, *asked) if whole else loop(*asked)
+        after, count = compiled_whole(loop, *asked) if whole else (loop(*asked), 0)
         measured = jax.tree.map(lambda old, new: jnp.where(first, old, new), run.measured, after.measured)
         # Tested on the first round only, because later rounds amplify rounding at an unstable fixed point. A random round
         # that happens not to move is not a fixed point.
         if initial is None and not process.stochastic:
             found, flag = vectorise(unmoved, (held.carried, held.carried), lanes)(run.carried, after.carried)
             still |= first & spread(found, flag, lanes)
-        return after._replace(measured=measured), still
+        return after._replace(measured=measured), still, needed + count
 
+    needed = jnp.zeros((), int)
     if not none:
-        run, still = jax.lax.fori_loop(0, 2, part, (run, still))
+        run, still, needed = jax.lax.fori_loop(0, 2, part, (run, still, needed))
     out, marks = vectorise(finish, (_all(chosen), held), lanes)(chosen, run)
-    out, marks = out | {"still": still}, marks | {"still": True}
+    out, marks = out | {"still": still, NEEDED: needed}, marks | {"still": True, NEEDED: False}
     return {name: jnp.moveaxis(spread(value, marks[name], lanes), -1, 0) for name, value in out.items()}
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +18,8 @@ from ._rules import ALONG_AXES, ENTRYWISE
 
 T = TypeVar("T")
 
+NEEDED = "needed"
+"""The result that only keeps arguments in use; see ``compiled_whole``."""
 KNOWN = ((0, 10), (0, 11))
 """Versions of JAX, from … to below …, with which ``compiled_whole`` was tried: it rests on what XLA does not document."""
 
@@ -30,32 +33,85 @@ WHOLE = (ENTRYWISE | ALONG_AXES | {
 """Operations that XLA compiles into a function of the machine without a call of a library."""
 
 
-def compiled_whole(function: Callable[..., Any], *args: Any) -> Any:
+def compiled_whole(function: Callable[..., Any], *args: Any) -> tuple[Any, Array]:
     """``function(*args)``; on CPU, as one function of the machine instead of a list of calls of kernels.
 
     Passing from one kernel to the next takes longer than most operations on a block of runs. XLA cannot compile calls of
     libraries (products of matrices, LAPACK, sorting) in this way, so a program with operations beyond ``WHOLE`` is left as it
     is, and so is any program with a version of JAX that was not tried: the same numbers, more slowly.
+
+    Returns:
+        The function's value, and a number that has to become a part of what the compiled program returns: XLA ends the process
+        at an argument that the function does not use, as simplification may make one, and this number depends on all of them.
     """
     if jax.default_backend() != "cpu" or not is_known(jax.__version__):
-        return function(*args)
+        return function(*args), jnp.zeros((), int)
     from jax.experimental.xla_metadata import set_xla_metadata
 
     program, shape = jax.make_jaxpr(function, return_shape=True)(*args)
     run, leaves = jaxpr_as_fun(program), jax.tree.leaves(args)
+    structure = jax.tree.structure(shape)
     if not is_whole(program.jaxpr):
-        return jax.tree.unflatten(jax.tree.structure(shape), run(*leaves))
+        return jax.tree.unflatten(structure, run(*leaves)), jnp.zeros((), int)
+    packs = Packs.of(leaves)
 
-    def used(*leaves: Array) -> tuple[list[Array], tuple[Array, ...]]:
-        # XLA ends the process at an argument that the function does not use, as simplification may make one. So all are
-        # returned, and the barriers hide their values.
-        held = jax.lax.optimization_barrier(leaves)
-        return run(*held), held
+    def used(packed: dict[str, Array]) -> tuple[list[Array], Array]:
+        return run(*packs.unpacked(packed)), sum((_count(x) for x in packed.values()), jnp.zeros((), int))
 
-    whole: Any = set_xla_metadata(
-        jax.jit(used)(*jax.lax.optimization_barrier(leaves)), xla_cpu_small_call="true", inlineable="false"
-    )
-    return jax.tree.unflatten(jax.tree.structure(shape), whole[0])
+    # The barrier hides the values of arguments that are constants.
+    given = jax.lax.optimization_barrier(packs.packed(leaves))
+    whole: Any = set_xla_metadata(jax.jit(used)(given), xla_cpu_small_call="true", inlineable="false")
+    return jax.tree.unflatten(structure, whole[0]), whole[1]
+
+
+def _count(x: Array) -> Array:
+    return jnp.sum(x > 0, dtype=int)
+
+
+class Packs(NamedTuple):
+    """Arrays one behind the other in a few long ones: the floats of each precision, and all others as integers."""
+
+    shapes: list[tuple[int, ...]]
+    types: list[Any]
+
+    @classmethod
+    def of(cls, leaves: Sequence[Array]) -> Packs:
+        return cls([x.shape for x in leaves], [x.dtype for x in leaves])
+
+    def packed(self, leaves: Sequence[Array]) -> dict[str, Array]:
+        rows: dict[str, list[Array]] = {}
+        for x in leaves:
+            flat = _plain(x)
+            rows.setdefault(str(flat.dtype), []).append(flat.ravel())
+        return {kind: jnp.concatenate(parts) for kind, parts in rows.items()}
+
+    def unpacked(self, packs: dict[str, Array]) -> list[Array]:
+        begin, leaves = dict.fromkeys(packs, 0), []
+        for shape, kind in zip(self.shapes, self.types, strict=True):
+            like = jax.eval_shape(_plain, jax.ShapeDtypeStruct(shape, kind))
+            name, size = str(like.dtype), math.prod(like.shape)
+            part = packs[name][begin[name] : begin[name] + size].reshape(like.shape)
+            begin[name] += size
+            leaves.append(_as(part, kind))
+        return leaves
+
+
+def _plain(x: Array) -> Array:
+    """Integers of the default size in place of keys, booleans and other integers."""
+    if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
+        x = jax.random.key_data(x)
+    if x.dtype == jnp.uint32:
+        x = jax.lax.bitcast_convert_type(x, jnp.int32)
+    return x if jnp.issubdtype(x.dtype, jnp.inexact) else x.astype(int)
+
+
+def _as(x: Array, kind: Any) -> Array:
+    """What ``_plain`` was given, of dtype ``kind``."""
+    if jnp.issubdtype(kind, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(_as(x, jnp.dtype("uint32")), impl=kind._impl.name)
+    if kind == jnp.uint32:
+        return jax.lax.bitcast_convert_type(x.astype(jnp.int32), jnp.uint32)
+    return x.astype(kind)
 
 
 def is_known(version: str) -> bool:

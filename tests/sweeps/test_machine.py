@@ -162,3 +162,68 @@ def test_other_grids_and_rounds_are_not_compiled_anew():
     for a, b, rounds in ((32, 32, 40), (17, 29, 64), (25, 18, 33)):
         ask(a, b, rounds)
     assert _grid._compiled("cpu")._cached._cache_size() == count
+
+
+UPDATED = lambda table, i, row: jax.lax.dynamic_update_slice_in_dim(table, row[None], jnp.maximum(i - 2, 0), 0)
+PROGRAMS = {
+    "a constant beside": lambda m, r, x, k, T: (jax.lax.fori_loop(1, m, lambda _, c: c * r, x), jnp.zeros((), int)),
+    "an argument handed on": lambda m, r, x, k, T: (jax.lax.fori_loop(1, m, lambda _, c: c * r, x), T, k),
+    "one result twice": lambda m, r, x, k, T: 2 * (jax.lax.fori_loop(1, m, lambda _, c: c * r, x),),
+    "a count from a constant": lambda m, r, x, k, T: jax.lax.fori_loop(
+        1, m, lambda _, c: (c[0] * r, c[1] + 1, UPDATED(c[2], c[1], c[0])), (x, jnp.zeros((), int), T)
+    ),
+    "branches that ignore their operands": lambda m, r, x, k, T: jax.lax.fori_loop(
+        1, m, lambda i, c: jax.lax.switch(i % 3, [jnp.ones_like, lambda c: c * r, jnp.zeros_like], c), x
+    ),
+    "an inner loop that ignores its state": lambda m, r, x, k, T: jax.lax.fori_loop(
+        1, m, lambda i, c: jax.lax.fori_loop(0, i, lambda _, d: jnp.ones_like(d), c), x
+    ),
+    "keys, booleans and small integers": lambda m, r, x, k, T: jax.lax.fori_loop(
+        1, m, lambda i, c: c + jax.random.uniform(jax.random.fold_in(KEY, i), x.shape), x
+    ),
+}
+KEY = jax.random.key(5)
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize("several", [True, False], ids=["all results used", "one result used"])
+def test_no_program_ends_the_process(name, several):
+    # XLA would end it at an argument without a use. The calls lie inside a loop over blocks, as those of a sweep do.
+    r, x, k, T = 0.9 * jnp.ones((1, 64)), jnp.ones((3, 64)), jnp.asarray(3), jnp.zeros((8, 3, 64))
+    keep = lambda tree: jax.tree.leaves(tree) if several else jax.tree.leaves(tree)[:1]
+
+    def blocks(call, m):
+        def one(i, kept):
+            out, count = call(PROGRAMS[name], m, r, x * i, k, T)
+            return jax.tree.map(lambda a, b: a.at[i].set(b), kept, (keep(out), count))
+
+        out, count = jax.eval_shape(lambda: call(PROGRAMS[name], m, r, x, k, T))
+        blank = jax.tree.map(lambda s: jnp.zeros((3, *s.shape), s.dtype), (keep(out), count))
+        return jax.lax.fori_loop(0, 3, one, blank)
+
+    whole = jax.jit(lambda m: blocks(_machine.compiled_whole, m))
+    got, needed = whole(jnp.asarray(5))
+    want, _ = jax.jit(lambda m: blocks(lambda f, *a: (f(*a), 0), m))(jnp.asarray(5))
+    assert "xla_cpu_small_call" in whole.lower(jnp.asarray(5)).as_text()
+    assert needed.shape == (3,)
+    for a, b in zip(got, want, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_packed_arrays_come_back():
+    leaves = [
+        jnp.asarray([[1.5, -0.0], [jnp.nan, jnp.inf]]),
+        jnp.asarray([2**31 + 7, 5], jnp.uint32),
+        jnp.asarray(True),
+        jax.random.split(jax.random.key(3), 4),
+        jnp.asarray([-7, 2**40]),
+        jnp.asarray([1.25], jnp.float32),
+        jnp.zeros((0, 3), jnp.int8),
+        jnp.asarray([1 + 2j]),
+    ]
+    packs = _machine.Packs.of(leaves)
+    for x, y in zip(leaves, packs.unpacked(packs.packed(leaves)), strict=True):
+        assert x.dtype == y.dtype
+        assert x.shape == y.shape
+        plain = jax.random.key_data if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else lambda z: z
+        np.testing.assert_array_equal(plain(x), plain(y))

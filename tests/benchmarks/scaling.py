@@ -1,9 +1,9 @@
-"""Rounds per second of ``dyn.sweep`` against K, the number of runs, devices and workers, as a Dataset and a figure.
+"""Rounds per second of ``dyn.sweep`` against K, the number of runs, threads and workers, as a Dataset and a figure.
 
     python tests/benchmarks/scaling.py [--out scaling]
 
-IPO, alpha × lam, cycle strength and final entropy, float64. Medians of five after compiling. Each number of devices has a
-process of its own, and workers are those of a ``distributed.LocalCluster`` with one device each that write to a store.
+alpha × lam, cycle strength and final entropy, float64. Medians of five after compiling. Workers are those of a
+``distributed.LocalCluster`` with one thread each that write to a store.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import jax
@@ -29,6 +29,7 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 import contenders
 
 SIZES = (2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+DPO_SIZES = (2, 3, 4, 5, 8)
 SIDES = (4, 8, 16, 32, 64, 128, 256)
 EXPONENTIAL = 14  # multiply-adds that an exponential takes: range reduction, a polynomial of degree 11, scaling
 OTHERS = 11  # multiply-adds for each response: mixing, centring, normalising, Welford's update
@@ -45,12 +46,13 @@ def median_rate(function: Callable[[], object], amount: float) -> float:
     return amount / statistics.median(times)
 
 
-def by_size() -> list[float]:
+def by_size(objective: str, sizes: Sequence[int]) -> list[float]:
     """Enough runs and rounds to keep every core busy for some tenths of a second."""
     found = []
-    for K in SIZES:
-        side, rounds = 96, max(20, 6000 // K)
-        found.append(median_rate(lambda K=K, side=side, n=rounds: contenders.ours(side, n, K=K), side**2 * rounds))
+    for K in sizes:
+        side, rounds = 96, max(20, (6000 if objective == "ipo" else 1500) // K)
+        run = lambda K=K, side=side, n=rounds: contenders.ours(side, n, objective, K)
+        found.append(median_rate(run, side**2 * rounds))
     return found
 
 
@@ -62,10 +64,12 @@ def by_runs() -> list[float]:
     return found
 
 
-def c_rate() -> float:
+def c_rate(objective: str) -> float:
     with tempfile.TemporaryDirectory() as folder:
         library = contenders.compiled_c(Path(folder))
-        return np.nan if library is None else median_rate(lambda: contenders.in_c(library, 256, 1000), 65_536_000)
+        if library is None:
+            return np.nan
+        return median_rate(lambda: contenders.in_c(library, 256, 1000, objective), 65_536_000)
 
 
 def peak() -> float:
@@ -108,19 +112,21 @@ def on_workers(count: int) -> float:
 def measure() -> xr.Dataset:
     cores = len(os.sched_getaffinity(0))
     counts = sorted({1, cores})
-    by_hand = c_rate()  # a cluster leaves OpenMP one thread
+    by_hand = {name: c_rate(name) for name in ("ipo", "dpo")}  # before a cluster, which leaves OpenMP one thread
     threads = [median_rate(lambda n=n: contenders.ours(256, 3000, cores=n), 256**2 * 3000) for n in counts]
     workers = [on_workers(n) for n in counts]
     ds = xr.Dataset(
         {
-            "by_size": ("K", by_size()),
+            "by_size": ("K", by_size("ipo", SIZES)),
+            "dpo_by_size": ("K_dpo", by_size("dpo", DPO_SIZES)),
             "limit": ("K", peak() / (np.square(SIZES) + (EXPONENTIAL + OTHERS) * np.array(SIZES))),
             "by_runs": ("runs", by_runs()),
             "by_threads": ("count", threads),
             "by_workers": ("count", workers),
-            "c": by_hand,
+            "c": by_hand["ipo"],
+            "c_dpo": by_hand["dpo"],
         },
-        {"K": list(SIZES), "runs": [side**2 for side in SIDES], "count": counts},
+        {"K": list(SIZES), "K_dpo": list(DPO_SIZES), "runs": [side**2 for side in SIDES], "count": counts},
         {"machine": f"{cores} cores, {platform.machine()}", "jax": jax.__version__},
     )
     for variable in ds.data_vars.values():

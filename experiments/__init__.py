@@ -30,6 +30,7 @@ TITLES = {
     "restricted": "Restricted classes: where maximum likelihood, distillation and reverse KL part",
     "every_matrix": "Safe for every P: thresholds that hold whatever people prefer",
     "entropy": "Entropy as a remedy: which entropy weights make rounds settle",
+    "losses": "One number per loss: where rounds lose stability, of twelve losses, and under label noise",
     "roster": "Methods of Nash learning: how large a step each takes before it oscillates",
     "features": "Features: how the class of policies changes the stability map",
     "continuous": "Continuous self-sampling against rounds: the same fixed points, another stability",

@@ -29,6 +29,7 @@ from experiments import (
     finite_samples,
     inexact,
     integrators,
+    losses,
     margins,
     misalignment,
     misspecified,
@@ -80,6 +81,7 @@ TINY = {
     "features": features.Config(size=4, matrices=8, drawn=0, alphas=5),
     "rankings": rankings.Config(matrices=8, sizes=(3,), constructed=3),
     "entropy": entropy.Config(cells=3, rounds=400),
+    "losses": losses.Config(rounds=60, losses=2, rates=2),
     "every_matrix": every_matrix.Config(
         tournaments=(3, 51), sizes=(3, 4), searches=2, moves=40, alphas=(0.0, 0.5), matrices=3, starts=1, rounds=400
     ),

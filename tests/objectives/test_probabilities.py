@@ -166,3 +166,15 @@ def test_a_policy_far_below_the_smallest_float_goes_on_as_before():
     step = np.asarray(run.log_policy[-1] - run.log_policy[-2])
     want = np.log(np.asarray(P)[1:, 0] / np.asarray(P)[0, 1:]) / 0.004
     np.testing.assert_allclose(step[1:] - step[0], want, rtol=1e-9)
+
+
+def test_what_is_found_is_a_root_however_far_the_guess():
+    # Steps are at most 2 long and 10 in number, so that from some of these guesses the last is just not short enough.
+    P, mu = np.array([[0.5, 0.9, 0.4], [0.1, 0.5, 0.7], [0.6, 0.3, 0.5]]), np.array([0.2, 0.5, 0.3])
+    far = np.linspace(0.0, 25.0, 500)
+    guesses = jnp.asarray(far[:, None] * np.array([1.0, 0.0, -0.4]))
+    f, found = map(np.asarray, jax.vmap(_probabilities.newton, in_axes=(None, None, 0))(P, mu, guesses))
+    assert 0 < found.sum() < len(found)
+    want = log_odds(smaller_sides(P), mu)
+    for one in f[found]:
+        assert np.abs(log_odds(sigma(one), mu) - want).max() <= 8 * EPS * (1 + np.abs(one).max())

@@ -25,7 +25,7 @@ from jaxtyping import Array, Bool, Float
 MAX_RESPONSES = 8  # sums are written out, one term for each pair
 MAX_STEPS = 10
 MAX_STEP = 2.0  # the largest change of a gap in one step
-MAX_SHARE_OF_RANGE = 0.4  # of the logarithm of the largest float; beyond it products of two probabilities may underflow
+MAX_SHARE_OF_RANGE = 0.98  # of the logarithm of the largest float; beyond it probabilities are subnormal, and rounded
 
 Row = list[Array]
 

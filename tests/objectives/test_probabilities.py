@@ -173,8 +173,20 @@ def test_what_is_found_is_a_root_however_far_the_guess():
     P, mu = np.array([[0.5, 0.9, 0.4], [0.1, 0.5, 0.7], [0.6, 0.3, 0.5]]), np.array([0.2, 0.5, 0.3])
     far = np.linspace(0.0, 25.0, 500)
     guesses = jnp.asarray(far[:, None] * np.array([1.0, 0.0, -0.4]))
-    f, found = map(np.asarray, jax.vmap(_probabilities.newton, in_axes=(None, None, 0))(P, mu, guesses))
+    f, found = map(
+        np.asarray, jax.vmap(_probabilities.newton, in_axes=(None, None, 0))(jnp.asarray(P), jnp.asarray(mu), guesses)
+    )
     assert 0 < found.sum() < len(found)
     want = log_odds(smaller_sides(P), mu)
     for one in f[found]:
         assert np.abs(log_odds(sigma(one), mu) - want).max() <= 8 * EPS * (1 + np.abs(one).max())
+
+
+@pytest.mark.parametrize(("rate", "solved"), [(1e-290, True), (3e-308, False), (3e-312, False)])
+def test_probabilities_that_are_subnormal_are_left_to_the_other_solver(rate, solved):
+    # A subnormal number has lost digits, so f would be wrong by more than rounding.
+    P, mu = jnp.array([[0.5, rate], [1.0, 0.5]]), jnp.array([0.3, 0.7])
+    f, found = jax.jit(_probabilities.newton)(P, mu, jnp.array([np.log(rate), 0.0]))
+    assert bool(found) == solved
+    if solved:
+        np.testing.assert_allclose(f[0] - f[1], np.log(rate), rtol=1e-14)

@@ -43,3 +43,20 @@ def test_a_traced_rate_is_differentiated():
     want = (value(0.1 + step) - value(0.1 - step)) / (2 * step)
     np.testing.assert_allclose(jax.grad(value)(0.1), want, rtol=1e-6)
     assert abs(want) > 1e-3
+
+
+def test_a_closure_that_changed_is_not_taken_for_what_it_was():
+    flow = lambda K: dyn.PreferenceFlow(
+        dyn.Tabular(K),
+        np.asarray(dyn.preferences.bradley_terry(jnp.arange(float(K)))),
+        dyn.IPO(0.3),
+        dyn.samplers.OnPolicy(),
+    )
+    last = lambda rate, K: np.asarray(dyn.descend(flow(K), optax.sgd(lambda _: jnp.asarray(rate[0])), 7).log_policy[-1])
+    first, second = [0.1], [0.1]
+    last(first, 3)
+    first[0] = 0.4  # the optimizer that was seen first now computes something else
+    np.testing.assert_array_equal(last(second, 4), last([0.1], 4))
+    assert not np.array_equal(last(second, 4), last([0.4], 4))
+    want = np.asarray(dyn.descend(flow(4), optax.sgd(0.1), 7).log_policy[-1])
+    np.testing.assert_allclose(last(second, 4), want, rtol=1e-14)

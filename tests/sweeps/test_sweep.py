@@ -159,3 +159,39 @@ def test_a_start_that_does_not_move_is_pointed_out_once():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         dyn.sweep(loop, {"alpha": [0.1, 0.2]}, rounds=3, measure="entropy", initial=problems.log_policy(3, 0))
+
+
+class Seen(dyn.diagnostics.Measure[jax.Array]):
+    """How many rounds were shown, and the sum of their numbers."""
+
+    def variables(self, num_responses):
+        return {"seen": dyn.schema.Variable(("which",), "1", "rounds shown, and the sum of their numbers")}
+
+    def init(self, snapshot, rounds):
+        return jnp.zeros(2)
+
+    def update(self, state, snapshot):
+        return state + jnp.stack([jnp.ones(()), snapshot.round.astype(float)])
+
+    def finalize(self, state):
+        return {"seen": state}
+
+
+@pytest.mark.parametrize("rounds", [1, 2, 7])
+def test_a_measure_sees_every_round_once(rounds):
+    loop = loop_of("ipo", K=3)
+    ds = dyn.sweep(
+        loop,
+        {"alpha": np.linspace(0, 0.9, 5)},
+        rounds=rounds,
+        measure=Seen(name="seen"),
+        initial=problems.log_policy(3, 0),
+    )
+    np.testing.assert_array_equal(ds.seen.values, [[rounds, rounds * (rounds + 1) / 2]] * 5)
+
+
+def test_a_run_that_moves_only_in_its_first_round_did_not_begin_at_a_fixed_point():
+    # alpha = lam = 0: the first round ends at the optimum, and all others stay there. A warning is an error here.
+    loop = dyn.SelfSampling(dyn.preferences.bradley_terry(jnp.array([0.0, 0.5, 1.0])), dyn.IPO(0.3), 0.0, 0.0)
+    ds = dyn.sweep(loop, {"objective.beta": [0.2, 0.5]}, rounds=9, measure="final_entropy")
+    assert (ds.final_entropy.values < np.log(3)).all()

@@ -49,14 +49,16 @@ def compiled_whole(function: Callable[..., Any], *args: Any) -> tuple[Any, Array
     from jax.experimental.xla_metadata import set_xla_metadata
 
     program, shape = jax.make_jaxpr(function, return_shape=True)(*args)
-    run, leaves = jaxpr_as_fun(program), jax.tree.leaves(args)
-    structure = jax.tree.structure(shape)
+    # What the function closes over is an argument, too.
+    leaves = [*map(jnp.asarray, program.consts), *jax.tree.leaves(args)]
+    structure, closed = jax.tree.structure(shape), len(program.consts)
+    run = lambda leaves: jaxpr_as_fun(ClosedJaxpr(program.jaxpr, leaves[:closed]))(*leaves[closed:])
     if not is_whole(program.jaxpr):
-        return jax.tree.unflatten(structure, run(*leaves)), jnp.zeros((), int)
+        return jax.tree.unflatten(structure, run(leaves)), jnp.zeros((), int)
     packs = Packs.of(leaves)
 
-    def used(packed: dict[str, Array]) -> tuple[list[Array], Array]:
-        return run(*packs.unpacked(packed)), sum((_count(x) for x in packed.values()), jnp.zeros((), int))
+    def used(packed: dict[str, Array]) -> tuple[list[Any], Array]:
+        return run(packs.unpacked(packed)), sum((_count(x) for x in packed.values()), jnp.zeros((), int))
 
     # The barrier hides the values of arguments that are constants.
     given = jax.lax.optimization_barrier(packs.packed(leaves))

@@ -2,6 +2,7 @@
 
 import warnings
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -227,3 +228,35 @@ def test_packed_arrays_come_back():
         assert x.shape == y.shape
         plain = jax.random.key_data if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else lambda z: z
         np.testing.assert_array_equal(plain(x), plain(y))
+
+
+class Unused(dyn.RoundMap):
+    """A map with a field that XLA finds to have no effect."""
+
+    preference: jax.Array
+    table: jax.Array
+    rate: jax.Array
+    how: object = eqx.field(static=True)
+
+    def __call__(self, logits, key=None):
+        return self.rate * logits + self.how(self, logits)
+
+
+EFFECTLESS = {
+    "times 0": lambda loop, z: 0.1 * jax.nn.softmax(z) + 0 * loop.table.astype(float),
+    "never selected": lambda loop, z: jnp.where(jnp.arange(3) < 5, 0.1 * jnp.sin(z), loop.table.astype(float)),
+    "in a loop that does not run": lambda loop, z: jax.lax.while_loop(
+        lambda c: c[0] < 0, lambda c: (c[0] + 1, c[1] * loop.table.astype(float)), (0, 0.1 * z)
+    )[1],
+}
+
+
+@pytest.mark.parametrize("name", EFFECTLESS)
+def test_a_field_without_an_effect_does_not_end_the_process(name):
+    loop = Unused(jnp.asarray(P), jnp.arange(3), jnp.asarray(0.5), EFFECTLESS[name])
+    rates = np.linspace(0.1, 0.9, 5)
+    got = asked(loop, {"rate": rates}, rounds=20, measure="final_entropy").final_entropy.values
+    for rate, value in zip(rates, got, strict=True):
+        one = Unused(loop.preference, loop.table, jnp.asarray(rate), loop.how)
+        want = dyn.iterate(one, 20, initial=START).log_policy[-1]
+        np.testing.assert_allclose(value, float(-jnp.sum(jnp.exp(want) * want)), rtol=1e-12)

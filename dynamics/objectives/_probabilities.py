@@ -2,13 +2,15 @@
 
 Newton's method on Σ_j mu_j (P_ij - S_ij) = 0, S_ij = sigma(f_i - f_j), row by row, needs no logarithm: with u = e^f,
 S_ij = u_i/(u_i + u_j), and P_ij - S_ij is taken on the side below 1/2, where neither is rounded near 1. The heaviest response
-keeps f = 0 and its row, which is the sum of the others, is left out, so every row has an opponent of mass ≥ 1/K and nothing
-is lost where other masses underflow.
+keeps f = 0 and its row, which is minus the sum of the others (each times its mass), is left out, so every row has an opponent
+of mass ≥ 1/K. The row left out holds up to the rounding of what passes between the others: eps Σ mu_i mu_j |P_ij - S_ij| over
+pairs of them, beside mu_h times the rates at which the heaviest response h wins and loses. Where that is too much, as where h
+loses almost surely against all, this equation cannot be solved here.
 
 A step is the last one where its span D = max x - min x has D² < eps. Newton's step leaves |Σ_j mu_j (P_ij - S_ij)| ≤
 ½ Σ_j mu_j |S''_ij| x_ij², by Taylor's formula; |S''| ≤ S' = S(1-S), which a change of the gap by d changes by a factor of at
 most e^|d|, and Σ_j mu_j S'_ij is at most the rate at which i wins, and that at which it loses. So the log-odds of every row
-are off by no more than D² e^D (1 + D²), which is zero to rounding [derived].
+are off by no more than D² e^D (1 + D²), for D ≤ 1/2 and a step that is not cut short, which is zero to rounding [derived].
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ from jaxtyping import Array, Bool, Float
 MAX_RESPONSES = 8  # sums are written out, one term for each pair
 MAX_STEPS = 10
 MAX_STEP = 2.0  # the largest change of a gap in one step
-MAX_SHARE_OF_RANGE = 0.98  # of the logarithm of the largest float; beyond it probabilities are subnormal, and rounded
+MAX_SHARE_OF_RANGE = 0.4  # of the logarithm of the largest float; beyond it a rate times eps may be subnormal
+MAX_ROUNDING = 1e3  # units of rounding in the log-odds of the heaviest response; with more, its row decides
 
 Row = list[Array]
 
@@ -43,20 +46,24 @@ def newton(
     size, eps = mu.shape[0], jnp.finfo(mu.dtype).eps
     masses, f, wins, moved = _heaviest_last(P, mu, guess)
 
-    def going(state: tuple[Row, Array, Array]) -> Bool[Array, ""]:
-        _, left, count = state
+    def going(state: tuple[Row, Array, Array, Array]) -> Bool[Array, ""]:
+        _, left, _, count = state
         return (left > 1.0) & (count < MAX_STEPS)
 
-    def step(state: tuple[Row, Array, Array]) -> tuple[Row, Array, Array]:
-        f, _, count = state
-        change, one = _solve(*_equation(wins, masses, f)), jnp.ones_like(f[0])
+    def step(state: tuple[Row, Array, Array, Array]) -> tuple[Row, Array, Array, Array]:
+        f, _, _, count = state
+        coupling, miss, rounding = _equation(wins, masses, f)
+        change, one = _solve(coupling, miss), jnp.ones_like(f[0])
         span = functools.reduce(jnp.maximum, change, 0.0 * one) - functools.reduce(jnp.minimum, change, 0.0 * one)
         share = select(span > MAX_STEP, MAX_STEP / span, one)
-        return [a + share * x for a, x in zip(f, change, strict=True)], span * span * (1.0 / eps), count + 1
+        return [a + share * x for a, x in zip(f, change, strict=True)], span * span * (1.0 / eps), rounding, count + 1
 
-    begun = ([a - f[-1] for a in f[:-1]], jnp.asarray(jnp.inf, mu.dtype), jnp.array(0))
-    f, left, _ = jax.lax.while_loop(going, step, begun)
-    good, largest = left <= 1.0, MAX_SHARE_OF_RANGE * np.log(float(jnp.finfo(mu.dtype).max))
+    begun = ([a - f[-1] for a in f[:-1]], jnp.asarray(jnp.inf, mu.dtype), jnp.asarray(jnp.inf, mu.dtype), jnp.array(0))
+    f, left, rounding, _ = jax.lax.while_loop(going, step, begun)
+    good, largest = (
+        (left <= 1.0) & (rounding <= MAX_ROUNDING),
+        MAX_SHARE_OF_RANGE * np.log(float(jnp.finfo(mu.dtype).max)),
+    )
     for a in f:
         good &= jnp.abs(a) < largest
     f = [*f, jnp.zeros_like(f[0])]
@@ -94,13 +101,16 @@ def _heaviest_last(
     return masses, f, wins, moved
 
 
-def _equation(wins: list[Row], masses: Row, f: Row) -> tuple[list[Row], Row]:
-    """mu_j S'_ij, and Σ_j mu_j (P_ij - S_ij), for all rows but the last; the entries on the diagonal mean nothing."""
+def _equation(wins: list[Row], masses: Row, f: Row) -> tuple[list[Row], Row, Array]:
+    """mu_j S'_ij, and Σ_j mu_j (P_ij - S_ij), for all rows but the last; the entries on the diagonal mean nothing. And by how
+    many units of rounding the log-odds of the last row are off where all other rows hold to rounding.
+    """
     size = len(masses)
     last = size - 1
     u, one = [jnp.exp(a) for a in f], jnp.ones_like(f[0])
     u.append(one)
     coupling, missed = [[one] * size for _ in range(last)], [[] for _ in range(last)]
+    won, lost, between = [], [], [0.0 * one]
     for i in range(last):
         for j in range(i + 1, size):
             share = 1.0 / (u[i] + u[j])
@@ -112,7 +122,12 @@ def _equation(wins: list[Row], masses: Row, f: Row) -> tuple[list[Row], Row]:
             if j < last:
                 coupling[j][i] = masses[i] * curve
                 missed[j].append(-masses[i] * left)
-    return coupling, [_sum(terms) for terms in missed]
+                between.append(masses[i] * masses[j] * (jnp.minimum(win, lose) + jnp.abs(left)))
+            else:
+                won.append(masses[i] * lose)
+                lost.append(masses[i] * win)
+    rounding = _sum(between) / (masses[last] * jnp.minimum(_sum(won), _sum(lost)))
+    return coupling, [_sum(terms) for terms in missed], rounding
 
 
 def _solve(coupling: list[Row], rhs: Row) -> Row:

@@ -195,3 +195,16 @@ def test_a_run_that_moves_only_in_its_first_round_did_not_begin_at_a_fixed_point
     loop = dyn.SelfSampling(dyn.preferences.bradley_terry(jnp.array([0.0, 0.5, 1.0])), dyn.IPO(0.3), 0.0, 0.0)
     ds = dyn.sweep(loop, {"objective.beta": [0.2, 0.5]}, rounds=9, measure="final_entropy")
     assert (ds.final_entropy.values < np.log(3)).all()
+
+
+def test_several_prompts_of_dpo_are_swept():
+    P = np.stack([np.asarray(dyn.preferences.cyclic(3, a)) for a in (0.1, 0.2)])
+    loop = dyn.SelfSampling(P, dyn.DPO(0.3), 0.5, 0.8)
+    start = problems.log_policy(3, 0)
+    betas = np.linspace(0.1, 0.4, 20)
+    ds = dyn.sweep(loop, {"objective.beta": betas}, measure="final_entropy", rounds=3, initial=start)
+    for beta in betas[[0, 7, 19]]:
+        one = dyn.SelfSampling(P, dyn.DPO(beta), 0.5, 0.8)
+        want = dyn.iterate(one, 3, initial=start, measure="final_entropy").final_entropy
+        got = ds.final_entropy.sel({"objective.beta": beta}).values
+        np.testing.assert_allclose(got, np.asarray(want).reshape(got.shape), rtol=1e-12)

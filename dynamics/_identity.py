@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import types
 from collections.abc import Iterator
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import equinox as eqx
 import jax
@@ -13,8 +13,6 @@ import numpy as np
 
 from ._identity_values import Walk, digest
 from ._source_digest import imported
-
-T = TypeVar("T")
 
 MAX_DESCRIBED_SIZE = 10_000  # entries of an array written out; larger ones, such as features, appear as a digest
 
@@ -161,35 +159,3 @@ def _json_ready(value: Any) -> Any:
     if isinstance(value, list):
         return [_json_ready(v) for v in value]
     return value if np.isfinite(value) else str(value)
-
-
-_first: dict[str, Any] = {}
-MAX_INTERNED = 1024  # things that are remembered
-
-
-def interned(thing: T) -> T:
-    """The first of all things of the same digest: JAX compares functions by identity, and compiles anew for equal ones.
-
-    A thing that cannot be told from others, or whose values are traced, is returned as it is.
-
-    ```python
-    import optax
-    from dynamics._identity import interned
-    assert interned(optax.sgd(0.1)) is interned(optax.sgd(0.1))
-    assert interned(optax.sgd(0.1)) is not interned(optax.sgd(0.2))
-    ```
-    """
-    try:
-        found = identify(thing)
-    except jax.errors.TracerArrayConversionError:
-        return thing
-    if found.unread or found.unknown:
-        return thing
-    first = _first.get(found.digest)
-    # What a function closes over may have been changed since.
-    if first is not None and identify(first).digest == found.digest:
-        return first
-    if len(_first) >= MAX_INTERNED:
-        _first.clear()
-    _first[found.digest] = thing
-    return thing

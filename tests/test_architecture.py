@@ -22,6 +22,7 @@ SHARED = {
     "_vectors",
     "_laplacian",
     "_where_needed",
+    "_interned",
 }
 SHARED |= {"_identity_code", "_identity_values", "_source_digest", "_places", "_seal", "_shares"}
 FIRST = {"_numerics", "_checks", "_noun", "schema"}
@@ -34,6 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_parts": {"_numerics", "_checks"},
     "_vectors": set(),
     "_where_needed": set(),
+    "_interned": set(),
     "_laplacian": set(),
     "_source_digest": set(),
     "_identity_code": {"_source_digest"},
@@ -59,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 FEEDBACK = SEEN | {"samplers", "references", "policies", "rewards"}
 MAY_IMPORT["feedback"] = MAY_IMPORT["objectives"] = FEEDBACK
-MAY_IMPORT["learners"] = FEEDBACK | {"feedback", "objectives", "_parameters", "_identity"}
+MAY_IMPORT["learners"] = FEEDBACK | {"feedback", "objectives", "_parameters", "_interned"}
 FITS = MAY_IMPORT["learners"] | {"learners", "diagnostics"}
 MAY_IMPORT["rounds"] = MAY_IMPORT["flows"] = MAY_IMPORT["games"] = FITS
 MAY_IMPORT["games"] = FITS | {"rounds", "oracle"}
@@ -68,6 +70,7 @@ MAY_IMPORT["solve"] = MAY_IMPORT["engine"] | {
     "engine",
     "_progress",
     "_provenance",
+    "_interned",
     "_identity",
     "_noun",
     "_parts",

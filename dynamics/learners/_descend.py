@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
-from .._identity import interned
+from .._interned import interned
 from .._parts import check_whole, whole
 from .._vectors import project, ravel
 from ..objectives import Objective

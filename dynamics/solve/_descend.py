@@ -12,7 +12,7 @@ import optax
 from jaxtyping import Array, Bool, Int, PRNGKeyArray
 
 from .._checks import check_count, check_key
-from .._identity import interned
+from .._interned import interned
 from .._numerics import concrete
 from .._progress import progress
 from ..engine import RESULTS

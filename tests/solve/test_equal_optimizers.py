@@ -1,11 +1,15 @@
 """Optimizers are told apart by what they compute, and equal ones are compiled once."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 import dynamics as dyn
+from dynamics._interned import interned
 from dynamics.solve._descend import _go
 
 P = np.array([[0.5, 0.8, 0.6], [0.2, 0.5, 0.7], [0.4, 0.3, 0.5]])
@@ -15,14 +19,13 @@ SAMPLER = dyn.samplers.Fixed(np.log([0.5, 0.3, 0.2]))
 def test_equal_optimizers_are_compiled_once_and_others_anew():
     flow = dyn.PreferenceFlow(dyn.Tabular(3), P, dyn.IPO(0.3), dyn.samplers.OnPolicy())
     last = lambda optimizer: np.asarray(dyn.descend(flow, optimizer, 7).log_policy[-1])
-    rate = [0.1]
-    closed = lambda: optax.sgd(lambda step: rate[0] / (1.0 + step.astype(float)))
     makers = {
         "sgd": lambda: optax.sgd(0.1),
         "another rate": lambda: optax.sgd(0.2),
         "an array": lambda: optax.chain(optax.clip(0.01), optax.sgd(jnp.asarray(0.1))),
         "another array": lambda: optax.chain(optax.clip(0.01), optax.sgd(jnp.asarray(0.3))),
-        "a schedule": closed,
+        "a schedule": lambda: optax.sgd(optax.constant_schedule(0.15)),
+        "adam": lambda: optax.adam(0.1, b1=0.8),
     }
     seen = {name: last(make()) for name, make in makers.items()}
     assert len({tuple(x) for x in seen.values()}) == len(seen)
@@ -30,10 +33,59 @@ def test_equal_optimizers_are_compiled_once_and_others_anew():
     for name, make in makers.items():
         np.testing.assert_array_equal(last(make()), seen[name])
     assert _go._cached._cache_size() == count
-    rate[0] = 0.4  # what a function closes over is a part of it
-    assert not np.array_equal(last(closed()), seen["a schedule"])
-    rate[0] = 0.1
-    np.testing.assert_array_equal(last(closed()), seen["a schedule"])
+
+
+class Config(dict):
+    """A dictionary with an attribute, which its entries do not tell."""
+
+
+def of_config(rate):
+    config = Config()
+    config.rate = rate
+    return lambda step: jnp.asarray(config.rate)
+
+
+def of_slots(rate):
+    class Slots:
+        __slots__ = ("__rate",)
+
+        def __init__(self):
+            self.__rate = rate
+
+        def __call__(self, step):
+            return jnp.asarray(self.__rate)
+
+    return Slots()
+
+
+def of_partial(rate):
+    made = functools.partial(lambda step: jnp.asarray(made.rate))
+    made.rate = rate
+    return made
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [of_config, of_slots, of_partial, lambda rate: lambda step: jnp.asarray(rate)],
+    ids=["dict", "slots", "partial", "lambda"],
+)
+def test_what_cannot_be_told_apart_for_certain_is_not_taken_for_equal(schedule):
+    flow = dyn.PreferenceFlow(dyn.Tabular(3), P, dyn.IPO(0.3), dyn.samplers.OnPolicy())
+    last = lambda optimizer: np.asarray(dyn.descend(flow, optimizer, 7).log_policy[-1])
+    for rate in (0.1, 0.1000000001, 0.2):
+        np.testing.assert_allclose(last(optax.sgd(schedule(rate))), last(optax.sgd(rate)), rtol=1e-14)
+    assert not np.array_equal(last(optax.sgd(schedule(0.1))), last(optax.sgd(schedule(0.1000000001))))
+
+
+def test_weak_and_strong_numbers_are_two_optimizers():
+    assert interned(optax.scale(jnp.asarray(0.1))) is not interned(optax.scale(jnp.asarray(np.float64(0.1))))
+    assert interned(optax.sgd(0.1)) is interned(optax.sgd(0.1))
+    assert interned(optax.adam(0.1)) is interned(optax.adam(0.1))
+    assert interned(optax.sgd(1)) is not interned(optax.sgd(1.0))
+    deep = []
+    for _ in range(3000):
+        deep = [deep]
+    assert interned(deep) is deep
 
 
 def test_a_traced_rate_is_differentiated():

@@ -1,0 +1,82 @@
+"""Equal optimizers as one object: JAX compares functions by identity, and would compile anew for each of them.
+
+Only what is made of functions of optax and JAX, of plain numbers and text, and of arrays is told apart by its content; whatever
+else an optimizer holds, such as a function of the user's own, makes it equal to itself alone.
+"""
+
+from __future__ import annotations
+
+import functools
+import types
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+
+T = TypeVar("T")
+
+MAX_INTERNED = 256  # things that are remembered
+PACKAGES = ("optax.", "jax.", "jax._src.")
+PLAIN = (int, float, bool, complex, str, bytes, type(None))
+
+_first: dict[Any, Any] = {}
+
+
+class _NoKeyError(Exception):
+    """Something whose content is not known to be told by what can be read of it."""
+
+
+def interned(thing: T) -> T:
+    """The first of all things of the same content; the thing itself where its content cannot be told for certain.
+
+    ```python
+    import optax
+    from dynamics._interned import interned
+    assert interned(optax.sgd(0.1)) is interned(optax.sgd(0.1))
+    assert interned(optax.sgd(0.1)) is not interned(optax.sgd(0.2))
+    ```
+    """
+    try:
+        key = _key(thing)
+    except (_NoKeyError, RecursionError):
+        return thing
+    if len(_first) >= MAX_INTERNED:
+        _first.clear()
+    return _first.setdefault(key, thing)
+
+
+def _key(x: Any) -> Any:
+    """A hashable value, equal for things of equal content only. Types are exact: a subclass may hold more."""
+    kind = type(x)
+    if kind in PLAIN:
+        return kind.__name__, repr(x)
+    if isinstance(x, jax.core.Tracer):
+        raise _NoKeyError
+    if isinstance(x, jax.Array) and not jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key):
+        return "jax", x.weak_type, *_of_array(np.asarray(x))
+    if kind is np.ndarray and x.dtype != object and x.dtype.names is None:
+        return "numpy", *_of_array(x)
+    if isinstance(x, np.generic) and kind.__module__ == "numpy" and x.dtype.names is None:
+        return "scalar", *_of_array(np.asarray(x))
+    if kind in (tuple, list):
+        return kind.__name__, tuple(map(_key, x))
+    if isinstance(x, tuple) and _is_known(kind) and hasattr(kind, "_fields"):
+        return kind, tuple(map(_key, x))
+    if kind is types.FunctionType and _is_known(x) and not x.__dict__.keys() - {"__wrapped__"}:
+        cells = tuple(_key(cell.cell_contents) for cell in x.__closure__ or ())
+        return "function", x.__module__, x.__code__, cells, _key(x.__defaults__), _key(_sorted(x.__kwdefaults__))
+    if kind is functools.partial and not x.__dict__:
+        return "partial", _key(x.func), _key(x.args), _key(_sorted(x.keywords))
+    raise _NoKeyError
+
+
+def _is_known(x: Any) -> bool:
+    return f"{x.__module__}.".startswith(PACKAGES)
+
+
+def _sorted(items: dict[str, Any] | None) -> list[Any] | None:
+    return None if items is None else [value for pair in sorted(items.items()) for value in pair]
+
+
+def _of_array(x: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:
+    return str(x.dtype), x.shape, np.ascontiguousarray(x).tobytes()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
 import warnings
@@ -140,22 +141,35 @@ def on_threads(function: Callable[[int], T], count: int, threads: int) -> Iterat
     """``function(0)``, … in order, several at a time; the rest is dropped where one raises or the caller stops asking.
 
     A compiled function of JAX runs on one device in several threads at once. The threads compute in the precision of the
-    caller, which ``jax.enable_x64`` sets for one thread only.
+    caller, which ``jax.enable_x64`` sets for one thread only. Within any other such setting there is one thread.
     """
+    x64 = bool(jnp.result_type(float) == jnp.float64)
+
+    def in_thread(call: Callable[[], T]) -> T:
+        with jax.enable_x64(x64):
+            return call()
+
     if threads == 1 or count == 1:
         yield from map(function, range(count))
         return
-    x64 = jnp.result_type(float) == jnp.float64
-
-    def in_thread(i: int) -> T:
-        with jax.enable_x64(x64):
-            return function(i)
-
     pool = ThreadPoolExecutor(threads, thread_name_prefix="sweep")
     try:
-        yield from pool.map(in_thread, range(count))
+        if _settings() is None or pool.submit(in_thread, _settings).result() != _settings():
+            yield from map(function, range(count))
+        else:
+            yield from pool.map(in_thread, (functools.partial(function, i) for i in range(count)))
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _settings() -> Any:
+    """The settings of JAX under which this thread traces; None where they cannot be read."""
+    try:
+        from jax._src import config
+
+        return config.trace_context()
+    except (ImportError, AttributeError):
+        return None
 
 
 def use_machine(cores: int | None = None) -> None:

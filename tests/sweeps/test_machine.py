@@ -49,6 +49,15 @@ def test_threads_compute_in_the_precision_of_the_caller():
     np.testing.assert_array_equal(*(ds.final_entropy.values for ds in half))
 
 
+def test_threads_keep_the_settings_of_the_caller():
+    # Without threefry_partitionable other numbers are drawn; a thread would not know of the setting.
+    loop, options = LOOPS["samples"]()
+    with jax.threefry_partitionable(False):
+        one, several = (asked(loop, cores=cores, **options) for cores in (1, 4))
+    np.testing.assert_array_equal(one.final_entropy.values, several.final_entropy.values)
+    assert not np.array_equal(one.final_entropy.values, asked(loop, cores=4, **options).final_entropy.values)
+
+
 def test_what_one_thread_raises_is_raised_and_ends_the_rest():
     begun = []
 

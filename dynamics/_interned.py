@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import functools
 import types
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
+import jax.core
 import numpy as np
 
 T = TypeVar("T")
@@ -47,7 +48,7 @@ def interned(thing: T) -> T:
 
 def _key(x: Any) -> Any:
     """A hashable value, equal for things of equal content only. Types are exact: a subclass may hold more."""
-    kind = type(x)
+    kind, held = type(x), cast(Any, x)
     if kind in PLAIN:
         return kind.__name__, repr(x)
     if isinstance(x, jax.core.Tracer):
@@ -55,18 +56,25 @@ def _key(x: Any) -> Any:
     if isinstance(x, jax.Array) and not jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key):
         return "jax", x.weak_type, *_of_array(np.asarray(x))
     if kind is np.ndarray and x.dtype != object and x.dtype.names is None:
-        return "numpy", *_of_array(x)
+        return "numpy", *_of_array(held)
     if isinstance(x, np.generic) and kind.__module__ == "numpy" and x.dtype.names is None:
         return "scalar", *_of_array(np.asarray(x))
     if kind in (tuple, list):
-        return kind.__name__, tuple(map(_key, x))
+        return kind.__name__, tuple(map(_key, held))
     if isinstance(x, tuple) and _is_known(kind) and hasattr(kind, "_fields"):
         return kind, tuple(map(_key, x))
     if kind is types.FunctionType and _is_known(x) and not x.__dict__.keys() - {"__wrapped__"}:
-        cells = tuple(_key(cell.cell_contents) for cell in x.__closure__ or ())
-        return "function", x.__module__, x.__code__, cells, _key(x.__defaults__), _key(_sorted(x.__kwdefaults__))
+        cells = tuple(_key(cell.cell_contents) for cell in held.__closure__ or ())
+        return (
+            "function",
+            held.__module__,
+            held.__code__,
+            cells,
+            _key(held.__defaults__),
+            _key(_sorted(held.__kwdefaults__)),
+        )
     if kind is functools.partial and not x.__dict__:
-        return "partial", _key(x.func), _key(x.args), _key(_sorted(x.keywords))
+        return "partial", _key(held.func), _key(held.args), _key(_sorted(held.keywords))
     raise _NoKeyError
 
 

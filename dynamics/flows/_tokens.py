@@ -81,7 +81,7 @@ def apply(
     *factors: Float[Array, " N"],
 ) -> Float[Array, " N"]:
     """X H: (p_i H[w_i] - m_i H[l_i])·g_i; ``factors`` are p and m, or empty."""
-    blocks, size = _in_blocks(*features.shape, head.shape[0])
+    blocks, size = _in_blocks(features.shape[0], features.shape[1], head.shape[0])
     part: Callable[..., Array] = lambda *slices: _part_apply(head, *slices)
     every = (features, chosen, rejected, *factors)
     if blocks == 0:
@@ -100,7 +100,7 @@ def combine(
     *factors: Float[Array, " N"],
 ) -> Float[Array, "R d"]:
     """Xᵀ a: Σ a_i (p_i e_w,i - m_i e_l,i) ⊗ g_i, one row per token."""
-    blocks, length = _in_blocks(*features.shape, size)
+    blocks, length = _in_blocks(features.shape[0], features.shape[1], size)
     every = (a, features, chosen, rejected, *factors)
     part: Callable[..., Array] = lambda *slices: _part_combine(*slices, size=size)
     if blocks == 0:

@@ -27,7 +27,8 @@ vector units."""
 MAX_OTHER_LANES = 1 << 16
 LEAST_ROOM = 16  # blocks for which a call has room, so that few programs are compiled
 ROUNDS_PER_CALL = 1 << 26
-"""Rounds, summed over runs, in one call of the compiled loop on a device: about half a second, after which Ctrl-C acts."""
+"""Rounds, summed over runs, in one call of the compiled loop on a device: half a second to some seconds, after which Ctrl-C
+acts."""
 
 # XLA uses half the vector width by default; the loop of a round is long enough for the full width to pay off.
 _OPTIONS = {"cpu": {"xla_cpu_prefer_vector_width": 512}}

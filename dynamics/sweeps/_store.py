@@ -6,6 +6,7 @@ that was interrupted by a crash, or whose chunk was lost later, counts as missin
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -272,6 +273,11 @@ def kept(place: Place, plan: Plan) -> Iterator[None]:
     """Turns an error of writing, such as a full disk, into a sentence that says which blocks are kept."""
     try:
         yield
+    except KeyError as error:  # an array of the group is gone
+        raise OSError(
+            errno.ENOENT,
+            f"store {place} has lost {error} while it was written to; was it deleted? Repeat the call to go on or begin anew",
+        ) from error
     except OSError as error:
         done = len(finished(place))
         raise OSError(

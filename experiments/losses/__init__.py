@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -51,7 +52,7 @@ class Robust(MarginLoss):
         return ((1 - eps) * jax.nn.softplus(-margin) - eps * jax.nn.softplus(margin)) / (1 - 2 * eps)
 
 
-LOSSES: dict[str, Callable[[float], MarginLoss]] = {
+LOSSES: dict[str, Callable[[Any], MarginLoss]] = {
     "IPO": dyn.IPO,
     "squared margin": SquaredMargin,
     "squared hinge": SquaredHinge,
@@ -65,7 +66,7 @@ LOSSES: dict[str, Callable[[float], MarginLoss]] = {
     "robust DPO, .1": lambda beta: Robust(beta, 0.1),
     "robust DPO, .25": lambda beta: Robust(beta, 0.25),
 }
-TREATED: dict[str, Callable[[float, float], MarginLoss]] = {
+TREATED: dict[str, Callable[[Any, Any], MarginLoss]] = {
     "none": lambda beta, rate: Link(beta),
     "smoothing": lambda beta, rate: Link(beta, label_smoothing=rate),
     "robust": Robust,

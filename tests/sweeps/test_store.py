@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -286,6 +287,18 @@ def test_the_block_of_a_process_that_was_killed_is_taken_over(small_blocks, tmp_
     assert other.communicate(timeout=300)[0] == begun
     xr.testing.assert_identical(swept(store).load().drop_attrs(), swept().drop_attrs())
     slow.communicate()
+
+
+def test_a_store_that_is_deleted_meanwhile_is_named(small_blocks, tmp_path, monkeypatch):
+    store, write = tmp_path / "gone", _blocks.write
+
+    def lose(*arguments):
+        shutil.rmtree(store, ignore_errors=True)
+        write(*arguments)
+
+    monkeypatch.setattr(_blocks, "write", lose)
+    with pytest.raises(OSError, match="was it deleted"):
+        swept(store)
 
 
 def test_another_kind_of_device_is_told(small_blocks, tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import collections
 import dataclasses
 import enum
 import functools
@@ -66,7 +67,8 @@ class Walk:
         if id(x) in self._seen:
             return self._seen[id(x)][1]
         self._seen[id(x)] = (x, digest(["on the way", type(x).__name__, getattr(x, "__qualname__", "")]))
-        found = digest(self._parts(x, where, ordered))
+        parts, beside = self._parts(x, where, ordered), self._beside(x, where)
+        found = digest([*parts, beside] if beside else parts)
         self._seen[id(x)] = (x, found)
         return found
 
@@ -106,6 +108,15 @@ class Walk:
         if isinstance(x, list | tuple):
             return [type(x).__name__, kind, [self.value(v, where, ordered) for v in x]]
         return []
+
+    def _beside(self, x: Any, where: str) -> dict[str, str]:
+        """What containers, arrays and partial functions hold beside their entries: attributes, and a factory of entries."""
+        if not isinstance(x, list | tuple | dict | set | frozenset | np.ndarray | functools.partial):
+            return {}
+        state = dict(getattr(x, "__dict__", {}))
+        if isinstance(x, collections.defaultdict):
+            state["default_factory"] = x.default_factory
+        return {k: self.value(v, f"{where}.{k}") for k, v in sorted(state.items())}
 
     def _object_array(self, x: Any, where: str) -> list[Any]:
         return ["objects", list(x.shape), [self.value(v, where) for v in x.ravel().tolist()]]
@@ -253,17 +264,18 @@ class Walk:
             }
             return ["module", kind(), {k: self.value(v, f"{where}.{k}", s or ordered) for k, (v, s) in fields.items()}]
         if type(x).__module__.split(".")[0] in ("jax", "jaxlib", "functools") and hasattr(x, "__wrapped__"):
-            state = (
-                vars(x) if "custom_" in type(x).__name__ else {}
-            )  # rules of differentiation count, compiler options do not
+            # Rules of differentiation count, compiler options do not.
+            state = vars(x) if "custom_" in type(x).__name__ else {}
             rules = {k: self.value(v, where) for k, v in sorted(state.items()) if k[:2] != "__"}
             return ["wrapped", type(x).__name__, self.value(x.__wrapped__, where), rules]
         if type(x) is object:
             return ["a mark"]
+        if type(x) is types.SimpleNamespace:
+            return ["namespace", {k: self.value(v, f"{where}.{k}") for k, v in sorted(vars(x).items())}]
         if isinstance(x, typing.TypeVar) or type(x).__module__ in ("typing", "types"):
             return ["type", str(x)]
         if dataclasses.is_dataclass(x) or code.plain_state(type(x), _NO_STATE):
-            state = dict(getattr(x, "__dict__", {})) | {k: getattr(x, k, None) for k in code.slots(type(x))}
+            state = dict(getattr(x, "__dict__", {})) | {k: _of_slot(x, k) for k in code.slots(type(x))}
             return ["object", kind(), {k: self.value(v, f"{where}.{k}") for k, v in sorted(state.items())}]
         if isinstance(x, _DESCRIPTORS):
             return ["of", self.value(x.__objclass__, where), x.__name__]
@@ -272,6 +284,13 @@ class Walk:
             return ["node", kind(), self.value(tuple(children), where, ordered), self.value(rest, where)]
         self.unknown.append(f"{where} is a {type(x).__module__}.{type(x).__qualname__}")
         return ["unknown", type(x).__module__, type(x).__qualname__]
+
+
+def _of_slot(x: Any, name: str) -> Any:
+    """The content of a slot, whose name its class mangles where it is private; None while it is empty."""
+    private = name.startswith("__") and not name.endswith("__")
+    names = [f"_{kind.__name__.lstrip('_')}{name}" for kind in type(x).__mro__] if private else [name]
+    return next((getattr(x, each) for each in names if hasattr(x, each)), None)
 
 
 def _content(cell: Any) -> Any:

@@ -1,5 +1,6 @@
 """What a process is: a kept sweep is never another process's, and never lost over what does not enter its numbers."""
 
+import collections
 import enum
 import functools
 import importlib
@@ -10,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import types
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -609,3 +611,46 @@ def test_an_exact_solver_of_ones_own_belongs_to_the_identity():
         digests.append(identify(loop).digest)
         assert bool(jnp.isfinite(loop(jnp.array([0.3, 0.0, -0.3]))).all())
     assert digests[0] != digests[1]
+
+
+class Named(dict):
+    """A dictionary that may have attributes."""
+
+
+class Hidden:
+    __slots__ = ("__rate",)
+
+    def __init__(self, rate):
+        self.__rate = rate
+
+
+def with_attribute(rate):
+    made = Named()
+    made.rate = rate
+    return made
+
+
+def partial_with_attribute(rate):
+    made = functools.partial(print)
+    made.rate = rate
+    return made
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        with_attribute,
+        partial_with_attribute,
+        Hidden,
+        lambda rate: types.SimpleNamespace(rate=np.array([rate])),
+        lambda rate: types.SimpleNamespace(rate=np.append(np.zeros(2000), rate)),
+        lambda rate: collections.defaultdict(lambda: rate),
+        lambda rate: np.ma.array([1.0, 2.0], mask=[rate > 0.15, False]),
+    ],
+    ids=["dict", "partial", "slots", "namespace", "long namespace", "defaultdict", "mask"],
+)
+def test_what_lies_beside_entries_is_a_part_of_the_identity(make):
+    one, same, other = (identify(make(rate), "thing").digest for rate in (0.1, 0.1, 0.2))
+    assert one == same != other
+    if make(0.1).__class__ is not np.ma.MaskedArray:
+        assert identify(make(0.1 + 1e-10), "thing").digest != one

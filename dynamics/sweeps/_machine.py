@@ -5,9 +5,11 @@ from __future__ import annotations
 import functools
 import math
 import os
+import platform
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import jax
@@ -130,6 +132,16 @@ def is_whole(program: Jaxpr) -> bool:
         if not (eqn.primitive.name in WHOLE or programs) or not all(map(is_whole, programs)):
             return False
     return True
+
+
+def processor() -> str:
+    """The kind of device that computes: the model of the CPU, or of the GPU."""
+    if jax.default_backend() != "cpu":
+        return jax.devices()[0].device_kind
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
 
 
 def available_cores() -> int:

@@ -10,7 +10,6 @@ import errno
 import hashlib
 import json
 import os
-import platform
 import shutil
 import uuid
 import warnings
@@ -28,6 +27,7 @@ from .._provenance import provenance
 from .._seal import BEGUN, CHECKS, attributes, begin, contents, damage, seal
 from ..schema import attrs_of
 from ._blocks import finished
+from ._machine import processor
 from ._plan import Plan, layout
 
 if TYPE_CHECKING:
@@ -98,16 +98,6 @@ def _identity(plan: Plan, known: list[Identity]) -> dict[str, Any]:
         | {f"measure {i} {k}": v for i, m in enumerate(known[1:]) for k, v in m.exact.items()},
         "format": STORE_FORMAT,
     }
-
-
-def processor() -> str:
-    """The kind of device that computes: the model of the CPU, or of the GPU."""
-    if jax.default_backend() != "cpu":
-        return jax.devices()[0].device_kind
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return models[0] if models else platform.processor() or platform.machine()
 
 
 def warn_of_another_device(place: Place) -> None:

@@ -1,7 +1,8 @@
 """Equal optimizers as one object: JAX compares functions by identity, and would compile anew for each of them.
 
-Only what is made of functions of optax and JAX, of plain numbers and text, and of arrays is told apart by its content; whatever
-else an optimizer holds, such as a function of the user's own, makes it equal to itself alone.
+Only what is made of functions of optax and JAX, of plain numbers and text, and of JAX's arrays is told apart by its content.
+Whatever else an optimizer holds, a function of the user's own or something that may be changed later, makes it equal to itself
+alone.
 """
 
 from __future__ import annotations
@@ -55,15 +56,14 @@ def _key(x: Any) -> Any:
         raise _NoKeyError
     if isinstance(x, jax.Array) and not jax.numpy.issubdtype(x.dtype, jax.dtypes.prng_key):
         return "jax", x.weak_type, *_of_array(np.asarray(x))
-    if kind is np.ndarray and x.dtype != object and x.dtype.names is None:
-        return "numpy", *_of_array(held)
     if isinstance(x, np.generic) and kind.__module__ == "numpy" and x.dtype.names is None:
         return "scalar", *_of_array(np.asarray(x))
-    if kind in (tuple, list):
-        return kind.__name__, tuple(map(_key, held))
-    if isinstance(x, tuple) and _is_known(kind) and hasattr(kind, "_fields"):
+    if kind is tuple:
+        return "tuple", tuple(map(_key, held))
+    if isinstance(x, tuple) and _is_known(kind.__module__) and hasattr(kind, "_fields"):
         return kind, tuple(map(_key, x))
-    if kind is types.FunctionType and _is_known(x) and not x.__dict__.keys() - {"__wrapped__"}:
+    # Not ``__module__``, which ``functools.wraps`` copies to a function of another module.
+    if kind is types.FunctionType and _is_known(held.__globals__.get("__name__")) and not x.__dict__:
         cells = tuple(_key(cell.cell_contents) for cell in held.__closure__ or ())
         return (
             "function",
@@ -78,12 +78,12 @@ def _key(x: Any) -> Any:
     raise _NoKeyError
 
 
-def _is_known(x: Any) -> bool:
-    return f"{x.__module__}.".startswith(PACKAGES)
+def _is_known(module: Any) -> bool:
+    return f"{module}.".startswith(PACKAGES)
 
 
-def _sorted(items: dict[str, Any] | None) -> list[Any] | None:
-    return None if items is None else [value for pair in sorted(items.items()) for value in pair]
+def _sorted(items: dict[str, Any] | None) -> tuple[Any, ...] | None:
+    return None if items is None else tuple(sorted(items.items()))
 
 
 def _of_array(x: np.ndarray) -> tuple[str, tuple[int, ...], bytes]:

@@ -7,11 +7,12 @@ from typing import Any, TypeVar
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Bool
 
 T = TypeVar("T")
 
-NAME = "where_needed"
+NAME = "where_needed_of_dynamics"
 """The name of the jitted function below, by which ``sweeps`` recognises it and computes a few runs of a block at a time."""
 
 
@@ -32,7 +33,7 @@ def where_needed(needed: Bool[Array, ""], function: Callable[[Any], T], argument
     arrays, rest = eqx.partition(arguments, eqx.is_array)
 
     def repeat(needed: Array, arrays: Any, otherwise: T) -> T:
-        go = lambda state: (jax.numpy.zeros_like(needed), function(eqx.combine(arrays, rest)))
+        go = lambda state: (jnp.zeros_like(needed), function(eqx.combine(arrays, rest)))
         return jax.lax.while_loop(lambda state: state[0], go, (needed, otherwise))[1]
 
     repeat.__name__ = NAME

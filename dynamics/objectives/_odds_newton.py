@@ -9,12 +9,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from .._numerics import centre
+from ._probabilities import EQUATION_TOLERANCE, MAX_RESPONSES
 from .win_odds import WinOdds, centre_within, opponents, required
 
 MAX_ITERATIONS = 400
 DAMPING = 0.3
-MAX_UNROLLED_RESPONSES = 8  # as far as the equation in probabilities is written out
-EQUATION_TOLERANCE = 1e3  # units of rounding; a smaller residual counts as zero
 
 
 def _tolerance(want: WinOdds) -> Float[Array, " K"]:
@@ -127,7 +126,7 @@ def _relax(
     M = max|rhs|/delta in every step, so |x| ≤ M.
     """
     size = rhs.shape[0]
-    if size > MAX_UNROLLED_RESPONSES:
+    if size > MAX_RESPONSES:
         matrix = jnp.diag(jnp.sum(coupling, axis=1) + delta) - coupling
         return jnp.linalg.solve(matrix + (1.0 if linked is None else linked.astype(rhs.dtype)), rhs)
     # Columns: couplings, excess of the diagonal, right-hand side.

@@ -26,17 +26,13 @@ from .win_odds import (
 )
 
 
+@eqx.filter_custom_jvp
 def reward(pairs: Pairs, guess: Float[Array, " K"] | None) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
     """f of DPO's optimum, up to a constant, and whether the residual of its equation is zero to rounding.
 
     With a guess, the f of a neighbouring round, the equation is first tried as it stands, without any logarithm.
     Differentiated through the equation and not through its iterations.
     """
-    return _reward(pairs, guess)
-
-
-@eqx.filter_custom_jvp
-def _reward(pairs: Pairs, guess: Float[Array, " K"] | None) -> tuple[Float[Array, " K"], Bool[Array, ""]]:
     if guess is None or pairs.mu.shape[0] > _probabilities.MAX_RESPONSES:
         return newton(pairs.preference, pairs.log_mu, guess)
     f, found = _probabilities.newton(pairs.preference, pairs.mu, guess)
@@ -44,10 +40,10 @@ def _reward(pairs: Pairs, guess: Float[Array, " K"] | None) -> tuple[Float[Array
     return where_needed(~found, slowly, (pairs, guess), (f, found))
 
 
-@_reward.def_jvp
+@reward.def_jvp
 def _reward_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
     (pairs, guess), (d_pairs, _) = primals, tangents
-    f, found = _reward(pairs, guess)
+    f, found = reward(pairs, guess)
     log_mu, d_log_mu = eqx.filter_jvp(lambda pairs: pairs.log_mu, (pairs,), (d_pairs,))
     zero = lambda tangent, x: jnp.zeros_like(x) if tangent is None else tangent
     P = pairs.preference

@@ -28,7 +28,7 @@ MAX_RESPONSES = 8  # sums are written out, one term for each pair
 MAX_STEPS = 10
 MAX_STEP = 2.0  # the largest change of a gap in one step
 MAX_SHARE_OF_RANGE = 0.4  # of the logarithm of the largest float; beyond it a rate times eps may be subnormal
-MAX_ROUNDING = 1e3  # units of rounding in the log-odds of the heaviest response; with more, its row decides
+EQUATION_TOLERANCE = 1e3  # units of rounding in log-odds; a smaller residual counts as zero
 
 Row = list[Array]
 
@@ -61,7 +61,7 @@ def newton(
     begun = ([a - f[-1] for a in f[:-1]], jnp.asarray(jnp.inf, mu.dtype), jnp.asarray(jnp.inf, mu.dtype), jnp.array(0))
     f, left, rounding, _ = jax.lax.while_loop(going, step, begun)
     good, largest = (
-        (left <= 1.0) & (rounding <= MAX_ROUNDING),
+        (left <= 1.0) & (rounding <= EQUATION_TOLERANCE),
         MAX_SHARE_OF_RANGE * np.log(float(jnp.finfo(mu.dtype).max)),
     )
     for a in f:

@@ -176,8 +176,9 @@ def _where_needed(params: Any, values: list[Any], flags: list[bool], lanes: int)
     """A computation that few lanes need, done for ``FEW`` neighbours at a time until no lane needs it; None if not such."""
     program = params["jaxpr"].jaxpr
     loop, given = program.eqns[0], dict(zip(program.invars, zip(values, flags, strict=True), strict=True))
-    if len(program.eqns) > 1 or loop.invars[-len(loop.outvars)].aval.shape or lanes % FEW:
-        return None  # a batch of prompts in each lane
+    alone = len(program.eqns) == 1 and all(not isinstance(atom, Literal) and atom in given for atom in loop.invars)
+    if not alone or loop.invars[-len(loop.outvars)].aval.shape or lanes % FEW:
+        return None  # a batch of prompts in each lane, or constants beside the arguments
     full = [spread(x, f, lanes) for x, f in (given[atom] for atom in loop.invars)]
     split = len(full) - len(loop.outvars)
     body = loop.params["body_jaxpr"]

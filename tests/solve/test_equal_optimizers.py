@@ -13,6 +13,7 @@ from dynamics._interned import interned
 from dynamics.solve._descend import _go
 
 P = np.array([[0.5, 0.8, 0.6], [0.2, 0.5, 0.7], [0.4, 0.3, 0.5]])
+SCALE = 0.1
 SAMPLER = dyn.samplers.Fixed(np.log([0.5, 0.3, 0.2]))
 
 
@@ -82,9 +83,9 @@ def test_weak_and_strong_numbers_are_two_optimizers():
     assert interned(optax.sgd(0.1)) is interned(optax.sgd(0.1))
     assert interned(optax.adam(0.1)) is interned(optax.adam(0.1))
     assert interned(optax.sgd(1)) is not interned(optax.sgd(1.0))
-    deep = []
+    deep = ()
     for _ in range(3000):
-        deep = [deep]
+        deep = (deep,)
     assert interned(deep) is deep
 
 
@@ -112,3 +113,29 @@ def test_a_closure_that_changed_is_not_taken_for_what_it_was():
     assert not np.array_equal(last(second, 4), last([0.4], 4))
     want = np.asarray(dyn.descend(flow(4), optax.sgd(0.1), 7).log_policy[-1])
     np.testing.assert_allclose(last(second, 4), want, rtol=1e-14)
+
+
+def test_a_wrapper_of_ones_own_is_not_taken_for_a_function_of_optax(monkeypatch):
+    # ``functools.wraps`` makes it look like one, and its global is no part of its content.
+    def scaled():
+        inner = optax.sgd(1.0)
+
+        @functools.wraps(inner.update)
+        def update(gradient, state, params=None):
+            updates, state = inner.update(gradient, state, params)
+            return jax.tree.map(lambda u: SCALE * u, updates), state
+
+        return optax.GradientTransformation(inner.init, update)
+
+    flow = dyn.PreferenceFlow(dyn.Tabular(3), P, dyn.IPO(0.3), dyn.samplers.OnPolicy())
+    last = lambda: np.asarray(dyn.descend(flow, scaled(), 7).log_policy[-1])
+    first = last()
+    monkeypatch.setitem(globals(), "SCALE", 0.3)
+    assert not np.array_equal(first, last())
+
+
+def test_what_may_be_changed_later_is_equal_to_itself_alone():
+    boundaries = [3]
+    joined = lambda: optax.join_schedules([optax.constant_schedule(0.1), optax.constant_schedule(0.2)], boundaries)
+    assert interned(optax.sgd(joined())) is not interned(optax.sgd(joined()))
+    assert interned((np.zeros(2),)) is not interned((np.zeros(2),))

@@ -152,17 +152,11 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     return described(ds, "losses", config, units)
 
 
-def _tournament(K: int, advantage: float) -> np.ndarray:
-    """Every response beats the (K-1)/2 after it; for K = 3 the cycle."""
-    ahead = (np.arange(K)[None] - np.arange(K)[:, None]) % K
-    return 0.5 + advantage * np.where(ahead == 0, 0.0, np.where(ahead <= K // 2, 1.0, -1.0))
-
-
 def _growth(loss: MarginLoss, K: int, config: Config, beta: np.ndarray, rate: float) -> np.ndarray:
     """Per round, of the logarithm of the distance from the uniform policy, at each beta."""
     uniform = np.full(K, -np.log(K))
     loop = dyn.Rounds(
-        _tournament(K, config.advantage),
+        dyn.preferences.cyclic(K, config.advantage),
         loss,
         sampler=dyn.samplers.OnPolicy(),
         reference=dyn.references.Geometric(config.alpha, uniform),

@@ -102,25 +102,6 @@ static inline void end(const State *s, double *cycle, double *entropy) {
   }
 }
 
-extern "C" void ipo(long n, long rounds, const double *P, const double *start, const double *alpha, const double *lam,
-         const double *beta, double *cycle, double *entropy) {
-#pragma omp parallel for schedule(static)
-  for (long b = 0; b < n; b += W) {
-    State s;
-    begin(&s, start, alpha + b, lam + b, beta + b);
-    for (long t = 1; t <= rounds; t++) {
-      V mu[K][U], f[K][U];
-      mix(&s, mu);
-      for (int k = 0; k < K; k++) EACH {
-          f[k][v] = P[K * k] * mu[0][v];
-          for (int j = 1; j < K; j++) f[k][v] += P[K * k + j] * mu[j][v];
-        }
-      finish(&s, f, 1.0 / (t + 1));
-    }
-    end(&s, cycle + b, entropy + b);
-  }
-}
-
 /* Newton's steps on Σ_j mu_j (P_ij - sigma(f_i - f_j)) = 0 with f_3 = 0, from the last round's f; row 3 is the sum of the
    others. The last step is the one whose square is below eps in all runs. */
 static inline void newton(State *s, V mu[K][U], const double *P) {
@@ -171,8 +152,10 @@ static inline void newton(State *s, V mu[K][U], const double *P) {
   }
 }
 
-extern "C" void dpo(long n, long rounds, const double *P, const double *start, const double *alpha, const double *lam,
-         const double *beta, double *cycle, double *entropy) {
+/* All runs, with f of a round from ``reward``. */
+template <class Reward>
+static void run(long n, long rounds, const double *start, const double *alpha, const double *lam, const double *beta,
+                double *cycle, double *entropy, Reward reward) {
 #pragma omp parallel for schedule(static)
   for (long b = 0; b < n; b += W) {
     State s;
@@ -180,9 +163,24 @@ extern "C" void dpo(long n, long rounds, const double *P, const double *start, c
     for (long t = 1; t <= rounds; t++) {
       V mu[K][U];
       mix(&s, mu);
-      newton(&s, mu, P);
+      reward(&s, mu);
       finish(&s, s.f, 1.0 / (t + 1));
     }
     end(&s, cycle + b, entropy + b);
   }
+}
+
+extern "C" void ipo(long n, long rounds, const double *P, const double *start, const double *alpha, const double *lam,
+                    const double *beta, double *cycle, double *entropy) {
+  run(n, rounds, start, alpha, lam, beta, cycle, entropy, [P](State *s, V mu[K][U]) {
+    for (int k = 0; k < K; k++) EACH {
+        s->f[k][v] = P[K * k] * mu[0][v];
+        for (int j = 1; j < K; j++) s->f[k][v] += P[K * k + j] * mu[j][v];
+      }
+  });
+}
+
+extern "C" void dpo(long n, long rounds, const double *P, const double *start, const double *alpha, const double *lam,
+                    const double *beta, double *cycle, double *entropy) {
+  run(n, rounds, start, alpha, lam, beta, cycle, entropy, [P](State *s, V mu[K][U]) { newton(s, mu, P); });
 }

@@ -41,7 +41,7 @@ def compiled_whole(function: Callable[..., Any], *args: Any) -> tuple[Any, Array
 
     Passing from one kernel to the next takes longer than most operations on a block of runs. XLA cannot compile calls of
     libraries (products of matrices, LAPACK, sorting) in this way, so a program with operations beyond ``WHOLE`` is left as it
-    is, and so is any program with a version of JAX that was not tried: the same numbers, more slowly.
+    is, and so is any program with a version of JAX that was not tried: the same numbers to rounding, more slowly.
 
     Returns:
         The function's value, and a number that has to become a part of what the compiled program returns: XLA ends the process

@@ -67,13 +67,14 @@ def _noise(ds: xr.Dataset, ax: Axes) -> None:
         one = ds.sel(treatment=name)
         ax.semilogy(ds.rate, one.expected, color=colour, linestyle="-", linewidth=1.2)
         ax.semilogy(ds.rate, one.noisy, color=colour, linestyle="none", marker=marker, markersize=5)
-        at = len(ds.rate) // 2
-        shift, side = ((-7, -9), "right") if name == "smoothing" else ((5, 5), "left")
-        place = (float(ds.rate[at]), float(one.expected[at]))
-        ax.annotate(label, place, xytext=shift, textcoords="offset points", color=colour, ha=side)
     ax.set(xlabel="ρ, rate of flipped labels", ylabel="critical β over that without noise", ylim=(0.03, 1.6))
     ax.set_yticks([0.05, 0.1, 0.2, 0.5, 1.0], ["0.05", "0.1", "0.2", "0.5", "1"])
     ax.set_yticks([], minor=True)
+    handles = [
+        Line2D([], [], color=colour, marker=marker, markersize=5, linewidth=1.2, label=label)
+        for colour, marker, label in LOOKS.values()
+    ]
+    ax.legend(handles=handles, loc="lower left")
     letter(ax, "b", "DPO under label noise")
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import xarray as xr
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from toy_experiments import ToyResults, toy_results
 
@@ -40,7 +41,7 @@ def test_a_figure_has_labelled_axes_and_a_caption(results: ToyResults, name: str
 def test_nothing_is_drawn_outside_the_page(results: ToyResults):
     for name in TITLES:
         drawn = figure(name).draw(results[name])
-        drawn.canvas.draw()
+        FigureCanvasAgg(drawn).draw()  # the layout is computed when a canvas draws
         page, used = drawn.bbox, drawn.get_tightbbox()
         inches = np.array([used.x0, used.y0, page.width / drawn.dpi - used.x1, page.height / drawn.dpi - used.y1])
         assert (inches > -0.05).all(), (name, inches)

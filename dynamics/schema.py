@@ -138,7 +138,15 @@ VARIABLES = {
     "held_out_accuracy": Variable((), "1", "share of held-out examples with a positive margin"),
 }
 """The known variables by name, without the dims along which a run is saved or swept."""
-AVERAGED = ("entropy", "effective_responses", "kl_to_reference", "reward_margin", "cycle_strength", "final_entropy")
+AVERAGED = (
+    "entropy",
+    "effective_responses",
+    "kl_to_reference",
+    "reward_margin",
+    "cycle_strength",
+    "final_entropy",
+    "duality_gap",
+)
 """Variables whose weighted mean over prompts is a quantity of its own, under the name that ``MEAN`` begins."""
 MEAN, OF_ALL = "mean_", "_of_all"
 SEVERITY = (1, 0, 3, 2)

@@ -63,7 +63,7 @@ def _losses(ds: xr.Dataset, ax: Axes) -> None:
 
 
 def _noise(ds: xr.Dataset, ax: Axes) -> None:
-    for name, (colour, marker, label) in LOOKS.items():
+    for name, (colour, marker, _) in LOOKS.items():
         one = ds.sel(treatment=name)
         ax.semilogy(ds.rate, one.expected, color=colour, linestyle="-", linewidth=1.2)
         ax.semilogy(ds.rate, one.noisy, color=colour, linestyle="none", marker=marker, markersize=5)

@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from .._checks import Numbers, as_numbers, check_log_distribution, check_number
 from .._numerics import concrete, log_softmax
-from .._parts import uniform
-from ..preferences import check
+from .._parts import check_fits, distributions, uniform
+from ..preferences import check_prompts
 from ..schema import VARIABLES, Variable
 from ._measure import Measure, Series, Snapshot, replay
 from ._summaries import as_round
@@ -27,10 +28,10 @@ def duality_gap(
     """2 (max_i (P p)_i - ½); at tau > 0: 2 (tau log Σ_i ref_i e^{(P p)_i/tau} + tau KL(p‖ref) - ½). 0 at equilibria only.
 
     Args:
-        log_policy: log p, in nats, ``(K,)``, or ``(T, K)`` for T policies.
-        preference: P, ``(K, K)``.
+        log_policy: log p, in nats, ``(K,)``, or ``(T, K)`` for T policies; of X prompts ``(X, K)`` or ``(T, X, K)``.
+        preference: P, ``(K, K)``; of X prompts ``(X, K, K)``.
         tau: temperature, ≥ 0.
-        log_reference: log ref, ``(K,)``, finite, in nats; uniform unless given.
+        log_reference: log ref, ``(K,)`` or ``(X, K)``, finite, in nats; uniform unless given.
 
     Raises:
         ValueError: a bad argument.
@@ -43,10 +44,11 @@ def duality_gap(
     """
     measure = DualityGap(preference, tau, log_reference)
     rows = as_numbers(log_policy, "log_policy")
-    K = measure.preference.shape[-1]
-    if rows.ndim not in (1, 2) or rows.shape[-1] != K:
-        raise ValueError(f"log_policy has shape {rows.shape}; pass (K,) or (T, K) with K = {K}.")
-    for row in np.atleast_2d(np.asarray(rows)):
+    *contexts, K = shape = measure.preference.shape[:-1]
+    if rows.ndim - len(shape) not in (0, 1) or rows.shape[rows.ndim - len(shape) :] != shape:
+        wanted = f"(X, K) or (T, X, K) with X = {contexts[0]} and" if contexts else "(K,) or (T, K) with"
+        raise ValueError(f"log_policy has shape {rows.shape}; pass {wanted} K = {K}.")
+    for row in np.asarray(rows).reshape(-1, K):
         check_log_distribution(row, "log_policy", K, zero_mass=True)
     return measure.gap(rows)
 
@@ -76,14 +78,14 @@ class DualityGap(Series):
     """`duality_gap` at every round; pass the P of the rounds, which a measure does not see.
 
     Args:
-        preference: P, ``(K, K)``.
+        preference: P, ``(K, K)``; of X prompts ``(X, K, K)``.
         tau: temperature, ≥ 0.
-        log_reference: log ref, ``(K,)``, finite, in nats; uniform unless given.
+        log_reference: log ref, ``(K,)`` or ``(X, K)``, finite, in nats; uniform unless given.
     """
 
-    preference: Float[Array, "K K"]
+    preference: Float[Array, "*contexts K K"]
     tau: Float[Array, ""]
-    log_reference: Float[Array, " K"]
+    log_reference: Float[Array, "*references K"]
     name: str = eqx.field(static=True, kw_only=True, default="duality_gap")
 
     def __init__(
@@ -94,20 +96,31 @@ class DualityGap(Series):
         *,
         name: str = "duality_gap",
     ):
-        if np.ndim(preference) == 3:
-            shape = np.shape(preference)
-            raise ValueError(f"preference has shape {shape}; a game has one prompt: pass the P of one, (K, K).")
-        self.preference = check(preference)
+        self.preference = check_prompts(preference)
         self.tau = check_number(tau, "tau", 0.0, np.inf)
-        K = self.preference.shape[-1]
-        given = uniform(K) if log_reference is None else check_log_distribution(log_reference, "log_reference", K)
+        shape = self.preference.shape[:-1]
+        given = uniform(shape[-1]) if log_reference is None else distributions(log_reference, "log_reference")
+        check_fits(given, shape, "log_reference")
         self.log_reference = log_softmax(given)
         self.name = name
 
     def variables(self, num_responses: int) -> dict[str, Variable]:
         return {self.name: VARIABLES["duality_gap"]}
 
+    def prompt_axes(self, prompts: int) -> Any:
+        shape = self.preference.shape
+        if len(shape) != 3 or shape[0] != prompts:
+            raise ValueError(
+                f"preference of {self.name} has shape {shape}, the run {prompts} prompts; pass one P for each prompt, "
+                f"({prompts}, K, K)."
+            )
+        return jax.tree.map(lambda leaf: 0 if leaf.ndim > 1 else None, self)
+
     def observe(self, snapshot: Snapshot) -> Array:
+        if self.preference.ndim != snapshot.log_policy.ndim + 1:
+            raise ValueError(
+                f"preference of {self.name} has shape {self.preference.shape}, the run one prompt; pass its P, (K, K)."
+            )
         K, size = self.preference.shape[-1], snapshot.log_policy.shape[-1]
         if size != K:
             raise ValueError(f"preference of {self.name} has {K} responses, the run {size}; pass the P of the run.")
@@ -116,7 +129,9 @@ class DualityGap(Series):
     def gap(self, log_policy: Float[Array, "*rows K"]) -> Float[Array, "*rows"]:
         """The gap of each row."""
         p = jnp.exp(log_policy)
-        rates = p @ self.preference.T
+        rates = (
+            p @ self.preference.T if self.preference.ndim == 2 else jnp.einsum("xij,...xj->...xi", self.preference, p)
+        )
         plain = 2 * (jnp.max(rates, axis=-1) - 0.5)
         if concrete(self.tau) and float(self.tau) == 0:
             return plain

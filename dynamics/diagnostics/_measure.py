@@ -55,6 +55,12 @@ class Measure(eqx.Module, Generic[State]):
         """
         return self
 
+    def prompt_axes(self, prompts: int) -> Any:
+        """Which arrays of the measure hold a row for each of X prompts: a pytree of 0 for these and None for others, as
+        ``in_axes`` of ``jax.vmap``; None where every prompt is measured alike. May raise ``ValueError``.
+        """
+        return None
+
     @abstractmethod
     def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> State:
         """The state at round 0; ``rounds``, the number to come, is traced: a Python int is given to ``for_rounds``."""

@@ -19,6 +19,7 @@ def of_prompts(measures: tuple[Measure, ...], weights: Float[Array, " X"] | None
         return measures
     out: list[Measure] = []
     for measure in measures:
+        measure.prompt_axes(len(weights))
         if not isinstance(measure, Series):
             out.append(_ByPrompt(measure, weights, name=measure.name))
             continue
@@ -34,14 +35,15 @@ def _is_averaged(name: str, variable: Variable) -> bool:
     return name in AVERAGED and not variable.dims
 
 
-def _each(function: Any, snapshot: Snapshot, *states: Any) -> Any:
-    """``function(*states, snapshot)`` of every prompt."""
+def _each(measure: Measure, function: Any, snapshot: Snapshot, *states: Any) -> Any:
+    """``function(measure, *states, snapshot)`` of every prompt, with the rows that the measure holds of it."""
 
-    def one(states: Any, logits: Array, log_policy: Array, log_reference: Array) -> Any:
-        return function(*states, Snapshot(snapshot.round, logits, log_policy, log_reference, snapshot.beta))
+    def one(measure: Measure, states: Any, logits: Array, log_policy: Array, log_reference: Array) -> Any:
+        return function(measure, *states, Snapshot(snapshot.round, logits, log_policy, log_reference, snapshot.beta))
 
     log_reference = jnp.broadcast_to(snapshot.log_reference, snapshot.logits.shape)
-    return jax.vmap(one)(states, snapshot.logits, snapshot.log_policy, log_reference)
+    axes = (measure.prompt_axes(len(snapshot.logits)), 0, 0, 0, 0)
+    return jax.vmap(one, in_axes=axes)(measure, states, snapshot.logits, snapshot.log_policy, log_reference)
 
 
 class _SeriesByPrompt(Series):
@@ -56,17 +58,17 @@ class _SeriesByPrompt(Series):
         return dataclasses.replace(self, measure=self.measure.for_rounds(rounds))
 
     def observe(self, snapshot: Snapshot) -> Array:
-        return _each(self.measure.observe, snapshot)
+        return _each(self.measure, lambda m, s: m.observe(s), snapshot)
 
 
 class _RunningByPrompt(_SeriesByPrompt):
     """A series of every prompt whose statistic rests on more than the last round."""
 
     def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> Any:
-        return _each(lambda s: self.measure.init(s, rounds), snapshot)
+        return _each(self.measure, lambda m, s: m.init(s, rounds), snapshot)
 
     def update(self, state: Any, snapshot: Snapshot) -> Any:
-        return _each(self.measure.update, snapshot, state)
+        return _each(self.measure, lambda m, state, s: m.update(state, s), snapshot, state)
 
     def finalize(self, state: Any) -> Any:
         return jax.vmap(self.measure.finalize)(state)
@@ -82,7 +84,7 @@ class _Mean(Series):
         return {self.name: mean_of(self.measure.variables(num_responses)[self.measure.name])}
 
     def observe(self, snapshot: Snapshot) -> Array:
-        return self.weights @ _each(self.measure.observe, snapshot)
+        return self.weights @ _each(self.measure, lambda m, s: m.observe(s), snapshot)
 
 
 class _ByPrompt(Measure):
@@ -109,10 +111,10 @@ class _ByPrompt(Measure):
         return dataclasses.replace(self, measure=self.measure.for_rounds(rounds))
 
     def init(self, snapshot: Snapshot, rounds: Int[Array, ""]) -> Any:
-        return _each(lambda s: self.measure.init(s, rounds), snapshot)
+        return _each(self.measure, lambda m, s: m.init(s, rounds), snapshot)
 
     def update(self, state: Any, snapshot: Snapshot) -> Any:
-        return _each(self.measure.update, snapshot, state)
+        return _each(self.measure, lambda m, state, s: m.update(state, s), snapshot, state)
 
     def finalize(self, state: Any) -> dict[str, Array]:
         found = jax.vmap(lambda s: statistics_of(self.measure, s))(state)

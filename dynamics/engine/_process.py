@@ -61,20 +61,20 @@ def check_process(process: Process[Any]) -> None:
         raise ValueError(f"process has {process.num_responses} response; preferences need at least 2.")
     if isinstance(process, RoundMap):
         _check_says_random(process)
-        size = process.num_responses
+        given = process.shape
         key = jax.random.key(0) if process.stochastic else None
-        shape = jax.eval_shape(lambda z: process(z, key) if process.stochastic else process(z), jnp.zeros(size)).shape
-        if shape != (size,):
-            raise ValueError(f"{type(process).__name__} maps ({size},) logits to shape {shape}; return one logit each.")
+        shape = jax.eval_shape(lambda z: process(z, key) if process.stochastic else process(z), jnp.zeros(given)).shape
+        if shape != given:
+            raise ValueError(f"{type(process).__name__} maps {given} logits to shape {shape}; return one logit each.")
     elif is_own(process):
         _check_state(process)
 
 
 def _check_state(process: Process[Any]) -> None:
     """A state keeps its structure, shapes and dtypes from round to round, and holds one policy of K responses."""
-    name, size = type(process).__name__, process.num_responses
+    name = type(process).__name__
     key = jax.random.key(0) if process.stochastic else None
-    first = eqx.filter_eval_shape(process.start, jnp.zeros(size))
+    first = eqx.filter_eval_shape(process.start, jnp.zeros(process.shape))
     shapes = lambda tree: (jax.tree.structure(tree), [(x.shape, x.dtype) for x in jax.tree.leaves(tree)])
     for what, state in (("start", first), ("centre", eqx.filter_eval_shape(process.centre, first))):
         try:
@@ -91,8 +91,8 @@ def _check_state(process: Process[Any]) -> None:
                 f"{shapes(after)} instead of {shapes(first)}; let them agree."
             )
     shape = eqx.filter_eval_shape(process.log_policy, first).shape
-    if shape != (size,):
-        raise ValueError(f"{name}.log_policy gave shape {shape}; return one log-probability each, ({size},).")
+    if shape != process.shape:
+        raise ValueError(f"{name}.log_policy gave shape {shape}; return one log-probability each, {process.shape}.")
 
 
 def _check_says_random(process: RoundMap) -> None:

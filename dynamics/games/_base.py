@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, ClassVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from .._checks import Numbers, check_log_distribution, check_number, check_scalar
+from .._checks import Numbers, check_number, check_scalar
+from .._noun import assemble
 from .._numerics import concrete
-from .._parts import uniform
-from ..preferences import check
+from .._parts import check_fits, distributions, other_size, uniform
+from ..preferences import PreferenceSet, check_prompts, check_weights
 from ..rounds import Process, RoundMap
 
-
-def check_game(preference: Any) -> Float[Array, "K K"]:
-    """P of one prompt; several are refused by name."""
-    if np.ndim(preference) == 3:
-        raise ValueError(
-            f"preference has shape {np.shape(preference)}; a game has one prompt: build one for each, or "
-            "sweep over={'preference': preferences}."
-        )
-    return check(preference)
+Prompts = Numbers | PreferenceSet
+"""Preferences of one prompt, (K, K), or of several, (X, K, K) or a set of matrices of one size."""
 
 
-def check_magnet(log_reference: Any, size: int) -> Float[Array, " K"]:
-    """log ref of full support; uniform where none is given."""
+def check_magnet(log_reference: Any, shape: tuple[int, ...]) -> Float[Array, "*contexts K"]:
+    """log ref of full support, one for all prompts or one for each; uniform where none is given."""
     if log_reference is None:
-        return uniform(size)
-    return check_log_distribution(log_reference, "log_reference", size)
+        return uniform(shape[-1])
+    checked = distributions(log_reference, "log_reference")
+    check_fits(checked, shape, "log_reference")
+    return checked
 
 
 def check_field(path: str, values: np.ndarray, *, positive_tau: bool = False) -> None:
@@ -40,36 +38,109 @@ def check_field(path: str, values: np.ndarray, *, positive_tau: bool = False) ->
     elif name == "tau":
         check_scalar(values, path, 0.0, np.inf, open_low=positive_tau)
     elif name == "log_reference":
-        for row in values:
-            check_log_distribution(row, path, values.shape[-1])
+        for value in values:
+            distributions(value, path)
+    elif name == "weights":
+        raise ValueError(f"{path} cannot be swept: averages over prompts use those of the game; build one for each.")
 
 
-class Pulled(Process[Any]):
+class OnPrompts(Process[Any]):
+    """Rounds of one prompt, or of X prompts that are independent of each other."""
+
+    preference: Float[Array, "*contexts K K"]
+    weights: Float[Array, " X"] | None
+
+    def take(self, preference: Any, weights: Any) -> None:
+        """Sets both, checked."""
+        self.preference = check_prompts(preference)
+        contexts = self.preference.shape[:-2]
+        if weights is not None and not contexts:
+            raise ValueError("weights are for several prompts; pass preference of shape (X, K, K), or no weights.")
+        self.weights = check_weights(weights, contexts) if contexts else None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.preference.shape[:-1]
+
+    @property
+    def prompt_weights(self) -> Float[Array, " X"] | None:
+        return self.weights
+
+    def prompts(self) -> tuple[Process[Any], ...] | None:
+        if self.weights is None:
+            return None
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {"weights": None}
+        magnet = fields.get("log_reference")
+        each = [
+            {"preference": P} | ({} if magnet is None or magnet.ndim == 1 else {"log_reference": magnet[x]})
+            for x, P in enumerate(self.preference)
+        ]
+        return tuple(assemble(type(self), **fields | of_one) for of_one in each)
+
+    def log_start(self) -> Float[Array, "*contexts K"]:
+        return jnp.broadcast_to(uniform(self.num_responses), self.shape)
+
+    def basis(self) -> Float[Array, "n m"]:
+        basis = super().basis()
+        return basis if self.weights is None else jnp.kron(jnp.eye(self.shape[0]), basis)
+
+    def centred_start(self, log_policy: Float[Array, "*contexts K"] | None = None) -> Any:
+        return super().centred_start(self.log_start() if log_policy is None else log_policy)
+
+    def with_preference(self, preference: Float[ArrayLike, "*contexts K K"]) -> Process[Any]:
+        """The same rounds with other preferences; another number of responses needs a uniform magnet."""
+        P = check_prompts(preference)
+        if P.shape[:-2] != self.preference.shape[:-2]:
+            raise ValueError(
+                f"preference has shape {P.shape}, that of the process {self.preference.shape}; pass the same number of "
+                f"prompts, or build a new game."
+            )
+        changed: dict[str, Any] = {"preference": P}
+        magnet = getattr(self, "log_reference", None)
+        if magnet is not None and magnet.shape[-1] != P.shape[-1]:
+            changed["log_reference"] = other_size(magnet, P.shape[-1], "log_reference")
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return assemble(type(self), **fields | changed)
+
+    def rates(self, logits: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
+        """P p of every prompt."""
+        p = jax.nn.softmax(logits)
+        return self.preference @ p if p.ndim == 1 else jnp.einsum("xij,xj->xi", self.preference, p)
+
+
+class Pulled(OnPrompts):
     """Rounds with a step, and a temperature that pulls towards a magnet."""
 
-    preference: Float[Array, "K K"]
     eta: Float[Array, ""]
     tau: Float[Array, ""]
-    log_reference: Float[Array, " K"]
+    log_reference: Float[Array, "*contexts K"]
     positive_tau: ClassVar[bool] = False
 
-    def __init__(self, preference: Numbers, eta: ArrayLike, tau: ArrayLike, log_reference: Numbers | None = None):
-        self.preference = check_game(preference)
+    def __init__(
+        self,
+        preference: Prompts,
+        eta: ArrayLike,
+        tau: ArrayLike,
+        log_reference: Numbers | None = None,
+        *,
+        weights: Numbers | None = None,
+    ):
+        self.take(preference, weights)
         self.eta = check_number(eta, "eta", 0.0, np.inf, open_low=True)
         self.tau = check_number(tau, "tau", 0.0, np.inf, open_low=self.positive_tau)
-        self.log_reference = check_magnet(log_reference, self.preference.shape[-1])
+        self.log_reference = check_magnet(log_reference, self.shape)
 
     def check_parameter(self, path: str, values: np.ndarray) -> None:
         check_field(path, values, positive_tau=self.positive_tau)
 
-    def rates(self, logits: Float[Array, " K"]) -> Float[Array, " K"]:
-        """P p."""
-        return self.preference @ jax.nn.softmax(logits)
+    def magnet(self, logits: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
+        """log ref of every prompt."""
+        return jnp.broadcast_to(self.log_reference, logits.shape)
 
-    def pulled(self, logits: Float[Array, " K"]) -> Float[Array, " K"]:
+    def pulled(self, logits: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
         """(1 - eta tau) z + eta tau log ref."""
         pull = self.eta * self.tau
-        return (1 - pull) * logits + pull * self.log_reference
+        return (1 - pull) * logits + pull * self.magnet(logits)
 
 
 class Game(Pulled, RoundMap):
@@ -83,22 +154,25 @@ class Proximal(Game):
 
     def __init__(
         self,
-        preference: Numbers,
+        preference: Prompts,
         eta: ArrayLike,
         tau: ArrayLike,
         log_reference: Numbers | None = None,
         *,
         proximal: bool = False,
+        weights: Numbers | None = None,
     ):
         self.proximal = bool(proximal)
-        Pulled.__init__(self, preference, eta, tau, log_reference)
+        Pulled.__init__(self, preference, eta, tau, log_reference, weights=weights)
 
-    def move(self, logits: Float[Array, " K"], rates: Float[Array, " K"]) -> Float[Array, " K"]:
+    def move(
+        self, logits: Float[Array, "*contexts K"], rates: Float[Array, "*contexts K"]
+    ) -> Float[Array, "*contexts K"]:
         """(1 - eta tau) z + eta tau log ref + eta rates, or (z + eta tau log ref + eta rates)/(1 + eta tau) if proximal."""
         if not self.proximal:
             return self.pulled(logits) + self.eta * rates
         pull = self.eta * self.tau
-        return (logits + pull * self.log_reference + self.eta * rates) / (1 + pull)
+        return (logits + pull * self.magnet(logits) + self.eta * rates) / (1 + pull)
 
 
 def check_pull(game: Game, remedy: str) -> None:

@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from .._checks import Numbers
 from .._numerics import centre, log_softmax
-from ._base import Game, Proximal, Pulled
+from ._base import Game, Prompts, Proximal, Pulled
 
 
 class Extragradient(Proximal):
@@ -19,11 +19,11 @@ class Extragradient(Proximal):
     EGPO, or Nash-MP (mirror prox) if ``proximal``.
 
     Args:
-        preference, eta, tau, log_reference: as in ``MirrorDescent``.
+        preference, eta, tau, log_reference, weights: as in ``MirrorDescent``.
         proximal: whether both half steps are those of magnetic mirror descent.
 
     Raises:
-        ValueError: a value outside these ranges, or several prompts.
+        ValueError: a value outside these ranges.
 
     Source: EGPO arXiv 2503.08942, Nash-MP arXiv 2505.19731; radii [derived] section 8.
 
@@ -34,16 +34,20 @@ class Extragradient(Proximal):
 
     def __init__(
         self,
-        preference: Numbers,
+        preference: Prompts,
         eta: ArrayLike,
         tau: ArrayLike,
         log_reference: Numbers | None = None,
         *,
         proximal: bool = False,
+        weights: Numbers | None = None,
     ):
-        Proximal.__init__(self, preference, eta, tau, log_reference, proximal=proximal)  # spelt out for type checkers
+        # Spelt out for type checkers.
+        Proximal.__init__(self, preference, eta, tau, log_reference, proximal=proximal, weights=weights)
 
-    def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
+    def __call__(
+        self, logits: Float[Array, "*contexts K"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, "*contexts K"]:
         half = self.move(logits, self.rates(logits))
         return self.move(logits, self.rates(half))
 
@@ -54,12 +58,12 @@ class OnlineGradient(Game):
     "Online IPO 2", of which the temperature tau is IPO's beta.
 
     Args:
-        preference, log_reference: as in ``MirrorDescent``.
+        preference, log_reference, weights: as in ``MirrorDescent``.
         eta: step of the gradient, > 0.
         tau: temperature, > 0.
 
     Raises:
-        ValueError: a value outside these ranges, or several prompts.
+        ValueError: a value outside these ranges.
 
     Source: EGPO arXiv 2503.08942; the flow is 3.8 of PreferenceFlow with a following sampler, its radius [derived] section 8.
 
@@ -70,13 +74,24 @@ class OnlineGradient(Game):
 
     positive_tau: ClassVar[bool] = True
 
-    def __init__(self, preference: Numbers, eta: ArrayLike, tau: ArrayLike, log_reference: Numbers | None = None):
-        Pulled.__init__(self, preference, eta, tau, log_reference)  # spelt out for type checkers
+    def __init__(
+        self,
+        preference: Prompts,
+        eta: ArrayLike,
+        tau: ArrayLike,
+        log_reference: Numbers | None = None,
+        *,
+        weights: Numbers | None = None,
+    ):
+        Pulled.__init__(self, preference, eta, tau, log_reference, weights=weights)  # spelt out for type checkers
 
-    def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
+    def __call__(
+        self, logits: Float[Array, "*contexts K"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, "*contexts K"]:
         p = jax.nn.softmax(logits)
-        h = logits - self.log_reference
-        return logits - 4 * self.eta * p * (h - p @ h - (self.preference @ p - 0.5) / self.tau)
+        h = logits - self.magnet(logits)
+        mean = jnp.sum(p * h, axis=-1, keepdims=True)
+        return logits - 4 * self.eta * p * (h - mean - (self.rates(logits) - 0.5) / self.tau)
 
 
 class OptimisticMirrorDescent(Pulled):
@@ -85,10 +100,10 @@ class OptimisticMirrorDescent(Pulled):
     The state holds the last two policies; a run begins with both equal.
 
     Args:
-        preference, eta, tau, log_reference: as in ``MirrorDescent``.
+        preference, eta, tau, log_reference, weights: as in ``MirrorDescent``.
 
     Raises:
-        ValueError: a value outside these ranges, or several prompts.
+        ValueError: a value outside these ranges.
 
     Source: ONPO arXiv 2502.16852; its characteristic equation [derived] section 8.
 
@@ -97,10 +112,18 @@ class OptimisticMirrorDescent(Pulled):
     True
     """
 
-    def __init__(self, preference: Numbers, eta: ArrayLike, tau: ArrayLike, log_reference: Numbers | None = None):
-        Pulled.__init__(self, preference, eta, tau, log_reference)  # spelt out for type checkers
+    def __init__(
+        self,
+        preference: Prompts,
+        eta: ArrayLike,
+        tau: ArrayLike,
+        log_reference: Numbers | None = None,
+        *,
+        weights: Numbers | None = None,
+    ):
+        Pulled.__init__(self, preference, eta, tau, log_reference, weights=weights)  # spelt out for type checkers
 
-    def start(self, log_policy: Float[Array, " K"]) -> tuple[Array, Array]:
+    def start(self, log_policy: Float[Array, "*contexts K"]) -> tuple[Array, Array]:
         return centre(log_policy), centre(log_policy)
 
     def advance(
@@ -110,7 +133,7 @@ class OptimisticMirrorDescent(Pulled):
         moved = self.pulled(z) + self.eta * (2 * self.rates(z) - self.rates(before))
         return (centre(moved), z), jnp.all(jnp.isfinite(moved))
 
-    def log_policy(self, state: tuple[Array, Array]) -> Float[Array, " K"]:
+    def log_policy(self, state: tuple[Array, Array]) -> Float[Array, "*contexts K"]:
         return log_softmax(state[0])
 
     def centre(self, state: tuple[Array, Array]) -> tuple[Array, Array]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
@@ -18,21 +17,21 @@ from ..policies import Tabular
 from ..references import Geometric
 from ..rounds import RoundMap, Rounds
 from ..samplers import OnPolicy
-from ._base import Game, Proximal, Pulled, check_field, check_game, check_pull
+from ._base import Game, OnPrompts, Prompts, Proximal, Pulled, check_field, check_pull
 
 
-def _as_ipo(preference: Array, alpha: Array, beta: Array, log_reference: Array) -> Rounds:
+def _as_ipo(game: OnPrompts, alpha: Array, beta: Array, log_reference: Array) -> Rounds:
     """IPO's rounds with the policy as sampler, whose certificates, critical values and theorems apply."""
     return assemble(
         Rounds,
-        preference=preference,
+        preference=game.preference,
         objective=assemble(IPO, beta=beta),
         sampler=OnPolicy(),
         reference=assemble(Geometric, alpha=alpha, log_reference=log_reference),
         feedback=Population(),
         learner=Optimum(),
-        policy=Tabular(preference.shape[-1]),
-        weights=None,
+        policy=Tabular(game.num_responses).in_contexts(game.shape),
+        weights=game.weights,
     )
 
 
@@ -44,14 +43,16 @@ class MirrorDescent(Proximal):
     beta = (1 + eta tau)/eta, so that the theorems about those apply.
 
     Args:
-        preference: P, ``(K, K)``.
+        preference: P, ``(K, K)``; for X prompts, which are independent of each other, ``(X, K, K)`` or a
+            ``PreferenceSet`` of one size.
         eta: step, > 0; eta tau ≤ 1 unless ``proximal``.
         tau: temperature, ≥ 0.
-        log_reference: log ref of the magnet, ``(K,)``, finite, in nats; uniform unless given.
+        log_reference: log ref of the magnet, ``(K,)`` or ``(X, K)``, finite, in nats; uniform unless given.
         proximal: whether the pull towards the magnet is implicit.
+        weights: shares of X prompts in averages, ``(X,)``, ≥ 0, normalised; equal unless given.
 
     Raises:
-        ValueError: a value outside these ranges, or several prompts.
+        ValueError: a value outside these ranges.
 
     Source: INPO arXiv 2407.00617, EGPO arXiv 2503.08942, MPO arXiv 2410.16714; as IPO's rounds [derived] statement 8.1.
 
@@ -62,20 +63,24 @@ class MirrorDescent(Proximal):
 
     def __init__(
         self,
-        preference: Numbers,
+        preference: Prompts,
         eta: ArrayLike,
         tau: ArrayLike,
         log_reference: Numbers | None = None,
         *,
         proximal: bool = False,
+        weights: Numbers | None = None,
     ):
-        Proximal.__init__(self, preference, eta, tau, log_reference, proximal=proximal)  # spelt out for type checkers
+        # Spelt out for type checkers.
+        Proximal.__init__(self, preference, eta, tau, log_reference, proximal=proximal, weights=weights)
 
     def __check_init__(self) -> None:
         if not self.proximal:
             check_pull(self, "pass eta ≤ 1/tau, or proximal=True")
 
-    def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
+    def __call__(
+        self, logits: Float[Array, "*contexts K"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, "*contexts K"]:
         return self.move(logits, self.rates(logits))
 
     def as_rounds(self) -> Rounds | None:
@@ -83,18 +88,18 @@ class MirrorDescent(Proximal):
         if not self.proximal and concrete(pull) and bool(pull > 1):
             return None  # IPO's rounds have no negative alpha
         alpha, beta = (1 / (1 + pull), (1 + pull) / self.eta) if self.proximal else (1 - pull, 1 / self.eta)
-        return _as_ipo(self.preference, alpha, beta, self.log_reference)
+        return _as_ipo(self, alpha, beta, self.log_reference)
 
 
-class SPPO(RoundMap):
+class SPPO(OnPrompts, RoundMap):
     """z' = z + eta P p: self-play without a temperature. Unstable at every step on a cycle; averages of policies converge.
 
     Args:
-        preference: P, ``(K, K)``.
+        preference, weights: as in ``MirrorDescent``.
         eta: step, > 0.
 
     Raises:
-        ValueError: a value outside these ranges, or several prompts.
+        ValueError: a value outside these ranges.
 
     Source: SPPO arXiv 2405.00675; as IPO's rounds at alpha = 1, beta = 1/eta [derived] statement 8.1.
 
@@ -103,22 +108,23 @@ class SPPO(RoundMap):
     True
     """
 
-    preference: Float[Array, "K K"]
     eta: Float[Array, ""]
 
-    def __init__(self, preference: Numbers, eta: ArrayLike):
-        self.preference = check_game(preference)
+    def __init__(self, preference: Prompts, eta: ArrayLike, *, weights: Numbers | None = None):
+        self.take(preference, weights)
         self.eta = check_number(eta, "eta", 0.0, np.inf, open_low=True)
 
-    def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
-        return logits + self.eta * self.preference @ jax.nn.softmax(logits)
+    def __call__(
+        self, logits: Float[Array, "*contexts K"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, "*contexts K"]:
+        return logits + self.eta * self.rates(logits)
 
     def check_parameter(self, path: str, values: np.ndarray) -> None:
         check_field(path, values)
 
     def as_rounds(self) -> Rounds:
         even = uniform(self.num_responses)
-        return _as_ipo(self.preference, jnp.ones_like(self.eta), 1 / self.eta, even)
+        return _as_ipo(self, jnp.ones_like(self.eta), 1 / self.eta, even)
 
 
 class NashMD(Game):
@@ -128,10 +134,10 @@ class NashMD(Game):
     tau/(1 - eta tau) (statement 8.2).
 
     Args:
-        preference, eta, tau, log_reference: as in ``MirrorDescent``; eta tau ≤ 1.
+        preference, eta, tau, log_reference, weights: as in ``MirrorDescent``; eta tau ≤ 1.
 
     Raises:
-        ValueError: a value outside these ranges, or several prompts.
+        ValueError: a value outside these ranges.
 
     Source: Nash-MD arXiv 2312.00886; its limit [derived] statement 8.2.
 
@@ -140,12 +146,22 @@ class NashMD(Game):
     0.8532
     """
 
-    def __init__(self, preference: Numbers, eta: ArrayLike, tau: ArrayLike, log_reference: Numbers | None = None):
-        Pulled.__init__(self, preference, eta, tau, log_reference)  # spelt out for type checkers
+    def __init__(
+        self,
+        preference: Prompts,
+        eta: ArrayLike,
+        tau: ArrayLike,
+        log_reference: Numbers | None = None,
+        *,
+        weights: Numbers | None = None,
+    ):
+        Pulled.__init__(self, preference, eta, tau, log_reference, weights=weights)  # spelt out for type checkers
 
     def __check_init__(self) -> None:
         check_pull(self, "pass eta ≤ 1/tau")
 
-    def __call__(self, logits: Float[Array, " K"], key: PRNGKeyArray | None = None) -> Float[Array, " K"]:
+    def __call__(
+        self, logits: Float[Array, "*contexts K"], key: PRNGKeyArray | None = None
+    ) -> Float[Array, "*contexts K"]:
         mixed = self.pulled(logits)
         return mixed + self.eta * self.rates(mixed)

@@ -10,7 +10,8 @@ from scipy.optimize import linprog
 from .._checks import Numbers, check_number
 from ..diagnostics import duality_gap
 from ..oracle import follow
-from ._base import check_game, check_magnet
+from ..preferences import check_prompts
+from ._base import Prompts, check_magnet
 
 POLISHES = 4  # Newton steps from the followed equilibrium
 MAX_RESIDUAL = 1e-12
@@ -18,26 +19,26 @@ RANK = 1e-9  # of singular values, below which they count as zero
 
 
 class Nash(NamedTuple):
-    """An equilibrium.
+    """An equilibrium, or those of X prompts.
 
     Attributes:
-        log_policy: its logarithm, in nats, ``(K,)``; ``-inf`` outside its support (tau = 0).
-        gap: its duality gap, which is 0 but for rounding.
-        unique: whether it is the only one; always so at tau > 0.
+        log_policy: its logarithm, in nats, ``(K,)`` or ``(X, K)``; ``-inf`` outside its support (tau = 0).
+        gap: its duality gap, which is 0 but for rounding, a float or ``(X,)``.
+        unique: whether it is the only one, a bool or ``(X,)``; always so at tau > 0.
     """
 
     log_policy: np.ndarray
-    gap: float
-    unique: bool
+    gap: float | np.ndarray
+    unique: bool | np.ndarray
 
 
-def nash(preference: Numbers, tau: float = 0.0, log_reference: Numbers | None = None) -> Nash:
+def nash(preference: Prompts, tau: float = 0.0, log_reference: Numbers | None = None) -> Nash:
     """The p with log p = log ref + P p/tau + const; at tau = 0 a p with (P p)_i ≤ ½ for all i, a maximal lottery.
 
     Args:
-        preference: P, ``(K, K)``.
+        preference: P, ``(K, K)``, or ``(X, K, K)`` of X prompts.
         tau: temperature, ≥ 0.
-        log_reference: log ref, ``(K,)``, finite, in nats; uniform unless given. At tau = 0 it has no effect.
+        log_reference: log ref, ``(K,)`` or ``(X, K)``, finite, in nats; uniform unless given. At tau = 0 it has no effect.
 
     Returns:
         Nash. At tau = 0 where there are several, one whose support is the largest, which is that of all of them together.
@@ -52,10 +53,22 @@ def nash(preference: Numbers, tau: float = 0.0, log_reference: Numbers | None = 
     >>> np.exp(found.log_policy).round(12).tolist(), found.unique
     ([0.333333333333, 0.333333333333, 0.333333333333], True)
     """
-    checked = np.asarray(check_game(preference))
-    P = checked.astype(np.float64)
+    P = np.asarray(check_prompts(preference))
     tau = float(check_number(tau, "tau", 0.0, np.inf))
-    log_ref = np.asarray(check_magnet(log_reference, len(P)), np.float64)
+    log_ref = np.asarray(check_magnet(log_reference, P.shape[:-1]))
+    if P.ndim == 2:
+        return _nash(P, tau, log_ref.astype(np.float64))
+    found = []
+    for x, one in enumerate(P):
+        try:
+            found.append(_nash(one, tau, (log_ref[x] if log_ref.ndim == 2 else log_ref).astype(np.float64)))
+        except RuntimeError as error:
+            raise RuntimeError(f"prompt {x}: {error}") from None
+    return Nash(*(np.stack(values) for values in zip(*found, strict=True)))
+
+
+def _nash(checked: np.ndarray, tau: float, log_ref: np.ndarray) -> Nash:
+    P = checked.astype(np.float64)
     if tau == 0:
         return _lottery(P)
     found = follow(checked[None], "ipo", [0.0], 1.0, [tau], log_reference=log_ref)

@@ -11,25 +11,24 @@ from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
 from .._checks import Numbers, check_number
 from .._numerics import centre, log_softmax
-from ..rounds import Process
-from ._base import check_field, check_game
+from ._base import OnPrompts, Prompts, check_field
 
 MAX_STEPS = 100
 HALVINGS = 0.5 ** np.arange(12.0)
 TOLERANCE = 64  # units of rounding of the equation's residual
 
 
-class ProximalPoint(Process[Array]):
+class ProximalPoint(OnPrompts):
     """z' = z + P p'/tau, p' = softmax z': the regularised Nash equilibrium with the last policy as its magnet.
 
     COMAL, and MPO's outer loop, solved exactly. For every P and tau there is one solution, since A is skew (7.1).
 
     Args:
-        preference: P, ``(K, K)``.
+        preference, weights: as in ``MirrorDescent``.
         tau: temperature of each round's game, > 0.
 
     Raises:
-        ValueError: a value outside these ranges, or several prompts. A round whose equation is not solved ends a run.
+        ValueError: a value outside these ranges. A round whose equation is not solved ends a run.
 
     Source: COMAL arXiv 2410.23223, MPO arXiv 2410.16714; radius 1/√(1 + (omega/tau)²) [derived] section 8.
 
@@ -39,29 +38,24 @@ class ProximalPoint(Process[Array]):
     True
     """
 
-    preference: Float[Array, "K K"]
     tau: Float[Array, ""]
 
-    def __init__(self, preference: Numbers, tau: ArrayLike):
-        self.preference = check_game(preference)
+    def __init__(self, preference: Prompts, tau: ArrayLike, *, weights: Numbers | None = None):
+        self.take(preference, weights)
         self.tau = check_number(tau, "tau", 0.0, np.inf, open_low=True)
 
-    def start(self, log_policy: Float[Array, " K"]) -> Array:
+    def start(self, log_policy: Float[Array, "*contexts K"]) -> Array:
         return centre(log_policy)
 
     def advance(self, state: Array, key: PRNGKeyArray | None) -> tuple[Array, Bool[Array, ""]]:
-        held: Any = jax.lax.stop_gradient((self.preference, self.tau, state))
-        y, found = _solve(*held)
-        # From the root, each further step of Newton's method makes one more order of derivatives exact, then three.
-        for _ in range(2):
-            residual, slope = _equation(self.preference, self.tau, state, y)
-            y = centre(y - jnp.linalg.solve(slope, residual))
-        return y, found & jnp.all(jnp.isfinite(y))
+        one = lambda P, z: _advanced(P, self.tau, z)
+        y, found = one(self.preference, state) if self.weights is None else jax.vmap(one)(self.preference, state)
+        return y, jnp.all(found)
 
-    def log_policy(self, state: Array) -> Float[Array, " K"]:
+    def log_policy(self, state: Array) -> Float[Array, "*contexts K"]:
         return log_softmax(state)
 
-    def logits(self, state: Array) -> Float[Array, " K"]:
+    def logits(self, state: Array) -> Float[Array, "*contexts K"]:
         return state
 
     def centre(self, state: Array) -> Array:
@@ -69,6 +63,17 @@ class ProximalPoint(Process[Array]):
 
     def check_parameter(self, path: str, values: np.ndarray) -> None:
         check_field(path, values, positive_tau=True)
+
+
+def _advanced(P: Array, tau: Array, z: Array) -> tuple[Array, Array]:
+    """The next logits of one prompt, and whether they were found."""
+    held: Any = jax.lax.stop_gradient((P, tau, z))
+    y, found = _solve(*held)
+    # From the root, each further step of Newton's method makes one more order of derivatives exact, then three.
+    for _ in range(2):
+        residual, slope = _equation(P, tau, z, y)
+        y = centre(y - jnp.linalg.solve(slope, residual))
+    return y, found & jnp.all(jnp.isfinite(y))
 
 
 def _equation(P: Array, tau: Array, z: Array, y: Array) -> tuple[Array, Array]:

@@ -137,6 +137,99 @@ def test_rounds_of_mirror_descent_and_of_sppo_are_those_of_ipo_and_have_their_ce
     np.testing.assert_allclose([r.rate for r in rates[0]], [r.rate for r in rates[1]], rtol=1e-12)
 
 
+PROMPTS = np.stack([random_matrix(4, seed) for seed in range(3)])
+MAGNETS = np.stack([skewed(4, seed) for seed in range(3)])
+ON_PROMPTS = {
+    "mirror": lambda P, ref, **more: games.MirrorDescent(P, 0.7, 0.3, ref, **more),
+    "magnetic": lambda P, ref, **more: games.MirrorDescent(P, 0.7, 0.3, ref, proximal=True, **more),
+    "sppo": lambda P, ref, **more: games.SPPO(P, 0.7, **more),
+    "nash-md": lambda P, ref, **more: games.NashMD(P, 0.7, 0.3, ref, **more),
+    "extragradient": lambda P, ref, **more: games.Extragradient(P, 0.7, 0.3, ref, **more),
+    "gradient": lambda P, ref, **more: games.OnlineGradient(P, 0.3, 0.3, ref, **more),
+    "optimistic": lambda P, ref, **more: games.OptimisticMirrorDescent(P, 0.7, 0.3, ref, **more),
+    "proximal point": lambda P, ref, **more: games.ProximalPoint(P, 0.3, **more),
+}
+
+
+@pytest.mark.parametrize("magnets", [MAGNETS, MAGNETS[0]], ids=["one for each", "one for all"])
+@pytest.mark.parametrize("name", ON_PROMPTS)
+def test_prompts_are_played_each_by_itself(name, magnets):
+    make, weights = ON_PROMPTS[name], np.array([1.0, 2.0, 1.0])
+    gap = lambda P: dyn.diagnostics.DualityGap(P, 0.3)
+    game = make(PROMPTS, magnets, weights=weights)
+    run = dyn.iterate(game, 30, initial=MAGNETS, measure=[gap(PROMPTS), "verdict"])
+    for x, one in enumerate(game.prompts()):
+        alone = make(PROMPTS[x], np.broadcast_to(magnets, MAGNETS.shape)[x])
+        assert jax.tree.structure(one) == jax.tree.structure(alone)
+        wanted = dyn.iterate(alone, 30, initial=MAGNETS[x], measure=gap(PROMPTS[x]))
+        np.testing.assert_allclose(np.asarray(run.log_policy[:, x]), np.asarray(wanted.log_policy), atol=1e-13)
+        np.testing.assert_allclose(
+            np.asarray(run.values["duality_gap"][:, x]), np.asarray(wanted.values["duality_gap"]), atol=1e-13
+        )
+    mean = np.asarray(run.values["duality_gap"]) @ (weights / 4)
+    np.testing.assert_allclose(np.asarray(run.values["mean_duality_gap"]), mean, atol=1e-15)
+
+
+def test_prompts_in_stability_and_sweeps():
+    game = games.Extragradient(PROMPTS, 0.7, 0.3, MAGNETS)
+    found = dyn.stability.critical(game, "eta", (0.01, 40.0))
+    alone = [
+        dyn.stability.critical(games.Extragradient(P, 0.7, 0.3, ref), "eta", (0.01, 40.0))
+        for P, ref in zip(PROMPTS, MAGNETS, strict=True)
+    ]
+    assert sorted((c.prompt, c.value) for c in found) == [(x, c.value) for x, each in enumerate(alone) for c in each]
+    others = np.stack([PROMPTS, PROMPTS[::-1]])
+    swept = dyn.sweep(
+        game, over={"preference": others, "tau": [0.1, 0.5]}, rounds=20, initial=MAGNETS, measure="entropy"
+    )
+    for i, P in enumerate(others):
+        for j, tau in enumerate((0.1, 0.5)):
+            run = dyn.iterate(games.Extragradient(P, 0.7, tau, MAGNETS), 20, initial=MAGNETS, measure="entropy")
+            np.testing.assert_allclose(swept.entropy.values[i, j], np.asarray(run.statistics["entropy"]), atol=1e-13)
+    sizes = [random_matrix(K, K) for K in (3, 4, 5)]
+    swept = dyn.sweep(games.NashMD(sizes[0], 0.5, 0.2), over={"preference": sizes}, rounds=10, measure="entropy")
+    for P, entropy in zip(sizes, swept.entropy.values, strict=True):
+        run = dyn.iterate(games.NashMD(P, 0.5, 0.2), 10, measure="entropy")
+        assert float(run.statistics["entropy"]) == pytest.approx(entropy, abs=1e-13)
+
+
+def test_equilibria_and_gaps_of_prompts():
+    for tau, magnets in ((0.0, None), (0.1, MAGNETS), (0.1, MAGNETS[0])):
+        found = games.nash(PROMPTS, tau, magnets)
+        refs = [magnets] * 3 if magnets is None or magnets.ndim == 1 else magnets
+        each = [games.nash(P, tau, ref) for P, ref in zip(PROMPTS, refs, strict=True)]
+        for name in ("log_policy", "gap", "unique"):
+            np.testing.assert_array_equal(getattr(found, name), [getattr(one, name) for one in each])
+        if tau:
+            gaps = games.duality_gap(np.stack([MAGNETS, MAGNETS[::-1]]), PROMPTS, tau, magnets)
+            for x, ref in enumerate(refs):
+                rows = np.stack([MAGNETS[x], MAGNETS[::-1][x]])
+                np.testing.assert_allclose(
+                    np.asarray(gaps[:, x]), np.asarray(games.duality_gap(rows, PROMPTS[x], tau, ref)), atol=1e-15
+                )
+
+
+def test_wrong_prompts_of_games_are_named():
+    game = games.MirrorDescent(PROMPTS, 0.5, 0.2)
+    gap = dyn.diagnostics.DualityGap
+    for wrong, message in (
+        (lambda: games.MirrorDescent(PROMPTS, 0.5, 0.2, MAGNETS[:2]), r"log_reference has shape \(2, 4\)"),
+        (lambda: games.MirrorDescent(PROMPTS, 0.5, 0.2, weights=np.ones(2)), r"weights have shape \(2,\)"),
+        (lambda: games.SPPO(PROMPTS[0], 0.5, weights=np.ones(3)), "weights are for several prompts"),
+        (lambda: dyn.iterate(game, 5, measure=gap(PROMPTS[0])), r"one P for each prompt, \(3, K, K\)"),
+        (lambda: dyn.iterate(game, 5, measure=gap(PROMPTS[:2])), r"one P for each prompt, \(3, K, K\)"),
+        (lambda: dyn.iterate(games.SPPO(PROMPTS[0], 0.5), 5, measure=gap(PROMPTS)), "the run one prompt"),
+        (
+            lambda: dyn.sweep(game, over={"weights": np.ones((2, 3))}, rounds=5, measure="entropy"),
+            "weights cannot be swept",
+        ),
+        (lambda: game.with_preference(PROMPTS[0]), "the same number of prompts"),
+        (lambda: games.duality_gap(MAGNETS[0], PROMPTS), r"pass \(X, K\) or \(T, X, K\) with X = 3"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong()
+
+
 def test_a_map_of_ones_own_gets_no_certificate_by_claiming_to_be_ipos():
     class Claims(dyn.RoundMap):
         preference: jax.Array
@@ -212,7 +305,6 @@ def test_the_gap_is_what_best_replies_gain():
         (lambda: games.NashMD(CYCLE, 3.0, 0.5), "eta tau = 1.5"),
         (lambda: games.OnlineGradient(CYCLE, 0.1, 0.0), "tau = 0"),
         (lambda: games.ProximalPoint(CYCLE, 0.0), "tau = 0"),
-        (lambda: games.SPPO(np.stack([CYCLE, CYCLE]), 0.1), "one prompt"),
         (lambda: games.Extragradient(CYCLE, 0.1, 0.1, np.zeros(3)), "log_reference"),
         (lambda: games.nash(CYCLE, -1.0), "tau = -1"),
         (lambda: games.duality_gap(np.zeros(2), CYCLE), "log_policy"),
@@ -257,7 +349,6 @@ def test_the_gap_and_the_average_stream_through_a_run_and_a_sweep():
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (lambda: dyn.diagnostics.DualityGap(np.stack([CYCLE, CYCLE])), "one prompt"),
         (lambda: dyn.diagnostics.DualityGap(CYCLE, -1.0), "tau = -1"),
         (
             lambda: dyn.iterate(games.SPPO(random_matrix(4, 1), 1.0), 3, measure=[dyn.diagnostics.DualityGap(CYCLE)]),

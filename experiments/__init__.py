@@ -31,6 +31,7 @@ TITLES = {
     "every_matrix": "Safe for every P: thresholds that hold whatever people prefer",
     "entropy": "Entropy as a remedy: which entropy weights make rounds settle",
     "losses": "One number per loss: where rounds lose stability, of twelve losses, and under label noise",
+    "practices": "What engineers do: which habits lower the spectral radius of a round, and which raise it",
     "roster": "Methods of Nash learning: how large a step each takes before it oscillates",
     "features": "Features: how the class of policies changes the stability map",
     "continuous": "Continuous self-sampling against rounds: the same fixed points, another stability",

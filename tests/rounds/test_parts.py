@@ -414,3 +414,39 @@ def test_steps_on_an_objective_of_ones_own():
         loop = dyn.SelfSampling(P, objective, 0.4, 0.7, inner=dyn.Descend(optax.sgd(0.5), 4))
         ends.append(np.asarray(dyn.iterate(loop, 4, initial=OFFLINE).log_policy[-1]))
     np.testing.assert_allclose(*ends, atol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "objective", [dyn.DPO(0.8), dyn.ReverseKL(0.3, 0.5), dyn.IPO(0.3)], ids=lambda o: type(o).__name__
+)
+@pytest.mark.parametrize("away", [0.0, 1e-9, 0.3])
+def test_derivatives_through_best_of_n_are_those_of_differences(objective, away):
+    # Where f = 0, the solver begins at its root, and must move along with it all the same.
+    loop = dyn.Rounds(
+        dyn.preferences.cyclic(3, 0.3),
+        objective,
+        sampler=dyn.samplers.OnPolicy(),
+        reference=dyn.references.Geometric(0.5, np.full(3, -np.log(3))),
+        feedback=dyn.feedback.BestOfN(3),
+    )
+    z, step = away * np.array([1.0, 0.2, -1.2]), 1e-5
+    F = jax.jit(lambda z: loop(z))
+    moved = [(F(jnp.asarray(z + step * e)) - F(jnp.asarray(z - step * e))) / (2 * step) for e in np.eye(3)]
+    np.testing.assert_allclose(np.asarray(jax.jacfwd(loop)(jnp.asarray(z))), np.stack(moved, 1), atol=1e-9)
+
+
+def test_best_of_n_asks_dpo_for_four_times_the_beta_of_ipo():
+    # Statement 7.17 holds for pairs of any law at a fixed point with f = 0: here the uniform policy of a regular tournament.
+    even = np.full(5, -np.log(5))
+    radius = []
+    for loss in (dyn.IPO(0.2), dyn.DPO(0.8)):
+        loop = dyn.Rounds(
+            dyn.preferences.cyclic(5, 0.3),
+            loss,
+            sampler=dyn.samplers.OnPolicy(),
+            reference=dyn.references.Geometric(0.5, even),
+            feedback=dyn.feedback.BestOfN(4),
+        )
+        radius.append(float(dyn.stability.spectral_radius(loop, even)))
+    assert radius[0] == pytest.approx(radius[1], rel=1e-10)
+    assert radius[0] > 1.5

@@ -33,6 +33,7 @@ TITLES = {
     "losses": "One number per loss: where rounds lose stability, of twelve losses, and under label noise",
     "practices": "What engineers do: which habits lower the spectral radius of a round, and which raise it",
     "roster": "Methods of Nash learning: how large a step each takes before it oscillates",
+    "destinations": "Destinations: what each method converges to, equilibria, lotteries or average win rates",
     "features": "Features: how the class of policies changes the stability map",
     "continuous": "Continuous self-sampling against rounds: the same fixed points, another stability",
     "margins": "Margins over time: clusters of values between their bounds",

@@ -19,6 +19,7 @@ from experiments import (
     calibration,
     continuous,
     critical_beta,
+    destinations,
     dilemma,
     distinguishability,
     entropy,
@@ -83,6 +84,7 @@ TINY = {
     "rankings": rankings.Config(matrices=8, sizes=(3,), constructed=3),
     "entropy": entropy.Config(cells=3, rounds=400),
     "losses": losses.Config(rounds=60, losses=2, rates=2),
+    "destinations": destinations.Config(matrices=1, responses=3, rounds=400),
     "practices": practices.Config(size=3, matrices=2, best_of=3, sampled=1, draws=2048),
     "every_matrix": every_matrix.Config(
         tournaments=(3, 51), sizes=(3, 4), searches=2, moves=40, alphas=(0.0, 0.5), matrices=3, starts=1, rounds=400

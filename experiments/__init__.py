@@ -34,6 +34,7 @@ TITLES = {
     "practices": "What engineers do: which habits lower the spectral radius of a round, and which raise it",
     "roster": "Methods of Nash learning: how large a step each takes before it oscillates",
     "destinations": "Destinations: what each method converges to, equilibria, lotteries or average win rates",
+    "neighbours": "Neighbours: prompts that share parameters, with and without a cycle",
     "features": "Features: how the class of policies changes the stability map",
     "continuous": "Continuous self-sampling against rounds: the same fixed points, another stability",
     "margins": "Margins over time: clusters of values between their bounds",

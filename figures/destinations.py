@@ -41,6 +41,7 @@ def draw(ds: xr.Dataset) -> Figure:
     axes[1].set(xlabel="total variation", xlim=(-0.04, 1.04))
     axes[2].set(xlabel="share of pairs reversed", xlim=(-0.04, 1.04))
     axes[0].set_yticks(range(ds.sizes["approach"]), list(ds.approach.values))
+    axes[0].set_ylabel("method")
     axes[0].set_ylim(ds.sizes["approach"] - 0.5, -0.5)
     handles = [
         Line2D([], [], linestyle="none", marker=marker, color=colour, markersize=4, label=label)

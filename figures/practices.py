@@ -28,6 +28,7 @@ def draw(ds: xr.Dataset) -> Figure:
     names = [str(name) for name in ds.practice.values]
     left.set_yticks(range(len(names)), [_named(ds, name) for name in names])
     left.invert_yaxis()
+    left.set_ylabel("practice")
     middle.tick_params(labelleft=False)
     handles = [
         Line2D([], [], linestyle="none", marker=marker, markersize=4, color=COLOURS[name], label=f"{name}, computed")

@@ -60,13 +60,17 @@ def _mixture(ds: xr.Dataset) -> Finding:
 
 
 def _proximal(ds: xr.Dataset) -> Finding:
-    gap, others = ds.gap.sel(approach=PROXIMAL), ds.gap.sel(approach=[n for n in MAGNETS if n != MIXTURE])
+    one, others = ds.sel(approach=PROXIMAL), ds.gap.sel(approach=[n for n in MAGNETS if n != MIXTURE])
+    rests = at_rest(one)
+    gap, slow = one.gap.where(rests), one.gap.where(~rests)
+    told = f"; {int((~rests).sum())} still on the way, at most {float(slow.max()):.1e}" if (~rests).any() else ""
     return Finding(
-        claim="the proximal point ends at an equilibrium without temperature",
+        claim="runs of the proximal point that come to rest end at an equilibrium without temperature",
         source="[paper] COMAL, last iterate to an exact Nash equilibrium",
-        measured=f"duality gap at most {float(gap.max()):.1e}; with a fixed magnet {float(others.median()):.3f} in the median",
+        measured=f"{int(rests.sum())} runs at rest, duality gap at most {float(gap.max()):.1e}{told}; with a fixed magnet "
+        f"{float(others.median()):.3f} in the median",
         interval="of the last policies",
-        status=decide(bool((gap < CLOSE).all()), bool(np.isfinite(gap).all())),
+        status=decide(bool(gap.max() < CLOSE), bool(rests.any())),
     )
 
 

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 import tyro
 
+from ..schema import VERDICTS
 from ._files import Reading, check_suffix, check_writable, choose, heading, read_file
 
 if TYPE_CHECKING:
     from ..methods import Comparison, Row
     from ..preferences import PreferenceSet
 
+MANY = 3  # matrices, above which there is no table for each
+FAILED = "failed"
 SHOWN = 3  # responses of a policy in the table
 LEAST = 0.005  # a response of a smaller share is not shown
 
@@ -41,6 +44,7 @@ class Compare(Reading):
     """Use only this matrix of the file, counted from 0."""
 
     def run(self) -> None:
+        from .._progress import progress
         from ..methods import compare
         from . import _tables
 
@@ -51,12 +55,22 @@ class Compare(Reading):
             check_writable(self.plot)
         options: dict[str, Any] = {"temperature": self.temperature, "step": self.step, "beta": self.beta}
         names = None if self.method is None else list(self.method)
-        found = [compare(np.asarray(matrices[m]), names, **options, rounds=self.rounds) for m in chosen]
+        found = []
+        with progress("matrices", len(chosen), enabled=len(chosen) > MANY) as advance:
+            for m in chosen:
+                alone = len(chosen) <= MANY
+                found.append(
+                    compare(np.asarray(matrices[m]), names, **options, rounds=self.rounds, show_progress=alone)
+                )
+                advance(1)
         if self.plot is not None:
             self._draw(matrices, chosen[0], found[0])
         if self.json:
             rows = [heading(matrices, m) | c.to_dict() for m, c in zip(chosen, found, strict=True)]
             _tables.print_json({"source": matrices.source, "matrices": rows})
+            return
+        if len(chosen) > MANY:
+            self._print_many(matrices, found)
             return
         for m, comparison in zip(chosen, found, strict=True):
             self._print(matrices, m, comparison)
@@ -89,10 +103,49 @@ class Compare(Reading):
             *_estimated(matrices, m),
             _tables.text(f"Nash equilibrium without temperature: {nash}"),
             table,
-            _tables.text(f"settings: {_settings(found)}"),
-            _tables.text(
+            _tables.note(f"settings: {_settings(found)}"),
+            _tables.note(
                 "radius: of a round at the method's fixed point, below 1 it attracts [derived 7.1, 7.16, 8]. ends at: the last "
                 "policy, of an oscillating run its average. gap: what best replies win against it. Runs are observed."
+            ),
+        )
+
+    def _print_many(self, matrices: PreferenceSet, found: list[Comparison]) -> None:
+        """A row for each method, with what it does on how many matrices."""
+        from . import _tables
+
+        columns = (*VERDICTS, FAILED)
+        table = _tables.new_table(
+            ("method", *columns, "radius ≥ 1", "largest radius", "median gap"),
+            {*columns, "radius ≥ 1", "largest radius", "median gap"},
+        )
+        for rows in zip(*(comparison.rows for comparison in found), strict=True):
+            words = [row.verdict for row in rows]
+            radii = np.array([row.spectral_radius for row in rows if row.spectral_radius is not None])
+            gaps = [row.gap for row in rows if row.gap is not None]
+            cells = (
+                rows[0].method.name,
+                *(words.count(word) or "" for word in columns),
+                f"{int((radii >= 1).sum())} of {len(radii)}" if len(radii) else "",
+                f"{radii.max():.4g}" if len(radii) else "",
+                f"{np.median(gaps):.2g}" if gaps else "",
+            )
+            table.add_row(*map(_tables.text, cells))
+        sizes = sorted({len(c.lottery) for c in found})
+        span = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+        several = sum(int((c.lottery > LEAST).sum() > 1) for c in found)
+        _tables.print_parts(
+            _tables.text(
+                f"{Path(self.file).name}: {len(found)} matrices, K = {span}, {found[0].rounds} rounds from beside the uniform "
+                "policy, exact rounds"
+            ),
+            _tables.text(f"Nash equilibria without temperature: {several} of {len(found)} hold more than one response"),
+            table,
+            _tables.note(f"settings: {_settings(found[0])}"),
+            _tables.note(
+                "radius: of a round at the method's fixed point, where one is known; below 1 it attracts [derived 7.1, 7.16, "
+                "8]. gap: what best replies win against the last policy, of an oscillating run its average. Runs are observed. "
+                "--index I shows one matrix, --json all of them."
             ),
         )
 

@@ -6,6 +6,7 @@ import collections
 import json
 import math
 import sys
+import textwrap
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from ..stability import VerdictProbability
     from ._study import Study
 
+NOTE_WIDTH = 100  # characters of a remark's lines there
 PIPE_WIDTH = 200  # characters of a line without a terminal
 MAX_COLUMN_WIDTH = 44  # characters
 MAX_LISTED = 6  # responses in a cell
@@ -172,6 +174,12 @@ def print_parts(*parts: Any) -> None:
         for part in parts:
             console.print(part)
     sys.stdout.write("\n".join(line.rstrip() for line in capture.get().split("\n")))
+
+
+def note(words: str) -> Text:
+    """A remark below a table: without a terminal it is wrapped, since the lines of tables are as long as they need to be."""
+    lines = [words] if sys.stdout.isatty() else textwrap.wrap(words, NOTE_WIDTH)
+    return Text("\n").join(map(text, lines))
 
 
 def print_card(rows: Iterable[tuple[str, str]], width: int | None = None) -> None:

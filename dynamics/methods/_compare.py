@@ -117,6 +117,7 @@ def compare(
     beta: ArrayLike | None = None,
     log_reference: Numbers | None = None,
     rounds: int = ROUNDS,
+    show_progress: bool = True,
 ) -> Comparison:
     """Every method of the roster on one P: does it settle, where, how fast, and what would make it stable.
 
@@ -128,6 +129,7 @@ def compare(
         beta: the KL coefficient of every loop, > 0; each method's own unless given.
         log_reference: log ref, ``(K,)``, in nats: the magnet, the start and the first sampler; uniform unless given.
         rounds: length of each run, ≥ 100.
+        show_progress: a bar on stderr after two seconds, at a terminal.
 
     Returns:
         Comparison; ``print`` shows it. A method that cannot run on this P has the verdict "failed" and a reason.
@@ -158,7 +160,7 @@ def compare(
         number = float(check_number(value, label, 0.0, np.inf, open_low=True))
         chosen = [method.at(**dict.fromkeys(names, number)) for method in chosen]
     rows = []
-    with progress("methods", len(chosen)) as advance:
+    with progress("methods", len(chosen), enabled=show_progress) as advance:
         for method in chosen:
             rows.append(_row(method, P, normalise(np.asarray(log_ref, np.float64)), count))
             advance(1)

@@ -155,17 +155,26 @@ def _reason(label: str, orbit: Judged, judge: Verdict, points: list[FixedPoint],
     radii = [p.spectral_radius for p in points if p.log_policy is not None]
     local = ""
     if len(radii) == 1:
-        attracts = "attracts" if radii[0] < 1 - boundary() else "does not attract"
-        local = f"; the one interior fixed point found {attracts} (spectral radius {radii[0]:.6f})"
+        local = f"; the one interior fixed point found {_local_fate(radii[0])} (spectral radius {radii[0]:.6f})"
     elif radii:
         stable = sum(r < 1 - boundary() for r in radii)
-        local = f"; of {len(radii)} interior fixed points found {stable} attract (smallest spectral radius {min(radii):.6f})"
+        neutral = sum(abs(r - 1) <= boundary() for r in radii)
+        also = f" and {neutral} are neutral" if neutral else ""
+        least = f"smallest spectral radius {min(radii):.6f}"
+        local = f"; of {len(radii)} interior fixed points found {stable} attract{also} ({least})"
     start = (
         f" (started {START_OFFSET:g} nats away from the default start, which is an unstable fixed point)"
         if nudged
         else ""
     )
     return f"{seen}{local}{start}."
+
+
+def _local_fate(radius: float) -> str:
+    """What a fixed point of a spectral radius does to first order."""
+    if abs(radius - 1) <= boundary():
+        return "is neutral, so that first-order theory decides nothing"
+    return "attracts" if radius < 1 else "does not attract"
 
 
 def _motion(numbers: dict[str, float]) -> str:

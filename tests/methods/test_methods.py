@@ -13,7 +13,8 @@ from dynamics import cli, methods
 
 CYCLE = np.asarray(dyn.preferences.cyclic(3, 0.4))
 OMEGA = 0.4 / np.sqrt(3)
-NAMES = [method.name for method in methods.METHODS]
+BY_NAME = {method.name: method for method in methods.METHODS}
+NAMES = list(BY_NAME)
 
 
 def random_matrix(K, seed):
@@ -236,3 +237,51 @@ def test_steps_at_and_beyond_one_over_tau():
         assert stable.spectral_radius < 1 < unstable.spectral_radius
     (tiny,) = methods.compare(CYCLE, ["inpo"], temperature=1e-6, rounds=200).rows
     assert float(re.search(r"eta below ([\d.e-]+)", tiny.change).group(1)) == pytest.approx(3.75e-5, rel=1e-3)
+
+
+def _random_with_a_cycle(seed):
+    rng = np.random.default_rng(seed)
+    while True:
+        upper = np.triu(rng.uniform(0.05, 0.95, (3, 3)), 1)
+        P = upper + np.tril(1 - upper.T, -1) + 0.5 * np.eye(3)
+        if (P[0, 1] - 0.5) * (P[1, 2] - 0.5) > 0 and (P[0, 1] - 0.5) * (P[2, 0] - 0.5) > 0:
+            return P
+
+
+@pytest.mark.parametrize("name", ["inpo", "mmd", "onpo", "egpo", "nash-mp"])
+def test_edges_on_random_matrices_are_those_of_runs_either_side(name):
+    tau, found = 0.05, 0
+    for seed in range(6):
+        P = _random_with_a_cycle(seed)
+        (row,) = methods.compare(P, [name], temperature=tau, step=19.0, rounds=100).rows
+        if not row.change:
+            continue
+        edge, found = float(row.change.removeprefix("eta below ")), found + 1
+        rest = dyn.games.nash(P, tau).log_policy
+        start = jax.nn.log_softmax(jnp.asarray(rest + 1e-6 * np.cos(1.0 + np.arange(3))))
+        for factor, grows in ((0.97, False), (1.03, True)):
+            process = BY_NAME[name].at(tau=tau, eta=factor * edge).process(P, np.full(3, -np.log(3)))
+            run = dyn.iterate(process, 1500, initial=start)
+            away = np.abs(np.exp(np.asarray(run.log_policy)) - np.exp(rest)).max(axis=1)
+            assert (away[1000:].max() > 10 * away[0]) == grows, (seed, factor, edge, away[0], away[1000:].max())
+    assert found >= 2
+
+
+class TestManyMatrices:
+    def test_a_row_for_each_method_counts_matrices(self, tmp_path, capsys, monkeypatch):
+        monkeypatch.setattr("dynamics.cli._main._prepare", lambda **_: None)
+        stack = np.stack([CYCLE, CYCLE.T, CYCLE, np.asarray(dyn.preferences.bradley_terry([1.0, 0.0, -1.0]))])
+        np.savez(tmp_path / "four.npz", P=stack)
+        cli.main(["compare", str(tmp_path / "four.npz"), "--method", "inpo", "sppo"])
+        out = capsys.readouterr().out
+        assert "4 matrices, K = 3" in out
+        assert "3 of 4 hold more than one response" in out
+        assert re.search(r"inpo +4 +0 of 4", out)
+        assert re.search(r"sppo +1 +3 +3 of 3", out)
+        assert max(map(len, out.splitlines()[-5:])) <= 100
+
+    def test_an_option_given_twice_is_refused(self, capsys):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(["compare", "x.csv", "--method", "inpo", "--method", "sppo"])
+        assert stop.value.code == 2
+        assert "--method is given twice" in capsys.readouterr().err

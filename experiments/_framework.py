@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
+from scipy.optimize import brentq
 
 from dynamics._provenance import provenance
 from dynamics.stability import share
@@ -83,6 +84,12 @@ def described(ds: xr.Dataset, experiment: str, config: Any, units: dict[str, tup
     return ds.assign_attrs(
         experiment=experiment, config=json.dumps(settings), seed=int(settings.get("seed", 0)), **provenance()
     )
+
+
+def root(function: Callable[[float], float], low: float, high: float, tolerance: float = 2e-12) -> float:
+    """Where a function changes its sign between two numbers, by Brent's method."""
+    found: Any = brentq(function, low, high, xtol=tolerance)
+    return float(found)
 
 
 def config_of(ds: xr.Dataset) -> dict[str, Any]:

@@ -9,14 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from scipy.optimize import brentq
 
 import dynamics as dyn
 from dynamics.references import Geometric
 from dynamics.rounds import Rounds
 from dynamics.samplers import OnPolicy
 
-from .._framework import KAPPA, OBJECTIVES, Tick, described, require, silent
+from .._framework import KAPPA, OBJECTIVES, Tick, described, require, root, silent
 from .checks import check
 
 __all__ = ["Config", "check", "run"]
@@ -89,7 +88,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     values = np.array([excess(x) for x in np.log(betas)])
     signs = np.flatnonzero((values[:-1] < 0) & (values[1:] >= 0))
     exponent = _exponents(betas, config)
-    critical = np.exp(brentq(excess, *np.log(betas[signs[-1] : signs[-1] + 2]))) if len(signs) else np.nan
+    critical = np.exp(root(excess, *np.log(betas[signs[-1] : signs[-1] + 2]))) if len(signs) else np.nan
     sides = np.full(2, np.nan)
     if np.isfinite(critical):
         near = _pair("IPO", critical * np.array([0.97, 1.03]), config)
@@ -214,7 +213,7 @@ def _fixed_points(beta: float, config: Config) -> list[float]:
     """All theta = w(theta)/(beta (1 - alpha)), the steepest first."""
     left = lambda theta: (1 - config.alpha) * theta - _force(np.asarray(theta), config)[0] / beta
     values = left(SCAN)
-    roots = [float(brentq(left, SCAN[i], SCAN[i + 1])) for i in np.flatnonzero(values[:-1] * values[1:] < 0)]
+    roots = [root(left, SCAN[i], SCAN[i + 1]) for i in np.flatnonzero(values[:-1] * values[1:] < 0)]
     return sorted(roots, key=lambda theta: _slope(theta, beta, config))
 
 

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
-from scipy.optimize import brentq
 
 import dynamics as dyn
 from dynamics.feedback import BestOfN, Samples
@@ -19,7 +18,7 @@ from dynamics.references import Ema, Fixed, Geometric
 from dynamics.rounds import Rounds
 from dynamics.theorems.games import frequencies
 
-from .._framework import KAPPA, OBJECTIVES, Tick, described, require, silent
+from .._framework import KAPPA, OBJECTIVES, Tick, described, require, root, silent
 from .checks import AVERAGES, BASES, PRACTICES, check
 
 __all__ = ["Config", "check", "run"]
@@ -250,7 +249,7 @@ def _critical(place: Place, best_of: int) -> float:
     high = beta
     while excess(high) > 0 and high < 100 * beta:
         high *= 1.3
-    return float(brentq(excess, high / 1.3, high, xtol=1e-9 * beta)) if high < 100 * beta else np.nan
+    return root(excess, high / 1.3, high, 1e-9 * beta) if high < 100 * beta else np.nan
 
 
 def _average(rate: float, steps: np.ndarray) -> float:

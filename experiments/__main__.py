@@ -11,14 +11,13 @@ import io
 import itertools
 import os
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from . import ON_MODELS, TITLES, TOUR, experiment, figure
-from ._framework import Finding, Tick
-from ._store import UserError, fingerprint, load, location, save, writable
+from . import ON_MODELS, TITLES, TOUR, _at_once, _jobs, experiment
+from ._framework import Tick
+from ._store import UserError, writable
 
 USAGE = """\
 python -m experiments                       the tour: some experiments at quick scale, with figures and findings
@@ -35,6 +34,7 @@ options:
   --full                 the larger configuration
   --preferences PATH…    files (as `dynamics classify` takes) or folders of them, for experiments that read preferences
   --workers N            sweeps are computed by N worker processes (dask; install '.[cluster]')
+  --at-once N            N experiments at a time, in processes of their own (default: one for each core, at most 4)
   --out DIR              where results go (default: results)
   --help                 this text; after one NAME also the options of its Config
 
@@ -74,8 +74,8 @@ def _command(argv: list[str]) -> int:
     if {"--help", "-h"} & set(options) and len(names) != 1:
         print(USAGE)
         return 0
-    configs, out, count = _configure(names, options)
-    return _run_all(configs, writable(out), count, quick="--full" not in options)
+    configs, out, count, at_once = _configure(names, options)
+    return _run_all(configs, writable(out), count, quick="--full" not in options, at_once=at_once)
 
 
 def _check_name(name: str) -> None:
@@ -93,13 +93,16 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see python -m experiments --help.")
 
 
-def _configure(names: list[str], options: list[str]) -> tuple[dict[str, Any], Path, int | None]:
-    """The configuration of every experiment to run, the folder for results, and the number of workers."""
+def _configure(names: list[str], options: list[str]) -> tuple[dict[str, Any], Path, int | None, int | None]:
+    """The configuration of every experiment to run, the folder for results, and the numbers of workers and of experiments at
+    once.
+    """
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--preferences", nargs="+", metavar="PATH")
     parser.add_argument("--workers", type=int, metavar="N")
+    parser.add_argument("--at-once", type=int, metavar="N")
     parser.add_argument("--out", type=Path, default=Path("results"))
     common, own = parser.parse_known_args(options)
     if common.all and names:
@@ -116,21 +119,17 @@ def _configure(names: list[str], options: list[str]) -> tuple[dict[str, Any], Pa
                 f"{unsuitable[0]} reads no preferences; leave out --preferences, or run one that does, such as critical_beta."
             )
         for name in readers:
-            with _one_sentence():
+            with _jobs.one_sentence():
                 configs[name] = dataclasses.replace(configs[name], preferences=tuple(common.preferences))
     if common.workers is not None and common.workers < 1:
         raise UserError(f"--workers {common.workers} is below 1; pass a whole number of at least 1, or leave it out.")
     if common.workers is not None and importlib.util.find_spec("distributed") is None:
         raise UserError("--workers needs dask.distributed; pip install '.[cluster]', or leave it out.")
-    return configs, common.out, common.workers
-
-
-@contextlib.contextmanager
-def _one_sentence() -> Iterator[None]:
-    try:
-        yield
-    except ValueError as error:
-        raise UserError(str(error)) from None
+    if common.at_once is not None and common.at_once < 1:
+        raise UserError(f"--at-once {common.at_once} is below 1; pass a whole number of at least 1, or leave it out.")
+    if common.workers is not None and (common.at_once or 1) > 1:
+        raise UserError("--workers shares each experiment among processes; leave out --at-once, or --workers.")
+    return configs, common.out, common.workers, common.at_once
 
 
 def _config(name: str, full: bool, options: list[str]) -> Any:
@@ -166,70 +165,30 @@ def _sentence(boxed: str) -> str:
     return text or "the options cannot be read; see --help."
 
 
-def _set_up_jax(out: Path, *, quick: bool) -> None:
-    """JAX as the experiments use it. At quick scale compiling takes longer than running, so it is cut short there."""
-    import jax
+def _run_all(configs: dict[str, Any], out: Path, count: int | None, *, quick: bool, at_once: int | None = None) -> int:
+    from ._report import show, write
+    from ._sweeps import workers
 
-    if quick and "xla_cpu_use_fusion_emitters" not in os.environ.get("XLA_FLAGS", ""):
-        # Worker processes inherit environment variables but not the configuration of JAX.
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
-        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
-        jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "true")
-    jax.config.update("jax_enable_x64", True)
-    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str((out / ".jax_cache").resolve())
-        jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-
-
-def _run_all(configs: dict[str, Any], out: Path, count: int | None, *, quick: bool) -> int:
-    from ._report import show, write, write_table
-    from ._sweeps import keeping, workers
-
-    _set_up_jax(out, quick=quick)
-    findings: dict[str, list[Finding]] = {}
     (out / "figures").mkdir(exist_ok=True)
-    with workers(count) as client, _bar(len(configs)) as (tick, say):
-        for n, (name, config) in enumerate(configs.items()):
-            began = time.monotonic()
-            with _one_sentence():
-                path = location(out, name, fingerprint(name, config))
-            ds = load(path)
-            if ds is None:
-                tell = lambda share, what, n=n, name=name: tick(n + share, f"{name}: {what}")
-                with keeping(path.with_suffix(".sweeps"), client):
-                    with _one_sentence():
-                        ds = experiment(name).run(config, tell)
-                    save(ds, path)
-                say(f"{name}: computed in {time.monotonic() - began:.0f} s, stored in {path}")
-            else:
-                say(f"{name}: read back from {path}")
-            for note in ds.attrs.get("notes", "").splitlines():
-                say(f"{name}: {note}")
-            findings[name] = experiment(name).check(ds)
-            tick(n + 0.95, f"{name}: figure")
-            _draw(name, ds, out / "figures")
-            if name in ON_MODELS:
-                write_table(ds, name, out)
+    jobs = [(name, _jobs.Job(name, config, out, quick)) for name, config in configs.items()]
+    number = 1 if count is not None else min(_at_once.MOST, _at_once.usable_cores()) if at_once is None else at_once
+    if min(number, len(jobs)) > 1 and all(map(_jobs.is_stored, (job for _, job in jobs))):
+        number = 1  # reading takes less time than starting a process
+    with _bar(len(configs)) as (tick, say):
+        if min(number, len(jobs)) > 1:
+            findings = _at_once.run(_jobs.work, jobs, number, tick, say)
+        else:
+            _jobs.set_up_jax(out, quick=quick)
+            with workers(count) as client:
+                findings = {}
+                for n, (name, job) in enumerate(jobs):
+                    findings[name] = _jobs.one(
+                        job, lambda share, what, n=n, name=name: tick(n + share, f"{name}: {what}"), say, client
+                    )
     show(findings)
     write(findings, out)
     print(f"Figures in {out / 'figures'}, findings in {out / 'findings.md'} and {out / 'findings.json'}.")
     return int(any(f.status == "fails" for group in findings.values() for f in group))
-
-
-def _draw(name: str, ds: Any, folder: Path) -> None:
-    from PIL import Image
-
-    from dynamics import plot
-
-    drawn, image = figure(name).draw(ds), io.BytesIO()
-    with plot.style():
-        drawn.savefig(image, dpi=200)
-        # The creation date is left out so that the same result gives the same file.
-        drawn.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-    # With 256 colours the file has a third of the size and looks the same.
-    Image.open(image).convert("RGB").quantize(256).save(folder / f"{name}.png", optimize=True, dpi=(200, 200))
 
 
 @contextlib.contextmanager

@@ -402,7 +402,7 @@ BAD = [
 @pytest.mark.parametrize(("argv", "said"), BAD)
 def test_bad_input_is_one_sentence_and_status_two(argv, said, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("experiments.__main__._set_up_jax", lambda out, quick: None)
+    monkeypatch.setattr("experiments._jobs.set_up_jax", lambda out, quick: None)
     assert main(argv) == 2
     error = capsys.readouterr().err
     assert said in error
@@ -411,7 +411,7 @@ def test_bad_input_is_one_sentence_and_status_two(argv, said, tmp_path, capsys, 
 
 
 def test_an_out_that_is_a_file_is_refused_before_anything_runs(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("experiments.__main__._run_all", lambda configs, out, count, quick: pytest.fail("ran"))
+    monkeypatch.setattr("experiments.__main__._run_all", lambda *_, **__: pytest.fail("ran"))
     (tmp_path / "file").touch()
     assert main(["run", "evolution", "--out", str(tmp_path / "file")]) == 2
     assert "cannot be written to" in capsys.readouterr().err
@@ -428,7 +428,7 @@ def test_list_names_every_experiment(capsys):
 def test_the_tour_runs_unless_all_are_asked_for(argv, names, tmp_path, monkeypatch):
     ran = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("experiments.__main__._run_all", lambda configs, out, count, quick: ran.append(configs) or 0)
+    monkeypatch.setattr("experiments.__main__._run_all", lambda configs, *_, **__: ran.append(configs) or 0)
     assert main(argv) == 0
     assert list(ran[0]) == list(names)
     for name, config in ran[0].items():
@@ -437,7 +437,7 @@ def test_the_tour_runs_unless_all_are_asked_for(argv, names, tmp_path, monkeypat
 
 
 def test_a_second_run_reads_back(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("experiments.__main__._set_up_jax", lambda out, quick: None)
+    monkeypatch.setattr("experiments._jobs.set_up_jax", lambda out, quick: None)
     argv = ["run", "evolution", "--rounds", "60", "--out", str(tmp_path)]
     assert main(argv) == 0
     first = capsys.readouterr()
@@ -455,7 +455,7 @@ def test_a_second_run_reads_back(tmp_path, capsys, monkeypatch):
 
 
 def test_a_failing_finding_gives_status_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("experiments.__main__._set_up_jax", lambda out, quick: None)
+    monkeypatch.setattr("experiments._jobs.set_up_jax", lambda out, quick: None)
     monkeypatch.setattr(evolution, "check", lambda ds: [Finding("c", "[derived] statement 0", "m", "i", "fails")])
     assert main(["run", "evolution", "--rounds", "60", "--out", str(tmp_path)]) == 1
 

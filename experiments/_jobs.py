@@ -1,0 +1,103 @@
+"""One experiment of a run: computed or read back, drawn, and judged."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from . import ON_MODELS, experiment, figure
+from ._framework import Finding, Tick
+from ._store import UserError, fingerprint, load, location, save
+
+
+@contextlib.contextmanager
+def one_sentence() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise UserError(str(error)) from None
+
+
+def set_up_jax(out: Path, *, quick: bool) -> None:
+    """JAX as the experiments use it. At quick scale compiling takes longer than running, so it is cut short there."""
+    import jax
+
+    if quick and "xla_cpu_use_fusion_emitters" not in os.environ.get("XLA_FLAGS", ""):
+        # Worker processes inherit environment variables but not the configuration of JAX.
+        flags = os.environ.get("XLA_FLAGS", "")
+        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
+        os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
+        jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "true")
+    jax.config.update("jax_enable_x64", True)
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str((out / ".jax_cache").resolve())
+        jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """An experiment to run."""
+
+    name: str
+    config: Any
+    out: Path
+    quick: bool
+
+
+def is_stored(job: Job) -> bool:
+    with one_sentence():
+        return location(job.out, job.name, fingerprint(job.name, job.config)).is_dir()
+
+
+def work(job: Job, tell: Tick, say: Callable[[str], None]) -> list[Finding]:
+    """``one`` in a process of its own."""
+    set_up_jax(job.out, quick=job.quick)
+    return one(job, tell, say, None)
+
+
+def one(job: Job, tell: Tick, say: Callable[[str], None], client: Any) -> list[Finding]:
+    """Computes a result or reads it back, draws its figure, and returns its findings."""
+    from ._report import write_table
+    from ._sweeps import keeping
+
+    name, began = job.name, time.monotonic()
+    with one_sentence():
+        path = location(job.out, name, fingerprint(name, job.config))
+    ds = load(path)
+    if ds is None:
+        with keeping(path.with_suffix(".sweeps"), client):
+            with one_sentence():
+                ds = experiment(name).run(job.config, tell)
+            save(ds, path)
+        say(f"{name}: computed in {time.monotonic() - began:.0f} s, stored in {path}")
+    else:
+        say(f"{name}: read back from {path}")
+    for note in ds.attrs.get("notes", "").splitlines():
+        say(f"{name}: {note}")
+    findings = experiment(name).check(ds)
+    tell(0.95, "figure")
+    draw(name, ds, job.out / "figures")
+    if name in ON_MODELS:
+        write_table(ds, name, job.out)
+    return findings
+
+
+def draw(name: str, ds: Any, folder: Path) -> None:
+    from PIL import Image
+
+    from dynamics import plot
+
+    drawn, image = figure(name).draw(ds), io.BytesIO()
+    with plot.style():
+        drawn.savefig(image, dpi=200)
+        # The creation date is left out so that the same result gives the same file.
+        drawn.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+    # With 256 colours the file has a third of the size and looks the same.
+    Image.open(image).convert("RGB").quantize(256).save(folder / f"{name}.png", optimize=True, dpi=(200, 200))

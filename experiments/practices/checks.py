@@ -85,15 +85,16 @@ def _steps(ds: xr.Dataset) -> Finding:
 
 
 def _kept(ds: xr.Dataset) -> Finding:
-    kept, plain = _over(ds, KEPT[:2]), _over(ds, STEPS[:2])
+    more = _over(ds, KEPT[:2]) / _over(ds, STEPS[:2])
     long, reset = _over(ds, KEPT[2:]), _over(ds, RESET)
+    raised = int((more > 1 + ROUNDING).sum())
     return Finding(
-        claim="momentum .9 that is kept from round to round raises it above that of the same few steps without momentum",
+        claim="momentum .9 that is kept from round to round mostly raises it above that of the same few steps without momentum",
         source=LOOP,
-        measured=f"{_span(kept / plain)}; against the plain loop 16 steps {long.min():.3f} to {long.max():.3f}, momentum reset "
-        f"in each round {reset.min():.3f} to {reset.max():.3f}",
+        measured=f"in {raised} of {more.size} cases, {_span(more)}; against the plain loop 16 steps {long.min():.3f} to "
+        f"{long.max():.3f}, momentum reset in each round {reset.min():.3f} to {reset.max():.3f}",
         interval="1 and 4 steps; over all matrices, both losses and both references",
-        status=decide(bool((kept / plain > 1 + ROUNDING).all()), bool(np.isfinite(kept).all())),
+        status=decide(raised > more.size / 2, bool(np.isfinite(more).all())),
     )
 
 

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from .._checks import host_numbers
 from . import _inputs
 
+NEWTON = 200  # steps
 MAX_PAIRS = 3000  # policies whose pairs are enumerated
 _EQUAL = 1e-12  # rewards that differ by no more are the same
 
@@ -28,8 +29,8 @@ class Coverage:
         B: largest |log pi - E_mu log pi| over class, target and induced policies; infinite for a linear class.
         w: largest range of log pi/pi* over the responses to one context; infinite for a linear class.
         g: largest gamma log pi_a/pi_b over the class and pi*; infinite for a linear class.
-        distance: least E_x KL(pi*||pi) in the class, 0 where it contains pi*, as the guarantees assume; None for a linear
-            class.
+        distance: least E_x KL(pi*||pi) in the class, in nats; 0, or rounding of a linear class, where it contains pi*, as the
+            guarantees assume.
     """
 
     policies: float
@@ -39,7 +40,7 @@ class Coverage:
     B: float
     w: float
     g: float
-    distance: float | None = None
+    distance: float
 
 
 def coverage(
@@ -95,7 +96,8 @@ def coverage(
         of = lambda q, centred: _eigenvalue(X if many else X[None], p, q, weight, centred)
         none = math.inf
         of_prior = None if prior is None else of(prior, False)
-        return Coverage(of(mu, False), of(mu, True), of_rewards, of_prior, none, none, none)
+        far = _least_divergence(X if many else X[None], p, weight)
+        return Coverage(of(mu, False), of(mu, True), of_rewards, of_prior, none, none, none, far)
     log_pi = _inputs.normalise(_class("log_policies", log_policies, shape, many))
     if prior is not None and len(log_pi) > MAX_PAIRS:
         raise ValueError(
@@ -180,6 +182,33 @@ def _eigenvalue(X: np.ndarray, p: np.ndarray, mu: np.ndarray, weight: np.ndarray
 def _second(X: np.ndarray, q: np.ndarray, about: np.ndarray, weight: np.ndarray) -> np.ndarray:
     Z = X - np.einsum("xki,xk->xi", X, about)[:, None]
     return np.einsum("xki,xkj,xk,x->ij", Z, Z, q, weight)
+
+
+def _least_divergence(X: np.ndarray, p: np.ndarray, weight: np.ndarray) -> float:
+    """min over theta of E_x KL(p||softmax X theta), a convex function, by Newton's method with halved steps."""
+
+    def look(theta: np.ndarray) -> tuple[float, np.ndarray]:
+        z = X @ theta
+        log_pi = z - np.logaddexp.reduce(z, axis=-1, keepdims=True)
+        told = np.where(p > 0, p * (np.log(np.where(p > 0, p, 1.0)) - log_pi), 0.0)
+        return float(told.sum(axis=-1) @ weight), np.exp(log_pi)
+
+    theta = np.zeros(X.shape[-1])
+    value, pi = look(theta)
+    for _ in range(NEWTON):
+        force = np.einsum("xki,xk,x->i", X, p - pi, weight)
+        step = np.linalg.lstsq(_second(X, pi, pi, weight), force, rcond=1e-14)[0]
+        for length in 0.5 ** np.arange(30):
+            trial, of_trial = look(theta + length * step)
+            if trial <= value - 1e-4 * length * float(force @ step):
+                break
+        else:
+            break
+        small = value - trial <= 1e-16 * (1.0 + value)
+        theta, value, pi = theta + length * step, trial, of_trial
+        if small:
+            break
+    return max(value, 0.0)
 
 
 def psi(log_ratio: float) -> float:

@@ -256,3 +256,22 @@ def test_classes_without_the_target_or_its_reward_are_refused():
         theorems.reverse_kl_guarantee(**x, rewards=np.zeros((2, 3)))
     with pytest.raises(ValueError, match=r"log_policies\[1\] has total probability"):
         theorems.preference_error(**{**x, "log_policies": np.log([[0.5, 0.5], [0.9, 0.2]])})
+
+
+@pytest.mark.parametrize("contexts", [1, 3])
+def test_the_distance_of_a_linear_class_is_that_of_scipys_minimum(contexts):
+    rng = np.random.default_rng(contexts)
+    features, mu = rng.normal(size=(contexts, 4, 2)), np.full((contexts, 4), -np.log(4))
+    normalised = lambda z: z - np.logaddexp.reduce(z, axis=-1, keepdims=True)
+
+    def divergence(theta, target):
+        return (np.exp(target) * (target - normalised(features @ theta))).sum(axis=-1).mean()
+
+    for target, inside in (
+        (normalised(features @ [2.0, -1.0]), True),
+        (normalised(rng.normal(size=(contexts, 4))), False),
+    ):
+        found = theorems.coverage(log_target=target, log_sampler=mu, gamma=0.5, features=features).distance
+        wanted = minimize(divergence, np.zeros(2), args=(target,), method="BFGS", options={"gtol": 1e-9}).fun
+        assert found == pytest.approx(wanted, abs=1e-12)
+        assert (found < 1e-14) == inside

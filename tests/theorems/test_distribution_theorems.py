@@ -9,6 +9,7 @@ import jax
 import numpy as np
 import pytest
 import scipy.linalg
+from scipy.optimize import minimize
 from scipy.stats import binom
 
 from dynamics import theorems

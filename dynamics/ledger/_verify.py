@@ -19,6 +19,7 @@ from . import (
     _iteration,
     _margins,
     _optima,
+    _prompts,
     _references,
     _sampling,
 )
@@ -31,6 +32,7 @@ TRIALS: dict[str, Trial] = (
     | _iteration.TRIALS
     | _games.TRIALS
     | _optima.TRIALS
+    | _prompts.TRIALS
     | _references.TRIALS
     | _sampling.TRIALS
     | _margins.TRIALS

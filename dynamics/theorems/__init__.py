@@ -88,6 +88,7 @@ from .optima import (
     sampler_independence_ipo,
     too_few_samplers,
 )
+from .prompts import shared_parameter
 from .ranking import order_preservation, order_reversal, same_ranking, skewed_sampling
 from .references import ema_spectrum, ema_threshold, link_spectrum
 from .sampling import fitted_sampler, lost_order, three_responses, top_sampler
@@ -160,6 +161,7 @@ __all__ = [
     "sampler_errors",
     "sampler_independence",
     "sampler_independence_ipo",
+    "shared_parameter",
     "sigmoid_difference",
     "skewed_sampling",
     "span_contraction",

@@ -32,6 +32,7 @@ _RANGES = {
     "ratio_bound": (0.0, np.inf, True),
     "first": (-np.inf, np.inf, False),
     "second": (-np.inf, np.inf, False),
+    "theta": (-np.inf, np.inf, False),
 }
 METHODS = ("mirror", "magnetic", "sppo", "nash-md", "extragradient", "mirror-prox", "proximal-point", "optimistic")
 _CHOICES = {
@@ -43,10 +44,16 @@ _CHOICES = {
     "target": ("condorcet", "smith", "order"),
 }
 _LEAST = {"rounds": 0, "comparisons": 1, "K": 2, "pairs": 1, "Q": 1, "d": 1, "N": 1, "seed": 0, "member": 0}
-_OF_FEATURES = {"features", "answer", "noise", "mean", "shift"}  # shapes without the K responses
+_OF_PROMPTS = {"slopes", "wins", "shares"}
+_OF_FEATURES = {"features", "answer", "noise", "mean", "shift", *_OF_PROMPTS}  # shapes without the K responses
 _OPTIONAL = {"order"}
 # name → (the input with the same length, what to pass)
-_AS_LONG_AS = {"answer": ("features", "an answer for each example"), "shift": ("mean", "two vectors of one length")}
+_AS_LONG_AS = {
+    "answer": ("features", "an answer for each example"),
+    "shift": ("mean", "two vectors of one length"),
+    "wins": ("slopes", "a number for each prompt"),
+    "shares": ("slopes", "a number for each prompt"),
+}
 _SAMPLERS = {"log_sampler", "log_mu", "log_mu_skewed", "log_offline"}
 
 
@@ -82,7 +89,7 @@ def _one(name: str, value: Any, size: int | None) -> Any:
         return whole(name, value, _LEAST[name])
     if name in ("features", "differences", "noise"):
         return _matrix(name, value)
-    if name in ("mean", "shift"):
+    if name in ("mean", "shift", *_OF_PROMPTS):
         return _point(name, value)
     if name == "answer":
         return _answers(value)

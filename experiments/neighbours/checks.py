@@ -11,7 +11,7 @@ MOVES = 1e-3  # amplitude from which a prompt counts as shaken
 ROUNDING = 1e-9
 POSITIVE = 0.01  # of a Lyapunov exponent, above what a finite run leaves
 EVERY = 8  # parameters with which four prompts with three answers may have any policies
-SOURCE = "[derived] statement by the laboratory: theta' = alpha theta + w(theta)/beta, w = Σ s k c/Σ s k²"
+SOURCE = "[derived] statement of theorem shared_parameter"
 
 
 def check(ds: xr.Dataset) -> list[Finding]:

@@ -412,6 +412,28 @@ def nash_md_limit(x):
     return z
 
 
+def shared_round(x):
+    """theta' by weighted least squares over labelled pairs, and its derivative by differences."""
+    k = x["slopes"].astype(np.longdouble)
+
+    def moved(theta):
+        rows, targets, masses = [], [], []
+        for slope, p, v in zip(k, x["wins"], x["shares"], strict=True):
+            pi = 1 / (1 + np.exp(-slope * theta))
+            mu = x["lam"] * pi + (1 - x["lam"]) / np.longdouble(2)
+            for sign, chance in ((1, p), (-1, 1 - p)):
+                rows.append(sign * slope)
+                targets.append(1 / (2 * np.longdouble(x["beta"])))
+                masses.append(v * mu * (1 - mu) * chance)
+        rows, targets, masses = map(np.array, (rows, targets, masses))
+        return x["alpha"] * theta + (masses * rows * targets).sum() / (masses * rows**2).sum()
+
+    theta, h = np.longdouble(x["theta"]), np.longdouble(1e-4)
+    near = [moved(theta + n * h) for n in (-2, -1, 1, 2)]
+    slope = (near[0] - 8 * near[1] + 8 * near[2] - near[3]) / (12 * h)
+    return np.array([moved(theta), slope], float)
+
+
 MEASURED = {
     "sampler_independence": sampler_spread,
     "bradley_terry_residual": logit_fit_residual,
@@ -454,6 +476,7 @@ MEASURED = {
     "link_spectrum": link_moduli,
     "ema_spectrum": ema_moduli,
     "ema_threshold": ema_critical,
+    "shared_parameter": shared_round,
     "matched_link": lambda x: oracles.centre(run_inputs(x)),
     "divergence_on_policy": divergence_step,
     **sampling_oracles.MEASURED,
@@ -466,6 +489,8 @@ SKEW = ("log_mu_skewed", "log_mu")
 def tolerances(name, x):
     if name == "ema_threshold":
         return 1e-10 * (1 + 1 / x["rate"] + 1 / (2 - 3 * x["rate"])), 0.0  # what differences leave, over the slope at 1
+    if name == "shared_parameter":
+        return 1e-9, 1e-9 / min(1.0, x["beta"])  # what differences leave
     if name == "roster_radius":
         return 1e-7, 1e-7 * (1 + x["eta"] + 1 / x["tau"])  # differences, and eigenvalues next to defective ones
     if name == "entropy_threshold":

@@ -35,7 +35,7 @@ class Config:
     slope: float = 3.0
     wins: tuple[float, float] = (0.2, 0.9)
     """How often the first answer is preferred, in each of the two prompts."""
-    betas: int = 160
+    betas: int = 120
     """Betas of the orbit diagrams (DPO's are four times IPO's)."""
     grid: int = 41
     """Win rates on each side of the map."""

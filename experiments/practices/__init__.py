@@ -42,7 +42,7 @@ class Config:
     """Comparisons a round, n."""
     sampled: int = 2
     """How many of the matrices are also run on samples."""
-    draws: int = 16_384
+    draws: int = 8_192
     """Rounds over which each entry of a mean round is averaged."""
     seed: int = 0
 
@@ -249,7 +249,7 @@ def _critical(place: Place, best_of: int) -> float:
     high = beta
     while excess(high) > 0 and high < 100 * beta:
         high *= 1.3
-    return root(excess, high / 1.3, high, 1e-9 * beta) if high < 100 * beta else np.nan
+    return root(excess, high / 1.3, high, 1e-7 * beta) if high < 100 * beta else np.nan
 
 
 def _average(rate: float, steps: np.ndarray) -> float:

@@ -52,7 +52,7 @@ def _price(ds: xr.Dataset) -> Finding:
         claim="so they ask for a larger beta",
         source=LOOP,
         measured=f"critical beta {_span(ratio)}",
-        interval="at half the last checkpoint (alpha = 1/2); roots to 1e-9",
+        interval="at half the last checkpoint (alpha = 1/2); roots to 1e-7",
         status=decide(bool((ratio > 1).all()), bool(np.isfinite(ratio).all())),
     )
 

@@ -9,13 +9,14 @@ import os
 import signal
 import traceback
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from ._framework import Tick
 from ._store import UserError
 
+ENDED = "its process ended before it was done (perhaps for want of memory); run it by itself, or with --at-once 1."
 MOST = 4  # processes unless more are asked for; each grows to about two gigabytes
 
 Work = Callable[[Any, Tick, Callable[[str], None]], Any]
@@ -52,7 +53,8 @@ def run(
         for _ in range(min(at_once, len(jobs))):
             pipe, theirs = context.Pipe()
             process = context.Process(target=_serve, args=(work, theirs), daemon=True)
-            process.start()
+            with _without_interrupts():
+                process.start()
             theirs.close()
             workers.append(_Worker(process, pipe))
             _next(workers[-1], waiting)
@@ -63,10 +65,7 @@ def run(
                 try:
                     kind, value = worker.pipe.recv()
                 except (EOFError, OSError):
-                    raise UserError(
-                        f"{name}: its process ended before it was done (perhaps for want of memory); run it by itself, or with "
-                        "--at-once 1."
-                    ) from None
+                    raise UserError(f"{name}: {ENDED}") from None
                 if kind == "tick":
                     shares[name], what = value
                     tick(sum(shares.values()), f"{name}: {what}")
@@ -91,12 +90,30 @@ def _next(worker: _Worker, waiting: deque[tuple[str, Any]]) -> None:
         worker.job = None
         return
     worker.job, job = waiting.popleft()
-    worker.pipe.send(job)
+    try:
+        worker.pipe.send(job)
+    except OSError:
+        raise UserError(f"{worker.job}: {ENDED}") from None
+
+
+@contextlib.contextmanager
+def _without_interrupts() -> Iterator[None]:
+    """Processes that are started within it leave an interrupt at the terminal to the parent, also while they begin."""
+    try:
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except ValueError:  # not in the main thread, where signals are not handled either
+        yield
+        return
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _serve(work: Work, pipe: Connection) -> None:
     """Works until the process is ended; an interrupt at the terminal is the parent's to handle."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # else the first would take most of a GPU's memory
     while True:
         try:
             job = pipe.recv()
@@ -109,5 +126,5 @@ def _serve(work: Work, pipe: Connection) -> None:
             pipe.send(("done", result))
         except UserError as error:
             pipe.send(("wrong", str(error)))
-        except Exception:
+        except BaseException:
             pipe.send(("failed", traceback.format_exc()))

@@ -69,6 +69,29 @@ def maximum_likelihood(
     return f, found & exists
 
 
+def potentials(coupling: Float[Array, "K K"], flow: Float[Array, "K K"]) -> Float[Array, " K"]:
+    """x with Σ_j C_ij (x_i - x_j) = Σ_j F_ij for symmetric C ≥ 0 and antisymmetric F, up to a constant for each component.
+
+    Responses n are eliminated one after the other: C_ij + C_in C_nj/d takes the place of C_ij, and F_ij + (C_in F_nj - C_jn
+    F_ni)/d that of F_ij, d = Σ_k C_nk. Nothing is subtracted from C, and what heavy pairs exchange does not drown a light pair
+    that links them, as it does in row sums.
+    """
+    size = coupling.shape[0]
+    rows: list[tuple[Array, Array]] = []
+    for n in range(size - 1, 0, -1):
+        last, pushed = coupling[n, :n], flow[n, :n]
+        total = jnp.sum(last)
+        share = last / jnp.where(total > 0, total, 1.0)
+        rows.append((share, jnp.sum(pushed) / jnp.where(total > 0, total, 1.0)))
+        coupling = coupling[:n, :n] + share[:, None] * last[None, :]
+        coupling = coupling * (1.0 - jnp.eye(n, dtype=coupling.dtype))
+        flow = flow[:n, :n] + share[:, None] * pushed[None, :] - pushed[:, None] * share[None, :]
+    x = jnp.zeros(1, coupling.dtype)
+    for share, pushed in reversed(rows):
+        x = jnp.append(x, pushed + share @ x)
+    return x
+
+
 def _smoothed(wins: Float[Array, "K K"], smoothing: Float[Array, ""]) -> Float[Array, "K K"]:
     return wins + smoothing * ((wins + wins.T) > 0).astype(wins.dtype)
 
@@ -83,10 +106,7 @@ def _maximum_likelihood_jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
     wins, change = jax.jvp(_smoothed, primals, tangents)
     beats = jax.nn.sigmoid(f[:, None] - f[None, :])
     met = (wins + wins.T) * beats * beats.T
-    heaviest = jnp.max(met, axis=1)
-    scale = 1.0 / jnp.where(heaviest > 0, heaviest, 1.0)
-    linked = reachable(wins + wins.T > 0)
-    laplacian = jnp.diag(jnp.sum(met, axis=1)) - met
     moved = change * beats.T
-    df = solve(laplacian * scale[:, None] + linked.astype(wins.dtype), scale * jnp.sum(moved - moved.T, axis=1))
+    df = potentials(met, moved - moved.T)
+    linked = reachable(wins + wins.T > 0)
     return (f, found), (win_odds.centre_within(df, linked), np.zeros(found.shape, dtype=jax.dtypes.float0))

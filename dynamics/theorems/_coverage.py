@@ -193,6 +193,8 @@ def _least_divergence(X: np.ndarray, p: np.ndarray, weight: np.ndarray) -> float
         told = np.where(p > 0, p * (np.log(np.where(p > 0, p, 1.0)) - log_pi), 0.0)
         return float(told.sum(axis=-1) @ weight), np.exp(log_pi)
 
+    size = np.abs(X - X.mean(axis=1, keepdims=True)).max(axis=(0, 1))
+    X = X / np.where(size > 0, size, 1.0)
     theta = np.zeros(X.shape[-1])
     value, pi = look(theta)
     for _ in range(NEWTON):

@@ -19,7 +19,7 @@ def _shared(source: Source) -> dict[str, Any]:
         "alpha": source.number(0.0, 1.0),
         "lam": source.number(0.0, 1.0),
         "beta": positive(source, 1e-2, 1e2),
-        "theta": source.number(-3.0, 3.0),
+        "theta": source.number(-10.0, 10.0),
     }
 
 
@@ -53,9 +53,15 @@ def shared_parameter(
     }
     if not all(assumptions.values()):
         return Claim(np.full(2, -np.inf), np.full(2, np.inf), assumptions)
-    half = 0.5 * np.tanh(0.5 * slopes * theta)  # pi_1 - 1/2
-    both = (0.5 - half) * (0.5 + half)
-    s, moved = 0.25 - (lam * half) ** 2, -2 * lam**2 * half * both * slopes
+    # In units of the largest s, since only ratios count: at large |k theta| all of them are tiny.
+    log_first, log_second = -np.logaddexp(0.0, -slopes * theta), -np.logaddexp(0.0, slopes * theta)
+    with np.errstate(divide="ignore"):
+        even = np.log1p(-lam) - np.log(2.0)
+        log_mu = np.logaddexp(np.log(lam) + np.stack([log_first, log_second]), even)
+    log_s, log_both = log_mu.sum(axis=0), log_first + log_second
+    top = log_s.max()
+    s = np.exp(log_s - top)
+    moved = -(lam**2) * np.tanh(0.5 * slopes * theta) * np.exp(log_both - top) * slopes
     c, mass = wins - 0.5, (shares * s * slopes**2).sum()
     w = (shares * s * slopes * c).sum() / mass
     slope = alpha + (shares * moved * slopes * (c - slopes * w)).sum() / mass / beta

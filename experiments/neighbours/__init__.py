@@ -76,11 +76,11 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     """Orbit diagrams of the pair, the map over its win rates, and amplitudes beside a cyclic prompt."""
     betas = np.geomspace(0.02, 0.5, config.betas)
     orbits = np.zeros((len(OBJECTIVES), config.betas, KEPT, 2))
-    alone = np.zeros((len(OBJECTIVES), config.betas, 2))
+    alone, rates_alone = (np.zeros((len(OBJECTIVES), config.betas, 2)) for _ in range(2))
     for o, objective in enumerate(OBJECTIVES):
         tick(0.05 + 0.15 * o, f"two prompts, {objective}")
         orbits[o] = _pair(objective, KAPPA[objective] * betas, config)
-        alone[o] = _alone(objective, KAPPA[objective] * betas, config)
+        alone[o], rates_alone[o] = _alone(objective, KAPPA[objective] * betas, config)
     tick(0.35, "fixed points of the pair")
     at = [_fixed_points(beta, config)[0] for beta in betas]
     radius, slope = _radius(betas, at, config), np.array([_slope(t, b, config) for t, b in zip(at, betas, strict=True)])
@@ -101,6 +101,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
         {
             "orbit": (("objective", "beta", "last", "prompt"), orbits),
             "alone": (("objective", "beta", "prompt"), alone),
+            "rate_alone": (("objective", "beta", "prompt"), rates_alone),
             "slope": (("beta",), slope),
             "radius": (("beta",), radius),
             "exponent": (("beta",), exponent),
@@ -124,6 +125,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     units = {
         "orbit": ("1", "probability of the first answer over the last rounds, both prompts sharing theta"),
         "alone": ("1", "where it converges if each prompt has a parameter of its own"),
+        "rate_alone": ("1", "rate at which its steps shrink, of the log-odds"),
         "beta": ("1", "KL coefficient of IPO; DPO's is four times as large"),
         "slope": ("1", "alpha + w'(theta*)/beta, theory, IPO"),
         "radius": ("1", "spectral radius of the joint round of IPO at theta*"),
@@ -182,16 +184,25 @@ def _pair(objective: str, betas: np.ndarray, config: Config) -> np.ndarray:
     return np.exp(np.asarray(run(jnp.asarray(betas)))[..., 0])
 
 
-def _alone(objective: str, betas: np.ndarray, config: Config) -> np.ndarray:
-    """The limit of each prompt with a parameter of its own, from ``dyn.iterate``, ``(betas, 2)``."""
-    found = []
+def _alone(objective: str, betas: np.ndarray, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """Each prompt with its own parameter: probabilities after 200 rounds, and the rate of its first rounds, ``(betas, 2)``.
+
+    The rate is that at which steps of the log-odds shrink.
+    """
+    ends, rates = [], []
     for wins in config.wins:
         loop = dyn.SelfSampling(_two(wins, wins)[0], KIND[objective](1.0), config.alpha, 1.0)
-        swept = dyn.sweep(
-            loop, {"beta": betas}, rounds=200, progress=False, measure=dyn.diagnostics.AveragePolicy(200), initial=None
-        )
-        found.append(np.exp(swept.log_average_policy.values[:, 0]))
-    return np.stack(found, axis=1)
+
+        def run(beta: jax.Array, loop: dyn.SelfSampling = loop) -> jax.Array:
+            one = eqx.tree_at(lambda x: x.objective.beta, loop, beta)
+            step = lambda state, _: (one.advance(state, None)[0],) * 2
+            states = jax.lax.scan(step, one.start(jnp.log(jnp.array([0.5, 0.5]))), length=200)[1]
+            return states.logits[:, 0] - states.logits[:, 1]
+
+        odds = np.asarray(jax.vmap(run)(jnp.asarray(betas)))
+        ends.append(1 / (1 + np.exp(-odds[:, -1])))
+        rates.append((odds[:, 2] - odds[:, 1]) / (odds[:, 1] - odds[:, 0]))
+    return np.stack(ends, axis=1), np.stack(rates, axis=1)
 
 
 def _force(theta: np.ndarray, config: Config) -> tuple[np.ndarray, np.ndarray]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from .._framework import Finding, decide
+from .._framework import Finding, config_of, decide
 
 MOVES = 1e-3  # amplitude from which a prompt counts as shaken
 ROUNDING = 1e-9
+RETURNS = 1e-6
 POSITIVE = 0.01  # of a Lyapunov exponent, above what a finite run leaves
 EVERY = 8  # parameters with which four prompts with three answers may have any policies
 SOURCE = "[derived] statement of theorem shared_parameter"
@@ -26,7 +27,7 @@ def _amplitude(ds: xr.Dataset) -> np.ndarray:
 
 def _together(ds: xr.Dataset) -> Finding:
     moving = (_amplitude(ds) > MOVES).sum(axis=1)
-    settled = bool(np.isfinite(ds.alone).all())
+    off = np.abs(ds.rate_alone - config_of(ds)["alpha"]).values
     told = ", ".join(
         f"{name} at {count} of {ds.sizes['beta']} betas"
         for name, count in zip(ds.objective.values, moving, strict=True)
@@ -35,9 +36,10 @@ def _together(ds: xr.Dataset) -> Finding:
         claim="two prompts with two answers each, among which there is no cycle, keep moving where they share one parameter, "
         "though each by itself converges at rate alpha",
         source=SOURCE,
-        measured=f"amplitude above {MOVES:g}: {told}; at most {_amplitude(ds).max():.2f}",
+        measured=f"amplitude above {MOVES:g}: {told}; at most {_amplitude(ds).max():.2f}; alone at rate "
+        f"alpha to {off.max():.1e}",
         interval="exact rounds; the last 64",
-        status=decide(bool((moving > 0).all()), settled),
+        status=decide(bool((moving > 0).all() and (off < ROUNDING).all())),
     )
 
 
@@ -64,15 +66,21 @@ def _onset(ds: xr.Dataset) -> Finding:
 
 
 def _chaos(ds: xr.Dataset) -> Finding:
-    exponent, moving = ds.exponent.values, _amplitude(ds)[list(ds.objective.values).index("IPO")] > MOVES
+    orbit = ds.orbit.sel(objective="IPO").transpose("beta", "last", "prompt").values
+    moving, beta = _amplitude(ds)[list(ds.objective.values).index("IPO")] > MOVES, ds.beta.values
+    returns = [np.abs(orbit[:, n:] - orbit[:, :-n]).max(axis=(1, 2)) < RETURNS for n in (2, 4)]
+    two, four = moving & returns[0], moving & ~returns[0] & returns[1]
+    chaotic = ds.exponent.values > POSITIVE
+    largest = [beta[which].max(initial=0.0) for which in (two, four, chaotic)]
     return Finding(
-        claim="below that beta the alternation doubles its period until the pair is chaotic",
+        claim="below that beta the pair alternates between two policies, then among four, and below that runs are chaotic",
         source=SOURCE,
-        measured=f"Lyapunov exponent above 0 at {int((exponent[moving] > POSITIVE).sum())} of {int(moving.sum())} betas where "
-        f"it moves, up to {exponent.max():.3f} a round, and at {int((exponent[~moving] > POSITIVE).sum())} of the others",
-        interval=f"above {POSITIVE:g} counts",
+        measured=f"of {int(moving.sum())} betas at which it moves, simulated: two policies at {int(two.sum())} up to "
+        f"{largest[0]:.4f}, four at {int(four.sum())} up to {largest[1]:.4f}; Lyapunov exponent of the theory's map above 0 at "
+        f"{int(chaotic.sum())} up to {largest[2]:.4f}, at most {ds.exponent.values.max():.3f} a round",
+        interval=f"policies return to {RETURNS:g}; an exponent above {POSITIVE:g} counts",
         status=decide(
-            bool((exponent[moving] > POSITIVE).any() and not (exponent[~moving] > POSITIVE).any()), moving.any()
+            largest[0] > largest[1] > largest[2] and not (chaotic & ~moving).any(), bool(four.any() and chaotic.any())
         ),
     )
 

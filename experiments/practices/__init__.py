@@ -237,7 +237,7 @@ def _best(loop: Rounds, log_policy: np.ndarray) -> tuple[float, np.ndarray]:
 
 
 def _critical(place: Place, best_of: int) -> float:
-    """The critical beta on best-of-n pairs, bracketed upwards from the plain loop's."""
+    """The critical beta on best-of-n pairs, bracketed from the plain loop's; NaN where none is found."""
     loop, at = _changed(place, feedback=BestOfN(best_of)), place.at
     beta = float(loop.objective.beta)  # pyright: ignore[reportAttributeAccessIssue]
 
@@ -246,10 +246,17 @@ def _critical(place: Place, best_of: int) -> float:
         found, at = _best(eqx.tree_at(lambda x: x.objective.beta, loop, jnp.asarray(value)), at)
         return found - 1
 
-    high = beta
-    while excess(high) > 0 and high < 100 * beta:
-        high *= 1.3
-    return root(excess, high / 1.3, high, 1e-7 * beta) if high < 100 * beta else np.nan
+    before, first = beta, excess(beta)
+    factor = 1.3 if first > 0 else 1 / 1.3
+    for _ in range(20):
+        after = before * factor
+        found = excess(after)
+        if not np.isfinite(found):
+            return np.nan
+        if (found > 0) != (first > 0):
+            return root(excess, min(before, after), max(before, after), 1e-7 * beta)
+        before = after
+    return np.nan
 
 
 def _average(rate: float, steps: np.ndarray) -> float:

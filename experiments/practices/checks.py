@@ -38,7 +38,7 @@ def _span(values: np.ndarray) -> str:
 def _best(ds: xr.Dataset) -> Finding:
     over = _over(ds, ("best of n",))
     return Finding(
-        claim="best-of-n pairs, the best of n against the worst, raise the spectral radius",
+        claim="at the edge of stability and beyond it best-of-n pairs, the best against the worst, raise the spectral radius",
         source=LOOP,
         measured=f"n = {json.loads(ds.attrs['config'])['best_of']}: {_span(over)}",
         interval="over all matrices, both losses and both references",
@@ -76,10 +76,10 @@ def _steps(ds: xr.Dataset) -> Finding:
     over = _over(ds, STEPS)
     few = ", ".join(f"{name} {np.median(over[:, :, p]):.3f}" for p, name in enumerate(STEPS))
     return Finding(
-        claim="few steps of gradient descent instead of the optimum never raise it",
+        claim="there, few steps of gradient descent instead of the optimum never raise it",
         source=LOOP,
         measured=f"medians: {few}; at most {over.max():.6f}",
-        interval="step size one over the largest curvature; over all matrices, both losses and both references",
+        interval="step size one over the largest curvature of all; over all matrices, both losses and both references",
         status=decide(bool((over <= 1 + ROUNDING).all()), bool(np.isfinite(over).all())),
     )
 
@@ -89,7 +89,7 @@ def _kept(ds: xr.Dataset) -> Finding:
     long, reset = _over(ds, KEPT[2:]), _over(ds, RESET)
     raised = int((more > 1 + ROUNDING).sum())
     return Finding(
-        claim="momentum .9 that is kept from round to round mostly raises it above that of the same few steps without momentum",
+        claim="there, momentum .9 that is kept from round to round mostly raises it above that of the same steps without it",
         source=LOOP,
         measured=f"in {raised} of {more.size} cases, {_span(more)}; against the plain loop 16 steps {long.min():.3f} to "
         f"{long.max():.3f}, momentum reset in each round {reset.min():.3f} to {reset.max():.3f}",
@@ -113,7 +113,7 @@ def _samples(ds: xr.Dataset) -> Finding:
         )
     )
     return Finding(
-        claim="drawing n comparisons a round changes the radius of the mean round, to either side, the less the larger n",
+        claim="drawing n comparisons a round changes the radius of the mean round, the less the larger n",
         source=LOOP,
         measured=f"plain 1; n = {least}: {told(least)}; n = {most}: {told(most)}",
         interval="± one standard error, jackknife over 8 batches",

@@ -14,6 +14,8 @@ def work(job, tick, say):
         raise UserError("size = 0 is outside [1, 2]; pass a value inside.")
     if job == "broken":
         raise ZeroDivisionError("by zero")
+    if job == "left":
+        raise SystemExit(3)
     if job == "gone":
         os._exit(1)
     time.sleep(job)
@@ -43,6 +45,7 @@ def test_results_come_in_the_given_order_from_other_processes():
     [
         ("wrong", UserError, "size = 0 is outside"),
         ("broken", RuntimeError, "broken failed:(.|\n)*ZeroDivisionError: by zero"),
+        ("left", RuntimeError, "left failed:(.|\n)*SystemExit: 3"),
         ("gone", UserError, "gone: its process ended"),
     ],
 )

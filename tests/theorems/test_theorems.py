@@ -419,12 +419,13 @@ def shared_round(x):
     def moved(theta):
         rows, targets, masses = [], [], []
         for slope, p, v in zip(k, x["wins"], x["shares"], strict=True):
-            pi = 1 / (1 + np.exp(-slope * theta))
-            mu = x["lam"] * pi + (1 - x["lam"]) / np.longdouble(2)
+            first, second = (
+                x["lam"] / (1 + np.exp(sign * slope * theta)) + (1 - x["lam"]) / np.longdouble(2) for sign in (-1, 1)
+            )
             for sign, chance in ((1, p), (-1, 1 - p)):
                 rows.append(sign * slope)
                 targets.append(1 / (2 * np.longdouble(x["beta"])))
-                masses.append(v * mu * (1 - mu) * chance)
+                masses.append(v * first * second * chance)
         rows, targets, masses = map(np.array, (rows, targets, masses))
         return x["alpha"] * theta + (masses * rows * targets).sum() / (masses * rows**2).sum()
 

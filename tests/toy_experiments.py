@@ -86,7 +86,7 @@ TINY = {
     "entropy": entropy.Config(cells=3, rounds=400),
     "losses": losses.Config(rounds=60, losses=2, rates=2),
     "destinations": destinations.Config(matrices=1, responses=3, rounds=400),
-    "neighbours": neighbours.Config(betas=40, grid=7, rounds=400, parameters=(4, 8), overlaps=(0.0, 0.5), draws=2),
+    "neighbours": neighbours.Config(betas=160, grid=7, rounds=400, parameters=(4, 8), overlaps=(0.0, 0.5), draws=2),
     "practices": practices.Config(size=3, matrices=2, best_of=3, sampled=1, draws=2048),
     "every_matrix": every_matrix.Config(
         tournaments=(3, 51), sizes=(3, 4), searches=2, moves=40, alphas=(0.0, 0.5), matrices=3, starts=1, rounds=400

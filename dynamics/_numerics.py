@@ -79,16 +79,19 @@ def solve(A: Float[Array, "K K"], b: Float[Array, " K"]) -> Float[Array, " K"]:
     size = A.shape[0]
     if size > MAX_UNROLLED_UNKNOWNS:
         return jnp.linalg.solve(A, b)
-    rows = [jnp.append(A[i], b[i]) for i in range(size)]
+    # The sides are kept apart from the rows, so that the result is visibly linear in them, as reverse mode asks for.
+    rows, sides = list(A), list(b)
     for k in range(size):
         for i in range(k + 1, size):
             larger = jnp.abs(rows[i][k]) > jnp.abs(rows[k][k])
             rows[k], rows[i] = jnp.where(larger, rows[i], rows[k]), jnp.where(larger, rows[k], rows[i])
+            sides[k], sides[i] = jnp.where(larger, sides[i], sides[k]), jnp.where(larger, sides[k], sides[i])
         for i in range(k + 1, size):
-            rows[i] = rows[i] - (rows[i][k] / rows[k][k]) * rows[k]
+            share = rows[i][k] / rows[k][k]
+            rows[i], sides[i] = rows[i] - share * rows[k], sides[i] - share * sides[k]
     x: list[Array] = []
     for k in reversed(range(size)):
-        left = rows[k][size] - sum(rows[k][k + 1 + j] * v for j, v in enumerate(reversed(x)))
+        left = sides[k] - sum(rows[k][k + 1 + j] * v for j, v in enumerate(reversed(x)))
         x.append(left / rows[k][k])
     return jnp.stack(x[::-1])
 

@@ -166,12 +166,14 @@ def _sentence(boxed: str) -> str:
 
 
 def _run_all(configs: dict[str, Any], out: Path, count: int | None, *, quick: bool, at_once: int | None = None) -> int:
+    from dynamics.sweeps import available_cores
+
     from ._report import show, write
     from ._sweeps import workers
 
     (out / "figures").mkdir(exist_ok=True)
     jobs = [(name, _jobs.Job(name, config, out, quick)) for name, config in configs.items()]
-    number = 1 if count is not None else min(_at_once.MOST, _at_once.usable_cores()) if at_once is None else at_once
+    number = 1 if count is not None else min(_at_once.MOST, available_cores()) if at_once is None else at_once
     if min(number, len(jobs)) > 1 and all(map(_jobs.is_stored, (job for _, job in jobs))):
         number = 1  # reading takes less time than starting a process
     with _bar(len(configs)) as (tick, say):

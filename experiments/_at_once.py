@@ -23,13 +23,6 @@ Work = Callable[[Any, Tick, Callable[[str], None]], Any]
 """What a process does with a job, given where to report its share and its lines; it has to be importable by name."""
 
 
-def usable_cores() -> int:
-    """Cores that this process may use."""
-    with contextlib.suppress(AttributeError):  # not on every system
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
 @dataclasses.dataclass
 class _Worker:
     process: Any

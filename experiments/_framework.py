@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 from scipy.optimize import brentq
 
+import dynamics as dyn
 from dynamics._provenance import provenance
 from dynamics.stability import share
 
@@ -20,6 +21,7 @@ Tick = Callable[[float, str], None]
 """Called during a run with the share that is done, in [0, 1], and the name of the next step."""
 
 OBJECTIVES = ("IPO", "DPO")
+KIND_OF = {"IPO": dyn.IPO, "DPO": dyn.DPO}
 KAPPA = {
     "IPO": 1.0,
     "DPO": 4.0,

@@ -84,10 +84,15 @@ def _family(family: str, K: int, count: int, voters: int, rng: np.random.Generat
         return [np.asarray(make[family](K, key=key)) for key in keys]
     found: list[np.ndarray] = []
     while len(found) < count:
-        upper = np.triu(rng.uniform(size=(K, K)), 1)
-        P = upper + np.tril(1 - upper.T, -1) + 0.5 * np.eye(K)
+        P = random_matrix(K, rng)
         found += [P] if family == "random" or cyclic(P) else []
     return found
+
+
+def random_matrix(K: int, rng: np.random.Generator) -> np.ndarray:
+    """P with uniform entries above the diagonal."""
+    upper = np.triu(rng.uniform(size=(K, K)), 1)
+    return upper + np.tril(1 - upper.T, -1) + 0.5 * np.eye(K)
 
 
 def cyclic(P: np.ndarray) -> bool:

@@ -13,6 +13,8 @@ from jaxtyping import Array, Float
 import dynamics as dyn
 from dynamics.diagnostics import Measure, Snapshot, Variable
 
+from ._framework import KIND_OF
+
 
 class Tail(Measure):
     """pi_t(0) over the last ``length`` rounds, in no particular order."""
@@ -68,7 +70,7 @@ def cycle_loop(
     objective: str, advantage: float, alpha: float, lam: float, beta: float, **options: Any
 ) -> dyn.SelfSampling:
     """Rounds on the 3-cycle P = 1/2 ± a with a uniform reference and offline policy."""
-    kind = {"IPO": dyn.IPO, "DPO": dyn.DPO}[objective]
+    kind = KIND_OF[objective]
     return dyn.SelfSampling(dyn.preferences.cyclic(3, advantage=advantage), kind(beta=beta), alpha, lam, **options)
 
 

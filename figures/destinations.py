@@ -15,7 +15,6 @@ from dynamics import plot
 from ._common import INK, PALE, caption, letter, styled
 
 RESTS, MOVES = plot.PALETTE[:2]
-STILL = 1e-7
 FLOOR = 1e-17
 
 
@@ -59,7 +58,7 @@ def _dots(ds: xr.Dataset, name: str, ax: Axes) -> None:
     for row, approach in enumerate(ds.approach.values):
         one = ds.sel(approach=approach)
         values = np.maximum(one[name].values, FLOOR) if name == "to_nash" else one[name].values
-        still = one.movement.values < STILL
+        still = one.rests.values
         for chosen, colour, marker, shift in ((still, RESTS, "o", -0.12), (~still, MOVES, "s", 0.16)):
             ax.plot(
                 values[chosen], np.full(int(chosen.sum()), row + shift), linestyle="none", marker=marker,

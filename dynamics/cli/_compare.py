@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from ..preferences import PreferenceSet
 
 MANY = 3  # matrices, above which there is no table for each
-FAILED = "failed"
 SHOWN = 3  # responses of a policy in the table
 LEAST = 0.005  # a response of a smaller share is not shown
 
@@ -55,13 +54,11 @@ class Compare(Reading):
             check_writable(self.plot)
         options: dict[str, Any] = {"temperature": self.temperature, "step": self.step, "beta": self.beta}
         names = None if self.method is None else list(self.method)
+        options |= {"rounds": self.rounds, "show_progress": len(chosen) <= MANY}
         found = []
         with progress("matrices", len(chosen), enabled=len(chosen) > MANY) as advance:
             for m in chosen:
-                alone = len(chosen) <= MANY
-                found.append(
-                    compare(np.asarray(matrices[m]), names, **options, rounds=self.rounds, show_progress=alone)
-                )
+                found.append(compare(np.asarray(matrices[m]), names, **options))
                 advance(1)
         if self.plot is not None:
             self._draw(matrices, chosen[0], found[0])
@@ -112,20 +109,19 @@ class Compare(Reading):
 
     def _print_many(self, matrices: PreferenceSet, found: list[Comparison]) -> None:
         """A row for each method, with what it does on how many matrices."""
+        from ..methods import FAILED
         from . import _tables
 
-        columns = (*VERDICTS, FAILED)
-        table = _tables.new_table(
-            ("method", *columns, "radius ≥ 1", "largest radius", "median gap"),
-            {*columns, "radius ≥ 1", "largest radius", "median gap"},
-        )
+        words = (*VERDICTS, FAILED)
+        numbers = (*words, "radius ≥ 1", "largest radius", "median gap")
+        table = _tables.new_table(("method", *numbers), set(numbers))
         for rows in zip(*(comparison.rows for comparison in found), strict=True):
-            words = [row.verdict for row in rows]
+            said = [row.verdict for row in rows]
             radii = np.array([row.spectral_radius for row in rows if row.spectral_radius is not None])
             gaps = [row.gap for row in rows if row.gap is not None]
             cells = (
                 rows[0].method.name,
-                *(words.count(word) or "" for word in columns),
+                *(said.count(word) or "" for word in words),
                 f"{int((radii >= 1).sum())} of {len(radii)}" if len(radii) else "",
                 f"{radii.max():.4g}" if len(radii) else "",
                 f"{np.median(gaps):.2g}" if gaps else "",

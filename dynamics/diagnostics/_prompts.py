@@ -19,7 +19,6 @@ def of_prompts(measures: tuple[Measure, ...], weights: Float[Array, " X"] | None
         return measures
     out: list[Measure] = []
     for measure in measures:
-        measure.prompt_axes(len(weights))
         if not isinstance(measure, Series):
             out.append(_ByPrompt(measure, weights, name=measure.name))
             continue

@@ -13,8 +13,9 @@ from jaxtyping import Array, ArrayLike, Float
 from .._checks import Numbers, check_number, check_scalar
 from .._noun import assemble
 from .._numerics import concrete
+from .._parameters import replace
 from .._parts import check_fits, distributions, other_size, uniform
-from ..preferences import PreferenceSet, check_prompts, check_weights
+from ..preferences import PreferenceSet, check_like, check_prompts, prompt_shares
 from ..rounds import Process, RoundMap
 
 Prompts = Numbers | PreferenceSet
@@ -53,10 +54,7 @@ class OnPrompts(Process[Any]):
     def take(self, preference: Any, weights: Any) -> None:
         """Sets both, checked."""
         self.preference = check_prompts(preference)
-        contexts = self.preference.shape[:-2]
-        if weights is not None and not contexts:
-            raise ValueError("weights are for several prompts; pass preference of shape (X, K, K), or no weights.")
-        self.weights = check_weights(weights, contexts) if contexts else None
+        self.weights = prompt_shares(weights, self.preference.shape[:-2])
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -89,18 +87,12 @@ class OnPrompts(Process[Any]):
 
     def with_preference(self, preference: Float[ArrayLike, "*contexts K K"]) -> Process[Any]:
         """The same rounds with other preferences; another number of responses needs a uniform magnet."""
-        P = check_prompts(preference)
-        if P.shape[:-2] != self.preference.shape[:-2]:
-            raise ValueError(
-                f"preference has shape {P.shape}, that of the process {self.preference.shape}; pass the same number of "
-                f"prompts, or build a new game."
-            )
+        P = check_like(preference, self.preference)
         changed: dict[str, Any] = {"preference": P}
         magnet = getattr(self, "log_reference", None)
         if magnet is not None and magnet.shape[-1] != P.shape[-1]:
             changed["log_reference"] = other_size(magnet, P.shape[-1], "log_reference")
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return assemble(type(self), **fields | changed)
+        return replace(self, changed)
 
     def rates(self, logits: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
         """P p of every prompt."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ._compare import Comparison, Row, compare
-from ._roster import METHODS, Method
+from ._compare import FAILED, Comparison, Row, compare
+from ._roster import BY_NAME, METHODS, Method
 
-__all__ = ["METHODS", "Comparison", "Method", "Row", "compare"]
+__all__ = ["BY_NAME", "FAILED", "METHODS", "Comparison", "Method", "Row", "compare"]

@@ -40,6 +40,7 @@ STEPS = np.geomspace(1e-9, 1e4, 391)  # of eta, over which a first crossing is b
 LEAST = 1e-3  # of beta and gamma
 GAMMAS = np.geomspace(1e2, LEAST, 121)  # over which the last crossing is bracketed, from above
 FAILED = "failed"
+"""The verdict on a method that cannot run."""
 
 
 @dataclasses.dataclass(frozen=True)

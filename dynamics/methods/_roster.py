@@ -221,3 +221,4 @@ METHODS: tuple[Method, ...] = (
     ),
 )
 BY_NAME = {method.name: method for method in METHODS}
+"""The same by name."""

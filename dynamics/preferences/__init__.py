@@ -13,7 +13,7 @@ from ._desiderata import TARGETS, Target, ordered_pairs
 from ._draws import draw_wins, draw_wins_of_prompts, most_comparisons, win_rates
 from ._families import bradley_terry, cyclic, random, strongly_transitive, transitive
 from ._model import PreferenceModel
-from ._prompts import check_prompts, check_weights
+from ._prompts import check_like, check_prompts, check_weights, prompt_shares
 from ._ratings import from_ratings
 from ._readers import read
 from ._seen import Masses, Pairs, Seen
@@ -39,6 +39,7 @@ __all__ = [
     "best_of_tournament",
     "bradley_terry",
     "check",
+    "check_like",
     "check_prompts",
     "check_shape",
     "check_weights",
@@ -51,6 +52,7 @@ __all__ = [
     "host_matrix",
     "most_comparisons",
     "ordered_pairs",
+    "prompt_shares",
     "random",
     "read",
     "strong_components",

@@ -38,11 +38,39 @@ def check_prompts(preference: Any) -> Float[Array, "*contexts K K"]:
     return as_array(np.stack([_of_prompt(x, P) for x, P in enumerate(np.asarray(preference))]))
 
 
+def check_like(preference: Any, before: Array) -> Float[Array, "*contexts K K"]:
+    """``check_prompts`` of preferences that take the place of others, with as many prompts.
+
+    Raises:
+        ValueError: as there, and another number of prompts.
+    """
+    P = check_prompts(preference)
+    if P.shape[:-2] != before.shape[:-2]:
+        raise ValueError(
+            f"preference has shape {P.shape}, that of the process {before.shape}; pass the same number of prompts, or build "
+            f"a new process."
+        )
+    return P
+
+
 def _of_prompt(x: int, matrix: Any) -> np.ndarray:
     try:
         return host_matrix(matrix)
     except ValueError as error:
         raise ValueError(f"preference[{x}] as P: {error}") from None
+
+
+def prompt_shares(weights: Any, contexts: tuple[int, ...], data: str = "preference") -> Float[Array, " X"] | None:
+    """The shares of X prompts, ``(X,)``; None of one prompt, which has none.
+
+    Raises:
+        ValueError: as ``check_weights``, and weights of one prompt.
+    """
+    if contexts:
+        return check_weights(weights, contexts)
+    if weights is not None:
+        raise ValueError(f"weights are for several prompts; pass {data} of shape (X, K, K), or no weights.")
+    return None
 
 
 def check_weights(weights: Any, contexts: tuple[int, ...]) -> Float[Array, "*contexts"]:

@@ -19,7 +19,7 @@ from ..feedback import Observed
 from ..learners import Fit, Optimum
 from ..objectives import Objective
 from ..policies import Policy, Tabular
-from ..preferences import check_weights
+from ..preferences import prompt_shares
 from ..references import Fixed as FixedReference
 from ..samplers import Fixed as FixedSampler
 from ._fitting import check_agreement, check_optima
@@ -171,8 +171,7 @@ def _loop(
 ) -> Rounds:
     """The rounds of which the fit is the first; what is sampled does not matter, because the comparisons are given."""
     size, contexts = wins.shape[-1], wins.shape[:-2]
-    if weights is not None and not contexts:
-        raise ValueError("weights are for several prompts; pass data of shape (X, K, K), or no weights.")
+    shares = prompt_shares(weights, contexts, "data")
     chosen = Tabular(size) if policy is None else policy
     if not isinstance(chosen, Policy):
         raise ValueError(
@@ -187,7 +186,7 @@ def _loop(
         feedback=feedback,
         learner=Optimum(),
         policy=chosen.in_contexts(wins.shape[:-1]),
-        weights=check_weights(weights, contexts) if contexts else None,
+        weights=shares,
     )
     check_agreement(loop)
     return loop

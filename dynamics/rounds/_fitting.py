@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import equinox as eqx
 import jax
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from .._noun import assemble
 from .._numerics import centre, concrete
-from ..preferences import check_prompts
+from ..preferences import check_like, check_prompts
 from ._own import check_own_parts, seen_at_start
 
 if TYPE_CHECKING:
@@ -22,14 +22,10 @@ Part = TypeVar("Part")
 PARTS = ("objective", "sampler", "reference", "feedback", "learner", "policy")
 
 
-def resized(loop: Rounds, P: Float[Array, "*contexts K K"]) -> Rounds:
+def resized(loop: Rounds, preference: Any) -> Rounds:
     """The same parts for other preferences, which may have another number of responses."""
+    P = check_like(preference, loop.preference)
     size = P.shape[-1]
-    if P.shape[:-2] != loop.preference.shape[:-2]:
-        raise ValueError(
-            f"preference has shape {P.shape}, that of the process {loop.preference.shape}; pass the same number of prompts, "
-            f"or build a new loop."
-        )
     parts = {name: getattr(loop, name) for name in PARTS}
     if size != loop.num_responses:
         for name in ("policy", "reference", "sampler", "feedback"):

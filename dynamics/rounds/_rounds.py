@@ -18,7 +18,7 @@ from ..feedback import Feedback, Population
 from ..learners import Fit, Learner, Optimum
 from ..objectives import Objective
 from ..policies import Policy, Tabular
-from ..preferences import Pairs, PreferenceSet, Seen, check_prompts, check_weights
+from ..preferences import Pairs, PreferenceSet, Seen, check_prompts, prompt_shares
 from ..references import Reference
 from ..samplers import Sampler
 from ._base import Process
@@ -90,9 +90,7 @@ class Rounds(Process[RoundsState]):
     ):
         self.preference = check_prompts(preference)
         *contexts, size, _ = self.preference.shape
-        if weights is not None and not contexts:
-            raise ValueError("weights are for several prompts; pass preference of shape (X, K, K), or no weights.")
-        self.weights = check_weights(weights, tuple(contexts)) if contexts else None
+        self.weights = prompt_shares(weights, tuple(contexts))
         self.objective, self.sampler, self.reference = objective, sampler, reference
         self.feedback = Population() if feedback is None else feedback
         self.learner = Optimum() if learner is None else learner
@@ -296,4 +294,4 @@ class Rounds(Process[RoundsState]):
 
         Whether an optimum exists is not checked; a run without one says so in its ``result``.
         """
-        return resized(self, check_prompts(preference))
+        return resized(self, preference)

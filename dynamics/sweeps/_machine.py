@@ -145,7 +145,11 @@ def processor() -> str:
 
 
 def available_cores() -> int:
-    """How many cores this process may run on."""
+    """How many cores this process may run on.
+
+    >>> dyn.sweeps.available_cores() >= 1
+    True
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

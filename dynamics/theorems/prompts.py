@@ -53,17 +53,30 @@ def shared_parameter(
     }
     if not all(assumptions.values()):
         return Claim(np.full(2, -np.inf), np.full(2, np.inf), assumptions)
-    # In units of the largest s, since only ratios count: at large |k theta| all of them are tiny.
-    log_first, log_second = -np.logaddexp(0.0, -slopes * theta), -np.logaddexp(0.0, slopes * theta)
-    with np.errstate(divide="ignore"):
-        even = np.log1p(-lam) - np.log(2.0)
-        log_mu = np.logaddexp(np.log(lam) + np.stack([log_first, log_second]), even)
-    log_s, log_both = log_mu.sum(axis=0), log_first + log_second
-    top = log_s.max()
-    s = np.exp(log_s - top)
-    moved = -(lam**2) * np.tanh(0.5 * slopes * theta) * np.exp(log_both - top) * slopes
-    c, mass = wins - 0.5, (shares * s * slopes**2).sum()
-    w = (shares * s * slopes * c).sum() / mass
-    slope = alpha + (shares * moved * slopes * (c - slopes * w)).sum() / mass / beta
-    found = np.array([alpha * theta + w / beta, slope])
+    w, moved = pull(slopes, wins, shares, lam, np.asarray(theta))
+    found = np.array([alpha * theta + w / beta, alpha + moved / beta])
     return Claim(found, found, assumptions)
+
+
+def pull(
+    slopes: np.ndarray, wins: np.ndarray, shares: np.ndarray, lam: float, theta: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """w(theta) and w'(theta) of ``shared_parameter``, for theta of any shape.
+
+    >>> w, slope = pull(np.array([1.0, 3.0]), np.array([0.2, 0.9]), np.ones(2), 1.0, np.zeros(1))
+    >>> w.round(6).tolist(), slope.round(6).tolist()  # (k·c)/(k·k), and 0 at even odds
+    ([0.09], [0.0])
+    """
+    log_odds = np.multiply.outer(theta, slopes)
+    log_first, log_second = -np.logaddexp(0.0, -log_odds), -np.logaddexp(0.0, log_odds)
+    with np.errstate(divide="ignore"):
+        log_mu = np.logaddexp(np.log(lam) + np.stack([log_first, log_second]), np.log1p(-lam) - np.log(2.0))
+    # In units of the largest s, since only ratios count: at large log-odds all of them are tiny.
+    log_s = log_mu.sum(axis=0)
+    top = log_s.max(axis=-1, keepdims=True)
+    mass = shares * np.exp(log_s - top)
+    moved = -(lam**2) * shares * np.tanh(0.5 * log_odds) * np.exp(log_first + log_second - top) * slopes
+    c, total = wins - 0.5, (mass * slopes**2).sum(axis=-1)
+    w = (mass * slopes * c).sum(axis=-1) / total
+    slope = (moved * slopes * (c - slopes * w[..., None])).sum(axis=-1) / total
+    return np.asarray(w), np.asarray(slope)

@@ -74,13 +74,22 @@ def ema_spectrum(P: np.ndarray, rate: float, lam: float, beta: float) -> Claim:
     [[ik, 1], [ik rate, 1]] has trace 1 + ik and determinant ik (1 - rate).
     """
     w, assumptions = _frequencies(P)
-    k = 1j * lam * w / (len(P) * beta)
+    moduli = averaged_moduli(lam * w / (len(P) * beta), rate)
+    return Claim(moduli, moduli, assumptions | {"rate ≤ 1": rate <= 1.0})
+
+
+def averaged_moduli(k: np.ndarray, rate: float) -> np.ndarray:
+    """The moduli of the roots of x² - (1 + ik) x + ik (1 - rate), ``(2 len(k),)``, descending.
+
+    >>> averaged_moduli(np.array([0.5]), 1.0).round(6).tolist()  # the last policy as reference: |1 + ik| and 0
+    [1.118034, 0.0]
+    """
+    k = 1j * np.asarray(k)
     root = np.sqrt((1.0 + k) ** 2 - 4.0 * k * (1.0 - rate))
     # The smaller root comes from the product of the two, without cancellation.
     sign = np.where(np.real(np.conj(1.0 + k) * root) >= 0, 1.0, -1.0)
     large = 0.5 * (1.0 + k + sign * root)
-    moduli = -np.sort(-np.abs(np.concatenate([large, k * (1.0 - rate) / large])))
-    return Claim(moduli, moduli, assumptions | {"rate ≤ 1": rate <= 1.0})
+    return -np.sort(-np.abs(np.concatenate([large, k * (1.0 - rate) / large])))
 
 
 @theorem(

@@ -12,13 +12,11 @@ import dynamics as dyn
 from dynamics.preferences import PreferenceSet
 from dynamics.stability import posterior, spectral_radii
 
-from .._framework import OBJECTIVES, Tick, described, require, silent
+from .._framework import KIND_OF, OBJECTIVES, Tick, described, require, silent
 from .._matrices import listed, opened
 from .checks import SHARES, check
 
 __all__ = ["Config", "check", "run"]
-
-KINDS = {"IPO": dyn.IPO, "DPO": dyn.DPO}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +112,9 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
         ]
         for m, name in enumerate(OBJECTIVES):
             everything = np.concatenate([case.P[None], *stacks])
-            found = spectral_radii(everything, KINDS[name](config.beta(name)), config.alpha, config.lam, progress=False)
+            found = spectral_radii(
+                everything, KIND_OF[name](config.beta(name)), config.alpha, config.lam, progress=False
+            )
             radius[c, m] = found.radius[0]
             drawn = found.radius[1:].reshape(len(levels), config.thinnings, config.draws)
             unstable[c, m, levels] = (drawn > 1).mean(axis=-1)

@@ -18,6 +18,7 @@ import dynamics as dyn
 from .._flow_points import differences, fixed_points, flow_at, reduced
 from .._framework import (
     KAPPA,
+    KIND_OF,
     OBJECTIVES,
     Tick,
     described,
@@ -28,7 +29,6 @@ from .checks import check
 
 __all__ = ["Config", "check", "run"]
 
-KINDS = {"IPO": dyn.IPO, "DPO": dyn.DPO}
 RELAXATION = (
     4 / 3
 )  # rate at which IPO's on-policy flow approaches uniform at K = 3 without preferences; the figure's unit of time
@@ -129,7 +129,7 @@ def _compare(P: Float[np.ndarray, "n K K"], name: str, config: Config) -> dict[s
     z = np.stack([fixed_points(P, name, lam, config.betas) for lam in config.lams])
     betas = KAPPA[name] * np.array(config.betas)
     moved, step, force, slope = (np.asarray(x) for x in _library(name, P, np.array(config.lams), betas, z))
-    basis = np.asarray(dyn.SelfSampling(P[0], KINDS[name](beta=1.0), 0.0, 1.0).basis())
+    basis = np.asarray(dyn.SelfSampling(P[0], KIND_OF[name](beta=1.0), 0.0, 1.0).basis())
     on_policy = np.array(config.lams)[:, None, None] == 1.0
     gross, jacobian = flow_at(P, name, config.lams, config.betas, z)
     diagonal = np.abs(np.einsum("...ii->...i", slope))
@@ -149,7 +149,7 @@ def _library(name: str, P: Any, lams: Any, betas: Any, z: Any) -> tuple[Array, A
     uniform = jnp.full(z.shape[-1], -jnp.log(z.shape[-1]))
 
     def one(lam: Array, beta: Array, P: Array, z: Array) -> tuple[Array, Array, Array, Array]:
-        objective = KINDS[name](beta=beta)
+        objective = KIND_OF[name](beta=beta)
         loop = dyn.SelfSampling(P, objective, 0.0, lam)
         flow = dyn.PreferenceFlow(dyn.Tabular(z.shape[0]), P, objective, dyn.samplers.Mixture(lam, uniform))
 

@@ -11,10 +11,10 @@ import xarray as xr
 
 import dynamics as dyn
 from dynamics import oracle
-from dynamics.methods import METHODS, Method
+from dynamics.methods import BY_NAME, METHODS, Method
 
 from .. import _matrices
-from .._framework import Tick, described, require, silent
+from .._framework import KIND_OF, Tick, described, require, silent
 from .checks import MAGNETS, MIXTURE, OFFLINE, STILL, check
 
 __all__ = ["Config", "check", "run"]
@@ -84,6 +84,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     ds = xr.Dataset(
         {
             "movement": (("approach", "matrix"), moves),
+            "rests": (("approach", "matrix"), moves < STILL),
             "to_nash": (("approach", "matrix"), to_nash),
             "to_lottery": (("approach", "matrix"), to_lottery),
             "gap": (("approach", "matrix"), gap),
@@ -99,6 +100,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
             "1",
             "largest total variation between two rounds of the last tenth; above 1e-7 also beside a beaten response",
         ),
+        "rests": ("1", "whether it is below 1e-7"),
         "to_nash": ("1", "total variation from the equilibrium regularised at the common temperature"),
         "mixture_to_nash": (
             "1",
@@ -147,7 +149,7 @@ def _ends(name: str, P: np.ndarray, config: Config) -> tuple[np.ndarray, np.ndar
     K = P.shape[-1]
     even = np.full(K, -np.log(K))
     if name in OFFLINE:
-        objective = {"DPO": dyn.DPO, "IPO": dyn.IPO}[name.split()[-1]](config.temperature)
+        objective = KIND_OF[name.split()[-1]](config.temperature)
         process, rounds = dyn.SelfSampling(P[0], objective, 0.0, 0.0, even, even), 1
     else:
         process, rounds = _method(name, config).process(P[0], even), config.rounds
@@ -173,8 +175,7 @@ def _ends(name: str, P: np.ndarray, config: Config) -> tuple[np.ndarray, np.ndar
 
 
 def _method(name: str, config: Config) -> Method:
-    (method,) = (method for method in METHODS if method.name == name)
-    return method.at(**dict.fromkeys(("tau", "gamma", "beta"), config.temperature))
+    return BY_NAME[name].at(**dict.fromkeys(("tau", "gamma", "beta"), config.temperature))
 
 
 def _distance(p: np.ndarray, q: np.ndarray) -> float:

@@ -19,15 +19,10 @@ def check(ds: xr.Dataset) -> list[Finding]:
     return [_magnets(ds), _mixture(ds), _proximal(ds), _one_fit(ds), _reversed(ds)]
 
 
-def at_rest(ds: xr.Dataset) -> xr.DataArray:
-    """Whether a run rests, ``(approach, matrix)``."""
-    return ds.movement < STILL
-
-
 def _magnets(ds: xr.Dataset) -> Finding:
     names = [name for name in MAGNETS if name != MIXTURE]
     one = ds.sel(approach=names)
-    rests = at_rest(one)
+    rests = one.rests
     far = one.to_nash.where(rests)
     moving = one.to_nash.where(~rests)
     told = (
@@ -47,7 +42,7 @@ def _magnets(ds: xr.Dataset) -> Finding:
 
 def _mixture(ds: xr.Dataset) -> Finding:
     one = ds.sel(approach=MIXTURE)
-    rests = at_rest(one)
+    rests = one.rests
     policy, mixture = one.to_nash.where(rests), ds.mixture_to_nash.where(rests)
     return Finding(
         claim="Nash-MD's policy does not: its mixture with the magnet does, at the temperature tau/(1 - eta tau)",
@@ -61,7 +56,7 @@ def _mixture(ds: xr.Dataset) -> Finding:
 
 def _proximal(ds: xr.Dataset) -> Finding:
     one, others = ds.sel(approach=PROXIMAL), ds.gap.sel(approach=[n for n in MAGNETS if n != MIXTURE])
-    rests = at_rest(one)
+    rests = one.rests
     gap, slow = one.gap.where(rests), one.gap.where(~rests)
     told = f"; {int((~rests).sum())} still on the way, at most {float(slow.max()):.1e}" if (~rests).any() else ""
     return Finding(

@@ -10,7 +10,7 @@ import xarray as xr
 
 import dynamics as dyn
 
-from .._framework import KAPPA, OBJECTIVES, Tick, described, require, require_policy, silent
+from .._framework import KAPPA, KIND_OF, OBJECTIVES, Tick, described, require, require_policy, silent
 from .checks import CASES, check
 
 __all__ = ["Config", "check", "run"]
@@ -101,7 +101,7 @@ def transitive(margins: tuple[float, float, float]) -> np.ndarray:
 
 
 def _loop(P: np.ndarray, objective: str, alpha: float, lam: float, beta: float) -> dyn.SelfSampling:
-    kind = {"IPO": dyn.IPO, "DPO": dyn.DPO}[objective]
+    kind = KIND_OF[objective]
     return dyn.SelfSampling(P, kind(beta=KAPPA[objective] * beta), alpha, lam)
 
 

@@ -16,6 +16,7 @@ import dynamics as dyn
 
 from .._classes import OUTCOMES, Loops, follow, uniform_betas
 from .._framework import (
+    KIND_OF,
     OBJECTIVES,
     Tick,
     described,
@@ -162,7 +163,7 @@ def _rounds(name: str, P: Any, bases: Any, beta: Any, log_policy: Any, alpha: fl
     """The Jacobian of a round within the class, and how far the round moves the policy."""
 
     def one(P: Array, basis: Array, beta: Array, log_policy: Array) -> tuple[Array, Array]:
-        objective = {"IPO": dyn.IPO, "DPO": dyn.DPO}[name](beta=beta)
+        objective = KIND_OF[name](beta=beta)
         loop = dyn.SelfSampling(P, objective, alpha, lam, policy=dyn.LogLinear(basis))
 
         def move(y: Array) -> tuple[Array, Array]:

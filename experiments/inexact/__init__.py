@@ -11,7 +11,7 @@ import xarray as xr
 
 import dynamics as dyn
 
-from .._framework import OBJECTIVES, Tick, described, require, require_policy, silent
+from .._framework import KIND_OF, OBJECTIVES, Tick, described, require, require_policy, silent
 from .._orbits import onset_beta
 from .._sweeps import sweep
 from ..evolution import transitive
@@ -141,7 +141,7 @@ def inner_of(config: Config, objective: str, optimizer: str) -> dyn.Descend:
 
 
 def _loop(P: np.ndarray, objective: str, config: Config, inner: dyn.Descend | None) -> dyn.SelfSampling:
-    kind = {"IPO": dyn.IPO, "DPO": dyn.DPO}[objective]
+    kind = KIND_OF[objective]
     return dyn.SelfSampling(P, kind(beta=beta_of(config, objective)), config.alpha, config.lam, inner=inner)
 
 

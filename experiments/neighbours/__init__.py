@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -14,13 +15,13 @@ import dynamics as dyn
 from dynamics.references import Geometric
 from dynamics.rounds import Rounds
 from dynamics.samplers import OnPolicy
+from dynamics.theorems.prompts import pull
 
-from .._framework import KAPPA, OBJECTIVES, Tick, described, require, root, silent
+from .._framework import KAPPA, KIND_OF, OBJECTIVES, Tick, described, require, root, silent
 from .checks import check
 
 __all__ = ["Config", "check", "run"]
 
-KIND = {"IPO": dyn.IPO, "DPO": dyn.DPO}
 RESTS = 1e-9  # amplitude below which a run is at rest
 KEPT = 64  # last rounds of a run that are kept
 START = 0.01  # of the shared parameter
@@ -150,7 +151,7 @@ def _two(first: float, second: float) -> np.ndarray:
 def _loop(P: np.ndarray, phi: np.ndarray, objective: str, beta: float, alpha: float) -> Rounds:
     K = P.shape[-1]
     reference = Geometric(alpha, np.full(K, -np.log(K)))
-    return Rounds(P, KIND[objective](beta), sampler=OnPolicy(), reference=reference, policy=dyn.LogLinear(phi))
+    return Rounds(P, KIND_OF[objective](beta), sampler=OnPolicy(), reference=reference, policy=dyn.LogLinear(phi))
 
 
 def _features(config: Config) -> np.ndarray:
@@ -191,7 +192,7 @@ def _alone(objective: str, betas: np.ndarray, config: Config) -> tuple[np.ndarra
     """
     ends, rates = [], []
     for wins in config.wins:
-        loop = dyn.SelfSampling(_two(wins, wins)[0], KIND[objective](1.0), config.alpha, 1.0)
+        loop = dyn.SelfSampling(_two(wins, wins)[0], KIND_OF[objective](1.0), config.alpha, 1.0)
 
         def run(beta: jax.Array, loop: dyn.SelfSampling = loop) -> jax.Array:
             one = eqx.tree_at(lambda x: x.objective.beta, loop, beta)
@@ -205,31 +206,21 @@ def _alone(objective: str, betas: np.ndarray, config: Config) -> tuple[np.ndarra
     return np.stack(ends, axis=1), np.stack(rates, axis=1)
 
 
-def _force(theta: np.ndarray, config: Config) -> tuple[np.ndarray, np.ndarray]:
-    """w(theta), the optimum of IPO's loss times beta, and w'(theta).
-
-    With s = pi_1 pi_2 of each prompt, c = P_12 - 1/2 and margins k theta: w = Σ s k c/Σ s k².
-    """
-    k, c = np.array([1.0, config.slope]), np.array(config.wins) - 0.5
-    m = np.multiply.outer(theta, k)
-    p = 0.5 * (1 + np.tanh(m / 2))
-    log_s = -np.abs(m) - 2 * np.log1p(np.exp(-np.abs(m)))
-    s = np.exp(log_s - log_s.max(axis=-1, keepdims=True))  # only ratios count
-    total = (s * k**2).sum(axis=-1)
-    w = (s * k * c).sum(axis=-1) / total
-    return w, (s * (1 - 2 * p) * k**2 * (c - k * w[..., None])).sum(axis=-1) / total
+def _force(theta: Any, config: Config) -> tuple[np.ndarray, np.ndarray]:
+    """w(theta) and w'(theta) of theorem shared_parameter for the pair."""
+    return pull(np.array([1.0, config.slope]), np.array(config.wins), np.ones(2), 1.0, np.asarray(theta))
 
 
 def _fixed_points(beta: float, config: Config) -> list[float]:
     """All theta = w(theta)/(beta (1 - alpha)), the steepest first."""
-    left = lambda theta: (1 - config.alpha) * theta - _force(np.asarray(theta), config)[0] / beta
+    left = lambda theta: (1 - config.alpha) * theta - _force(theta, config)[0] / beta
     values = left(SCAN)
     roots = [root(left, SCAN[i], SCAN[i + 1]) for i in np.flatnonzero(values[:-1] * values[1:] < 0)]
     return sorted(roots, key=lambda theta: _slope(theta, beta, config))
 
 
 def _slope(theta: float, beta: float, config: Config) -> float:
-    return float(config.alpha + _force(np.asarray(theta), config)[1] / beta)
+    return float(config.alpha + _force(theta, config)[1] / beta)
 
 
 def _radius(betas: np.ndarray, at: list[float], config: Config) -> np.ndarray:

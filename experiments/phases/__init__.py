@@ -10,7 +10,7 @@ import xarray as xr
 
 import dynamics as dyn
 
-from .._framework import KAPPA, OBJECTIVES, Tick, described, require, silent
+from .._framework import KAPPA, KIND_OF, OBJECTIVES, Tick, described, require, silent
 from .._matrices import listed, opened
 from .._ratings import drawn_until
 from .._sweeps import sweep
@@ -181,7 +181,7 @@ def start(K: int) -> np.ndarray:
 def _simulate(matrices: list[np.ndarray], objective: str, config: Config) -> dict[str, np.ndarray]:
     """Both statistics by matrix and setting; matrices of one size share a sweep."""
     alpha, lam, beta = config.settings()
-    kind = {"IPO": dyn.IPO, "DPO": dyn.DPO}[objective]
+    kind = KIND_OF[objective]
     size = np.array([len(P) for P in matrices])
     out = {name: np.full((len(matrices), len(alpha)), np.nan) for name in ("cycle_strength", "final_entropy")}
     for K in np.unique(size):

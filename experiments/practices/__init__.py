@@ -17,13 +17,14 @@ from dynamics.feedback import BestOfN, Samples
 from dynamics.references import Ema, Fixed, Geometric
 from dynamics.rounds import Rounds
 from dynamics.theorems.games import frequencies
+from dynamics.theorems.references import averaged_moduli
 
-from .._framework import KAPPA, OBJECTIVES, Tick, described, require, root, silent
+from .._framework import KAPPA, KIND_OF, OBJECTIVES, Tick, described, require, root, silent
+from .._matrices import random_matrix
 from .checks import AVERAGES, BASES, PRACTICES, check
 
 __all__ = ["Config", "check", "run"]
 
-KIND = {"IPO": dyn.IPO, "DPO": dyn.DPO}
 MOMENTUM = 0.9
 NEWTON = 30
 NUDGE = 0.1  # nats, of the differences that estimate the Jacobian of the mean round
@@ -83,7 +84,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     matrices = _matrices(config)
     M = len(matrices)
     nash = [dyn.games.nash(P).log_policy for P in matrices]
-    omega = np.array([frequencies(P, log_p)[0] for P, log_p in zip(matrices, nash, strict=True)])
+    omega = np.array([frequencies(P, log_p) for P, log_p in zip(matrices, nash, strict=True)])
     radius = np.full((len(OBJECTIVES), len(BASES), len(PRACTICES), M), np.nan)
     beta, plain = np.zeros((len(OBJECTIVES), len(BASES), M)), np.zeros((len(OBJECTIVES), len(BASES), M))
     ratio = np.full((len(OBJECTIVES), M), np.nan)
@@ -92,7 +93,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
     done, total = 0, len(OBJECTIVES) * len(BASES) * (len(PRACTICES) + 1)
     for o, objective in enumerate(OBJECTIVES):
         tick(done / total, f"{objective}: plain loops")
-        of_base = {base: _places(objective, base, matrices, nash, KAPPA[objective] * omega) for base in BASES}
+        of_base = {base: _places(objective, base, matrices, nash, KAPPA[objective] * omega[:, 0]) for base in BASES}
         # One optimizer for both references.
         rate = 1 / max(place.curvature for places in of_base.values() for place in places)
         for b, (base, places) in enumerate(of_base.items()):
@@ -109,8 +110,8 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
                 for m in range(config.sampled):
                     for n, count in enumerate(config.comparisons):
                         sampled[o, m, n], error[o, m, n] = _mean_radius(places[m], count, config)
-    steps = [frequencies(P, log_p) / (2 * w) for P, log_p, w in zip(matrices, nash, omega, strict=True)]
-    expected = np.array([[_average(rate, each) for rate in AVERAGES.values()] for each in steps])
+    # In units of beta, which is twice the largest.
+    expected = np.array([[averaged_moduli(w / (2 * w[0]), rate)[0] for rate in AVERAGES.values()] for w in omega])
     ds = xr.Dataset(
         {
             "radius": (("objective", "base", "practice", "matrix"), radius),
@@ -147,8 +148,7 @@ def _matrices(config: Config) -> list[np.ndarray]:
     rng, K = np.random.default_rng(config.seed), config.size
     found = [np.asarray(dyn.preferences.cyclic(K, 0.3))]
     while len(found) < config.matrices:
-        upper = np.triu(rng.uniform(size=(K, K)), 1)
-        P = upper + np.tril(1 - upper.T, -1) + 0.5 * np.eye(K)
+        P = random_matrix(K, rng)
         at = dyn.games.nash(P)
         if at.unique and np.isfinite(at.log_policy).all():
             found.append(P)
@@ -158,7 +158,7 @@ def _matrices(config: Config) -> list[np.ndarray]:
 def _loop(P: Any, objective: str, beta: float, alpha: float, **parts: Any) -> Rounds:
     even = np.full(len(P), -np.log(len(P)))
     given = {"sampler": dyn.samplers.OnPolicy(), "reference": Geometric(alpha, even)} | parts
-    return Rounds(P, KIND[objective](beta), **given)
+    return Rounds(P, KIND_OF[objective](beta), **given)
 
 
 def _places(
@@ -257,11 +257,6 @@ def _critical(place: Place, best_of: int) -> float:
             return root(excess, min(before, after), max(before, after), 1e-7 * beta)
         before = after
     return np.nan
-
-
-def _average(rate: float, steps: np.ndarray) -> float:
-    """The radius of rounds against a moving average: roots of x² - (1 + ie) x + ie (1 - rate) (theorem ema_spectrum)."""
-    return max(float(np.abs(np.roots([1, -(1 + 1j * e), 1j * e * (1 - rate)])).max()) for e in steps)
 
 
 @eqx.filter_jit

@@ -11,7 +11,7 @@ import xarray as xr
 import dynamics as dyn
 from dynamics.diagnostics import Verdict
 
-from .._framework import KAPPA, OBJECTIVES, Tick, described, require, require_policy, silent
+from .._framework import KAPPA, KIND_OF, OBJECTIVES, Tick, described, require, require_policy, silent
 from .._sweeps import sweep
 from .checks import STATEMENTS, check
 
@@ -91,7 +91,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
 def _simulate(
     P: np.ndarray, objective: str, alpha: np.ndarray, ratio: np.ndarray, start: np.ndarray, rounds: int, kept_as: str
 ) -> xr.Dataset:
-    kind = {"IPO": dyn.IPO, "DPO": dyn.DPO}[objective]
+    kind = KIND_OF[objective]
     loop = dyn.SelfSampling(P, kind(beta=1.0), 0.5, 1.0)
     over: dict[str | tuple[str, ...], np.ndarray] = {"alpha": alpha, "beta": 1 / ratio}
     measures = [Verdict(window=512)]
@@ -101,7 +101,7 @@ def _simulate(
 
 def _spectral_radius(P: np.ndarray, objective: str, alpha: np.ndarray, ratio: np.ndarray) -> np.ndarray:
     """rho at the uniform policy: the Jacobian of one cell, extended over alpha and lam/beta by the theory of 2.2."""
-    kind = {"IPO": dyn.IPO, "DPO": dyn.DPO}[objective]
+    kind = KIND_OF[objective]
     loop = dyn.SelfSampling(P, kind(beta=1.0), 0.0, 1.0)
     turn = float(dyn.stability.spectral_radius(loop, jnp.full(3, -jnp.log(3.0))))
     return np.hypot(alpha[:, None], turn * ratio[None])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import sys
 from typing import Any, ClassVar, TypeVar
 
 import equinox as eqx
@@ -57,18 +58,25 @@ def is_abstract(kind: type) -> bool:
 
 
 def _refusal(cls: type, base: type) -> str:
-    public = (k for k in base.__mro__ if issubclass(k, Noun) and k is not Noun and not k.__name__.startswith("_"))
-    parent = next((k for k in public if is_abstract(k)), None)
+    nouns = (k for k in base.__mro__ if issubclass(k, Noun) and k is not Noun)
+    parent = next((k for k in nouns if is_abstract(k) and _is_public(k)), None)
     if parent is None:
         return (
             f"{base.__name__} is final, so {cls.__name__} cannot subclass it; hold an instance of it in your own class."
         )
     asked = ", ".join(sorted(parent.__abstractmethods__))  # pyright: ignore[reportAttributeAccessIssue]
-    shorter = f"{parent.shorter_way}, or " if parent.shorter_way else ""
+    other = parent.shorter_way and not parent.shorter_way.startswith(f"{parent.__name__} ")
+    shorter = f"{parent.shorter_way}, or " if other else ""
     return (
         f"{base.__name__} is final, so {cls.__name__} cannot subclass it (exact solvers and proofs would ignore what it "
         f"overrides); subclass {shorter}{parent.__name__} and write {asked}."
     )
+
+
+def _is_public(kind: type) -> bool:
+    """Whether the room of a class exports it."""
+    room = sys.modules.get(kind.__module__.rpartition(".")[0])
+    return getattr(room, kind.__name__, None) is kind
 
 
 def assemble(kind: type[Made], **fields: Any) -> Made:

@@ -75,7 +75,7 @@ def _caption(ds: xr.Dataset) -> str:
     return (
         f"Last policies on {ds.sizes['matrix']} preference matrices ({families}) by simulation, {settings['rounds']:,} rounds "
         f"from the uniform policy at temperature τ = γ = β = {settings['temperature']:g} and each method's usual step. a: "
-        "distance from the equilibrium regularised at τ; theory, derived (7.1, 8.1, 8.2): every method shown but Nash-MD rests "
+        "distance from the equilibrium regularised at τ; theory, derived (7.1, 8.1, 8.2): all that rest, but Nash-MD, do so "
         "there. b: distance from the equilibrium without temperature; where it is not unique, from one of them. c: pairs of "
         "responses in another order than that of their average win rates."
     )

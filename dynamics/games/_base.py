@@ -75,16 +75,6 @@ class OnPrompts(Process[Any]):
         ]
         return tuple(assemble(type(self), **fields | of_one) for of_one in each)
 
-    def log_start(self) -> Float[Array, "*contexts K"]:
-        return jnp.broadcast_to(uniform(self.num_responses), self.shape)
-
-    def basis(self) -> Float[Array, "n m"]:
-        basis = super().basis()
-        return basis if self.weights is None else jnp.kron(jnp.eye(self.shape[0]), basis)
-
-    def centred_start(self, log_policy: Float[Array, "*contexts K"] | None = None) -> Any:
-        return super().centred_start(self.log_start() if log_policy is None else log_policy)
-
     def with_preference(self, preference: Float[ArrayLike, "*contexts K K"]) -> Process[Any]:
         """The same rounds with other preferences; another number of responses needs a uniform magnet."""
         P = check_like(preference, self.preference)

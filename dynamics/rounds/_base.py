@@ -16,7 +16,7 @@ from .._numerics import centre, concrete, gauge_basis, log_softmax
 from .._parameters import parameters, replace
 from .._parts import uniform
 from .._vectors import ravel, unravel
-from ..preferences import check
+from ..preferences import check, prompt_shares
 
 S = TypeVar("S")
 
@@ -98,8 +98,8 @@ class Process(Noun, Generic[S]):
 
     @property
     def prompt_weights(self) -> Float[Array, " X"] | None:
-        """Shares of the prompts in averages, ``(X,)``; None for one prompt."""
-        return None
+        """Shares of the prompts in averages, ``(X,)``, equal unless overridden; None for one prompt."""
+        return prompt_shares(None, self.shape[:-1])
 
     def prompts(self) -> tuple[Process[Any], ...] | None:
         """The rounds of each prompt by itself; None where prompts influence each other, or where there is only one."""
@@ -107,7 +107,7 @@ class Process(Noun, Generic[S]):
 
     def log_start(self) -> Float[Array, "*contexts K"]:
         """log pi at round 0 where the caller gives none, ``(K,)``; uniform unless overridden."""
-        return uniform(self.num_responses)
+        return jnp.broadcast_to(uniform(self.num_responses), self.shape)
 
     def log_baseline(self, state: S) -> Float[Array, "*contexts K"]:
         """The log ref from which rewards and divergences are measured, ``(K,)``."""
@@ -116,7 +116,8 @@ class Process(Noun, Generic[S]):
 
     def basis(self) -> Float[Array, "n m"]:
         """Orthonormal columns that span the raveled centred logits of the policy class; all centred logits by default."""
-        return jnp.asarray(gauge_basis(self.num_responses))
+        of_one = jnp.asarray(gauge_basis(self.num_responses))
+        return jnp.kron(jnp.eye(self.shape[0]), of_one) if len(self.shape) == 2 else of_one
 
     def state_basis(self) -> Float[Array, "n m"]:
         """Orthonormal columns that span the raveled centred states; by default the range of ``centre``."""
@@ -132,7 +133,8 @@ class Process(Noun, Generic[S]):
 
     def centred_start(self, log_policy: Float[Array, "*contexts K"] | None = None) -> S:
         """``centre`` of the state at round 0 whose policy has these logits; the uniform policy unless given."""
-        return _centred(self, uniform(self.num_responses) if log_policy is None else log_policy)
+        even = jnp.broadcast_to(uniform(self.num_responses), self.shape)
+        return _centred(self, even if log_policy is None else log_policy)
 
     def coordinates(self) -> Float[Array, "n d"] | None:
         """Columns, raveled centred states, in whose coordinates Jacobians are given; None: in the states themselves."""
@@ -212,4 +214,4 @@ class RoundMap(Process[Any]):
         return self.basis()
 
     def centred_start(self, log_policy: Float[Array, "*contexts K"] | None = None) -> Float[Array, "*contexts K"]:
-        return jnp.zeros(self.num_responses) if log_policy is None else centre(log_policy)
+        return jnp.zeros(self.shape) if log_policy is None else centre(log_policy)

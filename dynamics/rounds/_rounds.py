@@ -171,7 +171,7 @@ class Rounds(Process[RoundsState]):
         basis = self.policy.basis()
         if basis is not None and not self.policy.is_free:
             return basis
-        return jnp.kron(jnp.eye(self.shape[0]), super().basis()) if len(self.shape) == 2 else super().basis()
+        return super().basis()
 
     def state_basis(self) -> Float[Array, "n m"]:
         basis = self.basis()

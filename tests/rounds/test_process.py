@@ -271,3 +271,40 @@ def test_a_state_that_does_not_keep_its_shape_is_refused(method, message):
     Bad = type("Bad", (dyn.Process,), body | method)
     with pytest.raises(ValueError, match=message):
         dyn.iterate(Bad(ball().loop, jnp.asarray(0.1)), 3, initial=START)
+
+
+class OnPrompts(dyn.RoundMap):
+    """A user's own map of several prompts: SPPO with a step of 1."""
+
+    preference: jax.Array
+
+    @property
+    def shape(self):
+        return self.preference.shape[:-1]
+
+    def __call__(self, logits, key=None):
+        return logits + jnp.einsum("xij,xj->xi", self.preference, jax.nn.softmax(logits))
+
+
+def test_a_map_of_ones_own_says_by_its_shape_that_it_has_several_prompts():
+    P = jnp.stack([dyn.preferences.cyclic(3, 0.4), dyn.preferences.cyclic(3, 0.2)])
+    own, game = OnPrompts(P), dyn.games.SPPO(P, 1.0)
+    start = np.log(np.array([[0.5, 0.3, 0.2], [0.2, 0.3, 0.5]]))
+    one, other = (dyn.iterate(process, 20, initial=start, measure="entropy") for process in (own, game))
+    np.testing.assert_array_equal(np.asarray(one.log_policy), np.asarray(other.log_policy))
+    np.testing.assert_array_equal(
+        np.asarray(one.statistics["mean_entropy"]), np.asarray(other.statistics["mean_entropy"])
+    )
+    alone = max(float(dyn.stability.spectral_radius(each, np.full(3, -np.log(3)))) for each in game.prompts())
+    assert float(dyn.stability.spectral_radius(own, own.log_start())) == pytest.approx(alone, rel=1e-12)
+
+
+def test_what_to_subclass_instead_of_a_game_can_be_imported():
+    for game, instead in (
+        (dyn.games.SPPO, "RoundMap and write __call__"),
+        (dyn.games.ProximalPoint, "Process and write"),
+    ):
+        with pytest.raises(TypeError, match=f"subclass .*{instead}") as told:
+            type("Own", (game,), {})
+        assert "OnPrompts" not in str(told.value)
+        assert str(told.value).count("RoundMap") == 1

@@ -126,8 +126,9 @@ def dpo_reward(P, log_mu, *, guess=None, iterations=1500, dtype=float):
         done = (moved <= 1e-17 * (1 + np.abs(f[live]).max(-1))) | ((size <= 1e-19) & (moved < 1e-13))
         out[live[done]] = f[live[done]]
         live = live[~done & np.isfinite(moved) & (moved < 1e6)]
-    # A last step of 1e-16 that dithers is rounding; one of order 1 runs to infinity: no optimum (a 0/1 entry).
-    dither = (np.abs(_pinned_residual(P, log_mu, f, top)).max(-1) <= 1e-17) & (moving < 1e-12)
+    # A last step that dithers is the rounding of the equations (long double, 1e-19) over sigma': 2,000 times less than
+    # what the rounding of P to double moves f by. One of order 1 runs to infinity: no optimum (a 0/1 entry).
+    dither = (np.abs(_pinned_residual(P, log_mu, f, top)).max(-1) <= 1e-17) & (moving < 1e-9)
     out[dither] = f[dither]
     return centre(out).reshape(*shape, K).astype(dtype)
 

@@ -115,13 +115,13 @@ def threshold_matrix(x):
 def critical_beta(x):
     P, start = threshold_matrix(x), uniform(x["K"])
 
-    def excess(log_beta):
+    def log_radius(log_beta):
         args = (x["alpha"], x["lam"], np.exp(log_beta), start, x["objective"])
-        return oracles.spectral_radius(oracles.jacobian_analytic(P, start, *args)) - 1
+        return np.log(np.maximum(oracles.spectral_radius(oracles.jacobian_analytic(P, start, *args)), 1e-300))
 
-    if excess(np.log(1e-9)) < 0:
+    if log_radius(np.log(1e-30)) < 0:
         return 0.0
-    return np.exp(scipy.optimize.brentq(excess, np.log(1e-9), np.log(1e9), xtol=1e-14, rtol=1e-14))
+    return np.exp(scipy.optimize.brentq(log_radius, np.log(1e-30), np.log(1e9), xtol=1e-14, rtol=1e-14))
 
 
 def round_jacobian(x):
@@ -316,7 +316,7 @@ def ema_critical(x):
     U, w, _ = np.linalg.svd(x["P"] - 0.5)
     plane = np.kron(np.eye(2), U[:, w > 1e-9 * w[0]])
 
-    def excess(log_beta):
+    def log_radius(log_beta):
         J = ema_jacobian({**x, "beta": np.exp(log_beta)})
         return np.abs(np.linalg.eigvals(plane.T @ J @ plane)).max() - 1
 

@@ -27,6 +27,7 @@ from ._llm import Llm
 from ._results import Results
 from ._safe import Safe
 from ._stability import Stability
+from ._theorem import Theorem
 from ._verify import Verify
 
 DESCRIPTION = "Learning dynamics of preference alignment. `dynamics --version` prints the version."
@@ -107,13 +108,13 @@ def _fail(message: str, code: int = 2) -> NoReturn:
 
 def _parse(
     args: Sequence[str],
-) -> Classify | Stability | Advise | Compare | Methods | Safe | Fit | Verify | Results | Llm:
+) -> Classify | Stability | Advise | Compare | Methods | Safe | Fit | Theorem | Verify | Results | Llm:
     """The parsed command; tyro's boxed error messages become one sentence."""
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
             return tyro.cli(
-                Classify | Stability | Advise | Compare | Methods | Safe | Fit | Verify | Results | Llm,  # pyright: ignore[reportArgumentType]
+                Classify | Stability | Advise | Compare | Methods | Safe | Fit | Theorem | Verify | Results | Llm,  # pyright: ignore[reportArgumentType]
                 prog="dynamics",
                 description=DESCRIPTION,
                 args=args,

@@ -63,16 +63,21 @@ def verify(instances: int = 100, seed: int = 0, only: str | Sequence[str] | None
     if check_count(seed, "seed", 0) > MAX_SEED:
         raise ValueError(f"seed = {seed} does not fit into 64 bits; pass a whole number of at most 2⁶³ - 1.")
     chosen = _chosen(only)
-    if jnp.zeros(()).dtype != jnp.float64:
-        raise ValueError(
-            "theorems are tested to 1e-10, which needs float64; call jax.config.update('jax_enable_x64', True) first."
-        )
+    needs_float64()
     rows = []
     with progress("theorems", len(chosen)) as advance:
         for name in chosen:
             rows.append(examine(theorems.all()[name], TRIALS.get(name), instances=instances, seed=seed))
             advance(1)
     return Ledger(tuple(rows), instances, seed)
+
+
+def needs_float64() -> None:
+    """Raises ``ValueError`` where JAX runs in float32."""
+    if jnp.zeros(()).dtype != jnp.float64:
+        raise ValueError(
+            "theorems are tested to 1e-10, which needs float64; call jax.config.update('jax_enable_x64', True) first."
+        )
 
 
 def _chosen(only: str | Sequence[str] | None) -> list[str]:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 from ._bound import Bound, Claim, Theorem, registered
 from ._coverage import Coverage, coverage
+from ._statements import Statement, statements
 from .certificate import certificate, certificate_bound
 from .collapse import certain_collapse, collapse, collapse_entropy, entropy_decreases
 from .convergence import (
@@ -98,6 +99,7 @@ __all__ = [
     "Bound",
     "Claim",
     "Coverage",
+    "Statement",
     "Theorem",
     "all",
     "bradley_terry_residual",
@@ -167,6 +169,7 @@ __all__ = [
     "span_contraction",
     "spectrum",
     "spectrum_dpo",
+    "statements",
     "three_responses",
     "too_few_samplers",
     "top_sampler",

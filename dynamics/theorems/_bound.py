@@ -80,6 +80,7 @@ class Theorem:
 
     Attributes:
         name: of the theorem.
+        number: of the statement in docs/theory, such as "7.15", where it is proved; ``statements()[number]`` finds it.
         source: with its tag [paper] or [derived].
         statement: one sentence with the formula.
         kind: "paper" or "derived".
@@ -94,6 +95,7 @@ class Theorem:
     """
 
     name: str
+    number: str
     source: str
     statement: str
     kind: Literal["paper", "derived"]
@@ -103,25 +105,36 @@ class Theorem:
     build: Callable[[Source], dict[str, Any]] = dataclasses.field(repr=False)
     witness: Callable[..., np.ndarray] | None = dataclasses.field(repr=False, default=None)
 
+    def __post_init__(self) -> None:
+        # What help(theorem) prints.
+        where = f"Statement {self.number} of docs/theory ({self.source}). It bounds: {self.quantity}."
+        inputs = "\n".join(f"    {name}: {_inputs.meaning(name)}." for name in self.inputs)
+        text = f"{self.statement}\n\n{where}\n\nInputs, given by name:\n{inputs}\n\nReturns ``Bound``."
+        object.__setattr__(self, "__doc__", text)
+
     @property
     def inputs(self) -> tuple[str, ...]:
         """The names of the inputs, in order."""
         return tuple(inspect.signature(self.claim).parameters)
 
-    def __call__(self, *positional: Any, **inputs: Any) -> Bound:
-        """The bound at ``inputs``, given by name; raises ``ValueError`` with the malformed entry."""
+    def complete(self, **inputs: Any) -> dict[str, Any]:
+        """``inputs`` checked, as float64 arrays and numbers, with the defaults of those left out; errors as in a call."""
         signature = inspect.signature(self.claim)
-        if positional:
-            raise TypeError(f"{self.name} takes its inputs by name: {', '.join(signature.parameters)}.")
         try:
             bound = signature.bind(**inputs)
         except TypeError as error:
             raise TypeError(f"{self.name}: {error}; it takes {', '.join(self.inputs)}.") from None
         bound.apply_defaults()
+        return _inputs.checked(bound.arguments)
+
+    def __call__(self, *positional: Any, **inputs: Any) -> Bound:
+        """The bound at ``inputs``, given by name; raises ``ValueError`` with the malformed entry."""
+        if positional:
+            raise TypeError(f"{self.name} takes its inputs by name: {', '.join(self.inputs)}.")
+        checked = self.complete(**inputs)
         beyond = ValueError(
             f"{self.name}: the bound is out of float64's range at these inputs; pass numbers nearer to 1."
         )
-        checked = _inputs.checked(bound.arguments)
         try:
             claim = self.claim(**checked)
         except (ArithmeticError, np.linalg.LinAlgError):
@@ -163,6 +176,7 @@ _REGISTRY: dict[str, Theorem] = {}
 
 def theorem(
     *,
+    number: str,
     source: str,
     statement: str,
     quantity: str,
@@ -174,7 +188,7 @@ def theorem(
     kind: Literal["paper", "derived"] = "paper" if source.startswith("[paper]") else "derived"
 
     def register(claim: Callable[..., Claim]) -> Theorem:
-        made = Theorem(claim.__name__, source, statement, kind, quantity, strength, claim, build, witness)
+        made = Theorem(claim.__name__, number, source, statement, kind, quantity, strength, claim, build, witness)
         _REGISTRY[made.name] = made
         return made
 

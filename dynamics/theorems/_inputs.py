@@ -10,6 +10,72 @@ import numpy as np
 from .. import preferences
 from .._checks import check_log_distribution, host_numbers
 
+METHODS = ("mirror", "magnetic", "sppo", "nash-md", "extragradient", "mirror-prox", "proximal-point", "optimistic")
+_MEANINGS = {
+    "P": "(K, K), P[i, j] = Pr(i preferred to j), P + P.T = 1",
+    "alpha": "share of the policy in the next reference, in [0, 1]",
+    "lam": "share of the policy in the next sampler, in [0, 1]",
+    "beta": "KL coefficient, > 0",
+    "gamma": "weight of the entropy, or inverse temperature of the answers, > 0",
+    "eta": "step, > 0",
+    "tau": "temperature, > 0",
+    "objective": '"ipo" or "dpo"',
+    "method": "of a game: " + ", ".join(METHODS),
+    "rounds": "how many, ≥ 0",
+    "top": "index of the response called 1",
+    "better": "index of a response",
+    "worse": "index of a response",
+    "order": "(K,) the responses from best to worst; that of P unless given",
+    "log_pi": "(K,) log of a policy",
+    "log_initial": "(K,) log of the policy that a run starts from",
+    "log_reference": "(K,) log ref",
+    "log_offline": "(K,) log of pi_0 inside the sampler mu_t; may hold -inf",
+    "log_mu": "(K,) log of a sampler; may hold -inf",
+    "log_mu_skewed": "(K,) log of a sampler with more mass on better responses; may hold -inf",
+    "log_samplers": "(n, K) logs of several samplers; may hold -inf",
+    "log_stationary": "(K,) log of p > 0 with A p = 0",
+    "log_target": "(K,) log pi*",
+    "log_policies": "(N, K) logs of a finite class of policies",
+    "member": "the row of pi* in log_policies",
+    "rewards": "(M, K) a finite class of rewards",
+    "reward": "(K,) scores, the fitted reward",
+    "scores": "(K,) one number for each response",
+    "offsets": "(K,) log pi_0 up to a constant",
+    "comparisons": "number of comparisons, ≥ 1",
+    "failure": "share of runs that the statement excludes, in (0, 1]",
+    "scale": "standard deviation of a prior on rewards, fixed before the data, > 0",
+    "seed": "of the draws, ≥ 0",
+    "margin": "distance of a probability from 1/2, in (0, 1/2]",
+    "advantage": "distance of the entries of P from 1/2, in (0, 1/2]",
+    "structure": '"cycle", "regular" or "ring"',
+    "K": "number of responses, ≥ 2",
+    "link": '"linear", "logistic", "probit" or "cauchit"',
+    "label_smoothing": "share of flipped labels that the loss assumes, in [0, 1/2]",
+    "target": 'of a fitted sampler: "condorcet", "smith" or "order"',
+    "rate": "speed of a margin, or share of the policy in a moving average, > 0",
+    "time": "in units of tau, ≥ 0",
+    "loss": '"dpo", "squared" or "ipo"',
+    "features": "(N, d) a row for each example",
+    "answer": "(N,) +1 or -1 for each example",
+    "differences": "(m, d) difference of the two class means of each behaviour",
+    "noise": "(N, d) deviation of each example from its cluster",
+    "mean": "(d,) half the difference of two class means",
+    "shift": "(d,) the common part of two class means",
+    "pairs": "number of pairs of clusters, ≥ 1",
+    "Q": "examples in a cluster, ≥ 1",
+    "d": "dimension, ≥ 1",
+    "l_b": "length of the clusters' common shift, ≥ 0",
+    "v": "standard deviation of a coordinate, > 0",
+    "delta": "largest cosine between clusters, in [0, 1]",
+    "first": "a number",
+    "second": "a number",
+    "ratio": "of two probabilities, > 0",
+    "ratio_bound": "largest or least ratio, > 0",
+    "slopes": "(X,) how far the parameter moves the logit of each prompt",
+    "wins": "(X,) probability that the first answer of each prompt wins",
+    "shares": "(X,) weight of each prompt",
+    "theta": "the shared parameter",
+}
 # name → (low, high, whether low is excluded)
 _RANGES = {
     "alpha": (0.0, 1.0, False),
@@ -34,7 +100,6 @@ _RANGES = {
     "second": (-np.inf, np.inf, False),
     "theta": (-np.inf, np.inf, False),
 }
-METHODS = ("mirror", "magnetic", "sppo", "nash-md", "extragradient", "mirror-prox", "proximal-point", "optimistic")
 _CHOICES = {
     "objective": ("ipo", "dpo"),
     "method": METHODS,
@@ -55,6 +120,11 @@ _AS_LONG_AS = {
     "shares": ("slopes", "a number for each prompt"),
 }
 _SAMPLERS = {"log_sampler", "log_mu", "log_mu_skewed", "log_offline"}
+
+
+def meaning(name: str) -> str:
+    """What an input of this name is."""
+    return _MEANINGS.get(name, "log of a distribution" if name.startswith("log_") else "a number or an array")
 
 
 def checked(inputs: Mapping[str, Any]) -> dict[str, Any]:

@@ -133,6 +133,7 @@ def _data(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="7.12",
     source="[derived] statement 7.12, the certificate",
     statement="H = Σ N_ab sigma'(Rhat_a - Rhat_b)(e_a - e_b)(e_a - e_b)ᵀ, Hbar the same with 1/4, tau = ln(1/delta) + "
     "½ logdet(I + s² Hbar) + ½ Rhatᵀ(s² I + Hbar⁺)⁻¹ Rhat, r = max_ab (e_a - e_b)ᵀH⁺(e_a - e_b), e^-M + M - 1 = r tau, "

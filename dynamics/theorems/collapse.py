@@ -64,6 +64,7 @@ def _assumptions(P: np.ndarray, objective: str) -> dict[str, bool]:
 
 
 @theorem(
+    number="2.4",
     source="[derived] statement 2.4, for any P",
     statement="alpha^t l_0 + (1-alpha^t) l_ref + delta_j G_t/beta ≤ l_t ≤ the same with Delta_j, delta_j = min_k "
     "(P_1k - P_jk), Delta_j = max_k, G_t = (1-alpha^t)/(1-alpha); for DPO the lower side with 4 delta_j where "
@@ -90,6 +91,7 @@ def collapse(
 
 
 @theorem(
+    number="2.4",
     source="[derived] statement 2.4, entropy",
     statement="From m_j ≤ l_j ≤ M_j: H ≤ h2(p) + (1-p) log(K-1), p = 1/(1 + Σ e^-m_j), if p ≥ 1/K, else log K; H ≥ its "
     "least value at the corners of the box.",
@@ -167,6 +169,7 @@ def _certain(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="2.4",
     source="[derived] statement 2.4 at alpha = 1, with an explicit rate",
     statement="At alpha = 1, if response 1 row-dominates all j with P_1j > 1/2, then l_t ≥ l_0 + t kappa q_j (P_1j - "
     "1/2)/beta, q_j = lam pi_start(1) + (1-lam)(pi_0(1) + pi_0(j)), kappa = 1 for IPO and 4 for DPO: pi → e_1 and H "
@@ -209,6 +212,7 @@ def _collapsing(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="2.4",
     source="[derived] statement 2.4 at alpha = 1",
     statement="At alpha = 1, if response 1 row-dominates all j with P_1j > 1/2, and lam > 0 or pi_0 puts mass on 1, "
     "the entropy strictly decreases once min_j l_j ≥ max(1, log(K-1)); before, it can rise.",

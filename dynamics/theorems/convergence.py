@@ -19,6 +19,7 @@ def _half_norm(P: np.ndarray) -> float:
 
 
 @theorem(
+    number="7.2",
     source="[derived] statement 7.2",
     statement="Under IPO with alpha < 1 and g² = alpha² + (lam ‖CAC‖₂/(2 beta))² < 1, KL(pi*‖pi_{t+1}) ≤ max(alpha, "
     "g²) KL(pi*‖pi_t) from every interior start.",
@@ -34,6 +35,7 @@ def global_convergence(P: np.ndarray, alpha: float, lam: float, beta: float) -> 
 
 
 @theorem(
+    number="7.3",
     source="[derived] statement 7.3, 2-norm",
     statement="With x = lam ‖CAC‖₂/(2 beta) < 1 - alpha² rounds of IPO contract at rate x/2 + √(alpha² + x²/4) in "
     "the 2-norm.",
@@ -61,6 +63,7 @@ def _sampled(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="7.4",
     source="[derived] statement 7.4",
     statement="Where rounds of IPO contract at rate r < 1 in the 2-norm (7.3) and each (P mu_t)_i is the share of n fresh "
     "comparisons of i that it wins, then with probability 1 - delta ‖z_t - z*‖ ≤ r^t ‖z_0 - z*‖ + √(K ln(2KT/delta)"
@@ -89,6 +92,7 @@ def row_span(P: np.ndarray) -> float:
 
 
 @theorem(
+    number="7.3",
     source="[derived] statement 7.3, span norm",
     statement="With D = max_ij span_k(A_ik - A_jk), alpha + (lam/(4 beta)) D < 1 contracts rounds of IPO at that "
     "rate in the span.",
@@ -103,6 +107,7 @@ def span_contraction(P: np.ndarray, alpha: float, lam: float, beta: float) -> Cl
 
 
 @theorem(
+    number="7.3",
     source="[derived] statement 7.3, for every P and K",
     statement="alpha + lam/(2 beta) < 1 makes rounds of IPO converge for every P and K, at that rate in the span.",
     quantity=f"ratio of the spans (max - min) of {_PAIR}",
@@ -119,6 +124,7 @@ _DIVERGENCES = "KL(pi*‖pi_{t+1})/KL(pi*‖pi_t), pi* the fixed point, one roun
 
 
 @theorem(
+    number="7.15",
     source="[derived] statement 7.15",
     statement="Under IPO with alpha < 1 and x = lam D/(4 beta) < √(1-alpha), D = max_ij span_k(A_ik - A_jk), "
     "KL(pi*‖pi_{t+1}) ≤ max(alpha, x²/(1-alpha)) KL(pi*‖pi_t) from every interior start, whatever K.",
@@ -132,6 +138,7 @@ def dimension_free_convergence(P: np.ndarray, alpha: float, lam: float, beta: fl
 
 
 @theorem(
+    number="7.15",
     source="[derived] statement 7.15, for every P and K",
     statement="beta > lam/(2 √(1-alpha)) makes rounds of IPO converge for every P and K: KL(pi*‖pi_{t+1}) ≤ max(alpha, "
     "(lam/(2 beta))²/(1-alpha)) KL(pi*‖pi_t) from every interior start.",
@@ -168,6 +175,7 @@ def _matched(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="7.6",
     source="[derived] statement 7.6",
     statement="Where the loss matches the link, P_ij = 1/2 + x_i - x_j under IPO or logit P_ij = x_i - x_j under "
     "DPO, rounds are linear in logs: z_t = C[alpha^t z_0 + (1-alpha^t) log ref + G_t x/beta], and converge for every "
@@ -213,6 +221,7 @@ def _stationary(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="7.7",
     source="[derived] statement 7.7",
     statement="At alpha = lam = 1 under IPO, with an interior p such that A p = 0, KL(p‖pi_{t+1}) - KL(p‖pi_t) = log "
     "Σ pi e^u lies in [0, span(u)²/8], u = A pi/beta: it never decreases, and no beta stabilises p.",

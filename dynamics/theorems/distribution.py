@@ -24,6 +24,7 @@ def _two_numbers(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="5.3",
     source="[paper] Yun25, lemma on the logistic function",
     statement="|sigma(a) - sigma(b)| ≥ e^(-max(|a|, |b|)) |a - b|/4.",
     quantity="|sigma(a) - sigma(b)|, a = first, b = second",
@@ -42,6 +43,7 @@ def _ratio_below(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="5.3",
     source="[paper] Yun25, lemma on r - 1 - ln r, from above",
     statement="0 < r ≤ r_max: 0 ≤ r - 1 - ln r ≤ psi(r_max) (ln r)², psi(z) = (z - 1 - ln z)/(ln z)².",
     quantity="r - 1 - ln r, r = ratio; r_max = ratio_bound",
@@ -60,6 +62,7 @@ def _ratio_above(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="5.3",
     source="[paper] Yun25, lemma on r - 1 - ln r, from below",
     statement="r ≥ r_min > 0: r - 1 - ln r ≥ (ln r)²/(e max(ln 1/r_min, 1)).",
     quantity="r - 1 - ln r, r = ratio; r_min = ratio_bound",
@@ -90,6 +93,7 @@ def reversal(M: float) -> float:
 
 
 @theorem(
+    number="5.3",
     source="[derived] the sharp form of Yun25's Proposition 15, whose factor 1 + M it improves",
     statement="|log pihat/pi*| ≤ M: 1/rho(M) ≤ KL(pihat||pi*)/KL(pi*||pihat) ≤ rho(M), "
     "rho(M) = (1 + (M-1)e^M)/(e^M - 1 - M) ≤ 1 + M.",
@@ -130,6 +134,7 @@ def _model(source: Source, scales: tuple[float, ...] = (1.0, 0.1, 3.0)) -> dict[
 
 
 @theorem(
+    number="7.9",
     source="[derived] statement 7.9, the constant of O(1/n)",
     statement="n KL(pi*||pihat) → Σ_k w_k chi²_1, w the eigenvalues of L_mu⁺ Sigma_*/(2 gamma²), for PMLE, distillation and "
     "reverse KL with beta = o(1/√n); its mean is V = tr(Sigma_* L_mu⁺)/(2 gamma²), and no estimator does better.",
@@ -154,6 +159,7 @@ def root_rule(log_target: np.ndarray) -> np.ndarray:
 
 
 @theorem(
+    number="7.10",
     source="[derived] statement 7.10, samplers",
     statement="V(mu) ≥ gamma^-2 Σ_a pi_a (1-pi_a)/mu_a ≥ gamma^-2 (Σ √(pi_a (1-pi_a)))², and at most 1/(4 sigma'(g)) "
     "times the first, g = gamma max log pi*_a/pi*_b. The first is (K-1)/gamma² on policy, K (1 - |pi*|²)/gamma² under "
@@ -193,6 +199,7 @@ def tilted(log_reference: np.ndarray, log_target: np.ndarray, k: float) -> np.nd
 
 
 @theorem(
+    number="7.13",
     source="[derived] statement 7.13; the dilemma is [paper] Yun25",
     statement="RLHF = DPO = REBEL converge to pi_k ∝ pi_0 pi*^k, k = gamma/beta. The best k solves E_{pi_k} log pi* = "
     "E_{pi*} log pi*, or is 0 if E_{pi_0} log pi* is at least that; no beta does better than its KL(pi*||pi_k).",
@@ -228,6 +235,7 @@ def _small(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="7.13",
     source="[derived] statement 7.13, the laws of tuned estimators to leading order",
     statement="pi* ∝ e^(eps u), pi*/pi_0 ∝ e^(eps d), n = m/eps² and eps → 0, v = V/n: the least mean of KL(pi*||pihat)/eps² "
     "over beta is 1/(2/Var d + 1/v) for reverse KL and PMLE, and (Var d - max(Cov(d, u), 0)²/(Var u + 2v))/2 for RLHF.",

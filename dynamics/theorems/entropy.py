@@ -27,6 +27,7 @@ def _round(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="7.16",
     source="[derived] statement 7.16",
     statement="A round of reverse KL on win rates is one of IPO: z' = [alpha beta z + beta (1-alpha) log ref + P mu]/(beta "
     "+ gamma), that is alpha' = alpha beta/(beta+gamma), beta' = beta+gamma and ref' ∝ ref^{beta(1-alpha)/(beta(1-alpha)+"
@@ -69,6 +70,7 @@ def _remedied(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="7.16",
     source="[derived] statement 7.16, through 7.15",
     statement="(beta+gamma)(beta(1-alpha)+gamma) > (lam D/4)², D = max_ij span_k(A_ik - A_jk) ≤ 2, makes rounds of reverse "
     "KL on win rates converge for every P and K, at alpha = 1 too: KL(pi*‖pi_{t+1}) ≤ max(alpha', x²/(1-alpha')) "
@@ -83,6 +85,7 @@ def entropy_remedy(P: np.ndarray, alpha: float, lam: float, beta: float, gamma: 
 
 
 @theorem(
+    number="7.16",
     source="[derived] statement 7.16",
     statement="With uniform ref and pi_0 and A1 = 0, rounds of reverse KL are unstable at uniform iff (alpha beta)² + (kappa "
     "lam w/K)² > (beta+gamma)², kappa = 1 for win rates and 4 for Bradley–Terry rewards: entropy stabilises from gamma = "

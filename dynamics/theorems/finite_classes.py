@@ -100,6 +100,7 @@ def _covered(x: dict[str, Any]) -> tuple[np.ndarray, Coverage]:
 
 
 @theorem(
+    number="5.3",
     source="[paper] Yun25, Proposition 12",
     statement="With probability at least 1 - delta E_{a,b~mu} (P_pihat - P_*)² ≤ 4 ln(|Pi|/delta)/n.",
     quantity="(1 - failure)-quantile of E_{a,b~mu} (P_pihat - P_*)², pihat the maximum-likelihood policy",
@@ -132,6 +133,7 @@ def _pmle_factor(c: Coverage, gamma: float) -> float:
 
 
 @theorem(
+    number="5.3",
     source="[paper] Yun25, Theorem 4",
     statement="PMLE: with probability at least 1 - delta KL(pi*||pihat) ≤ psi(e^4B) 16 (2B² e^4B + 3) C_Pi e^(4 gamma B) "
     "ln(|Pi|/delta)/(gamma² n).",
@@ -148,6 +150,7 @@ def likelihood_guarantee(
 
 
 @theorem(
+    number="5.3",
     source="[paper] Yun25, Theorem 6",
     statement="Distillation: as Theorem 4 with ln(2|Pi|/delta) + 2 ln(2|R|/delta) for ln(|Pi|/delta).",
     quantity=_QUANTILE + "distillation on the same comparisons of the maximum-likelihood reward of R",
@@ -170,6 +173,7 @@ def distillation_guarantee(
 
 
 @theorem(
+    number="5.3",
     source="[paper] Yun25, Theorem 7",
     statement="Reverse KL: with probability at least 1 - delta KL(pi*||pihat) ≤ 2 psi(e^4B) (16 B² ln(2|Pi|²/delta) + "
     "16 C_R (B² e^4B + 1) e^(4 gamma B) ln(2|R|/delta)/gamma²)/n.",
@@ -226,6 +230,7 @@ def prior_sampling_order(
 
 
 @theorem(
+    number="7.11",
     source="[derived] statement 7.11 (Chernoff)",
     statement="P(pihat = pi') ≤ rho(pi')^n, rho = E_{a,b~mu} Σ_y √(P_pi'(y) P_*(y)); hence P(KL(pi*||pihat) ≥ t) is at most "
     "the sum of rho(pi')^n over the policies with KL(pi*||pi') ≥ t.",
@@ -279,6 +284,7 @@ def finite_class_quantile(
 
 
 @theorem(
+    number="7.11",
     source="[derived] statement 7.11, corollaries: Proposition 12 with 2 for 4, Theorem 4 without its factor (2B² e^4B + 3)",
     statement="With probability at least 1 - delta E_{a,b~mu} (P_pihat - P_*)² ≤ 2 ln(|Pi|/delta)/n and KL(pi*||pihat) ≤ "
     "16 psi(e^w) e^2g C^V_Pi ln(|Pi|/delta)/(gamma² n).",

@@ -24,6 +24,7 @@ def _step(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="8.1",
     source="[derived] statement 8.1",
     statement="A round of IPO on the policy's own pairs is a step of magnetic mirror descent, z' = (z + eta tau log ref + eta "
     "P p)/(1 + eta tau), with eta = 1/(alpha beta) and tau = (1-alpha) beta.",
@@ -53,6 +54,7 @@ def _mixed(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="8.2",
     source="[derived] statement 8.2",
     statement="Nash-MD at a constant step eta does not reach the equilibrium regularised at tau: its mixture m tends to the "
     "one at temperature tau/(1 - eta tau), and z to log ref + P softmax(m)/tau.",
@@ -199,6 +201,7 @@ def _of_method(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="8",
     source="[derived] section 8",
     statement="At the fixed point a round has spectral radius |q + ie| (mirror descent), |1 + ie|/(1 + eta tau) (magnetic), "
     "|1 + ie| (SPPO), q|1 + ie| (Nash-MD), |q + ie(q + ie)| (extragradient), |1 + ie(1 + ie)/(1 + eta tau)|/(1 + eta tau) "

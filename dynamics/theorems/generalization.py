@@ -29,6 +29,7 @@ def _classes(source: Source, orthogonal: bool) -> dict[str, Any]:
 
 
 @theorem(
+    number="3.5",
     source="[derived] statement 3.5, accuracy, b ⟂ m",
     statement="Classes N(±m + b, v² I), equally frequent, b ⟂ m: the population flow's accuracy is Phi(|m|/v) = "
     "Phi(delta/(2v)) at every t > 0.",
@@ -46,6 +47,7 @@ def gaussian_accuracy(mean: np.ndarray, shift: np.ndarray, v: float, beta: float
 
 
 @theorem(
+    number="3.5",
     source="[derived] statement 3.5, accuracy at 0+",
     statement="Classes N(±m + b, v² I), equally frequent: the accuracy begins at ½[Phi((|m| + b·m̂)/v) + Phi((|m| - b·m̂)/v)].",
     quantity="limit at t → 0+ of the accuracy on new samples of the population flow of one behaviour with two one-token "
@@ -62,6 +64,7 @@ def initial_accuracy(mean: np.ndarray, shift: np.ndarray, v: float) -> Claim:
 
 
 @theorem(
+    number="7.8",
     source="[derived] statement 7.8, test error",
     statement="Noise norms ≤ eps, e = 2 eps √(1+l_b²) + eps² ≤ 1 - l_b², U = (1+e) beta² t/K, q = (½ - sigma(-U))/(½ + "
     "sigma(-U)): test error ≤ Phi(-(1 - q l_b² - eps √(1+l_b²))/(v (√(1 + q² l_b²) + eps))).",
@@ -135,6 +138,7 @@ def _before_the_last(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="4.1",
     source="[paper] ImLi25, Theorem 4.2",
     statement="Z ≤ 1/(4 l_b²), d ≤ 5Q, v ≤ 1/(32 √Q), 1/4 ≤ l_b ≤ 1/2: with probability at least 1 - 8K Q^(9/4) "
     "exp(-min(c √Q/5, Q^(3/4)/256)), c > 0 left open, beta² t/(8K) ≤ r_i(t) ≤ 5 beta² t/K up to tau_1 = K log 3/(5 beta²), "
@@ -152,6 +156,7 @@ def value_margins(pairs: int, Q: int, d: int, l_b: float, v: float, seed: int, b
 
 
 @theorem(
+    number="4.2",
     source="[paper] ImLi25, Theorem 4.3",
     statement="As Theorem 4.2 with Q ≥ 40: the test error at tau_1 is at most 2K Q² exp(-Q/45).",
     quantity="probability of a wrong preference on a new sample at tau_1, mean over the clusters; above 1 the bound is "
@@ -167,6 +172,7 @@ def value_error(pairs: int, Q: int, d: int, l_b: float, v: float, seed: int, bet
 
 
 @theorem(
+    number="4.3",
     source="[paper] ImLi25, clusters that are nearly orthogonal",
     statement="As Theorem 4.2 with |c_k·c_l| ≤ delta: log 3/80 ≤ r_i(tau_1) ≤ log 3.",
     quantity="every training margin at tau_1, shape (2KQ,), DPO; samples of published_features with this delta",

@@ -25,6 +25,7 @@ def _uniform(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="2.1",
     source="[derived] statement 2.1; the 3-cycle under IPO is [paper] Chen26, whose beta is our 1/beta",
     statement="With uniform ref and pi_0 and A1 = 0 the uniform policy is fixed with eigenvalues alpha ± i kappa lam "
     "w_k/(K beta), ± i w_k those of A, kappa = 1 for IPO and 4 for DPO; unstable iff the largest modulus exceeds 1.",
@@ -55,6 +56,7 @@ def _structured(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="2.1",
     source="[derived] statement 2.1; the 3-cycle under IPO is [paper] Chen26, whose beta is our 1/beta",
     statement="Uniform is unstable iff beta < kappa lam w/(K √(1 - alpha²)), with w = a√3 (3-cycle), a cot(pi/2K) "
     "(regular tournament, odd K), 2a max_k sin(2 pi k/K) (ring), kappa = 1 for IPO and 4 for DPO; at alpha = 1 at "
@@ -120,6 +122,7 @@ def _normalised(z: np.ndarray) -> np.ndarray:
 
 
 @theorem(
+    number="2.2",
     source="[derived] statement 2.2",
     statement="At a fixed point the round's Jacobian in centred logits is C(alpha I + (lam/beta) D Sigma)C with D = "
     "P for IPO and, for DPO, D = ∂f/∂mu from Lap df = -(S - P) dmu, S = sigma(f_i - f_j), Lap = diag(V mu) - V "
@@ -174,6 +177,7 @@ def _vertex(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="2.2",
     source="[derived] statement 2.2 at alpha = 1",
     statement="At alpha = 1 the vertex w has transversal multipliers exp(((P mu)_j - (P mu)_w)/beta) under IPO, mu = "
     "lam e_w + (1-lam) pi_0; under DPO their logs have the same sign and are at least 4 times as large: w attracts "
@@ -216,6 +220,7 @@ _RATIO = (
 
 
 @theorem(
+    number="2.3",
     source="[paper] Chen26, contraction of iterated IPO, whose beta is our 1/beta",
     statement="alpha + (lam/(2 beta)) ‖P - 1/2‖₂ < 1 implies one interior fixed point and convergence at that rate "
     "in the 2-norm of the centred logits.",
@@ -230,6 +235,7 @@ def published_contraction(P: np.ndarray, alpha: float, lam: float, beta: float) 
 
 
 @theorem(
+    number="2.3",
     source="[derived] statement 2.3",
     statement="The published contraction holds with ‖CAC‖₂ ≤ ‖A‖₂ in place of ‖A‖₂: alpha + (lam/(2 beta)) ‖CAC‖₂ < 1.",
     quantity=_RATIO,

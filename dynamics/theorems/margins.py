@@ -36,6 +36,7 @@ def _scaled_time(rate: float, time: float) -> float:
 
 
 @theorem(
+    number="3.3",
     source="[derived] statement 3.3",
     statement="dr/dt = -c f'(r), r(0) = 0: DPO r = log omega(1 + ct) (Wright omega); squared margin 1 - exp(-2ct); IPO "
     "(1 - exp(-2ct/beta²))/2.",
@@ -60,6 +61,7 @@ def _dpo_flow(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="3.3",
     source="[derived] statement 3.3, elementary bounds",
     statement="log(1 + ct/2) ≤ r ≤ min(ct/2, log(1 + ct)) for DPO's mean field.",
     quantity="the margin r at `time` of examples that all move as one, under DPO",
@@ -88,6 +90,7 @@ def _two_answers(source: Source, balanced: bool) -> dict[str, Any]:
 
 
 @theorem(
+    number="3.5",
     source="[derived] statement 3.5, any balance of the answers; ImLi24's theorem is of this form",
     statement="||W(t) - W(0)||_F ≤ √2 beta ||E[s g]|| t/2, with equality as t → 0: the speed never increases.",
     quantity="||W(t) - W(0)||_F at `time`, DPO, one behaviour with two one-token answers s = ±1",
@@ -101,6 +104,7 @@ def head_change(features: np.ndarray, answer: np.ndarray, beta: float, time: flo
 
 
 @theorem(
+    number="3.5",
     source="[derived] statement 3.5, balanced answers; ImLi24's theorem is of this form",
     statement="||W(t) - W(0)||_F ≤ √2 beta delta t/4, delta = ||mu_+ - mu_-||, the distinguishability.",
     quantity="||W(t) - W(0)||_F at `time`, DPO, one behaviour with two one-token answers s = ±1, equally frequent",
@@ -122,6 +126,7 @@ def _several(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="3.6",
     source="[derived] statement 3.6, after ImLi24",
     statement="Behaviours of equal weight, balanced, on the same two tokens: the mean margin of behaviour i begins at speed "
     "(beta²/4) <dbar, d_i>, dbar = mean d.",
@@ -159,6 +164,7 @@ def _largest_noise(l_b: float) -> float:
 
 
 @theorem(
+    number="7.8",
     source="[derived] statement 7.8, margins",
     statement="Noise norms ≤ eps, e = 2 eps √(1+l_b²) + eps² ≤ 1 - l_b², U = (1+e) beta² t/K: "
     "((1-e)/(1+e)) 2 log(2/(1+exp(-U))) ≤ r_i(t) ≤ U.",

@@ -25,6 +25,7 @@ def _some_samplers(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="1.3",
     source="[paper] Chen26, sampler independence of DPO; the size of the dependence is [derived]",
     statement="For 0 < P < 1 DPO's optimum is the same at K-1 linearly independent samplers iff P is Bradley–Terry; "
     "otherwise max_m span(f(mu_m) - f(mu_1)) ≥ 4 σ g/√(K(n-1)), σ the (K-1)-th singular value of the n samplers, "
@@ -51,6 +52,7 @@ def sampler_independence(P: np.ndarray, log_samplers: np.ndarray) -> Claim:
 
 
 @theorem(
+    number="1.3",
     source="[derived] statement 1.3, the triple diagnostic",
     statement="d = max |logit P_ij + logit P_jk + logit P_ki| satisfies d/3 ≤ max |logit P_ij - (s_i - s_j)| ≤ (K-2) "
     "d/K, s the least-squares scores s_i = mean_k logit P_ik; all are 0 iff P is Bradley–Terry.",
@@ -100,6 +102,7 @@ def _few_samplers(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="1.3",
     source="[derived] statement 1.3: K-2 samplers never suffice",
     statement="For any f and any n ≤ K-2 samplers the witness P = sigma(f_i - f_j) - D, D skew with D mu_m = 0, is not "
     "Bradley–Terry, and DPO's implicit reward is f at each of them.",
@@ -129,6 +132,7 @@ def _ipo_samplers(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="1.3",
     source="[derived] statement 1.3 for IPO",
     statement="IPO's optimum ignores the sampler iff C A C = 0, that is P_ij = 1/2 + x_i - x_j: with B the differences "
     "mu_m - mu_1, σ_{K-1}(B) ‖CAC‖_F/√(n-1) ≤ max_m ‖C P (mu_m - mu_1)‖₂ ≤ ‖CAC‖₂ max_m ‖mu_m - mu_1‖₂.",
@@ -183,6 +187,7 @@ def _least_sampled(log_mu: np.ndarray) -> tuple[int, int]:
 
 
 @theorem(
+    number="1.4",
     source="[paper] Chen26, no fixed sampler serves every preference; the construction is [derived] (statement 1.4)",
     statement="For K ≥ 3 and every sampler the witness P has Condorcet winner w ranked below k: beta(h_k - h_w) = "
     "m(1/2 - 2 eps) - eps(mu_k + mu_w) > 0 for IPO and ≥ 4 times that for DPO, m = mass outside {w, k}.",

@@ -24,7 +24,8 @@ def _shared(source: Source) -> dict[str, Any]:
 
 
 @theorem(
-    source="[derived] by the laboratory",
+    number="9.2",
+    source="[derived] statement 9.2",
     statement="X prompts with two answers each share one parameter theta: the first answer has log-odds k_x theta and is "
     "preferred with probability wins_x. With uniform reference and pi_0 a round of IPO is theta' = alpha theta + "
     "w(theta)/beta, w = Σ v s k c/Σ v s k², s = mu_1 mu_2, c = wins - 1/2, v the shares of the prompts, and has slope alpha + "

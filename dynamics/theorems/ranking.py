@@ -22,6 +22,7 @@ def _dominant(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="1.6",
     source="[paper] Chen26 for IPO; the size of the gap and DPO are [derived] (statement 1.6)",
     statement="If P_ij ≥ 1/2 implies P_ik ≥ P_jk for every k, then f_i - f_j ≥ kappa (mu_i + mu_j)(P_ij - 1/2) under "
     "any sampler mu, kappa = 1 for IPO and 4 for DPO: the order is kept, strictly where P_ij > 1/2 and mu_i + mu_j > "
@@ -66,6 +67,7 @@ def _not_dominant(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="1.6",
     source="[derived] statement 1.6, the converse",
     statement="Where row dominance fails, P_ij ≥ 1/2 but P_ik < P_jk, the sampler e_k ranks j above i: f_i - f_j = "
     "P_ik - P_jk for IPO and logit P_ik - logit P_jk for DPO.",
@@ -119,6 +121,7 @@ def _skewed(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="1.7",
     source="[derived] statement 1.7, of Chen26's kind; IPO only",
     statement="If d_k = P_ik - P_jk is non-increasing in rank and mu' first-order dominates mu towards the top, then "
     "IPO's gap of i over j cannot shrink: 0 ≤ d·(mu' - mu) ≤ (d_top - d_bottom) max_r (M'_r - M_r), M the mass of "
@@ -154,6 +157,7 @@ def _ranked(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="1.8",
     source="[derived] statement 1.8",
     statement="For every P and mu DPO's f and IPO's P mu order the responses identically; f_i - f_j ≥ 4[(P mu)_i - "
     "(P mu)_j] wherever the right side is positive, and f_i = f_j where it is 0.",

@@ -32,6 +32,7 @@ def _linked(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="7.17",
     source="[derived] statement 7.17",
     statement="With uniform ref and pi_0 and A1 = 0, any smooth margin loss f has at uniform the eigenvalues alpha ± i "
     "kappa lam w_k/(K beta), kappa = 2|f'(0)|/f''(0): linear 1, logistic 4, probit √(2pi), cauchit pi, each times 1 - 2 "
@@ -62,7 +63,8 @@ def _followed(source: Source) -> dict[str, Any]:
 
 
 @theorem(
-    source="[derived] by the laboratory",
+    number="9.1",
+    source="[derived] statement 9.1",
     statement="IPO with log ref_t+1 = rate log pi_t+1 + (1 - rate) log ref_t, uniform pi_0 and A1 = 0: at uniform the "
     "eigenvalues of a round are the roots of x² - (1 + ik) x + ik (1 - rate), k = ± lam w_k/(K beta).",
     quantity="moduli of the 2(K-1) eigenvalues of the round of (log pi, log ref) at uniform (gauge left out), descending",
@@ -93,7 +95,8 @@ def averaged_moduli(k: np.ndarray, rate: float) -> np.ndarray:
 
 
 @theorem(
-    source="[derived] by the laboratory",
+    number="9.1",
+    source="[derived] statement 9.1",
     statement="For the rounds of ema_spectrum uniform is unstable iff k² (1 - rate)² (2 - rate) > 2 - 3 rate, k = lam w/(K "
     "beta), w the largest w_k: for small k iff rate > 2/3, and at rate = 2/3 for every k > 0; the geometric reference"
     " of alpha = 1, in contrast, is never stable. So the critical beta is lam w (1 - rate) √((2 - rate)/(2 - 3 "

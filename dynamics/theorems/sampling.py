@@ -78,6 +78,7 @@ def lottery_on_top(P: ArrayLike) -> np.ndarray:
 
 
 @theorem(
+    number="1.5",
     source="[paper] Chen26, a sampler fitted to P restores Condorcet-top and Smith-top; the gap is [derived] (1.5)",
     statement="Sampling by a maximal lottery on the Smith set S (the Condorcet winner alone, where there is one) puts "
     "S on top: the least gap of i in S over j outside is at least gamma = min P_ij - 1/2 > 0 for IPO and 4 gamma for "
@@ -108,6 +109,7 @@ def _targeted(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="1.5",
     source="[derived] statement 1.5, the linear program; that some sampler restores the tops is [paper] Chen26",
     statement="The largest t with (P mu)_i - (P mu)_j ≥ t over the pairs that a target orders is min_y max_k Σ y_ij "
     "(P_ik - P_jk), y in the simplex over these pairs. At that mu IPO's least gap is t and DPO's at least 4t (at most, "
@@ -141,6 +143,7 @@ def sample_the_middle(P: ArrayLike) -> np.ndarray:
 
 
 @theorem(
+    number="1.5",
     source="[derived] statement 1.5: at K = 3 an order can always be kept",
     statement="At K = 3 sampling only the middle response keeps a majority order without ties, 1 over 2 over 3: the "
     "gaps are P_12 - 1/2 and P_23 - 1/2 for IPO, logit P_12 and logit P_23 for DPO.",
@@ -189,6 +192,7 @@ def _any_sampler(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="1.5",
     source="[derived] statement 1.5: from K = 4 on no sampler keeps some orders",
     statement="For K ≥ 4 the witness P is transitive without ties, yet at every sampler [(f_1 - f_2) + (f_3 - f_4)]/2 = "
     "-a m/2 for IPO, m the mass of the first four: 2 is ranked above 1 or 4 above 3 wherever m > 0, and the lesser gap of "

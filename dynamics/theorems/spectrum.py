@@ -36,6 +36,7 @@ def _moduli(alpha: float, frequencies: np.ndarray, K: int) -> np.ndarray:
 
 
 @theorem(
+    number="7.1",
     source="[derived] statement 7.1",
     statement="Under IPO the round's eigenvalues at every pi are alpha ± i (lam/beta) w_k, w_k the singular values of "
     "Sigma^½ A Sigma^½; locally stable iff alpha² + (lam/beta)² ‖Sigma^½ A Sigma^½‖² < 1.",
@@ -52,6 +53,7 @@ def spectrum(P: np.ndarray, alpha: float, lam: float, beta: float, log_pi: np.nd
 
 
 @theorem(
+    number="7.14",
     source="[derived] statement 7.14",
     statement="Under IPO the round's spectral radius at every pi is at most √(alpha² + (2 lam max|A|/(pi beta))²), pi = "
     "3.14…, for every P and K: iterated IPO is locally stable for every P, ref and pi_0 if alpha² + (lam/(pi beta))² < 1, "
@@ -77,6 +79,7 @@ def _matched_policy(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="7.1",
     source="[derived] statement 7.1 for DPO at lambda = 1",
     statement="At lam = 1 DPO's eigenvalues at every pi are alpha ± i w_k/beta, w_k the singular values of L^{+½} B "
     "L^{+½}, L_ij = -pi_i pi_j sigma'(f_i - f_j) off the diagonal with zero row sums, B_ij = pi_i pi_j (P_ij - "
@@ -115,6 +118,7 @@ def _unique(source: Source) -> dict[str, Any]:
 
 
 @theorem(
+    number="7.1",
     source="[derived] statement 7.1",
     statement="For alpha < 1 there is exactly one fixed point for every P, lam, beta, ref and pi_0 under IPO, and "
     "under DPO at lam = 1.",
@@ -139,6 +143,7 @@ def uniqueness(
 
 
 @theorem(
+    number="7.5",
     source="[derived] statement 7.5",
     statement="On the 3-cycle P = 1/2 ± a with 0 < alpha < 1 the orbit born at the onset, z_j = w e^{2 pi i j/3} + "
     "c.c., has |w|²/(rho² - 1) → 2/(3 k²) for IPO (supercritical) and 1/(2 k² (3/4 - 4 a² lam²)) for DPO, k² = 1 - "

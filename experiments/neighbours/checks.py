@@ -105,7 +105,7 @@ def _independent(ds: xr.Dataset) -> Finding:
     return Finding(
         claim="where the features of all prompts are linearly independent, each prompt moves as it would by itself, whatever "
         "the overlap: a cyclic prompt does not shake the others",
-        source="[derived] statement by the laboratory: an optimum depends on the span of the features alone",
+        source="[derived] statement 9.3: an optimum depends on the span of the features alone",
         measured=f"{EVERY} parameters, {others.size} draws: amplitude of the others at most "
         f"{others.max(initial=0):.1e}, joint radii within {spread:.1e}",
         interval="exact but for rounding",
@@ -123,7 +123,7 @@ def _shaken(ds: xr.Dataset) -> Finding:
     )
     return Finding(
         claim="with fewer parameters a cyclic prompt that keeps moving shakes its neighbours",
-        source="[derived] statement by the laboratory is only that more parameters prevent it; this is measured",
+        source="[derived] statement 9.3 is only that more parameters prevent it; this is measured",
         measured=f"{int((others[moving] > MOVES).sum())} of {int(moving.sum())} runs in which it moves, of {moving.size}; mean "
         f"amplitude of the most shaken one by overlap of the features {by_overlap}",
         interval="over draws of features and of neighbours",

@@ -1,0 +1,342 @@
+"""``dynamics theorem``: the numbered statements of the theory, and what they say about a file."""
+
+from __future__ import annotations
+
+import dataclasses
+import textwrap
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import tyro
+
+from ._files import Reading, choose, read_file
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .. import theorems
+    from ..ledger import Checked
+
+WIDTH = 100  # columns
+MAX_ENTRIES = 6  # of an array
+FROM_OPTIONS = ("alpha", "lam", "beta", "gamma", "objective")
+INDICES = ("top", "better", "worse")  # inputs that are a response
+
+Asked = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[NUMBER [FILE]]")]
+Inputs = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Theorem(Reading):
+    """A numbered statement of the theory: what it says, where it is proved, and whether it holds on a file's preferences."""
+
+    file: Annotated[str | None, tyro.conf.Suppress] = None  # pyright: ignore[reportIncompatibleVariableOverride]
+    asked: Asked = ()
+    """The number of a statement, such as 7.15, or the name of a theorem, and a file of preferences (docs/files.md lists the
+    forms) on which it is checked against the simulators; without them, the list of all."""
+    alpha: Annotated[float | None, tyro.conf.arg(metavar="A")] = None
+    """Share of the policy in the next reference, 0 to 1."""
+    lam: Annotated[float | None, tyro.conf.arg(metavar="L")] = None
+    """Share of the policy in the next sampler, 0 to 1."""
+    beta: Annotated[float | None, tyro.conf.arg(metavar="B")] = None
+    """KL coefficient, above 0."""
+    gamma: Annotated[float | None, tyro.conf.arg(metavar="G")] = None
+    """Weight of the entropy, above 0."""
+    objective: Literal["ipo", "dpo"] | None = None
+    """What each round minimises."""
+    input: Inputs = ()
+    """Other inputs of the theorem: rounds=100, log_pi=-1.1,-1.1,-1.1 (rows of a matrix are separated by ;)."""
+    index: Annotated[int | None, tyro.conf.arg(metavar="I")] = None
+    """The matrix of the file, counted from 0, where it holds several."""
+    json: bool = False
+    """Print JSON instead of text."""
+
+    def run(self) -> None:
+        from ..theorems import statements
+
+        if not self.asked:
+            self._list(statements())
+            return
+        if len(self.asked) > 2:
+            raise ValueError(f"{self.asked[2]} comes after the file; pass one number and one file.")
+        if len(self.asked) == 2:
+            dataclasses.replace(self, asked=self.asked[:1], file=self.asked[1]).run()
+            return
+        statement, chosen = _found(self.asked[0])
+        given = self._given(chosen)
+        checked, missing = [], {}
+        if self.file is not None or given:
+            if not chosen:
+                raise ValueError(
+                    f"statement {statement.number} has no theorem to check; read its page, {_page(statement)}."
+                )
+            given, names = self._completed(given, chosen)
+            checked, missing = _checked(chosen, given)
+            if not checked:
+                name, left = next(iter(missing.items()))
+                raise ValueError(f"{name} also needs {', '.join(left)}; {_remedy(left)}")
+            defaults = [n for c in checked for n in c.inputs if n not in given and n not in names]
+            self._say(statement, chosen, checked, missing, sorted({*names, *defaults}))
+        else:
+            self._say(statement, chosen, [], {}, [])
+        violated = [c.theorem.name for c in checked if c.holds is False]
+        if violated:
+            raise RuntimeError(f"{', '.join(violated)}: the measured value lies outside the bound.")
+
+    def _list(self, found: Any) -> None:
+        from . import _tables
+
+        if self.input:
+            raise ValueError("no statement is named; pass its number first, such as 7.15.")
+        if self.json:
+            _tables.print_json([_described(one) for one in found.values()])
+            return
+        table = _tables.new_table(("number", "statement", "kind", "theorems"), numbers={"number"})
+        for one in found.values():
+            kind = " ".join(dict.fromkeys(w for w in ("[paper]", "[derived]") if w in one.kind))
+            names = ", ".join(t.name for t in one.theorems) or "–"
+            table.add_row(*map(_tables.text, (one.number, one.title, kind, names)))
+        _tables.print_parts(table, _tables.text("dynamics theorem NUMBER says what it says and where it is proved."))
+
+    def _given(self, chosen: tuple[theorems.Theorem, ...]) -> dict[str, Any]:
+        """The inputs on the command line, each of which some chosen theorem takes."""
+        given = {name: getattr(self, name) for name in FROM_OPTIONS if getattr(self, name) is not None}
+        for words in self.input:
+            name, equals, value = words.partition("=")
+            if not equals or not name:
+                raise ValueError(f"--input {words} has no value; pass NAME=VALUE, such as rounds=100.")
+            if name in given:
+                raise ValueError(f"{name} is given twice; pass it once.")
+            given[name] = value if name in INDICES else _value(name, value)
+        known = {name for theorem in chosen for name in theorem.inputs}
+        if unknown := [name for name in given if name not in known]:
+            takes = ", ".join(dict.fromkeys(n for t in chosen for n in t.inputs)) or "no inputs"
+            raise ValueError(f"{unknown[0]} is no input of {self.asked[0]}; it takes {takes}.")
+        return given
+
+    def _completed(
+        self, given: dict[str, Any], chosen: tuple[theorems.Theorem, ...]
+    ) -> tuple[dict[str, Any], dict[str, str]]:
+        """With the file's matrix, and defaults for distributions; also the defaults' names and what they are."""
+        import numpy as np
+
+        for name in INDICES:
+            if name in given and self.file is None:
+                given[name] = _value(name, given[name])
+        if self.file is None:
+            return given, {}
+        matrices = read_file(self)
+        indices = choose(matrices, self.index, self.file, None)
+        if len(indices) > 1:
+            raise ValueError(f"{self.file} holds {len(matrices)} matrices; choose one with --index.")
+        if not any("P" in theorem.inputs for theorem in chosen):
+            raise ValueError(
+                f"{self.asked[0]} is not about a matrix of preferences; leave {self.file} out, pass --input."
+            )
+        P = np.asarray(matrices[indices[0]], np.float64)
+        for name in INDICES:
+            if name in given:
+                given[name] = _response(name, given[name], matrices.names[indices[0]])
+        wanted = {name for theorem in chosen if "P" in theorem.inputs for name in theorem.inputs}
+        names: dict[str, str] = {}
+        flat = np.full(len(P), -np.log(len(P)))
+        for name in ("log_reference", "log_offline", "log_initial", "log_mu"):
+            if name in wanted and name not in given:
+                given[name], names[name] = flat, "uniform"
+        if "log_pi" in wanted and "log_pi" not in given:
+            given["log_pi"], names["log_pi"] = _fixed_point(P, given, flat)
+        return given | {"P": P}, names
+
+    def _say(
+        self,
+        statement: theorems.Statement,
+        chosen: tuple[theorems.Theorem, ...],
+        checked: list[Checked],
+        missing: dict[str, list[str]],
+        defaults: list[str],
+    ) -> None:
+        if self.json:
+            from . import _tables
+
+            _tables.print_json(
+                _described(statement, chosen)
+                | {"checked": [_row(c) for c in checked], "missing": missing, "defaults": defaults}
+            )
+            return
+        lines = [f"{statement.number} {statement.title}", f"  {_told(statement)}", "", f"  {statement.text}"]
+        done = {c.theorem.name: c for c in checked}
+        for theorem in chosen:
+            lines += ["", f"theorem {theorem.name}: {theorem.statement}"]
+            lines += [f"  bounds: {theorem.quantity}", f"  inputs: {', '.join(theorem.inputs)}"]
+            if theorem.name in done:
+                lines += _lines(done[theorem.name], defaults)
+            elif theorem.name in missing:
+                lines.append(f"  not checked: it also needs {', '.join(missing[theorem.name])}")
+        print("\n".join(part for line in lines for part in _wrapped(line)))
+
+
+def _wrapped(line: str) -> list[str]:
+    indent = line[: len(line) - len(line.lstrip())]
+    return textwrap.wrap(line, WIDTH, subsequent_indent=f"{indent}  ", break_long_words=False) or [""]
+
+
+def _found(asked: str) -> tuple[theorems.Statement, tuple[theorems.Theorem, ...]]:
+    """The statement of a number with its theorems, or of one theorem's name with it alone."""
+    import difflib
+
+    from .. import theorems
+
+    found, known = theorems.statements(), theorems.all()
+    if asked in found:
+        return found[asked], found[asked].theorems
+    if asked in known:
+        return found[known[asked].number], (known[asked],)
+    close = difflib.get_close_matches(asked, [*found, *known], 1)
+    meant = f"did you mean {close[0]}? " if close else ""
+    raise ValueError(f"there is no statement {asked!r}; {meant}`dynamics theorem` lists them.")
+
+
+def _page(statement: theorems.Statement) -> str:
+    return f"docs/theory/{statement.page}"
+
+
+def _told(statement: theorems.Statement) -> str:
+    where = {
+        "yes": "proved in",
+        "in part": "proved in part, which the page tells from the rest, in",
+        "no": "not proved here; see",
+    }
+    return f"{statement.kind}; {where[statement.proven]} {_page(statement)}"
+
+
+def _described(statement: theorems.Statement, chosen: tuple[theorems.Theorem, ...] | None = None) -> dict[str, Any]:
+    row = {name: getattr(statement, name) for name in ("number", "title", "kind", "text", "proven")}
+    rows = [
+        {"name": t.name, "source": t.source, "statement": t.statement, "quantity": t.quantity, "inputs": t.inputs}
+        for t in (statement.theorems if chosen is None else chosen)
+    ]
+    return row | {"page": _page(statement), "theorems": rows}
+
+
+def _value(name: str, words: str) -> Any:
+    """A number, (n,) numbers between commas, (m, n) with rows between semicolons, or a word."""
+    rows = [row.split(",") for row in words.split(";")]
+    try:
+        numbers = [[float(cell) for cell in row] for row in rows]
+    except ValueError:
+        if len(rows) == len(rows[0]) == 1:
+            return words
+        raise ValueError(f"{name} = {words} is not a list of numbers; pass them like -1,-2,-3.") from None
+    if len({len(row) for row in numbers}) > 1:
+        raise ValueError(f"{name} = {words} has rows of different lengths; pass as many numbers in each.")
+    if len(numbers) > 1:
+        return numbers
+    return numbers[0] if len(numbers[0]) > 1 else numbers[0][0]
+
+
+def _response(name: str, words: str, names: Any) -> int:
+    """The index of a response, by its name or by its number."""
+    labels = [] if names is None else list(map(str, names))
+    if words in labels:
+        return labels.index(words)
+    if words.lstrip("-").isdigit():
+        return int(words)
+    raise ValueError(f"{name} = {words} is no response of the file; pass one of {', '.join(labels) or 'its indices'}.")
+
+
+def _fixed_point(P: np.ndarray, given: dict[str, Any], flat: np.ndarray) -> tuple[np.ndarray, str]:
+    """A fixed point of the rounds, if the options determine one; else uniform."""
+    from ..objectives import DPO, IPO
+    from ..rounds import SelfSampling
+    from ..stability import find_fixed_points
+
+    if not all(name in given for name in ("alpha", "lam", "beta")) or given["alpha"] == 1:
+        return flat, "uniform"
+    objective = (DPO if given.get("objective") == "dpo" else IPO)(given["beta"])
+    logs = (given.get("log_reference", flat), given.get("log_offline", flat))
+    found = find_fixed_points(SelfSampling(P, objective, given["alpha"], given["lam"], *logs))
+    if not found:
+        return flat, "uniform"
+    import numpy as np
+
+    return np.asarray(found[0].log_policy, np.float64), "the rounds' fixed point"
+
+
+def _checked(chosen: tuple[theorems.Theorem, ...], given: dict[str, Any]) -> tuple[list[Checked], dict[str, list[str]]]:
+    import inspect
+
+    from ..ledger import check
+
+    checked, missing = [], {}
+    for theorem in chosen:
+        parameters = inspect.signature(theorem.claim).parameters.values()
+        left = [p.name for p in parameters if p.default is p.empty and p.name not in given]
+        if left:
+            missing[theorem.name] = left
+        else:
+            checked.append(check(theorem, **{name: given[name] for name in theorem.inputs if name in given}))
+    return checked, missing
+
+
+def _remedy(left: list[str]) -> str:
+    parts = [f"--{name}" for name in left if name in FROM_OPTIONS]
+    parts += ["a FILE"] * ("P" in left)
+    parts += [f"--input {name}=…" for name in left if name not in (*FROM_OPTIONS, "P")]
+    return f"pass {' and '.join(parts)}."
+
+
+def _lines(checked: Checked, defaults: list[str]) -> list[str]:
+    bound = checked.bound
+    used = [f"{n} {_short(v)}{' (not given)' if n in defaults else ''}" for n, v in checked.inputs.items() if n != "P"]
+    lines = [f"  at {', '.join(used)}"] if used else []
+    lines += [f"  {'holds' if holds else 'FAILS'}: {words}" for words, holds in bound.assumptions.items()]
+    if not bound.applicable:
+        return [*lines, "  so it says nothing here: an assumption fails"]
+    if bound.failure_probability is None:
+        lines.append("  with a probability in which the source leaves a constant open")
+    elif bound.failure_probability:
+        lines.append(f"  with probability at least {1 - bound.failure_probability:.6g}")
+    lines.append(f"  bound: {_range(bound)}{' (excludes nothing)' if bound.vacuous else ''}")
+    if checked.value is None:
+        return [*lines, f"  not measured: {checked.reason}"]
+    verdict = f"within the bound, up to {checked.tolerance}" if checked.holds else "OUTSIDE the bound"
+    return [*lines, f"  measured: {_short(checked.value)}, {verdict}"]
+
+
+def _range(bound: theorems.Bound) -> str:
+    import numpy as np
+
+    if np.array_equal(bound.lower, bound.upper):
+        return f"exactly {_short(bound.lower)}"
+    low, high = bound.lower, bound.upper
+    if np.all(low == -np.inf):
+        return f"at most {_short(high)}"
+    return f"at least {_short(low)}" if np.all(high == np.inf) else f"from {_short(low)} to {_short(high)}"
+
+
+def _short(value: Any) -> str:
+    import numpy as np
+
+    if isinstance(value, str) or value is None:
+        return str(value)
+    array = np.asarray(value)
+    cells = [f"{float(x):.6g}" for x in array.ravel()[:MAX_ENTRIES]]
+    if array.ndim == 0:
+        return cells[0]
+    more = f", … ({array.size} numbers)" if array.size > MAX_ENTRIES else ""
+    return f"({', '.join(cells)}{more})"
+
+
+def _row(checked: Checked) -> dict[str, Any]:
+    bound = checked.bound
+    return {
+        "name": checked.theorem.name,
+        "inputs": checked.inputs,
+        "assumptions": dict(bound.assumptions),
+        "applicable": bound.applicable,
+        "failure_probability": bound.failure_probability,
+        "lower": bound.lower,
+        "upper": bound.upper,
+        "measured": checked.value,
+        "holds": checked.holds,
+        "reason": checked.reason,
+    }

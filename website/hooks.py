@@ -93,9 +93,17 @@ def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files
             mathml = convert(inner, display="block" if display else "inline")
         except Exception as error:
             raise PluginError(f"{page.file.src_uri}: the formula {inner!r} cannot be drawn: {error!r}") from None
+        # Browsers draw no bold from the attribute.
+        mathml = re.sub(r'<(mn|mi) mathvariant="bold">(\w)</\1>', lambda m: f"<{m[1]}>{_bold(m[2])}</{m[1]}>", mathml)
         return f'<div class="formula">{mathml}</div>' if display else mathml
 
     return FORMULA.sub(drawn, content)
+
+
+def _bold(sign: str) -> str:
+    start = {"0": 0x1D7CE, "A": 0x1D400, "a": 0x1D41A}["0" if sign.isdigit() else "A" if sign.isupper() else "a"]
+    first = "0" if sign.isdigit() else "A" if sign.isupper() else "a"
+    return chr(start + ord(sign) - ord(first))
 
 
 def _target(page: str, link: str) -> str:

@@ -73,8 +73,8 @@ def _on(page: Path) -> Iterator[Statement]:
         number, title = heading.groups()
         paragraphs = [" ".join(p.split()) for p in re.split(r"\n\s*\n", "\n".join(lines[1:])) if p.strip()]
         kind = paragraphs[0].split(" · ")[0]
-        quotes = [p for p in paragraphs if p.startswith(">")]
-        text = re.sub(r"(^| )> ?", " ", quotes[0]).strip() if quotes else ""
+        quote = next((p for p in section.split("\n\n") if p.startswith(">")), "")
+        text = " ".join(line.removeprefix(">").strip() for line in quote.splitlines())
         held = tuple(t for t in registered().values() if t.number == number)
         left = "Not proved here" in section
         proven = "no" if "∎" not in section else "in part" if left else "yes"

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dynamics import plot
 
 from ._common import INK, PALE, caption, letter, styled
+from ._page import Page
 
 # Blue and vermilion, green and ink: told apart by lightness, dash and marker as well.
 LOOK = {
@@ -24,10 +24,10 @@ LOOK = {
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Left: forward KL against n; right: error over its law, the best beta, and the share without an estimate."""
     config = json.loads(ds.attrs["config"])
-    figure = Figure(figsize=(7.4, 5.9), layout="constrained")
+    figure = Page(5.9)
     panels = figure.subplot_mosaic([list("aab"), list("aac"), list("aad")])
     a, b, c, d = (panels[mark] for mark in "abcd")
     _errors(ds, a)
@@ -50,8 +50,8 @@ def draw(ds: xr.Dataset) -> Figure:
         "lines in a: proven, to leading order (7.13; V/n of 7.9 at β = 0). Where an unregularised reward is infinite in a "
         "context, reverse KL, RLHF and β = 0 have no policy: d shows the share of such data sets (line: 1 - exp(-2XK(1 - q)ⁿ), "
         "q = (K-1)/(XK²), a theory of responses that never win or never lose), and their curves, means over the rest, are "
-        "drawn where at least half of the data sets have one. PMLE with β > 0 always exists. b: bars, 95 % intervals over "
-        "instances; shaded, ±5 %.",
+        "drawn where at least half of the data sets have one. PMLE with β > 0 is drawn at every n; where a response lost all "
+        "its comparisons its minimum is local only (9.7). b: bars, 95 % intervals over instances; shaded, ±5 %.",
     )
     return figure
 

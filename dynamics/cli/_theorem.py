@@ -53,15 +53,16 @@ class Theorem(Reading):
     def run(self) -> None:
         from ..theorems import statements
 
-        if not self.asked:
+        asked = list(self.asked)
+        if not asked:
             self._list(statements())
             return
-        if len(self.asked) > 2:
-            raise ValueError(f"{self.asked[2]} comes after the file; pass one number and one file.")
-        if len(self.asked) == 2:
-            dataclasses.replace(self, asked=self.asked[:1], file=self.asked[1]).run()
+        if len(asked) > 2:
+            raise ValueError(f"{asked[2]} comes after the file; pass one number and one file.")
+        if len(asked) == 2:
+            dataclasses.replace(self, asked=(asked[0],), file=asked[1]).run()
             return
-        statement, chosen = _found(self.asked[0])
+        statement, chosen = _found(asked[0])
         given = self._given(chosen)
         checked, missing = [], {}
         if self.file is not None or given:
@@ -107,10 +108,10 @@ class Theorem(Reading):
             if name in given:
                 raise ValueError(f"{name} is given twice; pass it once.")
             given[name] = value if name in INDICES else _value(name, value)
-        known = {name for theorem in chosen for name in theorem.inputs}
+        known, asked = {name for theorem in chosen for name in theorem.inputs}, "".join(self.asked)
         if unknown := [name for name in given if name not in known]:
             takes = ", ".join(dict.fromkeys(n for t in chosen for n in t.inputs)) or "no inputs"
-            raise ValueError(f"{unknown[0]} is no input of {self.asked[0]}; it takes {takes}.")
+            raise ValueError(f"{unknown[0]} is no input of {asked}; it takes {takes}.")
         return given
 
     def _completed(
@@ -129,9 +130,8 @@ class Theorem(Reading):
         if len(indices) > 1:
             raise ValueError(f"{self.file} holds {len(matrices)} matrices; choose one with --index.")
         if not any("P" in theorem.inputs for theorem in chosen):
-            raise ValueError(
-                f"{self.asked[0]} is not about a matrix of preferences; leave {self.file} out, pass --input."
-            )
+            asked = "".join(self.asked)
+            raise ValueError(f"{asked} is not about a matrix of preferences; leave {self.file} out, pass --input.")
         P = np.asarray(matrices[indices[0]], np.float64)
         for name in INDICES:
             if name in given:

@@ -47,7 +47,7 @@ def _interlacing(ds: xr.Dataset) -> Finding:
     return Finding(
         claim="balanced matrices (uniform stays fixed): leaving out features never raises the critical beta, "
         "kappa lam ‖ΦᵀAΦ‖/(K √(1 - alpha²)) for orthonormal Φ",
-        source="[derived] statement 2.1 within a class; a compression has no larger norm",
+        source="[derived] statement 9.4 within a class; a compression has no larger norm",
         measured=f"{rises} rises among {beta[..., 1:].size} pairs of nested classes; relative error of the formula at most "
         f"{off:.1g} over {lost.sum()} losses",
         interval="rounding, 1e-8",
@@ -113,7 +113,7 @@ def _lowered(ds: xr.Dataset, name: str) -> Finding:
     return Finding(
         claim=f"{name}: with up to half as many features as responses, most classes lose stability at a smaller beta than "
         "tabular policies, or never",
-        source="[derived] statement 2.1 within a class, at uniform; elsewhere measured",
+        source="[derived] statement 9.4 within a class, at uniform; elsewhere measured",
         measured=f"lowered, by number of features: {'; '.join(said)}; median of the ratio: {medians or 'none'}",
         interval="95% Clopper–Pearson, matrices and features drawn at random; where neither loses, left out",
         status=decide((low > 0.5).all(), bool((low > 0.5).all() or (high < 0.5).any())),

@@ -93,7 +93,7 @@ def _fluctuations(one: xr.Dataset, name: str) -> Finding:
         measured = f"measured over predicted: mean {means.mean():.3f}, farthest from 1: {worst:.3f} ± {error:.3f}"
     return Finding(
         claim=f"{name}: where uniform attracts, a finite sample keeps |w|² at 1/(8 n beta² (1 - rho²)) (DPO: beta/4 for beta)",
-        source="[derived] statement 2.1 with a round's noise Cov f = K/(8n) C (IPO), 2K/n C (DPO) at the uniform policy",
+        source="[derived] statement 2.5 with a round's noise Cov f = K/(8n) C (IPO), 2K/n C (DPO) at the uniform policy",
         measured=measured,
         interval=f"standard error over {one.sizes['cut_run']} runs; n ≥ 1000, rho < {SETTLED:g}; 10 % and 4 errors allowed",
         status=decide(abs(worst - 1) < 0.1 + 4 * error, np.isfinite(worst)),
@@ -108,7 +108,7 @@ def _onset_is_smeared(one: xr.Dataset, name: str) -> Finding:
     decided = np.isfinite(reached).all() and len(reached) > 1
     return Finding(
         claim=f"{name}: the fewer comparisons, the larger the beta at which single runs look like oscillating",
-        source="[derived] statement 2.1 with the noise above; past the onset measured only",
+        source="[derived] statement 2.5 with the noise above; past the onset measured only",
         measured=f"beta over the onset's where the mean of |w|² is {level:g} nat²: {shown}",
         interval="linear in log |w|² between the betas of the cut; at most .02 against the trend allowed",
         status=decide(bool((np.diff(reached) <= 0.02).all()) and reached[0] > reached[-1] + 0.05, decided),

@@ -31,7 +31,7 @@ def _formula(one: xr.Dataset, name: str) -> Finding:
     return Finding(
         claim=f"{name}: near uniform s SGD steps are an exact round with alpha + q(1-alpha) for alpha and (1-q)/beta for "
         "1/beta, q = (1 - approach)^s",
-        source="[derived] statement 2.1; the loss about the uniform policy is isotropic to second order",
+        source="[derived] statement 9.5; the loss about the uniform policy is isotropic to second order",
         measured=f"largest difference of spectral radius and formula over {one.sizes['steps']} numbers of steps: {error:.1e}",
         interval="rounding, 1e-9",
         status=decide(error < 1e-9),
@@ -50,7 +50,7 @@ def _onset(one: xr.Dataset, name: str) -> Finding:
     return Finding(
         claim=f"{name}: few SGD steps a round stabilise what exact rounds do not: stable iff the share of the way is below "
         f"2(1-alpha)/((1-alpha)² + k²) = {share:.3f}, that is up to {most:.1f} steps",
-        source="[derived] statement 2.1 with that alpha and beta",
+        source="[derived] statement 9.5 with that alpha and beta",
         measured=f"orbits oscillate (variance above {OSCILLATES:g}) from {begun.min() if len(begun) else 'no'} steps on; "
         f"{int((oscillates == expected)[clear].sum())} of {int(clear.sum())} as predicted",
         interval="one deterministic orbit each; radii within 20/rounds of 1 are left out",
@@ -72,7 +72,7 @@ def _state(one: xr.Dataset, name: str) -> Finding:
     kept = all((strength[f"{kind}, kept"] > OSCILLATES)[where].all() for kind, where in anew.items())
     return Finding(
         claim=f"{name}: moments kept from round to round oscillate wherever moments that start anew do, and elsewhere too",
-        source="[derived] statement 2.1 has no such term; measured only",
+        source="[derived] statement 9.5 has no such term; measured only",
         measured="; ".join(wider),
         interval=f"one deterministic orbit each; variance above {OSCILLATES:g}",
         status=decide(kept and all(number[f"{kind}, kept"] > number[f"{kind}, reset"] for kind in anew)),

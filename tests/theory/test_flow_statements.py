@@ -48,9 +48,11 @@ def test_squared_margin_is_ipo_at_half_beta_on_another_clock(beta):
     g, chosen = rng.normal(size=(12, 3)), rng.integers(0, 3, 12)
     pairs = g, chosen, (chosen + rng.integers(1, 3, 12)) % 3
     ts = np.array([0.3, 2.0, 30.0]) / beta**2
-    ours = run(dyn.SquaredMargin(beta), *pairs, ts)
-    other = run(dyn.IPO(beta / 2), *pairs, beta**2 * ts)
-    np.testing.assert_allclose(ours, 2 * other, rtol=1e-9, atol=1e-10)  # r = beta (h_w - h_l), at beta and at beta/2
+    ours = dyn.gradient_flow(dyn.MarginFlow(*pairs, dyn.SquaredMargin(beta)), ts[-1], saveat=at(ts))
+    clock = beta**2 * ts
+    other = dyn.gradient_flow(dyn.MarginFlow(*pairs, dyn.IPO(beta / 2)), clock[-1], saveat=at(clock))
+    np.testing.assert_allclose(ours.head_change, other.head_change, rtol=1e-9)
+    np.testing.assert_allclose(ours.reward_margin, 2 * other.reward_margin, rtol=1e-9, atol=1e-10)
 
 
 @pytest.mark.parametrize("shared", [False, True], ids=["own tokens", "shared tokens"])
@@ -163,3 +165,15 @@ def test_fixed_points_attract_on_policy(kind, beta, K):
         values = values[np.argsort(np.abs(values))[1:]]  # without the constant direction
         assert (values.real < 0).all()
         assert (np.abs(values.imag) <= rho * np.abs(values.real) * (1 + 1e-5) + 1e-7 * scale).all()
+
+
+@pytest.mark.parametrize("kind", SLOPES)
+def test_the_sector_of_the_on_policy_flow_is_attained_at_uniform(kind):
+    P, objective = dyn.preferences.cyclic(3, advantage=0.4), getattr(dyn, kind)(0.3)
+    flow = dyn.PreferenceFlow(dyn.Tabular(3), P, objective, dyn.samplers.OnPolicy())
+    values = np.linalg.eigvals(jacobian(lambda z: np.asarray(flow.velocity(flow.start(z)).parameters), np.zeros(3)))
+    values = values[np.argsort(np.abs(values))[1:]]
+    rho = float(
+        dyn.stability.spectral_radius(dyn.SelfSampling(P, objective, alpha=0.0, lam=1.0), np.full(3, -np.log(3)))
+    )
+    np.testing.assert_allclose(np.abs(values.imag), rho * np.abs(values.real), rtol=1e-7)

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from ._curve import FLOOR, follow
 from ._fate import beside, fates
@@ -52,15 +53,15 @@ class Answer:
 
 
 def answer(
-    P: np.ndarray,
+    P: ArrayLike,
     objective: Objective,
     alpha: float,
     lam: float,
     beta: float,
     *,
     rounds: int = 3000,
-    log_reference: np.ndarray | None = None,
-    log_offline: np.ndarray | None = None,
+    log_reference: ArrayLike | None = None,
+    log_offline: ArrayLike | None = None,
     floor: float = FLOOR,
 ) -> Answer:
     """The verdict on z_{t+1} = alpha z_t + (1-alpha) log ref + f(mu_t)/beta, its fixed point and its critical beta.
@@ -87,8 +88,9 @@ def answer(
     """
     if rounds < 10:
         raise ValueError(f"rounds = {rounds}; pass 10 or more.")
-    given: dict[str, Any] = {"log_reference": log_reference, "log_offline": log_offline}
-    stack = np.asarray(P)[None]
+    logs = {"log_reference": log_reference, "log_offline": log_offline}
+    given: dict[str, Any] = {name: None if x is None else np.asarray(x, np.float64) for name, x in logs.items()}
+    stack = np.asarray(P, np.float64)[None]
     loop = Rounds(stack, objective, alpha, lam, beta, **given)
     z = radius = values = crossing = None
     if alpha < 1:

@@ -16,12 +16,11 @@ from dynamics.theorems.source import normalise
 
 from .._framework import Tick, described, require, silent
 from .._sweeps import sweep
-from .checks import ALPHAS, L_OF_RUN, LOGITS, REWARDS, check
+from .checks import ALPHAS, L_OF_RUN, LOGITS, REWARDS, SHARE, check
 
 __all__ = ["Config", "check", "run"]
 
 KIND = {"win-rate": "ipo", "bradley-terry": "dpo"}
-SHARE = 0.99  # of the largest Q_ij = pi_i pi_j (S - P)_ij that P ≤ 1 allows, in the run of the counter-example
 
 
 @dataclasses.dataclass(frozen=True)

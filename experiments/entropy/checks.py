@@ -12,11 +12,17 @@ from .._framework import Finding, decide
 REWARDS = ("win-rate", "bradley-terry")
 ALPHAS = (0.5, 1.0)
 LOGITS = (1.0, 3.0, 7.0)
-STATED = (1.55, 9.85, 547.0)  # squared moduli at LOGITS, as 7.16 states them
-RUN_STATED, L_OF_RUN = 6.70, 4.0
+# SHARE of the largest Q_ij = pi_i pi_j (S - P)_ij that P ≤ 1 allows, in the run of the counter-example.
+L_OF_RUN, SHARE = 4.0, 0.99
 MARGIN = 0.02  # |radius - 1| from which a run of about a thousand rounds decides
 CONVERGED, OSCILLATING = VERDICTS.index("converged"), VERDICTS.index("oscillating")
 COLLAPSED = VERDICTS.index("collapsed")
+
+
+def stated(L: float, share: float) -> float:
+    """omega² of statement 7.16, part D."""
+    s = np.exp(-L)
+    return share**2 * np.exp(L) / (2 / (1 + s**2) ** 2 + s / (1 + s) ** 2)
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
@@ -72,13 +78,16 @@ def _last_policy(ds: xr.Dataset) -> Finding:
 def _unsafe(ds: xr.Dataset) -> Finding:
     found, run = ds.square.values, float(ds.run_square)
     told = ", ".join(f"L = {L:g}: {value:.4g}" for L, value in zip(ds.L.values, found, strict=True))
-    close = np.abs(found / np.array(STATED) - 1).max() < 5e-3 and abs(run / RUN_STATED - 1) < 5e-3
+    limits = stated(ds.L.values, 1.0)
+    # alpha' = alpha beta/(beta + gamma) = 1/4, and beta + gamma = 2.
+    radius = 1 / 16 + float(stated(L_OF_RUN, SHARE)) / 4
+    close = np.abs(found / limits - 1).max() < 1e-6 and abs(run / radius - 1) < 1e-6
     moving = int(ds.run_verdict) == OSCILLATING
     return Finding(
         claim="with Bradley–Terry rewards no gamma is safe for every P and reference: eigenvalues grow like e^(L/2)",
         source="[derived] statement 7.16",
         measured=f"squared moduli {told}; with alpha = .5, beta = gamma = 1, L = {L_OF_RUN:g} the squared radius is {run:.3f}, "
         f"rounds beside the fixed point {VERDICTS[int(ds.run_verdict)]}",
-        interval=f"stated: {', '.join(f'{s:g}' for s in STATED)}, {RUN_STATED:g}",
+        interval=f"stated: {', '.join(f'{s:.4g}' for s in limits)}, {radius:.4g}; to 1e-6",
         status=decide(close and moving),
     )

@@ -26,6 +26,9 @@ from mkdocs.structure.pages import Page
 ROOT = Path(__file__).resolve().parents[1]
 LINK = re.compile(r"(!?\[[^\]]*\])\(((?:\.\./)+[^)#\s]+)(#[^)\s]*)?\)")
 FORMULA = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
+FUNCTION = re.compile(
+    r"((?<!<msub>)(?<!<msup>)(?<!<munder>)(?<!<msubsup>)<mi>(?:log|ln|exp|max|min|sin|cos|det)</mi>)(?=<m[in])"
+)
 # A page of the course for each, in this order.
 COURSE = (
     "first_stability_question",
@@ -93,6 +96,7 @@ def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files
             mathml = convert(inner, display="block" if display else "inline")
         except Exception as error:
             raise PluginError(f"{page.file.src_uri}: the formula {inner!r} cannot be drawn: {error!r}") from None
+        mathml = FUNCTION.sub(r'\1<mspace width="0.17em"/>', mathml)  # a space between log and what it is taken of
         # Browsers draw no bold from the attribute.
         mathml = re.sub(r'<(mn|mi) mathvariant="bold">(\w)</\1>', lambda m: f"<{m[1]}>{_bold(m[2])}</{m[1]}>", mathml)
         return f'<div class="formula">{mathml}</div>' if display else mathml

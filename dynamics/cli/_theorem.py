@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import textwrap
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
 from ._files import Reading, choose, read_file
+from ._theorem_text import described, lines_of, page_of, row_of, told, wrapped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from .. import theorems
     from ..ledger import Checked
 
-WIDTH = 100  # columns
-MAX_ENTRIES = 6  # of an array
 FROM_OPTIONS = ("alpha", "lam", "beta", "gamma", "objective")
 INDICES = ("top", "better", "worse")  # inputs that are a response
 
@@ -68,7 +66,7 @@ class Theorem(Reading):
         if self.file is not None or given:
             if not chosen:
                 raise ValueError(
-                    f"statement {statement.number} has no theorem to check; read its page, {_page(statement)}."
+                    f"statement {statement.number} has no theorem to check; read its page, {page_of(statement)}."
                 )
             given, names = self._completed(given, chosen)
             checked, missing = _checked(chosen, given)
@@ -89,7 +87,7 @@ class Theorem(Reading):
         if self.input:
             raise ValueError("no statement is named; pass its number first, such as 7.15.")
         if self.json:
-            _tables.print_json([_described(one) for one in found.values()])
+            _tables.print_json([described(one) for one in found.values()])
             return
         table = _tables.new_table(("number", "statement", "kind", "theorems"), numbers={"number"})
         for one in found.values():
@@ -158,25 +156,20 @@ class Theorem(Reading):
             from . import _tables
 
             _tables.print_json(
-                _described(statement, chosen)
-                | {"checked": [_row(c) for c in checked], "missing": missing, "defaults": defaults}
+                described(statement, chosen)
+                | {"checked": [row_of(c) for c in checked], "missing": missing, "defaults": defaults}
             )
             return
-        lines = [f"{statement.number} {statement.title}", f"  {_told(statement)}", "", f"  {statement.text}"]
+        lines = [f"{statement.number} {statement.title}", f"  {told(statement)}", "", f"  {statement.text}"]
         done = {c.theorem.name: c for c in checked}
         for theorem in chosen:
             lines += ["", f"theorem {theorem.name}: {theorem.statement}"]
             lines += [f"  bounds: {theorem.quantity}", f"  inputs: {', '.join(theorem.inputs)}"]
             if theorem.name in done:
-                lines += _lines(done[theorem.name], defaults)
+                lines += lines_of(done[theorem.name], defaults)
             elif theorem.name in missing:
                 lines.append(f"  not checked: it also needs {', '.join(missing[theorem.name])}")
-        print("\n".join(part for line in lines for part in _wrapped(line)))
-
-
-def _wrapped(line: str) -> list[str]:
-    indent = line[: len(line) - len(line.lstrip())]
-    return textwrap.wrap(line, WIDTH, subsequent_indent=f"{indent}  ", break_long_words=False) or [""]
+        print("\n".join(part for line in lines for part in wrapped(line)))
 
 
 def _found(asked: str) -> tuple[theorems.Statement, tuple[theorems.Theorem, ...]]:
@@ -193,28 +186,6 @@ def _found(asked: str) -> tuple[theorems.Statement, tuple[theorems.Theorem, ...]
     close = difflib.get_close_matches(asked, [*found, *known], 1)
     meant = f"did you mean {close[0]}? " if close else ""
     raise ValueError(f"there is no statement {asked!r}; {meant}`dynamics theorem` lists them.")
-
-
-def _page(statement: theorems.Statement) -> str:
-    return f"docs/theory/{statement.page}"
-
-
-def _told(statement: theorems.Statement) -> str:
-    where = {
-        "yes": "proved in",
-        "in part": "proved in part, which the page tells from the rest, in",
-        "no": "not proved here; see",
-    }
-    return f"{statement.kind}; {where[statement.proven]} {_page(statement)}"
-
-
-def _described(statement: theorems.Statement, chosen: tuple[theorems.Theorem, ...] | None = None) -> dict[str, Any]:
-    row = {name: getattr(statement, name) for name in ("number", "title", "kind", "text", "proven")}
-    rows = [
-        {"name": t.name, "source": t.source, "statement": t.statement, "quantity": t.quantity, "inputs": t.inputs}
-        for t in (statement.theorems if chosen is None else chosen)
-    ]
-    return row | {"page": _page(statement), "theorems": rows}
 
 
 def _value(name: str, words: str) -> Any:
@@ -282,61 +253,3 @@ def _remedy(left: list[str]) -> str:
     parts += ["a FILE"] * ("P" in left)
     parts += [f"--input {name}=…" for name in left if name not in (*FROM_OPTIONS, "P")]
     return f"pass {' and '.join(parts)}."
-
-
-def _lines(checked: Checked, defaults: list[str]) -> list[str]:
-    bound = checked.bound
-    used = [f"{n} {_short(v)}{' (not given)' if n in defaults else ''}" for n, v in checked.inputs.items() if n != "P"]
-    lines = [f"  at {', '.join(used)}"] if used else []
-    lines += [f"  {'holds' if holds else 'FAILS'}: {words}" for words, holds in bound.assumptions.items()]
-    if not bound.applicable:
-        return [*lines, "  so it says nothing here: an assumption fails"]
-    if bound.failure_probability is None:
-        lines.append("  with a probability in which the source leaves a constant open")
-    elif bound.failure_probability:
-        lines.append(f"  with probability at least {1 - bound.failure_probability:.6g}")
-    lines.append(f"  bound: {_range(bound)}{' (excludes nothing)' if bound.vacuous else ''}")
-    if checked.value is None:
-        return [*lines, f"  not measured: {checked.reason}"]
-    verdict = f"within the bound, up to {checked.tolerance}" if checked.holds else "OUTSIDE the bound"
-    return [*lines, f"  measured: {_short(checked.value)}, {verdict}"]
-
-
-def _range(bound: theorems.Bound) -> str:
-    import numpy as np
-
-    if np.array_equal(bound.lower, bound.upper):
-        return f"exactly {_short(bound.lower)}"
-    low, high = bound.lower, bound.upper
-    if np.all(low == -np.inf):
-        return f"at most {_short(high)}"
-    return f"at least {_short(low)}" if np.all(high == np.inf) else f"from {_short(low)} to {_short(high)}"
-
-
-def _short(value: Any) -> str:
-    import numpy as np
-
-    if isinstance(value, str) or value is None:
-        return str(value)
-    array = np.asarray(value)
-    cells = [f"{float(x):.6g}" for x in array.ravel()[:MAX_ENTRIES]]
-    if array.ndim == 0:
-        return cells[0]
-    more = f", … ({array.size} numbers)" if array.size > MAX_ENTRIES else ""
-    return f"({', '.join(cells)}{more})"
-
-
-def _row(checked: Checked) -> dict[str, Any]:
-    bound = checked.bound
-    return {
-        "name": checked.theorem.name,
-        "inputs": checked.inputs,
-        "assumptions": dict(bound.assumptions),
-        "applicable": bound.applicable,
-        "failure_probability": bound.failure_probability,
-        "lower": bound.lower,
-        "upper": bound.upper,
-        "measured": checked.value,
-        "holds": checked.holds,
-        "reason": checked.reason,
-    }

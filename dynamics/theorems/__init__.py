@@ -2,18 +2,8 @@
 
 No code here runs a simulator, so a bound and a trajectory that agree are evidence for each other. ``all()`` lists every
 theorem by name; each is also an attribute of this module, and ``theorem.inputs`` names its inputs. A name has the same
-meaning everywhere: ``P`` (K, K), ``alpha`` and ``lam`` in [0, 1], ``beta`` > 0 (the KL coefficient), ``objective``
-"ipo" or "dpo", ``rounds`` ≥ 0, ``top`` the index of the response called 1, and logs of distributions, (K,):
-``log_pi`` a policy, ``log_initial`` the start of a run, ``log_reference`` ref, ``log_offline`` the pi_0 inside mu_t,
-``log_mu`` a sampler, ``log_samplers`` (n, K) several; samplers may hold -inf; ``target`` "condorcet", "smith" or "order",
-the target of a fitted sampler; ``comparisons`` ≥ 1 the fresh comparisons of each response in a round and ``failure`` in
-(0, 1] the share of runs that a statement excludes. For margins: ``features`` (N, d), ``answer``
-(N,) of ±1, ``differences`` (m, d), ``noise`` (N, d), ``time`` ≥ 0 in units of tau, ``rate`` > 0, ``pairs`` of clusters,
-``l_b`` ≥ 0, ``v`` > 0 the noise in a coordinate, ``Q`` samples per cluster, ``delta`` a cosine, ``seed``, and vectors (d,)
-``mean`` and ``shift``. For distribution learning: ``gamma`` > 0 (also the weight of an entropy), ``log_target`` log pi*,
-``log_policies`` (N, K) a finite class and ``member`` the row of pi* in it, ``rewards`` (M, K), ``comparisons`` n in all and
-``scale`` > 0 of a prior on rewards, fixed before the data; ``coverage`` has the constants of a class. For games: ``eta`` > 0
-the step and ``tau`` > 0 the temperature. Numbers are float64 on the host, whatever JAX's precision.
+meaning everywhere, which ``help(theorem)`` prints with the statement; ``statements()`` has the pages of docs/theory with the
+proofs. Numbers are float64 on the host, whatever JAX's precision.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._cards import Table, html, markdown
 from .._shares import Share
 from ._basis import Basis, card, evidence
 
@@ -75,6 +76,61 @@ class SafeBeta:
         plain["basis"] = None if self.basis is None else self.basis.to_dict()
         plain["loses_stability"] = None if self.loses_stability is None else self.loses_stability._asdict()
         return {name: _plain(value) for name, value in plain.items()}
+
+    def to_markdown(self, *, title: str | None = None) -> str:
+        """The safe betas as a card in Markdown, for a wiki or a model card.
+
+        Args:
+            title: the heading; "Safe beta of IPO" unless given.
+
+        >>> P = dyn.preferences.cyclic(3, 0.4)
+        >>> card = dyn.stability.known_beta(P, dyn.IPO, [0.5], [1.0], progress=False).to_markdown()
+        >>> print(card.splitlines()[-1])
+        | 0.5 | 1 | 0.2667 | 0.4 | 0.7071 |
+        """
+        return markdown(self._title(title), *self._card())
+
+    def to_html(self, *, title: str | None = None) -> str:
+        """The same as a card in HTML: one ``<section>`` that loads nothing.
+
+        Args:
+            title: as in ``to_markdown``.
+        """
+        return html(self._title(title), *self._card())
+
+    def _title(self, title: str | None) -> str:
+        return f"Safe beta of {self.objective}" if title is None else title
+
+    def _card(self) -> tuple[list[tuple[str, str]], list[Table]]:
+        told = "locally stable at every beta above the one in the table"
+        if self.confidence is None:
+            lines = [("rounds are", f"{told}, if P is exactly as given (no counts of comparisons are known)")]
+        else:
+            given = f"{self.comparisons:g} comparisons, by the larger beta of the models {' and '.join(self.models)}"
+            lines = [("rounds are", f"{told}, with posterior probability {self.confidence:g} given {given}")]
+            lines += [] if self.basis is None else self.basis.lines(self.prior)
+            lines += [("note", sentence) for sentence in self._gap()]
+        lines.append(("smallest beta examined", f"{self.floor:g}"))
+        counted = self.confidence is not None
+        columns = ["alpha", "lam", "stable above beta"] + (
+            ["95% Monte Carlo interval", "at the mean"] if counted else []
+        )
+        columns += [] if self.proven is None else ["proven to converge above", "for every P above"]
+        rows = []
+        for a, n in np.ndindex(self.beta.shape):
+            cells = [f"{self.alpha[a]:g}", f"{self.lam[n]:g}", self._told(self.beta[a, n])]
+            if counted:
+                interval = f"{self._told(self.low[a, n])} – {self._told(self.high[a, n])}"
+                cells += [interval, self._told(self.mean[a, n])]
+            if self.proven is not None and self.proven_everywhere is not None:
+                cells += [f"{self.proven[a, n]:.4g}", f"{self.proven_everywhere[a, n]:.4g}"]
+            rows.append(cells)
+        return lines, [Table(columns, rows)]
+
+    def _told(self, beta: Any) -> str:
+        if not np.isfinite(beta):
+            return "none"
+        return f"≤ {self.floor:g}" if beta <= self.floor else f"{beta:.4g}"
 
     def __str__(self) -> str:
         if self.confidence is None or self.basis is None or self.beta_if is None or self.loses_stability is None:

@@ -27,13 +27,8 @@ def _class(source: Source, sizes: tuple[int, int], spread: float) -> dict[str, A
     target = log_policy(source, K, (1.0, 0.3))
     away = spread * 10 ** rng.uniform(-3, 0, (N, 1)) * rng.uniform(-1, 1, (N, K))
     away[0] = 0.0
-    log_mu = log_policy(source, K, (0.0, 0.5))
-    return {
-        "log_policies": _inputs.normalise(target + away),
-        "member": 0,
-        "log_mu": log_mu,
-        "gamma": source.number(0.3, 1.0),
-    }
+    log_mu, gamma = log_policy(source, K, (0.0, 0.5)), source.number(0.3, 1.0)
+    return {"log_policies": _inputs.normalise(target + away), "member": 0, "log_mu": log_mu, "gamma": gamma}
 
 
 def _sampled(source: Source) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.2.0"
 
 _ROOMS = (
+    "atlas",
     "data",
     "diagnostics",
     "engine",
@@ -90,6 +91,7 @@ __all__ = [
     "SquaredMargin",
     "Tabular",
     "__version__",
+    "atlas",
     "certify",
     "data",
     "descend",
@@ -123,6 +125,7 @@ __all__ = [
 
 if TYPE_CHECKING:
     from . import (
+        atlas,
         data,
         diagnostics,
         engine,

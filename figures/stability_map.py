@@ -9,13 +9,16 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from ._common import INK, caption, letter, styled
+from dynamics import plot
 
-CONVERGED, OSCILLATING = 1, 2  # values of the flags of verdict
+from ._common import INK, KAPPA, caption, letter, styled
+from ._page import Page
+
+CONVERGED, OSCILLATING, UNDECIDED = 1, 2, 3  # values of the flags of verdict
+PERIODIC = 1  # value of the flags of period_kind
 BLUES = ("#08519C", "#4292C6", "#9ECAE1")
 STRIP = "#F0F0EC"
 UNSTABLE = "#FFE9C4"
@@ -23,12 +26,12 @@ AMPLITUDE = LinearSegmentedColormap.from_list("amplitude", ["#FFE9C4", "#F6B45E"
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
-    """IPO and DPO side by side over (alpha, lam/beta), with a legend."""
-    figure = Figure(figsize=(7.4, 4.9), layout="constrained")
+def draw(ds: xr.Dataset) -> Page:
+    """IPO and DPO side by side over (alpha, kappa lam/beta), where their onsets are one curve, with a legend."""
+    figure = Page(4.9)
     left, right = figure.subplots(1, 2, sharey=True)
     for ax, name, mark in ((left, "IPO", "a"), (right, "DPO", "b")):
-        one = ds.sel(objective=name)
+        one = _scaled(ds.sel(objective=name))
         widest = _widest(one)
         _regions(one, ax, name, widest)
         _cells(one, ax)
@@ -36,7 +39,7 @@ def draw(ds: xr.Dataset) -> Figure:
         letter(ax, mark, f"iterated {name}")
         ax.set_xlim(0, widest)
         ax.set_ylim(0, 1)
-        ax.set_xlabel("λ/β")
+        ax.set_xlabel(f"κλ/β (κ = {KAPPA[name]:g})")
     left.set_ylabel("α, share of the policy in the next reference")
     bar = figure.colorbar(
         ScalarMappable(Normalize(0, 0.5), AMPLITUDE), ax=[left, right], shrink=0.75, pad=0.015, aspect=28
@@ -46,6 +49,12 @@ def draw(ds: xr.Dataset) -> Figure:
     _key(figure)
     caption(figure, _caption(ds))
     return figure
+
+
+def _scaled(one: xr.Dataset) -> xr.Dataset:
+    """With kappa lam/beta in place of lam/beta."""
+    kappa = KAPPA[str(one.objective.values)]
+    return one.assign(lam_over_beta=kappa * one.lam_over_beta, boundary=kappa * one.boundary)
 
 
 def _widest(one: xr.Dataset) -> float:
@@ -76,20 +85,11 @@ def _cells(one: xr.Dataset, ax: Axes) -> None:
     amplitude = one.amplitude.transpose("start", "alpha", "column").values.max(axis=0)
     moving, settled = (verdict == OSCILLATING).any(axis=0), (verdict == CONVERGED).all(axis=0)
     ratio, alpha = one.lam_over_beta.values, one.alpha.values
-    shown = np.ma.masked_where(~moving, amplitude)
-    ax.pcolormesh(_edges(ratio), _edges(alpha), shown, cmap=AMPLITUDE, vmin=0, vmax=0.5, zorder=1, rasterized=True)
-    thin = max(1, round(len(alpha) / 41))
+    flags = np.select([moving, settled], [OSCILLATING, CONVERGED], UNDECIDED)
+    plot.verdict_cells(ax, ratio, alpha, flags, amplitude, bar=False)
     x, y = np.meshgrid(ratio, alpha)
-    pick = (np.arange(len(alpha)) % thin == 0)[:, None] & (np.arange(len(ratio)) % thin == 0)[None]
-    dots = settled & pick
-    ax.scatter(x[dots], y[dots], s=1.2, color="white", edgecolors=INK, linewidths=0.25, zorder=2)
-    neither = ~settled & ~moving & pick
-    ax.scatter(x[neither], y[neither], s=7, marker="x", color=INK, linewidths=0.5, zorder=3)
-
-
-def _edges(centres: np.ndarray) -> np.ndarray:
-    step = centres[1] - centres[0]
-    return np.append(centres - step / 2, centres[-1] + step / 2)
+    locked = moving & (one.period_kind.transpose("start", "alpha", "column").values == PERIODIC).any(axis=0)
+    ax.scatter(x[locked], y[locked], s=2.5, marker="s", color="white", linewidths=0, zorder=3)
 
 
 def _curve(one: xr.Dataset, ax: Axes) -> None:
@@ -98,7 +98,7 @@ def _curve(one: xr.Dataset, ax: Axes) -> None:
     ax.plot(onset, one.curve_alpha.values, color=INK, linewidth=1.5, linestyle="-", zorder=5)
 
 
-def _key(figure: Figure) -> None:
+def _key(figure: Page) -> None:
     edge = {"edgecolor": INK, "linewidth": 0.3}
     handles = [
         Patch(facecolor=BLUES[0], label="proven to converge: published contraction (2.3)", **edge),
@@ -107,6 +107,17 @@ def _key(figure: Figure) -> None:
         Patch(facecolor=STRIP, label="locally stable (2.1); globally unproven", **edge),
         Line2D([], [], color=INK, linewidth=1.5, label="onset (2.1): unstable to the right, proven"),
         Patch(facecolor=AMPLITUDE(0.6), label="simulated: oscillates", **edge),
+        Line2D(
+            [],
+            [],
+            marker="s",
+            markersize=3,
+            color=AMPLITUDE(0.8),
+            markerfacecolor="white",
+            markeredgewidth=2.0,
+            linestyle="none",
+            label="simulated: locked to a period",
+        ),
         Line2D(
             [],
             [],
@@ -126,7 +137,7 @@ def _key(figure: Figure) -> None:
             color=INK,
             markeredgewidth=0.6,
             linestyle="none",
-            label="simulated: undecided within the run",
+            label="simulated: undecided",
         ),
     ]
     figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=7, columnspacing=1.4, handlelength=1.6)
@@ -138,7 +149,20 @@ def _caption(ds: xr.Dataset) -> str:
     return (
         f"Three responses in a preference cycle, P = 1/2 ± {settings['advantage']:g}; λ = 1; {settings['cells']} × "
         f"{settings['cells']} runs of {settings['rounds']} rounds from {starts} start{'s' * (starts > 1)} off uniform. "
-        "Shades and curve: theory. Cells, dots and crosses: simulation. For DPO no global theorem applies; its onset "
-        "is that of IPO at a quarter of λ/β. Numbers in brackets: statements; 2.3 and IPO's 2.1 are Chen et al. 2026, "
-        "the rest derived."
+        "Shades and curve: theory. Cells, dots, squares and crosses: simulation (crosses: neither settled nor steady within "
+        f"the run). {_locking(ds)}In κλ/β the onset of both is one curve (2.1); for DPO no global theorem applies. "
+        "Numbers in brackets: statements; 2.3 and IPO's 2.1 are Chen et al. 2026, the rest derived."
+    )
+
+
+def _locking(ds: xr.Dataset) -> str:
+    periods = ds.period.values[(ds.period_kind.values == PERIODIC) & (ds.verdict.values == OSCILLATING)]
+    if not len(periods):
+        return ""
+    lengths, count = np.unique(periods.round(6), return_counts=True)
+    most = np.sort(lengths[np.argsort(-count, kind="stable")[:3]])
+    listed = " or ".join(f"{length:g}" for length in most)
+    return (
+        f"Stripes: an orbit that locks to a period (mostly {listed} rounds) visits few points, so that its range, the "
+        "amplitude, can be smaller than that of the closed curves around. "
     )

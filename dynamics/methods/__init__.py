@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ._compare import FAILED, Comparison, Row, compare
+from ._compare import compare
+from ._result import FAILED, Comparison, Row
 from ._roster import BY_NAME, METHODS, Method
 
 __all__ = ["BY_NAME", "FAILED", "METHODS", "Comparison", "Method", "Row", "compare"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -32,6 +31,7 @@ from ..theorems.games import (
     rest_frequencies,
 )
 from ..theorems.source import normalise
+from ._result import FAILED, Comparison, Row
 from ._roster import BY_NAME, METHODS, Method
 
 ROUNDS = 3000
@@ -39,74 +39,6 @@ SETTLED = 1e-2  # in total variation, from where a run counts as arrived
 STEPS = np.geomspace(1e-9, 1e4, 391)  # of eta, over which a first crossing is bracketed
 LEAST = 1e-3  # of beta and gamma
 GAMMAS = np.geomspace(1e2, LEAST, 121)  # over which the last crossing is bracketed, from above
-FAILED = "failed"
-"""The verdict on a method that cannot run."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """What one method does.
-
-    Attributes:
-        method: the method, with the setting that was run.
-        verdict: of the run from the reference: "converged", "oscillating", "collapsed", "undecided", or "failed".
-        rounds: from which round on the policy stays within 1e-2 of its last one in total variation; None unless it converged or
-            collapsed.
-        spectral_radius: at the method's fixed point; None where it has no interior one that is followed.
-        log_policy: the last policy, ``(K,)``, in nats; of an oscillating run the average policy of its second half.
-        entropy: of that policy, in nats.
-        gap: its duality gap without temperature: what best replies win against it; 0 at a Nash equilibrium.
-        to_nash: total variation from the equilibrium at the method's temperature; None without a temperature.
-        change: what makes the fixed point stable: "eta below 1.79", "beta above 0.62", …; "" where it is stable.
-        reason: why a run failed, or "".
-    """
-
-    method: Method
-    verdict: str
-    rounds: int | None = None
-    spectral_radius: float | None = None
-    log_policy: np.ndarray | None = None
-    entropy: float | None = None
-    gap: float | None = None
-    to_nash: float | None = None
-    change: str = ""
-    reason: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready values."""
-        plain = {
-            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name not in ("method", "log_policy")
-        }
-        policy = None if self.log_policy is None else np.exp(self.log_policy).tolist()
-        return {
-            "method": self.method.name,
-            "setting": dict(self.method.setting),
-            "setting_source": self.method.setting_source,
-            "source": self.method.source,
-            **plain,
-            "policy": policy,
-        }
-
-
-@dataclasses.dataclass(frozen=True)
-class Comparison:
-    """The rows of ``compare`` in the order of the roster; ``lottery`` is the Nash equilibrium without temperature, ``(K,)``."""
-
-    rows: tuple[Row, ...]
-    lottery: np.ndarray
-    rounds: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready values."""
-        return {"rounds": self.rounds, "nash": self.lottery.tolist(), "methods": [row.to_dict() for row in self.rows]}
-
-    def __str__(self) -> str:
-        wide = max(len(row.method.name) for row in self.rows)
-        radius = lambda row: "" if row.spectral_radius is None else f"radius {row.spectral_radius:.4f}"
-        return "\n".join(
-            f"{row.method.name:{wide}}  {row.verdict:11}  {radius(row):14}  {row.change or row.reason}".rstrip()
-            for row in self.rows
-        )
 
 
 def compare(

@@ -54,7 +54,7 @@ def simplex(
         raise ValueError(f"log_policy has shape {log_policy.shape}; pass three responses, shape (T, 3).")
     labels = display_names(names, 3)
     if frame:
-        _triangle(ax, labels)
+        triangle(ax, labels)
     points = barycentric(log_policy)
     deepening = LinearSegmentedColormap.from_list("deepening", [_mixed(color, 0.65), color])
     steps = np.linalg.norm(np.diff(points, axis=0), axis=1)
@@ -74,7 +74,8 @@ def simplex(
     ax.plot(*points[-1], "s", color=color, label=label, zorder=5, **end)
 
 
-def _triangle(ax: Axes, labels: Sequence[str]) -> None:
+def triangle(ax: Axes, labels: Sequence[str]) -> None:
+    """The frame: edges, lines of equal probability, and a name at each corner."""
     corners = barycentric(np.log(np.eye(3) + 1e-300))
     ax.fill(*corners.T, facecolor=MIST, edgecolor=INK, linewidth=0.6, zorder=0)
     for level in (0.25, 0.5, 0.75):

@@ -6,9 +6,11 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
+import jax
 import numpy as np
 from jaxtyping import Array
 
+from .._numerics import concrete
 from .._parameters import describe
 from .._provenance import provenance
 from ..diagnostics import Measure, Series, variables_of
@@ -40,6 +42,9 @@ class Solution(eqx.Module):
     >>> sol = dyn.iterate(loop, 4, initial=jnp.log(jnp.array([0.5, 0.3, 0.2])), every=2)
     >>> sol.coordinate.tolist(), sol.log_policy.shape
     ([0, 2, 4], (3, 3))
+    >>> sol
+    Solution: successful, to round 4, 3 saved
+      rows: log_policy (3, 3)
     """
 
     coordinate: Array
@@ -62,6 +67,29 @@ class Solution(eqx.Module):
             f"this Solution has no {name!r}; rows: {sorted(self.__dict__.get('values', ()))}, "
             f"statistics: {sorted(self.__dict__.get('statistics', ()))}."
         )
+
+    def __repr__(self) -> str:
+        """How the run ended, how long it was, and what was saved and measured, with the numbers that can be read."""
+        if not all(isinstance(x, jax.Array | np.ndarray) for x in (self.coordinate, *jax.tree.leaves(self.values))):
+            return f"{type(self).__name__}(coordinate={self.coordinate!r})"  # a tree of something else, such as axes
+        lines = [f"{type(self).__name__}: {self._ended()}"]
+        for label, table in (("rows", self.values), ("statistics", self.statistics)):
+            told = ", ".join(f"{name} {_told(name, value, label == 'rows')}" for name, value in table.items())
+            lines += [f"  {label}: {told}"] if told else []
+        entropy = self.values.get("entropy")
+        if entropy is not None and entropy.ndim == 1 and entropy.size and concrete(entropy):
+            lines.append(f"  final entropy: {float(entropy[-1]):.4g} nats")
+        return "\n".join(lines)
+
+    def _ended(self) -> str:
+        if self.coordinate.ndim != 1:
+            return f"a batch of {self.coordinate.shape[:-1]}, {self.coordinate.shape[-1]} saved"
+        saved = f"{len(self.coordinate)} saved"
+        if not concrete(self.coordinate, self.result) or not len(self.coordinate):
+            return saved
+        last = float(self.coordinate[-1])
+        end = f"{self.dim} {last:g}" if self.dim == "time" else f"{self.dim} {int(last)}"
+        return f"{result_name(self.result)}, to {end}, {saved}"
 
     @property
     def note(self) -> str | None:
@@ -99,3 +127,11 @@ class Solution(eqx.Module):
         if not set(self.values) <= set(known):
             raise ValueError("this Solution holds the values of a SaveAt with fn=, which have no names; use sol.saved.")
         return self.values, {name: known[name].over(self.dim) for name in self.values}, {}
+
+
+def _told(name: str, value: Any, shaped: bool) -> str:
+    """A statistic's value, or the word of its flag; otherwise the shape."""
+    if shaped or np.shape(value) != () or not concrete(value):
+        return str(tuple(getattr(value, "shape", ())))
+    number, flags = np.asarray(value).item(), VARIABLES.get(name, Variable()).flags
+    return flags[number] if flags and 0 <= number < len(flags) else f"{number:.4g}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import xarray as xr
 
@@ -21,8 +23,8 @@ COLLAPSED = VERDICTS.index("collapsed")
 
 def stated(L: float, share: float) -> float:
     """omega² of statement 7.16, part D."""
-    s = np.exp(-L)
-    return share**2 * np.exp(L) / (2 / (1 + s**2) ** 2 + s / (1 + s) ** 2)
+    s = math.exp(-L)
+    return share**2 * math.exp(L) / (2 / (1 + s**2) ** 2 + s / (1 + s) ** 2)
 
 
 def check(ds: xr.Dataset) -> list[Finding]:
@@ -78,9 +80,9 @@ def _last_policy(ds: xr.Dataset) -> Finding:
 def _unsafe(ds: xr.Dataset) -> Finding:
     found, run = ds.square.values, float(ds.run_square)
     told = ", ".join(f"L = {L:g}: {value:.4g}" for L, value in zip(ds.L.values, found, strict=True))
-    limits = stated(ds.L.values, 1.0)
+    limits = np.array([stated(float(L), 1.0) for L in ds.L.values])
     # alpha' = alpha beta/(beta + gamma) = 1/4, and beta + gamma = 2.
-    radius = 1 / 16 + float(stated(L_OF_RUN, SHARE)) / 4
+    radius = 1 / 16 + stated(L_OF_RUN, SHARE) / 4
     close = np.abs(found / limits - 1).max() < 1e-6 and abs(run / radius - 1) < 1e-6
     moving = int(ds.run_verdict) == OSCILLATING
     return Finding(

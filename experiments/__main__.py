@@ -35,8 +35,13 @@ options:
   --preferences PATH…    files (as `dynamics classify` takes) or folders of them, for experiments that read preferences
   --workers N            sweeps are computed by N worker processes (dask; install '.[cluster]')
   --at-once N            N experiments at a time, in processes of their own (default: one for each core, at most 4)
+  --width INCHES         figures for a column of that width, 3.25 to 7.4, such as 5.5 or 3.25, with text of at least 7 points
   --out DIR              where results go (default: results)
   --help                 this text; after one NAME also the options of its Config
+
+Figures are DIR/figures/NAME.pdf, without a caption, NAME.txt, its caption for LaTeX, and NAME.png, with the caption. With
+options other than the defaults their names carry the key of the stored result, NAME-KEY, so that no run overwrites the figure
+of another.
 
 Exit status: 0 every finding holds or is not decided, 1 some finding fails, 2 bad input."""
 
@@ -74,8 +79,8 @@ def _command(argv: list[str]) -> int:
     if {"--help", "-h"} & set(options) and len(names) != 1:
         print(USAGE)
         return 0
-    configs, out, count, at_once = _configure(names, options)
-    return _run_all(configs, writable(out), count, quick="--full" not in options, at_once=at_once)
+    configs, common = _configure(names, options)
+    return _run_all(configs, writable(common.out), common)
 
 
 def _check_name(name: str) -> None:
@@ -93,16 +98,15 @@ class _Parser(argparse.ArgumentParser):
         raise UserError(f"{message}; see python -m experiments --help.")
 
 
-def _configure(names: list[str], options: list[str]) -> tuple[dict[str, Any], Path, int | None, int | None]:
-    """The configuration of every experiment to run, the folder for results, and the numbers of workers and of experiments at
-    once.
-    """
+def _configure(names: list[str], options: list[str]) -> tuple[dict[str, Any], argparse.Namespace]:
+    """The configuration of every experiment to run, and the options that they share."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     parser.add_argument("--all", action="store_true")
     parser.add_argument("--full", action="store_true")
     parser.add_argument("--preferences", nargs="+", metavar="PATH")
     parser.add_argument("--workers", type=int, metavar="N")
     parser.add_argument("--at-once", type=int, metavar="N")
+    parser.add_argument("--width", type=float, metavar="INCHES")
     parser.add_argument("--out", type=Path, default=Path("results"))
     common, own = parser.parse_known_args(options)
     if common.all and names:
@@ -129,7 +133,11 @@ def _configure(names: list[str], options: list[str]) -> tuple[dict[str, Any], Pa
         raise UserError(f"--at-once {common.at_once} is below 1; pass a whole number of at least 1, or leave it out.")
     if common.workers is not None and (common.at_once or 1) > 1:
         raise UserError("--workers shares each experiment among processes; leave out --at-once, or --workers.")
-    return configs, common.out, common.workers, common.at_once
+    if common.width is not None and not 3.25 <= common.width <= 7.4:
+        raise UserError(
+            f"--width {common.width:g} is outside [3.25, 7.4] inches; pass the width of a column, such as 5.5."
+        )
+    return configs, common
 
 
 def _config(name: str, full: bool, options: list[str]) -> Any:
@@ -165,15 +173,16 @@ def _sentence(boxed: str) -> str:
     return text or "the options cannot be read; see --help."
 
 
-def _run_all(configs: dict[str, Any], out: Path, count: int | None, *, quick: bool, at_once: int | None = None) -> int:
+def _run_all(configs: dict[str, Any], out: Path, common: argparse.Namespace) -> int:
     from dynamics.sweeps import available_cores
 
     from ._report import show, write
     from ._sweeps import workers
 
     (out / "figures").mkdir(exist_ok=True)
-    jobs = [(name, _jobs.Job(name, config, out, quick)) for name, config in configs.items()]
-    number = 1 if count is not None else min(_at_once.MOST, available_cores()) if at_once is None else at_once
+    count, quick, asked = common.workers, not common.full, common.at_once
+    jobs = [(name, _jobs.Job(name, config, out, quick, common.width)) for name, config in configs.items()]
+    number = 1 if count is not None else min(_at_once.MOST, available_cores()) if asked is None else asked
     if min(number, len(jobs)) > 1 and all(map(_jobs.is_stored, (job for _, job in jobs))):
         number = 1  # reading takes less time than starting a process
     with _bar(len(configs)) as (tick, say):
@@ -188,7 +197,7 @@ def _run_all(configs: dict[str, Any], out: Path, count: int | None, *, quick: bo
                         job, lambda share, what, n=n, name=name: tick(n + share, f"{name}: {what}"), say, client
                     )
     show(findings)
-    write(findings, out)
+    write(findings, out, {name: job.stem for name, job in jobs})
     print(f"Figures in {out / 'figures'}, findings in {out / 'findings.md'} and {out / 'findings.json'}.")
     return int(any(f.status == "fails" for group in findings.values() for f in group))
 

@@ -49,6 +49,14 @@ class Job:
     config: Any
     out: Path
     quick: bool
+    width: float | None = None
+
+    @property
+    def stem(self) -> str:
+        """What its figure and table are called: NAME, and the key of the stored result where options are not the defaults."""
+        with one_sentence():
+            key = "" if self.config == type(self.config)() else f"-{fingerprint(self.name, self.config)}"
+        return f"{self.name}{key}" + ("" if self.width is None else f"-{self.width:g}in")
 
 
 def is_stored(job: Job) -> bool:
@@ -83,21 +91,32 @@ def one(job: Job, tell: Tick, say: Callable[[str], None], client: Any) -> list[F
         say(f"{name}: {note}")
     findings = experiment(name).check(ds)
     tell(0.95, "figure")
-    draw(name, ds, job.out / "figures")
+    draw(name, ds, job.out / "figures" / job.stem, job.width)
     if name in ON_MODELS:
-        write_table(ds, name, job.out)
+        write_table(ds, name, job.out / f"{job.stem}.csv")
     return findings
 
 
-def draw(name: str, ds: Any, folder: Path) -> None:
+def draw(name: str, ds: Any, stem: Path, width: float | None = None) -> None:
+    """Writes a figure for papers, STEM.pdf with its caption in STEM.txt, and one with the caption in it, STEM.png.
+
+    Args:
+        name: of the experiment.
+        ds: its result.
+        stem: path of the files without their endings.
+        width: of the page, in inches; that of the figure unless given.
+    """
     from PIL import Image
 
     from dynamics import plot
+    from figures import latex
 
-    drawn, image = figure(name).draw(ds), io.BytesIO()
+    drawn, image = figure(name).draw(ds, width=width), io.BytesIO()
     with plot.style():
         drawn.savefig(image, dpi=200)
+        drawn.fit(caption=False)
         # The creation date is left out so that the same result gives the same file.
-        drawn.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
+        drawn.savefig(f"{stem}.pdf", metadata={"CreationDate": None})
+    Path(f"{stem}.txt").write_text(latex(drawn.caption) + "\n", encoding="utf-8")
     # With 256 colours the file has a third of the size and looks the same.
-    Image.open(image).convert("RGB").quantize(256).save(folder / f"{name}.png", optimize=True, dpi=(200, 200))
+    Image.open(image).convert("RGB").quantize(256).save(f"{stem}.png", optimize=True, dpi=(200, 200))

@@ -8,6 +8,7 @@ import importlib
 import json
 import shlex
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,11 +50,11 @@ def show(findings: dict[str, list[Finding]]) -> None:
     console.print(f"{sum(map(len, findings.values()))} findings: {tally(findings)}.")
 
 
-def write(findings: dict[str, list[Finding]], folder: Path) -> None:
-    """Writes ``findings.md`` and ``findings.json``."""
+def write(findings: dict[str, list[Finding]], folder: Path, stems: Mapping[str, str]) -> None:
+    """Writes ``findings.md``, with the figures of the given names, and ``findings.json``."""
     lines = ["# Findings", "", f"{sum(map(len, findings.values()))} findings: {tally(findings)}."]
     for name, group in findings.items():
-        lines += ["", f"## {(TITLES | ON_MODELS)[name]}", "", f"![{name}](figures/{name}.png)", ""]
+        lines += ["", f"## {(TITLES | ON_MODELS)[name]}", "", f"![{name}](figures/{stems[name]}.png)", ""]
         lines += ["| claim | source | measured | interval | status |", "|---|---|---|---|---|"]
         lines += ["| " + " | ".join(_cell(v) for v in dataclasses.astuple(f)) + " |" for f in group]
     (folder / "findings.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -61,15 +62,15 @@ def write(findings: dict[str, list[Finding]], folder: Path) -> None:
     (folder / "findings.json").write_text(json.dumps(plain, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def write_table(ds: xr.Dataset, name: str, folder: Path) -> None:
-    """Writes ``NAME.csv``: the numbers of an experiment on a model, headed by what they were computed with and how."""
+def write_table(ds: xr.Dataset, name: str, path: Path) -> None:
+    """Writes a table: the numbers of an experiment on a model, headed by what they were computed with and how."""
     config = json.loads(ds.attrs["config"])
     asked = " ".join(
         f"--{key.replace('_', '-')} {_word(value)}" for key, value in config.items() if value not in ("", [])
     )
     head = [f"python -m experiments run {name} {asked}"]
     head += [f"{key}: {ds.attrs[key]}" for key in ds.attrs if key in KEPT or key.startswith("version_")]
-    with (folder / f"{name}.csv").open("w", encoding="utf-8", newline="") as file:
+    with path.open("w", encoding="utf-8", newline="") as file:
         file.writelines(f"# {line}\n" for line in head)
         table = csv.writer(file, lineterminator="\n")
         table.writerow(("quantity", "of", "value", "low", "high"))

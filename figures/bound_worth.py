@@ -7,12 +7,12 @@ import json
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from scipy.stats import beta as beta_distribution
 
 from dynamics import plot
 
 from ._common import INK, PALE, caption, letter, styled
+from ._page import Page
 
 LOOK = {
     "Theorem 4": (plot.PALETTE[1], "s", plot.DASHES[0], "Theorem 4 (Yun25)"),
@@ -26,10 +26,10 @@ AT = 2**16  # n at which looseness is drawn against B
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Above: bounds and the true quantile against n for the smallest and the largest B; below: looseness and coverage."""
     config = json.loads(ds.attrs["config"])
-    figure = Figure(figsize=(7.4, 6.8), layout="constrained")
+    figure = Page(6.8)
     (a, b), (c, d) = figure.subplots(2, 2, height_ratios=[1.25, 1])
     for ax, B in ((a, ds.B.values[0]), (b, ds.B.values[-1])):
         _against_n(ds.sel(B=B), ax)

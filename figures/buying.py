@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dynamics import plot
 
 from ._common import INK, PALE, caption, letter, styled
+from ._page import Page
 
 STYLES = dict(
     zip(
@@ -21,9 +21,9 @@ STYLES = dict(
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """V over that of uniform sampling; measured against foretold gains; shares of the responses compared."""
-    figure = Figure(figsize=(7.4, 5.3), layout="constrained")
+    figure = Page(5.3)
     panels = figure.subplot_mosaic([list("ab"), list("cd")], height_ratios=[1.25, 1])
     _costs(ds, panels["a"])
     _gains(ds, panels["b"])

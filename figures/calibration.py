@@ -7,12 +7,12 @@ import json
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dynamics import plot
 from dynamics._shares import share
 
 from ._common import INK, PALE, caption, letter, styled
+from ._page import Page
 
 EDGES = np.array([0, 0.05, 0.2, 0.4, 0.6, 0.8, 0.95, 1])
 ASKED_COVER = 0.85  # of 90% intervals
@@ -20,9 +20,9 @@ MARKS = {"hierarchical": "o", "independent": "s"}
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Left: stated and true probabilities of instability. Right: coverage of 90% intervals of the radius by law."""
-    figure = Figure(figsize=(7.4, max(3.2, 0.17 * ds.sizes["law"] + 1.6)), layout="constrained")
+    figure = Page(max(3.2, 0.17 * ds.sizes["law"] + 1.6))
     left, right = figure.subplots(1, 2, width_ratios=[1, 1.1])
     _reliability(left, ds)
     letter(left, "a", "probability of instability")

@@ -7,12 +7,12 @@ import json
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from scipy.stats import beta as beta_distribution
 
 from dynamics import plot
 
 from ._common import COLOURS, INK, PALE, caption, letter, styled
+from ._page import Page
 
 ROUNDS, FLOW = plot.PALETTE[3], plot.PALETTE[2]
 UNSTABLE = "#FBEFE6"
@@ -20,9 +20,9 @@ MIN_RADIUS = 0.08  # smallest radius shown; below it, both approach the fixed po
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Above: the 3-cycle's orbits and their distance from the fixed point. Below: both spectra; shares over beta."""
-    figure = Figure(figsize=(7.4, 6.0), layout="constrained")
+    figure = Page(6.0)
     axes = figure.subplots(2, 2, width_ratios=[1, 1.25], height_ratios=[1, 1.1])
     _simplex(ds, axes[0, 0])
     _distance(ds, axes[0, 1])

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from ._common import COLOURS, INK, caption, letter, styled
+from ._page import Page
 
 LOSES, NEVER, UNDEFINED = 0, 1, 2  # values of the flags of outcome
 CUSTOMARY = 0.1
@@ -18,9 +19,9 @@ MARKERS = {"IPO": "o", "DPO": "s"}
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Left: share of matrices that are unstable at each beta. Right: critical beta against the cycle's margin."""
-    figure = Figure(figsize=(7.4, 3.6), layout="constrained")
+    figure = Page(3.6)
     left, right = figure.subplots(1, 2, width_ratios=[1.25, 1])
     for name in ds.objective.values:
         _distribution(ds.sel(objective=name), left, str(name))
@@ -30,14 +31,13 @@ def draw(ds: xr.Dataset) -> Figure:
     left.set_xscale("log")
     left.set_ylim(-0.02, 1.02)
     left.set_xlabel("β")
-    left.set_ylabel("share of matrices with critical β above β")
-    left.legend(loc="lower left", fontsize=7, frameon=True, facecolor="white", edgecolor="none", framealpha=1.0)
+    left.set_ylabel(f"share of {'generated ' if ds.attrs['generated'] else ''}matrices unstable at β")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=2)
     letter(left, "a", "distribution of the critical β")
     right.set_xscale("log")
     right.set_yscale("log")
     right.set_xlabel("margin of the strongest majority cycle")
     right.set_ylabel("critical β")
-    right.legend(loc="upper left")
     letter(right, "b", "critical β and the strength of the cycle")
     caption(figure, _caption(ds))
     return figure
@@ -53,10 +53,13 @@ def _distribution(one: xr.Dataset, ax: Axes, name: str) -> None:
     x = np.concatenate([[values[0] / 3], values, [values[-1] * 3]])
     y = np.concatenate([[len(values)], len(values) - np.arange(len(values)), [0]]) / defined.sum()
     label = f"{name} ({len(values)} of {defined.sum()} lose stability)"
-    ax.step(x, y, where="pre", color=COLOURS[name], linestyle=DASHES[name], linewidth=1.4, label=label)
+    ax.step(x, y, where="pre", color=COLOURS[name], linestyle=DASHES[name], linewidth=1.4)
     median = float(np.median(values))
     above = float(np.interp(median, x, y))
-    ax.plot([median], [above], MARKERS[name], color=COLOURS[name], markersize=4.5)
+    look: dict[str, Any] = {"color": COLOURS[name], "marker": MARKERS[name], "markersize": 4.5}
+    face: dict[str, Any] = {"markerfacecolor": COLOURS[name] if name == "IPO" else "white"}
+    ax.plot([median], [above], **look, **face)
+    ax.plot([], [], linestyle=DASHES[name], linewidth=1.4, label=label, **look, **face)
     offset, side = ((-6, -9), "right") if name == "IPO" else ((6, 2), "left")
     text = f"median {median:.3g}"
     ax.annotate(text, (median, above), offset, textcoords="offset points", ha=side, color=COLOURS[name], fontsize=7)
@@ -67,8 +70,9 @@ def _customary(one: xr.Dataset, ax: Axes) -> None:
     share = float((one.critical_beta.values[defined] > CUSTOMARY).mean()) if defined.any() else np.nan
     ax.axvline(CUSTOMARY, color=INK, linewidth=0.7, linestyle=(0, (1, 1.5)), zorder=0)
     ax.plot([CUSTOMARY], [share], "D", color="white", markeredgecolor=INK, markersize=5, zorder=5)
-    text = f"DPO's customary β = {CUSTOMARY:g}:\n{share:.0%} have a larger critical β"
-    ax.annotate(text, (CUSTOMARY, 1.0), (-5, -2), textcoords="offset points", ha="right", va="top", fontsize=7)
+    kind = "these generated matrices" if one.attrs["generated"] else "the matrices read"
+    text = f"DPO's customary β = {CUSTOMARY:g}:\nDPO unstable on {share:.0%}\nof {kind}"
+    ax.annotate(text, (CUSTOMARY, 1.0), (5, 0), textcoords="offset points", ha="left", va="top", fontsize=7)
 
 
 def _against_margin(one: xr.Dataset, ax: Axes, name: str) -> None:
@@ -88,17 +92,18 @@ def _against_margin(one: xr.Dataset, ax: Axes, name: str) -> None:
 def _caption(ds: xr.Dataset) -> str:
     settings = json.loads(ds.attrs["config"])
     sizes = ds.num_responses.values
-    kind = (
-        "generated matrices (uniform entries; noisy Bradley–Terry)"
-        if ds.attrs["generated"]
-        else "matrices read from files"
-    )
+    kind, made = "matrices read from files", ""
+    if ds.attrs["generated"]:
+        kind = "generated matrices (uniform entries; noisy Bradley–Terry)"
+        made = " They are made up, so that shares say nothing about the preferences of people."
     undefined = int((ds.outcome.sel(objective="DPO").values == UNDEFINED).sum())
+    without = (
+        f"DPO has no optimum on {undefined} of them (a group beats the rest with certainty). " if undefined else ""
+    )
     return (
-        f"{ds.sizes['matrix']} {kind} with a majority cycle, K = {sizes.min()} to {sizes.max()}; "
+        f"{ds.sizes['matrix']} {kind} with a majority cycle, K = {sizes.min()} to {sizes.max()}.{made} Setting: "
         f"α = {settings['alpha']:g}, λ = {settings['lam']:g}, uniform reference and start. Measured: the fixed point "
         "is followed down in β to where its spectral radius passes 1. Proven: above λ‖CAC‖₂/(2√(1−α²)) IPO's rounds "
-        "converge (7.2); the fixed point is unique (7.1; DPO's at λ = 1). DPO has no optimum on "
-        f"{undefined} of them (a group beats the rest with certainty); matrices that never lose stability count as 0. "
-        "Dotted: DPO's customary β."
+        f"converge (7.2); the fixed point is unique (7.1; DPO's at λ = 1). {without}Matrices that never lose stability count "
+        "as 0. Dotted: DPO's customary β."
     )

@@ -7,21 +7,21 @@ import json
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dynamics import plot
 
 from ._common import INK, PALE, caption, letter, styled
+from ._page import Page
 
 RESTS, MOVES = plot.PALETTE[:2]
 FLOOR = 1e-17
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Three panels with a row for each method; a dot is a matrix."""
-    figure = Figure(figsize=(7.4, 4.6), layout="constrained")
+    figure = Page(4.6)
     axes = figure.subplots(1, 3, sharey=True)
     for ax, name, mark, title in zip(
         axes,

@@ -9,11 +9,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.colors import LogNorm
-from matplotlib.figure import Figure
 
 from dynamics import plot
 
 from ._common import INK, caption, letter, styled
+from ._page import Page
 
 RED, GREEN, BLUE, SKY = plot.PALETTE[1], plot.PALETTE[2], plot.PALETTE[0], plot.PALETTE[3]
 LEVELS = (1e-5, 1e-1)  # ends of the colour scale, nat
@@ -21,10 +21,10 @@ BETAS = (1e-3, 1e3)  # shown range
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Above: error over n and beta of RLHF and reverse KL; below: the best error against n, and exact preferences."""
     config = json.loads(ds.attrs["config"])
-    figure = Figure(figsize=(7.4, 6.6), layout="constrained")
+    figure = Page(6.6)
     axes = figure.subplots(2, 2, height_ratios=[1, 1.05])
     (a, b), (c, d) = axes
     mesh = _map(ds, a, "RLHF", config)

@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from dynamics import plot
 
 from ._common import INK, PALE, caption, letter, styled
+from ._page import Page
 
 BLUE, VERMILION, GREEN = plot.PALETTE[:3]
 TIME = "time β²t/τ"
@@ -21,9 +21,9 @@ MARKERS = "osD^v"
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Above: speed against delta, and over the bound by delta. Below: accuracy over time for both positions of b."""
-    figure = Figure(figsize=(7.4, 6.0), layout="constrained")
+    figure = Page(6.0)
     axes = figure.subplots(2, 2)
     _speeds(ds, axes[0, 0])
     _ratios(ds, axes[0, 1])

@@ -9,11 +9,11 @@ import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import LinearSegmentedColormap, Normalize
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from ._common import INK, caption, letter, styled
+from ._page import Page
 
 CONVERGED, OSCILLATING = 1, 2
 PROVEN, STABLE, UNSTABLE = "#9ECAE1", "#F0F0EC", "#FFE9C4"
@@ -22,9 +22,9 @@ TITLES = {"win-rate": "win rates", "bradley-terry": "Bradley–Terry rewards"}
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Four panels over (beta, gamma): rewards by columns, alpha by rows."""
-    figure = Figure(figsize=(7.4, 6.4), layout="constrained")
+    figure = Page(6.4)
     grid = figure.subplots(2, 2, sharex=True, sharey=True)
     marks = iter("abcd")
     for row, alpha in zip(grid, ds.alpha.values, strict=True):

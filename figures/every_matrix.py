@@ -5,20 +5,20 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dynamics.plot import PALETTE
 
 from ._common import INK, caption, letter, styled
+from ._page import Page
 
 BLUES = ("#08519C", "#9ECAE1")
 STRIP, UNSTABLE = "#F0F0EC", "#FFE9C4"
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Left: beta/lam over alpha. Right: frequencies of tournaments and of what a search found, over K."""
-    figure = Figure(figsize=(7.4, 4.3), layout="constrained")
+    figure = Page(4.3)
     left, right = figure.subplots(1, 2, width_ratios=(1.25, 1.0))
     _thresholds(ds, left)
     _frequencies(ds, right)

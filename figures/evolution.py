@@ -8,20 +8,20 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dynamics import plot
 
 from ._common import COLOURS, PALE, caption, letter, styled
+from ._page import Page
 
 NAMES = ("1", "2", "3")
 SHOWN = 40  # rounds shown in coordinates; more would be hard to read
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Three rows: the simplex with both objectives, then IPO and DPO in coordinates; the collapse as entropy."""
-    figure = Figure(figsize=(7.4, 6.2), layout="constrained")
+    figure = Page(6.0)
     axes = figure.subplots(3, 4, height_ratios=[1.35, 1, 1])
     for column, case in enumerate(ds.case.values):
         one = ds.sel(case=case)
@@ -37,7 +37,7 @@ def draw(ds: xr.Dataset) -> Figure:
     caption(
         figure,
         f"Top: orbits from one start (circle) to round {settings['rounds']} (square), IPO blue, DPO vermilion; DPO "
-        "runs at 4 times the β given, where its rounds agree with IPO's near uniform. Below: probabilities over "
+        "runs at 4 times IPO's β, where its rounds agree with IPO's near uniform. Below: probabilities over "
         f"the first {min(SHOWN, settings['rounds'])} rounds (measured); 3-cycle, P = 1/2 ± {settings['advantage']:g}. "
         "ρ: spectral radius of a round at the uniform policy, which attracts iff ρ\u00a0<\u00a01 (proven; Chen et al. "
         "2026 for IPO). d: entropy (line, measured) and its bounds (shaded, proven: statement 2.4; for DPO there is no "
@@ -47,12 +47,15 @@ def draw(ds: xr.Dataset) -> Figure:
 
 
 def _title(one: xr.Dataset) -> str:
-    alpha, beta = float(one.alpha), float(one.beta.sel(objective="IPO"))
-    name = {"collapse": "transitive P"}.get(
-        str(one.case.values), str(one.case.values).replace("lam", "λ").replace("beta", "β")
-    )
-    name = name.replace("alpha", "α")
-    return f"{name}\n     α = {alpha:g}, β = {beta:g}"
+    case = str(one.case.values)
+    name = {"collapse": "transitive P"}.get(case, case.replace("lam", "λ").replace("beta", "β").replace("alpha", "α"))
+    return f"{name}, α\u00a0=\u00a0{float(one.alpha):g}"
+
+
+def _say(ax: Axes, one: xr.Dataset, *rest: str) -> None:
+    """The beta of this objective, and what else is to be said, above the lines of a panel."""
+    text = ", ".join([f"β = {float(one.beta):g}", *rest])
+    ax.annotate(text, (0.99, 0.99), xycoords="axes fraction", ha="right", va="top", fontsize=7)
 
 
 def _simplex(one: xr.Dataset, ax: Axes) -> None:
@@ -77,7 +80,7 @@ def _coordinates(one: xr.Dataset, ax: Axes) -> None:
     ax.set_ylim(-0.03, 1.16)
     ax.set_yticks((0, 0.5, 1))
     ax.margins(x=0.01)
-    ax.annotate(f"ρ = {float(one.spectral_radius):.3f}", (0.99, 0.99), xycoords="axes fraction", ha="right", va="top")
+    _say(ax, one, f"ρ = {float(one.spectral_radius):.3f}")
 
 
 def _entropy(one: xr.Dataset, ax: Axes) -> None:
@@ -92,6 +95,7 @@ def _entropy(one: xr.Dataset, ax: Axes) -> None:
     ax.set_ylim(min(0.3 * float(one.entropy.min()), 0.05), 2.5)
     ax.margins(x=0.01)
     ax.legend(loc="lower left")
+    _say(ax, one)
 
 
 def _labels(axes: np.ndarray) -> None:

@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.legend_handler import HandlerTuple
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from dynamics import plot
 
 from ._common import COLOURS, INK, PALE, caption, letter, styled
+from ._page import Page
 
 NEVER, TURNS, FLIPS, FOLDS, FAILED = range(5)  # values of the flags of outcome
-WAYS = ((TURNS, "b: turns (pair at modulus 1)"), (FLIPS, "flips (at −1)"), (FOLDS, "folds or branches (at +1)"))
+WAYS = {TURNS: "turns (pair at modulus 1)", FLIPS: "flips (at −1)", FOLDS: "folds or branches (at +1)"}
 SHADES = {NEVER: "#F0F0EC", TURNS: "#9ECAE1", FLIPS: "#D55E00", FOLDS: "#7A2E00"}
 HATCHES = {NEVER: "", TURNS: "", FLIPS: "////", FOLDS: ""}
 BAND_FACTOR = 1.2  # half the height, as a factor, of the bands for ratios 0 and infinity
@@ -26,9 +27,9 @@ LINES: dict[int, Any] = {TURNS: "-", FLIPS: (0, (4, 1.5)), FOLDS: (0, (1, 1.2))}
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Above: the map of one matrix, and how IPO and DPO lose stability. Below: critical beta against tabular, by family."""
-    figure = Figure(figsize=(7.4, 6.3), layout="constrained")
+    figure = Page(6.3)
     axes = figure.subplots(2, 2, width_ratios=[1.15, 1], height_ratios=[1.12, 1])
     _map(ds, axes[0, 0])
     _ways(ds, axes[0, 1])
@@ -36,7 +37,7 @@ def draw(ds: xr.Dataset) -> Figure:
     _ratios(ds, axes[1, 1], "balanced")
     letter(axes[0, 0], "a", "IPO on one matrix with a majority cycle")
     letter(axes[0, 1], "b", "how stability is lost, majority cycles")
-    letter(axes[1, 0], "c", "majority cycles; above 1 features destabilise")
+    letter(axes[1, 0], "c", "majority cycles")
     letter(axes[1, 1], "d", "balanced matrices")
     caption(figure, _caption(ds))
     return figure
@@ -51,7 +52,7 @@ def _map(ds: xr.Dataset, ax: Axes) -> None:
     at_zero = ratio[:, alpha < 0.5]
     widest = 1.15 * float(np.nanmax(at_zero)) if np.isfinite(at_zero).any() else 1.0
     tabular = np.where(np.isfinite(ratio[-1]), ratio[-1], widest)
-    widest = min(widest, 2.6 * float(tabular.max()))
+    widest = min(widest, 3.2 * float(tabular.max()))
     ax.fill_betweenx(alpha, 0, np.minimum(tabular, widest), color=SHADED, linewidth=0, zorder=0)
     for r, d in enumerate(ranks):
         colour, width = (INK, 1.9) if r == len(ranks) - 1 else (plot.PALETTE[r % len(plot.PALETTE)], 1.2)
@@ -63,12 +64,13 @@ def _map(ds: xr.Dataset, ax: Axes) -> None:
                 np.where(wide, ratio[r], np.nan), alpha, color=colour, linestyle=line, linewidth=width, zorder=2 + r
             )
         label = f"{d} (tabular)" if r == len(ranks) - 1 else str(d)
-        ax.plot([], [], color=colour, linewidth=width, linestyle="-", label=label)
+        # Dashes say what happens at a curve, so the key to colours has none.
+        ax.plot([], [], "s", color=colour, markersize=5, linestyle="none", label=label)
     ax.set_xlim(0, widest)
     ax.set_ylim(0, 1)
     ax.set_xlabel("λ/β")
     ax.set_ylabel("α")
-    ax.legend(title="features", loc="upper right", title_fontsize=7.5, fontsize=7, handlelength=1.6)
+    ax.legend(title="features", loc="lower right", title_fontsize=7.5, fontsize=7, handlelength=1.0)
 
 
 def _ways(ds: xr.Dataset, ax: Axes) -> None:
@@ -94,18 +96,30 @@ def _ways(ds: xr.Dataset, ax: Axes) -> None:
     ax.set_xticks(ranks)
     ax.set_xlabel("number of features (IPO left, DPO right)")
     ax.set_ylabel("share of matrices")
-    names = dict(WAYS) | {NEVER: "never in range"}
-    handles = [
-        Patch(
-            facecolor=SHADES[c],
-            edgecolor="white" if c == FLIPS else INK,
-            hatch=HATCHES[c],
-            linewidth=0.3,
-            label=names[c],
+    figure = ax.get_figure(root=True)
+    assert figure is not None
+    keys: list[Any] = [
+        (
+            Line2D([], [], color=INK, linewidth=1.2, linestyle=LINES[code]),
+            Patch(
+                facecolor=SHADES[code],
+                edgecolor="white" if code == FLIPS else INK,
+                hatch=HATCHES[code],
+                linewidth=0.3,
+            ),
         )
-        for c in (TURNS, FLIPS, FOLDS, NEVER)
+        for code in WAYS
     ]
-    ax.figure.legend(handles=handles, loc="outside upper center", ncols=4, handlelength=1.4, columnspacing=1.6)  # pyright: ignore
+    never = Patch(facecolor=SHADES[NEVER], edgecolor=INK, linewidth=0.3)
+    figure.legend(
+        [*keys, never],
+        [*WAYS.values(), "never in range"],
+        loc="outside upper center",
+        ncols=4,
+        handlelength=3.2,
+        columnspacing=1.4,
+        handler_map={tuple: HandlerTuple(ndivide=None, pad=0.5)},
+    )
 
 
 def _ratios(ds: xr.Dataset, ax: Axes, family: str) -> None:
@@ -159,9 +173,10 @@ def _caption(ds: xr.Dataset) -> str:
     return (
         f"Rounds with log-linear policies, K = {K}, nested Gaussian features ({K - 1} are tabular), λ = {s['lam']:g}; b–d: "
         f"α = {s['alpha']:g}, {s['matrices']} random matrices of each kind; uniform reference. Measured: the fixed point is "
-        f"followed down in β over {s['decades']:g} decades to where it stops attracting. a: stable to the left of a curve "
-        "(shaded: tabular); solid: rounds start to turn, dashed: they flip, dotted: the branch folds. c, d: median, quarters "
-        "(thick) and 10% to 90% (thin) of the ratio, where either loses stability; grey bands: the class never does (below), "
+        f"followed down in β over {s['decades']:g} decades to where it stops attracting. a: stable to the left of a "
+        "curve (shaded: tabular), which is dashed by how it is lost there. c, d: median, quarters "
+        "(thick) and 10% to 90% (thin) of the ratio, where either loses stability; above 1 features destabilise; grey "
+        "bands: the class never does (below), "
         "tabular policies never do (above). Proven: tabular rounds only turn (7.1; DPO at λ = 1); one feature never turns; "
         "on balanced matrices (all rows of P sum to K/2) fewer features never raise the critical β."
     )

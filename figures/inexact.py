@@ -8,19 +8,21 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from dynamics import plot
 from dynamics.plot import MARKERS
 
 from ._common import COLOURS, INK, PALE, caption, letter, styled
+from ._page import Page
+
+STILL = 1e-6  # as the caption says: variance below which a run has settled
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Above: cycle strength of IPO and DPO by optimizer. Below: SGD's spectral radius, rounds until the entropy halves."""
-    figure = Figure(figsize=(7.4, 5.3), layout="constrained")
+    figure = Page(5.3)
     axes = figure.subplots(2, 2, sharex=True)
     onset = _onset(ds)
     for ax, mark, name in zip(axes[0], "ab", ds.objective.values, strict=True):
@@ -40,9 +42,10 @@ def draw(ds: xr.Dataset) -> Figure:
         figure,
         f"a–c: P = 1/2 ± {settings['advantage']:g}, α = {settings['alpha']:g}, λ = {settings['lam']:g}, β = "
         f"{settings['ratio']:g} of that at which exact rounds lose stability; SGD goes {settings['approach']:.0%} of the "
-        "way a step at the uniform policy. Measured: variance of a coordinate over the second half of "
-        f"{settings['rounds']} rounds; “kept”: moments go on from round to round, “reset”: they start anew. Dotted: exact "
-        "rounds. Vertical: where SGD's spectral radius passes 1 (proven: p of the way makes α + (1-p)(1-α) of α and p/β "
+        "way a step at the uniform policy. a, b: variance of a coordinate over the second half of "
+        f"{settings['rounds']} rounds (measured; open marks, shaded: below 10⁻⁶, one row for each optimizer); “kept”: "
+        "moments go on from round to round, “reset”: they start anew. Dotted: exact "
+        "rounds. Vertical: where SGD's spectral radius passes 1 (proven: p of the way makes α + (1−p)(1−α) of α and p/β "
         "of 1/β in 2.1). c: line derived, marks by differentiating a round. d: the same β and learning rates (measured), "
         "first round from which the entropy stays below half of log 3.",
     )
@@ -67,13 +70,25 @@ def _look(index: int) -> dict[str, Any]:
 
 
 def _strength(one: xr.Dataset, ax: Axes, onset: float) -> None:
+    """Lines where runs oscillate; below them a row of open marks for each optimizer where the variance is 0 to rounding."""
+    rows = 0
     for index, name in enumerate(one.optimizer.values):
-        ax.plot(one.steps, np.maximum(one.cycle_strength.sel(optimizer=name), 1e-9), label=str(name), **_look(index))
+        strength, look = one.cycle_strength.sel(optimizer=name).values, _look(index)
+        ax.plot(one.steps, np.where(strength > STILL, strength, np.nan), label=str(name), **look)
+        still = one.steps.values[strength <= STILL]
+        row = np.full(len(still), 0.25 * STILL * 0.1**rows)
+        ax.plot(still, row, **(look | {"linestyle": "none", "fillstyle": "none", "markersize": 3.5}))
+        rows += bool(len(still))
+    floor = STILL * 10.0 ** -(rows + 0.3)
+    ax.axhspan(floor, STILL, color=PALE, alpha=0.3, linewidth=0, zorder=0)
+    ax.text(0.98, 0.02, "settled", transform=ax.transAxes, ha="right", va="bottom", fontsize=7)
     ax.axhline(float(one.exact_cycle_strength), color=INK, linestyle=":", linewidth=0.9)
     ax.axvline(onset, color=PALE, linewidth=0.8, linestyle="-", zorder=0)
     ax.set_xscale("log", base=2)
     ax.set_yscale("log")
-    ax.set_ylim(1e-6, 0.4)
+    ax.set_ylim(floor, 0.6)
+    ax.set_yticks([10.0**k for k in range(-6, 0)])
+    ax.yaxis.set_minor_locator(NullLocator())
 
 
 def _radius(ds: xr.Dataset, ax: Axes, onset: float) -> None:

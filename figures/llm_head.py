@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 from dynamics import plot
 
 from ._common import INK, PALE, caption, letter, styled
+from ._page import Page
 
 EXAMPLES = 8  # margins shown over time, from the slowest to the fastest
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Above: margins over time, time against distinguishability, order of many; below: errors, margins, similarity."""
     config = json.loads(ds.attrs["config"])
-    figure = Figure(figsize=(7.4, 5.6), layout="constrained")
+    figure = Page(5.6)
     panels = figure.subplot_mosaic([list("abc"), list("def")])
     for mark, say, title in (
         ("a", _bridge, "margins: flow and torch"),

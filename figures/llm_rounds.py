@@ -7,11 +7,11 @@ import json
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dynamics import plot
 
 from ._common import INK, PALE, caption, letter, styled
+from ._page import Page
 
 MARKS = "osD^vPX<>"
 CORNERS = np.array([[0.0, 0.0], [1.0, 0.0], [0.5, np.sqrt(3) / 2]])
@@ -19,14 +19,14 @@ TURN = np.exp(-2j * np.pi * np.arange(3) / 3) / 3
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Above: exact rounds on the simplex; below: distance from uniform, total variation, few steps of Adam."""
     config = json.loads(ds.attrs["config"])
     exact = [str(name) for name in ds.case.values[ds.kind.values == "exact"]]
     sides = [name for name in exact if bool(ds.cyclic.sel(case=name))]
     rest = [name for name in exact if name not in sides]
     shown = [*sides[:2], *(rest[:1] or sides[2:3])]
-    figure = Figure(figsize=(7.4, 5.6), layout="constrained")
+    figure = Page(5.6)
     panels = figure.subplot_mosaic([list("abc"), list("def")], gridspec_kw={"height_ratios": [1.0, 1.0]})
     for mark, name in zip("abc", [*shown, *[None] * 3], strict=False):
         if name is None:

@@ -7,20 +7,20 @@ import json
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dynamics import plot
 
 from ._common import INK, PALE, caption, letter, styled
+from ._page import Page
 
 SPLITS = {"train": "training", "held_out": "held out"}
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Above: margins by step and against the flow; below: log-probabilities and distinguishability."""
     config = json.loads(ds.attrs["config"])
-    figure = Figure(figsize=(7.4, 5.2), layout="constrained")
+    figure = Page(5.2)
     panels = figure.subplot_mosaic([list("ab"), list("cd")])
     for mark, say, title in (
         ("a", _margins, "margins by step"),

@@ -7,12 +7,12 @@ import json
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dynamics import plot
 
 from ._common import INK, caption, letter, styled
+from ._page import Page
 
 BLUE, RED, GREEN = plot.PALETTE[:3]
 LOOKS = {
@@ -23,9 +23,9 @@ LOOKS = {
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Two panels: critical betas by loss, and under label noise."""
-    figure = Figure(figsize=(7.4, 3.9), layout="constrained")
+    figure = Page(3.9)
     left, right = figure.subplots(1, 2, width_ratios=[1.35, 1])
     _losses(ds, left)
     _noise(ds, right)

@@ -8,21 +8,21 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dynamics import plot
 
-from ._common import INK, PALE, caption, letter, styled
+from ._common import INK, PALE, caption, in_rows, letter, styled
+from ._page import Page
 
 SHOWN = 2.0  # the aligned head with the mean margin nearest to this is shown over time
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Above: margins, heads and times of the features; below: a head aligned, then undone."""
     config = json.loads(ds.attrs["config"])
-    figure = Figure(figsize=(7.4, 5.6), layout="constrained")
-    panels = figure.subplot_mosaic([list("aabbcc"), list("dddeee")])
+    figure = Page(5.6)
+    panels = in_rows(figure, ("abc", "de"))
     a, b, c, d, e = (panels[mark] for mark in "abcde")
     _margins(ds, a, config)
     _heads(ds, b, config)

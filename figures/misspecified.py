@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dynamics import plot
 
 from ._common import INK, PALE, caption, letter, styled
+from ._page import Page
 
 LABELS = {
     "DPO": "DPO = RLHF",
@@ -25,9 +25,9 @@ FLOOR = 1e-17
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Left: optima on a 3-cycle along a path of samplers; right: movement by kind of matrix, and the effect of a nudge."""
-    figure = Figure(figsize=(7.4, 5.2), layout="constrained")
+    figure = Page(5.2)
     panels = figure.subplot_mosaic([["a", "b"], ["a", "c"]], width_ratios=[1.0, 1.15], height_ratios=[1.25, 1])
     _paths(ds, panels["a"])
     _movement(ds, panels["b"])

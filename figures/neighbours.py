@@ -7,21 +7,21 @@ import json
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from dynamics import plot
 
 from ._common import INK, caption, letter, styled
+from ._page import Page
 
 PROMPTS = (plot.PALETTE[0], plot.PALETTE[1])
 MARKERS = "os^Dv<"
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Orbit diagrams of IPO and DPO, the plane of win rates, and amplitudes beside a cyclic prompt."""
-    figure = Figure(figsize=(7.4, 5.6), layout="constrained")
+    figure = Page(5.6)
     (one, two), (three, four) = figure.subplots(2, 2)
     for ax, objective, mark in ((one, "IPO", "a"), (two, "DPO", "b")):
         _orbits(ds, objective, ax)
@@ -67,7 +67,7 @@ def _orbits(ds: xr.Dataset, objective: str, ax: Axes) -> None:
     ax.set(xlabel="β", ylabel="probability of the first answer", ylim=(-0.03, 1.03))
 
 
-def _plane(ds: xr.Dataset, ax: Axes, figure: Figure) -> None:
+def _plane(ds: xr.Dataset, ax: Axes, figure: Page) -> None:
     x, y = ds.second.values, ds["first"].values
     drawn = ax.pcolormesh(
         x, y, ds.plane.transpose("first", "second").values, cmap="viridis", vmin=0, vmax=0.5, rasterized=True

@@ -7,39 +7,43 @@ import json
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dynamics import plot
 
-from ._common import COLOURS, INK, PALE, caption, letter, styled
+from ._common import COLOURS, INK, PALE, caption, in_rows, letter, styled
+from ._page import Page
 
 OSCILLATING = 2  # value of the flags of verdict
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
-    """Left: the cut for IPO and DPO, orbits above exponents. Right: amplitude, hysteresis, basins."""
-    figure = Figure(figsize=(7.4, 5.9), layout="constrained")
-    left, right = figure.subfigures(1, 2, width_ratios=[1.75, 1], squeeze=False)[0]
-    cut = left.subplots(2, 2, height_ratios=[2.1, 1], sharex=True, sharey="row")
-    for column, (mark, name) in enumerate((("a", "IPO"), ("b", "DPO"))):
+def draw(ds: xr.Dataset) -> Page:
+    """The cut for IPO and DPO, orbits above exponents; below, amplitude, hysteresis, basins."""
+    figure = Page(7.2)
+    panels = in_rows(figure, ("ab", "cd", "efg"), (1.7, 0.9, 1.15))
+    for above, below, name in (("a", "c", "IPO"), ("b", "d", "DPO")):
         one = ds.sel(objective=name)
-        _orbit(one, cut[0, column], name)
-        _exponent(one, cut[1, column], name)
-        letter(cut[0, column], mark, f"iterated {name}: orbits")
-    cut[0, 0].set_ylabel("π(1) after transients")
-    cut[1, 0].set_ylabel("Lyapunov exponent (1/round)")
-    for panel, ax in zip((_amplitude, _hysteresis, _basins), right.subplots(3, 1), strict=True):
-        panel(ds, ax)
+        _orbit(one, panels[above], name)
+        _exponent(one, panels[below], name)
+        letter(panels[above], above, f"{name}: orbits")
+        letter(panels[below], below, f"{name}: exponents")
+        panels[above].set_ylabel("π(1) after transients")
+        panels[below].set_ylabel("Lyapunov exponent\n(1/round)")
+    panels["c"].sharey(panels["d"])
+    for mark, panel in (("e", _amplitude), ("f", _hysteresis), ("g", _basins)):
+        panel(ds, panels[mark])
+    handles, names = panels["f"].get_legend_handles_labels()
+    figure.legend(handles, [f"f: {names[0]}", *names[1:]], loc="outside upper right", ncols=4)
     settings = json.loads(ds.attrs["config"])
     caption(
         figure,
-        f"a, b: 3-cycle, P = 1/2 ± {settings['advantage']:g}, α = {settings['alpha']:g}, λ = {settings['lam']:g}. "
-        f"Above: the last {settings['samples']} of {settings['rounds']} rounds (dots, measured), the envelope to first "
-        "order past the onset (dashed; proven, 7.5), critical β (vertical; proven, 2.1). Below: exponents along the "
-        "orbits (dots, measured), log ρ at uniform (line, proven). c: the ratio tends to 1 at the onset, as 7.5 says. "
-        "d: DPO, state handed on from one β to the next with a nudge of 1e-4 nat; 7.5 proves hysteresis iff aλ > √3/4 "
-        "≈ 0.433; past the onset the oscillation sets in late, growth being slow. e: IPO, the example of 7.2: its only "
+        f"a–d: 3-cycle, P = 1/2 ± {settings['advantage']:g}, α = {settings['alpha']:g}, λ = {settings['lam']:g}. "
+        f"a, b: the last {settings['samples']} of {settings['rounds']} rounds (dots, measured), the envelope to first "
+        "order past the onset (dashed; proven, 7.5), critical β (vertical; proven, 2.1). c, d: exponents along the "
+        "orbits (dots, measured), log ρ at uniform (line, proven). e: amplitude over that of 7.5; it tends to 1 at the "
+        "onset, as 7.5 says. "
+        "f: DPO, state handed on from one β to the next with a nudge of 1e-4 nat; 7.5 proves the onset subcritical iff aλ > √3/4 "
+        "≈ 0.433; past the onset the oscillation sets in late, growth being slow. g: IPO, the example of 7.2: its only "
         f"fixed point is stable (ρ² = {float(ds.basin_radius) ** 2:.3f}), yet many of {ds.sizes['start']} random "
         "starts never reach it.",
     )
@@ -63,6 +67,7 @@ def _orbit(one: xr.Dataset, ax: Axes, name: str) -> None:
     _onset_line(ax)
     ax.set_ylim(-0.02, 1.02)
     ax.set_xlim(one.beta_ratio.values.max(), one.beta_ratio.values.min())
+    ax.set_xlabel("β / critical β")
 
 
 def _exponent(one: xr.Dataset, ax: Axes, name: str) -> None:
@@ -91,7 +96,7 @@ def _amplitude(ds: xr.Dataset, ax: Axes) -> None:
     ax.set_xlabel("excess ρ² − 1")
     ax.set_ylabel("amplitude,\nmeasured / predicted")
     ax.legend(loc="lower left")
-    letter(ax, "c", "amplitude at the onset")
+    letter(ax, "e", "amplitude at the onset")
 
 
 def _hysteresis(ds: xr.Dataset, ax: Axes) -> None:
@@ -103,18 +108,15 @@ def _hysteresis(ds: xr.Dataset, ax: Axes) -> None:
         ax.fill_between(ratio, falling, rising, where=ratio >= 1, color=colour, alpha=0.18, linewidth=0)
         ax.plot(ratio, rising, color=colour, linestyle="-")
         ax.plot(ratio, falling, color=colour, linestyle=(0, (3, 1.5)))
-        coexist = (ratio > 1) & (rising > falling + 0.1)
-        place, side = ((float(ratio[coexist].mean()), 0.5), "center") if coexist.any() else ((0.971, 0.64), "right")
-        ax.annotate(f"aλ = {a:g}", place, ha=side, va="center", color=colour, fontsize=7)
+        ax.plot([], [], "s", color=colour, markersize=5, linestyle="none", label=f"aλ = {a:g}")
     _onset_line(ax)
     ax.plot([], [], color=INK, linestyle="-", label="β rising")
     ax.plot([], [], color=INK, linestyle=(0, (3, 1.5)), label="β falling")
-    ax.set_xlim(1.09, ds.hysteresis_ratio.values.min())
+    ax.set_xlim(ds.hysteresis_ratio.values.max(), ds.hysteresis_ratio.values.min())
     ax.set_ylim(-0.03, 1.03)
     ax.set_xlabel("β / critical β")
     ax.set_ylabel("swing of π(1)")
-    ax.legend(loc="center left", fontsize=6.5, handlelength=1.8, borderaxespad=0.1)
-    letter(ax, "d", "DPO: hysteresis")
+    letter(ax, "f", "DPO: hysteresis")
 
 
 def _basins(ds: xr.Dataset, ax: Axes) -> None:
@@ -133,7 +135,8 @@ def _basins(ds: xr.Dataset, ax: Axes) -> None:
     ax.plot([], [], color=plot.PALETTE[1], linestyle="-", label=f"oscillate ({share:.0%})")
     ax.plot([], [], color=plot.PALETTE[0], linestyle=(0, (4, 1.5)), label="converge")
     ax.set_yscale("log")
+    ax.set_ylim(bottom=1e-3 * max(float(ds.distance.min()), 1e-12))  # room for the key
     ax.set_xlabel("round")
     ax.set_ylabel("distance from the\nfixed point (nat)")
-    ax.legend(loc="lower left", fontsize=6.5)
-    letter(ax, "e", "IPO, K = 4: two basins")
+    ax.legend(loc="lower left", fontsize=7)
+    letter(ax, "g", "IPO, K = 4: two basins")

@@ -9,11 +9,12 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap, LogNorm, Normalize
-from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from dynamics import plot
 
 from ._common import INK, caption, letter, styled
+from ._page import Page
 
 MARKERS = "osD^vP"
 LOWEST = 1e-3  # nat; smaller entropies share a colour
@@ -22,9 +23,9 @@ ENTROPY = LinearSegmentedColormap.from_list("entropy", ["#08306B", "#2C7FB8", "#
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """A row per objective: the two maps, cycle strength over 1/beta, entropy over 1/(beta(1 - alpha)) with its bound."""
-    figure = Figure(figsize=(7.6, 4.9), layout="constrained")
+    figure = Page(5.6)
     axes = figure.subplots(2, 4, width_ratios=[1, 1.15, 1, 1.15])
     largest = max(_mean(ds.sel(objective=name), "cycle_strength").max() for name in ds.objective.values)
     log_k = _log_k(ds)
@@ -34,25 +35,24 @@ def draw(ds: xr.Dataset) -> Figure:
         _lines(one, axes[row, 1])
         entropy = _map(one, axes[row, 2], "final_entropy", ENTROPY, log_k)
         _drive(one, axes[row, 3], log_k)
-        axes[row, 0].set_ylabel(f"{name}\nα, in the next reference")
-        titles = ("cycle strength", "… over 1/β", "terminal entropy", "… and its bound")
+        titles = ("cycle strength", "strength over 1/β", "entropy", "entropy, bound")
         for column, title in enumerate(titles):
-            letter(axes[row, column], "abcdefgh"[4 * row + column], title)
-    for ax, label in (
-        (axes[1, 0], "λ, in the next sampler"),
-        (axes[1, 1], "1/β"),
-        (axes[1, 2], "λ, in the next sampler"),
-    ):
-        ax.set_xlabel(label)
-    axes[1, 3].set_xlabel("1/(β(1 − α))")
-    for drawn, column, label in ((strength, 0, "variance of coordinates"), (entropy, 2, "nat; darkest: 0.001 or less")):
-        bar = figure.colorbar(drawn, ax=axes[:, column], location="bottom", shrink=0.9, aspect=16, pad=0.02)
+            letter(axes[row, column], "abcdefgh"[4 * row + column], f"{name}: {title}")
+    for ax in axes.flat:
+        ax.yaxis.labelpad = 2
+    for drawn, column, label in ((strength, 0, "variance of π"), (entropy, 2, "entropy (nat)")):
+        bar = figure.colorbar(drawn, ax=list(axes[:, column]), location="bottom", shrink=0.95, aspect=16, pad=0.02)
         bar.set_label(label, fontsize=7)
         bar.outline.set_linewidth(0.4)  # pyright: ignore[reportCallIssue]
+        if column:
+            bar.set_ticks([1e-3, 1e-2, 1e-1, 1], labels=["0.001", "0.01", "0.1", "1"])
+            bar.minorticks_off()
+        else:
+            bar.locator = MaxNLocator(3)
+            bar.update_ticks()
     axes[0, 1].legend(loc="upper left", fontsize=7)
-    axes[0, 3].legend(
-        loc="upper center", ncols=2, fontsize=6.5, columnspacing=0.8, handlelength=1.4, handletextpad=0.4, borderpad=0.1
-    )
+    handles, names = axes[0, 3].get_legend_handles_labels()
+    figure.legend(handles, [f"d, h: {names[0]}", *names[1:]], loc="outside upper right", ncols=4)
     caption(figure, _caption(ds))
     return figure
 
@@ -80,11 +80,14 @@ def _settings(one: xr.Dataset) -> dict[str, Any]:
 def _map(one: xr.Dataset, ax: Axes, name: str, colours: LinearSegmentedColormap, top: float) -> Any:
     cells = _settings(one)["cells"]
     values = _mean(one, name)[: cells**2].reshape(cells, cells)
-    edges = (np.arange(cells + 1) - 0.5) / (cells - 1)
+    # Cells are centred at the values that were run; those at 0 and 1 end there.
+    edges = np.clip((np.arange(cells + 1) - 0.5) / (cells - 1), 0, 1)
     norm = Normalize(0, top) if name == "cycle_strength" else LogNorm(LOWEST, top)
     drawn = ax.pcolormesh(edges, edges, np.maximum(values, norm.vmin or 0.0), cmap=colours, norm=norm, rasterized=True)
-    ax.set_xticks((0, 0.5, 1))
-    ax.set_yticks((0, 0.5, 1))
+    ax.set_xticks((0, 0.5, 1), ("0", "0.5", "1"))
+    ax.set_yticks((0, 0.5, 1), ("0", "0.5", "1"))
+    ax.set_xlabel("λ (sampler)")
+    ax.set_ylabel("α (reference)")
     beta = float(one.beta.values[0])
     ax.text(
         0.04,
@@ -111,6 +114,8 @@ def _lines(one: xr.Dataset, ax: Axes) -> None:
         ax.plot(1 / beta, mean[k], color=colour, linestyle=dash, marker=marker, markersize=2.5, label=f"λ = {lam:g}")
     ax.set_xscale("log")
     ax.set_ylim(bottom=-0.002)
+    ax.set_xlabel("1/β")
+    ax.set_ylabel("variance of π")
 
 
 def _drive(one: xr.Dataset, ax: Axes, log_k: float) -> None:
@@ -135,9 +140,10 @@ def _drive(one: xr.Dataset, ax: Axes, log_k: float) -> None:
             label=label,
         )
     ax.set_xscale("log")
-    ax.set_ylim(-0.04, 1.5 * log_k)  # room for a legend
+    ax.set_ylim(-0.04, 1.1 * log_k)
     ax.set_yticks((0, 0.5, 1))
-    ax.set_ylabel("entropy (nat)", fontsize=7)
+    ax.set_xlabel("1/(β(1 − α))")
+    ax.set_ylabel("entropy (nat)")
 
 
 def _caption(ds: xr.Dataset) -> str:
@@ -148,5 +154,5 @@ def _caption(ds: xr.Dataset) -> str:
         f"transitive ones (c, d, g, h), from {source}; {settings['rounds']} rounds from a start off uniform (measured). "
         f"Lines and band: α = {settings['alpha']:g}, ± two standard errors over matrices. d, h: every setting with α < 1; "
         "the line is the mean of the upper bound of statement 2.4, proven for each matrix at every λ. Entropy falls "
-        "with 1/(β(1 − α)) at λ = 0 too. DPO runs at 4 times the β of IPO."
+        "with 1/(β(1 − α)) at λ = 0 too. The darkest cells of c and g have 0.001 nat or less. DPO runs at 4 times the β of IPO."
     )

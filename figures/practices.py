@@ -7,19 +7,19 @@ import json
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from ._common import COLOURS, INK, PALE, caption, letter, styled
+from ._page import Page
 
 LOOKS = {"IPO": ("o", -0.17), "DPO": ("s", 0.17)}
 TITLES = ("α = 1/2, critical β", "α = 1: the last policy")
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Two panels of practices, one for each reference, and one of samples."""
-    figure = Figure(figsize=(7.4, 4.2), layout="constrained")
+    figure = Page(4.2)
     left, middle, right = figure.subplots(1, 3, width_ratios=[1, 1, 0.75])
     middle.sharey(left)
     for ax, base, mark, title in zip((left, middle), ds.base.values, "ab", TITLES, strict=True):

@@ -7,21 +7,21 @@ import json
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dynamics import plot
 
 from ._common import INK, PALE, caption, letter, styled
+from ._page import Page
 
 LOOK = {"reverse KL": (plot.PALETTE[2], "^", plot.DASHES[0]), "RLHF": (plot.PALETTE[1], "s", plot.DASHES[1])}
 BETAS = (1e-2, 1e3)  # shown range
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Above: one instance, and what the prior adds to log-policies; below: rare mass against beta, error against the decay."""
     config = json.loads(ds.attrs["config"])
-    figure = Figure(figsize=(7.4, 6.4), layout="constrained")
+    figure = Page(6.4)
     (a, b), (c, d) = figure.subplots(2, 2)
     n = float(ds.n[-2])
     _responses(ds, a, config)

@@ -7,22 +7,22 @@ import json
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dynamics import plot
 
-from ._common import INK, PALE, caption, letter, styled
+from ._common import INK, PALE, caption, in_rows, letter, styled
+from ._page import Page
 
 SPEED, LENGTH = r"$\langle\bar{d}, d_i\rangle$", r"$\Vert d_i\Vert$"
 BLUE, RED, GREEN = plot.PALETTE[:3]
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Above: two behaviours, four, and rank correlations; below: the times of sixteen against two scores."""
     config = json.loads(ds.attrs["config"])
-    figure = Figure(figsize=(7.4, 5.9), layout="constrained")
-    panels = figure.subplot_mosaic([list("aabbcc"), list("dddeee")], height_ratios=[1, 1.15])
+    figure = Page(5.9)
+    panels = in_rows(figure, ("abc", "de"), (1, 1.15))
     a, b, c, d, e = (panels[mark] for mark in "abcde")
     _course(ds.sel(case="two"), a, ["d = (1.5, 0)", "d = (0, 0.75)"], config)
     _course(ds.sel(case="four"), b, ["d = (1.5, 0)", "three d = (0, 1)"], config)

@@ -7,12 +7,12 @@ import json
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from scipy.stats import beta as beta_distribution
 
 from dynamics import plot
 
 from ._common import INK, PALE, caption, letter, styled
+from ._page import Page
 
 NAMES = {"condorcet": "Condorcet-top", "smith": "Smith-top", "order": "order"}
 SAMPLERS = {
@@ -28,14 +28,14 @@ FEW, ROW = 8, 0.21  # number of families that fit beside the samplers; height in
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Shares that fail, by sampler (ranking by h and by pi) and by family under uniform and fitted sampling."""
     families = _families(ds)
     if len(families) <= FEW:
-        figure = Figure(figsize=(7.4, 3.9), layout="constrained")
+        figure = Page(3.9)
         left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
     else:
-        figure = Figure(figsize=(7.4, 3.6 + ROW * len(families)), layout="constrained")
+        figure = Page(3.6 + ROW * len(families))
         left, right = figure.subplots(2, 1, height_ratios=[2.6, ROW * len(families)])
     _by_sampler(ds, left)
     letter(left, "a", "by sampler, all matrices")

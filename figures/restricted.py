@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dynamics import plot
 
 from ._common import INK, PALE, caption, letter, styled
+from ._page import Page
 
 MARKS = {
     "PMLE": (plot.PALETTE[0], "o"),
@@ -20,9 +20,9 @@ MARKS = {
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Constants against coverage; measured against foretold; limits outside the class; finite classes by coverage and size."""
-    figure = Figure(figsize=(7.4, 5.6), layout="constrained")
+    figure = Page(5.6)
     panels = figure.subplot_mosaic([list("ab"), list("cd")])
     _constants(ds, panels["a"])
     _outside(ds, panels["b"])

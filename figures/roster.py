@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dynamics.plot import DASHES, MARKERS, PALETTE
 
 from ._common import INK, caption, letter, styled
+from ._page import Page
 
 OSCILLATING = 2  # of the flags of verdict
 NEVER = 100.0  # where a line without a critical step leaves the panel
@@ -27,9 +27,9 @@ LABELS = {
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Radii over steps, amplitudes over steps, and critical steps over temperatures."""
-    figure = Figure(figsize=(7.4, 3.9), layout="constrained")
+    figure = Page(3.9)
     left, middle, right = figure.subplots(1, 3)
     _radii(ds, left)
     _amplitudes(ds, middle)

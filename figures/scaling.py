@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 
 from dynamics import plot
 
 from ._common import INK, PALE, caption, letter, styled
+from ._page import Page
 
 BLUE, RED, GREEN = plot.PALETTE[:3]
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
+def draw(ds: xr.Dataset) -> Page:
     """Three panels of rounds per second: by K, by the number of runs, by threads and workers."""
-    figure = Figure(figsize=(7.4, 3.1), layout="constrained")
+    figure = Page(3.1)
     a, b, c = figure.subplots(1, 3, width_ratios=[1.2, 1, 0.8])
     _by_size(ds, a)
     _by_runs(ds, b)

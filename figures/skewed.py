@@ -7,65 +7,62 @@ import json
 import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
 from scipy.stats import beta as beta_distribution
 
-from ._common import COLOURS, PALE, caption, letter, styled
+from ._common import COLOURS, INK, PALE, caption, letter, styled
+from ._page import Page
 
 SHRINKS = 1e-9
-DASHES = {True: "-", False: (0, (5, 1.5))}
+TICKS, LABELS = (-1, -0.1, -0.01, 0, 0.01, 0.1, 1), ("−1", "−0.1", "", "0", "", "0.1", "1")
+DASHES = {"IPO": "-", "DPO": (0, (5, 1.5))}
 MARKERS = {"IPO": "o", "DPO": "s"}
+LINEAR = 0.01  # within which axes of changes are linear
 
 
 @styled
-def draw(ds: xr.Dataset) -> Figure:
-    """Left: share of gaps that shrink against the amount of skewing. Right: how much gaps change."""
-    figure = Figure(figsize=(7.4, 3.7), layout="constrained")
-    left, right = figure.subplots(1, 2)
+def draw(ds: xr.Dataset) -> Page:
+    """Left: how gaps are distributed by their change, inside the assumption and outside. Right: by the amount of skewing."""
+    figure = Page(4.2)
+    left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
+    amount = json.loads(ds.attrs["config"])["amount"]
+    one = ds.change.sel(amount=amount, method="nearest")
     for objective in ("IPO", "DPO"):
         for inside in (True, False):
-            _shares(ds, left, objective, inside)
+            _distribution(one.sel(objective=objective).values[ds.qualifies.values == inside], left, objective, inside)
         _changes(ds, right, objective)
-    for ax in (left, right):
-        ax.set_xscale("log")
-        ax.set_xlabel("amount of skewing towards the top, nats")
-    left.set_yscale("symlog", linthresh=0.01)
-    left.set_ylim(-0.001, 5)
-    left.set_yticks([0, 0.01, 0.1, 1], ["0", "1 %", "10 %", "100 %"])
-    left.yaxis.set_minor_locator(NullLocator())
-    left.set_ylabel("share of gaps that shrink")
-    left.legend(loc="upper left", ncols=2, columnspacing=1.0)
-    letter(left, "a", "which gaps shrink")
-    right.axhline(0, color=PALE, linewidth=0.7, zorder=0)
-    right.set_yscale("symlog", linthresh=0.01)
-    right.set_ylabel("change of the gap β(hᵢ − hⱼ)")
-    right.set_ylim(top=30 * max(float(ds.change.max()), 0.01))  # room for the legend above all bands
-    right.legend(loc="upper left", ncols=2, columnspacing=1.0)
-    letter(right, "b", "change of the gap inside the assumption")
+    left.axvline(0, color=PALE, linewidth=0.7, linestyle="-", zorder=0)
+    left.set_xscale("asinh", linear_width=LINEAR)
+    left.set_xticks(TICKS, LABELS)
+    left.set_ylim(0, 1)
+    left.set_xlabel("change of the gap β(hᵢ − hⱼ), nats")
+    left.set_ylabel("share of gaps that change by less")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside upper left", ncols=2, handlelength=2.6)
+    letter(left, "a", f"skewed by {float(one.amount):g} nat")
+    right.axhline(0, color=PALE, linewidth=0.7, linestyle="-", zorder=0)
+    right.set_xscale("log")
+    right.set_xlabel("amount of skewing towards the top, nats")
+    right.set_yscale("asinh", linear_width=LINEAR)
+    right.set_ylabel("change of the gap β(hᵢ − hⱼ), nats")
+    right.set_yticks(TICKS, LABELS)
+    right.plot([], [], "o-", color=INK, markersize=4, label="median")
+    right.plot([], [], linestyle=(0, (1, 1)), color=INK, label="least")
+    right.legend(loc="upper left")
+    letter(right, "b", "inside the assumption, by amount")
     caption(figure, _caption(ds))
     return figure
 
 
-def _shares(ds: xr.Dataset, ax: Axes, objective: str, inside: bool) -> None:
-    rows = ds.qualifies.values == inside
-    total = int(rows.sum())
-    if not total:
+def _distribution(change: np.ndarray, ax: Axes, objective: str, inside: bool) -> None:
+    if not len(change):
         return
-    count = (ds.change.sel(objective=objective).values[rows] < -SHRINKS).sum(axis=0)
-    low = np.where(count > 0, beta_distribution.ppf(0.025, np.maximum(count, 1), total - count + 1), 0.0)
-    high = np.where(count < total, beta_distribution.ppf(0.975, count + 1, np.maximum(total - count, 1)), 1.0)
-    colour = COLOURS[objective]
-    ax.fill_between(ds.amount, low, high, color=colour, alpha=0.2, linewidth=0)
-    ax.plot(
-        ds.amount,
-        count / total,
-        MARKERS[objective],
-        linestyle=DASHES[inside],
-        color=colour,
-        markerfacecolor=colour if inside else "white",
-        markersize=4,
-        label=f"{objective}, {'inside' if inside else 'outside'}",
+    count, total = int((change < -SHRINKS).sum()), len(change)
+    low = beta_distribution.ppf(0.025, count, total - count + 1) if count else 0.0
+    high = beta_distribution.ppf(0.975, count + 1, total - count) if count < total else 1.0
+    where = "inside" if inside else "outside"
+    label = f"{objective}, {where}: {count / total:.1%} shrink ({low:.1%} to {high:.1%})"
+    look = {"color": COLOURS[objective], "linewidth": 1.8 if inside else 0.8}
+    ax.step(
+        np.sort(change), np.arange(1, total + 1) / total, where="post", linestyle=DASHES[objective], label=label, **look
     )
 
 
@@ -76,10 +73,8 @@ def _changes(ds: xr.Dataset, ax: Axes, objective: str) -> None:
     least, low, middle, high = np.quantile(change, (0.0, 0.05, 0.5, 0.95), axis=0)
     colour = COLOURS[objective]
     ax.fill_between(ds.amount, low, high, color=colour, alpha=0.2, linewidth=0)
-    ax.plot(
-        ds.amount, middle, MARKERS[objective], linestyle="-", color=colour, markersize=4, label=f"{objective}, median"
-    )
-    ax.plot(ds.amount, least, linestyle=(0, (1, 1)), color=colour, label=f"{objective}, least")
+    ax.plot(ds.amount, middle, MARKERS[objective], linestyle="-", color=colour, markersize=4)
+    ax.plot(ds.amount, least, linestyle=(0, (1, 1)), color=colour)
 
 
 def _caption(ds: xr.Dataset) -> str:
@@ -88,7 +83,8 @@ def _caption(ds: xr.Dataset) -> str:
     return (
         f"{total} pairs i above j in the majority order of generated matrices, K = {K.min()} to {K.max()}, samplers with "
         f"logits N(0, {spread:g}²); the sampler is tilted towards the top of the order. Inside the assumption: Pᵢₖ − Pⱼₖ does "
-        f"not rise with the rank of k ({inside} pairs). Proven (1.7): there IPO's gap never shrinks; for "
-        "DPO, and outside, it may. Measured: shares (bands: 95 % Clopper–Pearson); medians, the middle nine tenths of the "
-        "pairs (bands) and the least change."
+        f"not rise with the rank of k ({inside} pairs, thick). Proven (1.7): there IPO's gap never shrinks; for DPO, and "
+        "outside (thin), it may. Measured: a: shares of gaps, in brackets 95 % Clopper–Pearson intervals of the share that "
+        f"shrinks (axes: arsinh, linear within ±{LINEAR:g}); b: medians, the middle nine tenths of the pairs (bands) and the "
+        "least change."
     )

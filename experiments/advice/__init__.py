@@ -27,7 +27,7 @@ class Config:
     """Files with counts that `read` accepts, or folders of such files; without any, wins are drawn from known matrices."""
     comparisons: tuple[int, ...] = (3, 10, 30, 100, 300, 1000, 3000)
     """Average numbers of comparisons per pair that are kept; real counts are thinned to those that they reach."""
-    thinnings: int = 6
+    thinnings: int = 20
     """Independent sub-samples at each number of comparisons."""
     draws: int = 80
     """Draws of each posterior."""

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 import dynamics as dyn
-from dynamics.diagnostics import Verdict
+from dynamics.diagnostics import OrbitPeriod, Verdict
 
 from .._framework import KAPPA, KIND_OF, OBJECTIVES, Tick, described, require, require_policy, silent
 from .._sweeps import sweep
@@ -68,7 +68,7 @@ def run(config: Config, tick: Tick = silent) -> xr.Dataset:
             cells.append(_simulate(P, name, centres, ratio, np.log(start), config.rounds, f"{name}-{m}"))
         grid = xr.concat(cells, "start").expand_dims(objective=[name])
         grid = grid.assign(lam_over_beta=ratios, spectral_radius=(("objective", "alpha", "column"), radius[None]))
-        parts.append(grid.drop_vars("period_kind", errors="ignore"))
+        parts.append(grid)
     curve = np.linspace(0, 1, 301)
     ds = xr.concat(parts, "objective").assign(
         boundary=(("statement", "objective", "curve_alpha"), _boundaries(P, config.advantage, curve)),
@@ -94,9 +94,10 @@ def _simulate(
     kind = KIND_OF[objective]
     loop = dyn.SelfSampling(P, kind(beta=1.0), 0.5, 1.0)
     over: dict[str | tuple[str, ...], np.ndarray] = {"alpha": alpha, "beta": 1 / ratio}
-    measures = [Verdict(window=512)]
+    measures = [Verdict(window=512), OrbitPeriod(window=512)]
     ds = sweep(kept_as, loop, over, measure=measures, rounds=rounds, initial=start)
-    return ds[["verdict", "amplitude", "tail_step", "result"]].rename(beta="column").drop_vars("column")
+    kept = ["verdict", "amplitude", "tail_step", "result", "period", "period_kind"]
+    return ds[kept].rename(beta="column").drop_vars("column")
 
 
 def _spectral_radius(P: np.ndarray, objective: str, alpha: np.ndarray, ratio: np.ndarray) -> np.ndarray:

@@ -147,7 +147,9 @@ def _infinite(ds: xr.Dataset) -> Finding:
         claim=f"most data sets have no finite unregularised reward (RLHF and reverse KL then have none) iff n < {half:.0f}, "
         "where half of them have a response that never wins or never loses",
         source="[derived] statement 5.5, by Ford's condition, responses sampled uniformly and P near 1/2",
-        measured="share without: " + ", ".join(told) + f"; PMLE with beta > 0 ended at a minimum in {found:.0%} of its fits",
+        measured="share without: "
+        + ", ".join(told)
+        + f"; PMLE with beta > 0 ended at a minimum in {found:.0%} of its fits",
         interval=f"{ds.exists[0].size} data sets for each n",
         status=decide(right[clear].all()),
     )

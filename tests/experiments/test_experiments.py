@@ -448,8 +448,9 @@ def test_a_second_run_reads_back(tmp_path, capsys, monkeypatch):
     assert "computed in" in first.err
     assert "read back" in second.err
     assert first.out == second.out
-    assert (tmp_path / "figures" / "evolution.png").stat().st_size > 10_000
-    assert (tmp_path / "figures" / "evolution.pdf").stat().st_size > 10_000
+    (store,) = tmp_path.glob("evolution-*.zarr")
+    assert (tmp_path / "figures" / f"{store.stem}.png").stat().st_size > 10_000
+    assert (tmp_path / "figures" / f"{store.stem}.pdf").stat().st_size > 10_000
     found = json.loads((tmp_path / "findings.json").read_text())
     assert {f["status"] for f in found["evolution"]} <= {"holds", "not decided"}
     assert "| claim | source |" in (tmp_path / "findings.md").read_text()

@@ -158,7 +158,7 @@ def test_behaviours_are_those_that_the_papers_drew(shared_data):
 
 
 def test_the_command_writes_figure_findings_and_a_table(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("experiments.__main__._set_up_jax", lambda out, quick: None)
+    monkeypatch.setattr("experiments._jobs.set_up_jax", lambda out, quick: None)
     words = [
         "run",
         "llm_training",
@@ -184,7 +184,7 @@ def test_the_command_writes_figure_findings_and_a_table(tmp_path, capsys, monkey
 
 
 def test_a_missing_model_is_named(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("experiments.__main__._set_up_jax", lambda out, quick: None)
+    monkeypatch.setattr("experiments._jobs.set_up_jax", lambda out, quick: None)
     assert main(["run", "llm_training", "--model", str(tmp_path / "absent"), "--out", str(tmp_path)]) == 2
     assert "absent does not exist" in capsys.readouterr().err
 

@@ -39,7 +39,8 @@ def draw(ds: xr.Dataset) -> Page:
         f"Top: orbits from one start (circle) to round {settings['rounds']} (square), IPO blue, DPO vermilion; DPO "
         "runs at 4 times IPO's β, where its rounds agree with IPO's near uniform. Below: probabilities over "
         f"the first {min(SHOWN, settings['rounds'])} rounds (measured); 3-cycle, P = 1/2 ± {settings['advantage']:g}. "
-        "ρ: spectral radius of a round at the uniform policy, which attracts iff ρ\u00a0<\u00a01 (proven; Chen et al. "
+        "ρ: spectral radius of a round at the uniform policy, which attracts if ρ\u00a0<\u00a01 and repels if "
+        "ρ\u00a0>\u00a01 (proven; Chen et al. "
         "2026 for IPO). d: entropy (line, measured) and its bounds (shaded, proven: statement 2.4; for DPO there is no "
         "lower bound).",
     )

@@ -42,7 +42,8 @@ def draw(ds: xr.Dataset) -> Page:
         "order past the onset (dashed; proven, 7.5), critical β (vertical; proven, 2.1). c, d: exponents along the "
         "orbits (dots, measured), log ρ at uniform (line, proven). e: amplitude over that of 7.5; it tends to 1 at the "
         "onset, as 7.5 says. "
-        "f: DPO, state handed on from one β to the next with a nudge of 1e-4 nat; 7.5 proves the onset subcritical iff aλ > √3/4 "
+        "f: DPO, state handed on from one β to the next with a nudge of 1e-4 nat; 7.5 proves the onset "
+        "subcritical iff aλ > √3/4 "
         "≈ 0.433; past the onset the oscillation sets in late, growth being slow. g: IPO, the example of 7.2: its only "
         f"fixed point is stable (ρ² = {float(ds.basin_radius) ** 2:.3f}), yet many of {ds.sizes['start']} random "
         "starts never reach it.",

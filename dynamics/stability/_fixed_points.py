@@ -121,8 +121,8 @@ def _newton(
         # Newton's next step is still large.
         left = jnp.max(jnp.abs(jnp.linalg.solve(slope, g)))
         eps = jnp.finfo(y.dtype).eps
-        # Far out the sum alpha y + f/beta rounds f away, so that at alpha = 1 every point would look fixed: there the rounding of
-        # y must not move the root by much.
+        # Far out the sum alpha y + f/beta rounds f away, so that at alpha = 1 every point would look fixed: there the
+        # rounding of y must not move the root by much.
         resolved = jnp.max(jnp.abs(jnp.linalg.inv(slope))) <= 1 / jnp.sqrt(eps)
         near = (scale <= 1 / jnp.sqrt(eps)) | resolved
         return y, (jnp.max(jnp.abs(g)) <= 1e5 * eps * scale) & (left <= jnp.sqrt(eps) * scale) & near

@@ -172,8 +172,8 @@ def _certain(source: Source) -> dict[str, Any]:
     number="2.4",
     source="[derived] statement 2.4 at alpha = 1, with an explicit rate",
     statement="At alpha = 1, if response 1 row-dominates all j with P_1j > 1/2, then l_t ≥ l_0 + t kappa q_j (P_1j - "
-    "1/2)/beta, q_j = lam pi_start(1) + (1-lam)(pi_0(1) + pi_0(j)), kappa = 1 for IPO and 4 for DPO: pi → e_1 and H "
-    "→ 0.",
+    "1/2)/beta, q_j = lam pi_start(1) + (1-lam)(pi_0(1) + pi_0(j)), kappa = 1 for IPO and 4 for DPO: where lam > 0 or "
+    "pi_0 has full support, pi → e_1 and H → 0.",
     quantity="l_t(j) = log pi_t(top)/pi_t(j) after `rounds` rounds from log_initial at alpha = 1, shape (K,), in nats",
     strength="tight",
     build=_certain,

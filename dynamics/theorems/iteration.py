@@ -28,7 +28,9 @@ def _uniform(source: Source) -> dict[str, Any]:
     number="2.1",
     source="[derived] statement 2.1; the 3-cycle under IPO is [paper] Chen26, whose beta is our 1/beta",
     statement="With uniform ref and pi_0 and A1 = 0 the uniform policy is fixed with eigenvalues alpha ± i kappa lam "
-    "w_k/(K beta), ± i w_k those of A, kappa = 1 for IPO and 4 for DPO; unstable iff the largest modulus exceeds 1.",
+    "w_k/(K beta), ± i w_k those of A, kappa = 1 for IPO and 4 for DPO; stable where the largest modulus is "
+    "below 1, unstable where it "
+    "exceeds 1.",
     quantity="moduli of the K-1 eigenvalues of the round's Jacobian at the uniform policy (gauge left out), descending",
     strength="tight",
     build=_uniform,
@@ -58,9 +60,10 @@ def _structured(source: Source) -> dict[str, Any]:
 @theorem(
     number="2.1",
     source="[derived] statement 2.1; the 3-cycle under IPO is [paper] Chen26, whose beta is our 1/beta",
-    statement="Uniform is unstable iff beta < kappa lam w/(K √(1 - alpha²)), with w = a√3 (3-cycle), a cot(pi/2K) "
+    statement="Uniform is unstable if beta < kappa lam w/(K √(1 - alpha²)) and stable if it is larger, with w = "
+    "a√3 (3-cycle), a cot(pi/2K) "
     "(regular tournament, odd K), 2a max_k sin(2 pi k/K) (ring), kappa = 1 for IPO and 4 for DPO; at alpha = 1 at "
-    "every beta.",
+    "every beta, if lam w > 0.",
     quantity="the beta at which the spectral radius of the round at the uniform policy is 1",
     strength="tight",
     build=_structured,

@@ -81,8 +81,9 @@ def order_reversal(P: np.ndarray, objective: str = "ipo") -> Claim:
     i, j, k = _worst(P)
     assumptions = {"row dominance fails": bool(P[i, k] < P[j, k])}
     if objective == "dpo":
-        assumptions["0 < P_ik, P_jk < 1"] = bool(0 < P[i, k] < 1 and 0 < P[j, k] < 1)
-        if not assumptions["0 < P_ik, P_jk < 1"]:
+        # Else DPO has no optimum at e_k.
+        inside = assumptions["0 < P_ak < 1 for all a"] = bool(((P[:, k] > 0) & (P[:, k] < 1)).all())
+        if not inside:
             return Claim(-np.inf, np.inf, assumptions)
         gap = al.logit(P)[i, k] - al.logit(P)[j, k]
     else:
@@ -159,7 +160,8 @@ def _ranked(source: Source) -> dict[str, Any]:
 @theorem(
     number="1.8",
     source="[derived] statement 1.8",
-    statement="For every P and mu DPO's f and IPO's P mu order the responses identically; f_i - f_j ≥ 4[(P mu)_i - "
+    statement="For every P and mu at which DPO has an optimum its f and IPO's P mu order the responses "
+    "identically; f_i - f_j ≥ 4[(P mu)_i - "
     "(P mu)_j] wherever the right side is positive, and f_i = f_j where it is 0.",
     quantity="f_i - f_j, shape (K, K), f DPO's implicit reward at mu",
     strength="tight",

@@ -21,6 +21,7 @@ import tyro
 from .. import __version__
 from ._advise import Advise
 from ._compare import Compare, Methods
+from ._explore import Explore
 from ._files import Reading, heading, read_file
 from ._fit import Fit
 from ._llm import Llm
@@ -62,6 +63,9 @@ class Classify(Reading):
             _prompts_table.classification_prompts(matrices, found)
         else:
             _tables.classification_table(matrices, found)
+
+
+Command = Classify | Stability | Advise | Compare | Methods | Safe | Fit | Theorem | Verify | Explore | Results | Llm
 
 
 @contextlib.contextmanager
@@ -108,13 +112,13 @@ def _fail(message: str, code: int = 2) -> NoReturn:
 
 def _parse(
     args: Sequence[str],
-) -> Classify | Stability | Advise | Compare | Methods | Safe | Fit | Theorem | Verify | Results | Llm:
+) -> Command:
     """The parsed command; tyro's boxed error messages become one sentence."""
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
             return tyro.cli(
-                Classify | Stability | Advise | Compare | Methods | Safe | Fit | Theorem | Verify | Results | Llm,  # pyright: ignore[reportArgumentType]
+                Command,  # pyright: ignore[reportArgumentType]
                 prog="dynamics",
                 description=DESCRIPTION,
                 args=args,

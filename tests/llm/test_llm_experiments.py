@@ -175,7 +175,8 @@ def test_the_command_writes_figure_findings_and_a_table(tmp_path, capsys, monkey
     ]
     assert main(words) == 0
     assert len(list((tmp_path / "figures").glob("llm_training-*.png"))) == 1
-    table = (tmp_path / "llm_training.csv").read_text().splitlines()
+    (file,) = tmp_path.glob("llm_training-*.csv")
+    table = file.read_text().splitlines()
     assert table[0].startswith("# python -m experiments run llm_training --model made")
     header = next(line for line in table if not line.startswith("#"))
     assert header == "quantity,of,value,low,high"

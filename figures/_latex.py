@@ -87,7 +87,7 @@ def _escaped(text: str) -> str:
     for accent, name in ACCENTS.items():
         plain = re.sub(f"(.){accent}", lambda m, name=name: f"$\\{name}{{{_signs(m[1]).replace('$', '')}}}$", plain)
     root = lambda m: f"$\\sqrt{{{_signs(m[1] or m[2]).replace('$', '')}}}$"
-    plain = re.sub(r"√\(((?:[^()]|\([^()]*\))*)\)|√(\w+)", root, plain)
+    plain = re.sub(r"√\(((?:[^()]|\([^()]*\))*)\)|√(\d+|\w)", root, plain)
     return _signs(plain)
 
 

@@ -224,7 +224,7 @@ def _stationary(source: Source) -> dict[str, Any]:
     number="7.7",
     source="[derived] statement 7.7",
     statement="At alpha = lam = 1 under IPO, with an interior p such that A p = 0, KL(p‖pi_{t+1}) - KL(p‖pi_t) = log "
-    "Σ pi e^u lies in [0, span(u)²/8], u = A pi/beta: it never decreases, and no beta stabilises p.",
+    "Σ pi e^u lies in [0, span(u)²/8], u = A pi/beta: it never decreases, and unless A = 0 no beta stabilises p.",
     quantity="KL(p‖pi_{t+1}) - KL(p‖pi_t), p = exp(log_stationary), one round at alpha = lam = 1, in nats",
     strength="tight",
     build=_stationary,

@@ -87,8 +87,9 @@ def entropy_remedy(P: np.ndarray, alpha: float, lam: float, beta: float, gamma: 
 @theorem(
     number="7.16",
     source="[derived] statement 7.16",
-    statement="With uniform ref and pi_0 and A1 = 0, rounds of reverse KL are unstable at uniform iff (alpha beta)² + (kappa "
-    "lam w/K)² > (beta+gamma)², kappa = 1 for win rates and 4 for Bradley–Terry rewards: entropy stabilises from gamma = "
+    statement="With uniform ref and pi_0 and A1 = 0, rounds of reverse KL are unstable at uniform if (alpha beta)² + (kappa "
+    "lam w/K)² > (beta+gamma)² and stable if it is smaller, kappa = 1 for win rates and 4 for Bradley–Terry "
+    "rewards: entropy stabilises from gamma = "
     "√((alpha beta)² + (kappa lam w/K)²) - beta on, at alpha = 1 too.",
     quantity="the gamma at which the spectral radius of the round at uniform is 1, 0 where it is below 1 without entropy; "
     'objective "ipo" stands for win rates, "dpo" for Bradley–Terry rewards',

@@ -36,7 +36,7 @@ def _linked(source: Source) -> dict[str, Any]:
     source="[derived] statement 7.17",
     statement="With uniform ref and pi_0 and A1 = 0, any smooth margin loss f has at uniform the eigenvalues alpha ± i "
     "kappa lam w_k/(K beta), kappa = 2|f'(0)|/f''(0): linear 1, logistic 4, probit √(2pi), cauchit pi, each times 1 - 2 "
-    "eps under label smoothing eps; unstable iff alpha² + (kappa lam w/(K beta))² > 1.",
+    "eps under label smoothing eps; unstable if alpha² + (kappa lam w/(K beta))² > 1, stable if it is smaller.",
     quantity="moduli of the K-1 eigenvalues of the round's Jacobian at the uniform policy (gauge left out), descending",
     strength="tight",
     build=_linked,
@@ -97,7 +97,8 @@ def averaged_moduli(k: np.ndarray, rate: float) -> np.ndarray:
 @theorem(
     number="9.1",
     source="[derived] statement 9.1",
-    statement="For the rounds of ema_spectrum uniform is unstable iff k² (1 - rate)² (2 - rate) > 2 - 3 rate, k = lam w/(K "
+    statement="For the rounds of ema_spectrum uniform is unstable if k² (1 - rate)² (2 - rate) > 2 - 3 rate and "
+    "k > 0, k = lam w/(K "
     "beta), w the largest w_k: for small k iff rate > 2/3, and at rate = 2/3 for every k > 0; the geometric reference"
     " of alpha = 1, in contrast, is never stable. So the critical beta is lam w (1 - rate) √((2 - rate)/(2 - 3 "
     "rate))/K, infinite from rate = 2/3 on.",

@@ -309,11 +309,15 @@ class TestBadInput:
     @pytest.mark.parametrize(
         ("args", "sentence"),
         [
-            ((), "Expected one of {classify, stability, advise, compare, methods, safe, fit, verify, results, llm}"),
+            (
+                (),
+                "Expected one of {classify, stability, advise, compare, methods, safe, fit, theorem, verify, explore, "
+                "results, llm}",
+            ),
             (
                 ("clasify",),
                 "Unrecognized options: clasify; available subcommands: classify, stability, advise, compare, methods, "
-                "safe, fit, verify, results, llm",
+                "safe, fit, theorem, verify, explore, results, llm",
             ),
             (("classify",), "Missing from dynamics classify: FILE"),
             (("stability", "x.npz", "--alpha", "1"), "Missing from dynamics stability: --lam L --beta B"),

@@ -137,7 +137,8 @@ def _data(source: Source) -> dict[str, Any]:
     source="[derived] statement 7.12, the certificate",
     statement="H = Σ N_ab sigma'(Rhat_a - Rhat_b)(e_a - e_b)(e_a - e_b)ᵀ, Hbar the same with 1/4, tau = ln(1/delta) + "
     "½ logdet(I + s² Hbar) + ½ Rhatᵀ(s² I + Hbar⁺)⁻¹ Rhat, r = max_ab (e_a - e_b)ᵀH⁺(e_a - e_b), e^-M + M - 1 = r tau, "
-    "m = M/gamma: with probability at least 1 - delta KL(pi*||pihat) ≤ (tau/gamma²) l_max(H⁺ Sigma_pihat) "
+    "m = M/gamma, s > 0 fixed before the data: with probability at least 1 - delta KL(pi*||pihat) ≤ "
+    "(tau/gamma²) l_max(H⁺ Sigma_pihat) "
     "M²/(e^-M + M - 1) ((m-1)e^m + 1)/m².",
     quantity="KL(pi*||pihat), pihat the tabular maximum-likelihood policy on the comparisons of sampled_wins",
     strength="loose",

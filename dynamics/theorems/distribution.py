@@ -137,7 +137,8 @@ def _model(source: Source, scales: tuple[float, ...] = (1.0, 0.1, 3.0)) -> dict[
     number="7.9",
     source="[derived] statement 7.9, the constant of O(1/n)",
     statement="n KL(pi*||pihat) → Σ_k w_k chi²_1, w the eigenvalues of L_mu⁺ Sigma_*/(2 gamma²), for PMLE, distillation and "
-    "reverse KL with beta = o(1/√n); its mean is V = tr(Sigma_* L_mu⁺)/(2 gamma²), and no estimator does better.",
+    "reverse KL with beta = o(1/√n); its mean is V = tr(Sigma_* L_mu⁺)/(2 gamma²), and no estimator has a smaller local "
+    "asymptotic minimax risk.",
     quantity="(w_1 ≥ … ≥ w_{K-1}, V), shape (K,), of the unregularised maximum-likelihood policy",
     strength="tight",
     build=_model,

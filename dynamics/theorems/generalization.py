@@ -174,7 +174,8 @@ def value_error(pairs: int, Q: int, d: int, l_b: float, v: float, seed: int, bet
 @theorem(
     number="4.3",
     source="[paper] ImLi25, clusters that are nearly orthogonal",
-    statement="As Theorem 4.2 with |c_k·c_l| ≤ delta: log 3/80 ≤ r_i(tau_1) ≤ log 3.",
+    statement="As Theorem 4.2 with |c_k·c_l| ≤ delta, delta small or no token shared between pairs: log 3/80 ≤ r_i(tau_1) ≤ "
+    "log 3.",
     quantity="every training margin at tau_1, shape (2KQ,), DPO; samples of published_features with this delta",
     strength="loose",
     build=lambda source: _published(source, 1, 8) | {"delta": source.number(0.0, 0.9)},

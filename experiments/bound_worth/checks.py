@@ -110,7 +110,7 @@ def _chernoff(ds: xr.Dataset) -> Finding:
     before = f", {_range(early)} below" if early.size else ""
     return Finding(
         claim=f"7.11 by enumeration lies within a factor 10 of the true 95 % quantile, whatever B, for n ≥ {LATE}",
-        source="[derived] statement 7.11, which has 1.2 to 4.9 in coarser classes",
+        source="[derived] statement 7.11; 1.2 to 4.9 were found in coarser classes",
         measured=f"{_range(found)} times{before}: 4.9 is not kept in a class as fine as this, where the exponents of "
         "comparing two policies are a quarter of those of the estimate",
         interval=f"quantiles over {config_of(ds)['sets']} data sets; 10 was set after such runs, and predicts nothing",

@@ -79,7 +79,7 @@ LOCAL_NOT_GLOBAL = {
     "log_reference": np.asarray(jax.nn.log_softmax(np.array([-4.47, 11.66, 1.9, -9.1]))),
 }
 
-# Statement 7.1: DPO at lam < 1 with two attracting fixed points.
+# Statement 7.1: DPO at lam < 1 with several attracting fixed points.
 TWO_ATTRACTORS = {
     "P": from_upper([0.124, 0.1954], [0.9938]),
     "alpha": 0.272218,

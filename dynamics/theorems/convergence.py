@@ -66,7 +66,7 @@ def _sampled(source: Source) -> dict[str, Any]:
     number="7.4",
     source="[derived] statement 7.4",
     statement="Where rounds of IPO contract at rate r < 1 in the 2-norm (7.3) and each (P mu_t)_i is the share of n fresh "
-    "comparisons of i that it wins, then with probability 1 - delta ‖z_t - z*‖ ≤ r^t ‖z_0 - z*‖ + √(K ln(2KT/delta)"
+    "comparisons of i that it wins, then with probability at least 1 - delta ‖z_t - z*‖ ≤ r^t ‖z_0 - z*‖ + √(K ln(2KT/delta)"
     "/(2n))/(beta (1-r)) for all T rounds at once, z = C log pi.",
     quantity="the (1 - delta)-quantile over runs of max_{t ≤ T} (‖z_t - z*‖₂ - r^t ‖z_0 - z*‖₂), from any start; "
     "comparisons = n, failure = delta, rounds = T",

@@ -26,7 +26,8 @@ def _step(source: Source) -> dict[str, Any]:
 @theorem(
     number="8.1",
     source="[derived] statement 8.1",
-    statement="A round of IPO on the policy's own pairs is a step of magnetic mirror descent, z' = (z + eta tau log ref + eta "
+    statement="A round of IPO on the policy's own pairs, alpha > 0, is a step of magnetic mirror descent, z' = "
+    "(z + eta tau log ref + eta "
     "P p)/(1 + eta tau), with eta = 1/(alpha beta) and tau = (1-alpha) beta.",
     quantity="C log pi after one round from log_initial at lam = 1, shape (K,)",
     strength="tight",
@@ -57,8 +58,8 @@ def _mixed(source: Source) -> dict[str, Any]:
     number="8.2",
     source="[derived] statement 8.2",
     statement="Nash-MD's fixed point at a constant step eta is not the equilibrium regularised at tau: its mixture m is the "
-    "one at temperature tau/(1 - eta tau), and z is log ref + P softmax(m)/tau. (They agree in special cases: at "
-    "K = 2, and where A ref is constant.)",
+    "one at temperature tau/(1 - eta tau), and z is log ref + P softmax(m)/tau. (They agree in special cases, "
+    "such as K = 2, C A C = 0 or A ref constant.)",
     quantity="C z of the fixed point of Nash-MD, z' = m + eta P softmax(m), m = (1 - eta tau) z + eta tau log ref, shape (K,)",
     strength="tight",
     build=_mixed,
@@ -207,7 +208,8 @@ def _of_method(source: Source) -> dict[str, Any]:
     statement="At the fixed point a round has spectral radius |q + ie| (mirror descent), |1 + ie|/(1 + eta tau) (magnetic), "
     "|1 + ie| (SPPO), q|1 + ie| (Nash-MD), |q + ie(q + ie)| (extragradient), |1 + ie(1 + ie)/(1 + eta tau)|/(1 + eta tau) "
     "(mirror prox), 1/|1 - i omega/tau| (proximal point), or is the larger root of x² - (q + 2ie) x + ie (optimistic), the "
-    "largest over ± i omega in the spectrum of C A Sigma; e = eta omega, q = 1 - eta tau.",
+    "largest over ± i omega in the spectrum of C A Sigma; e = eta omega, q = 1 - eta tau. C A Sigma is taken at "
+    "the fixed point, for Nash-MD at its mixture.",
     quantity="spectral radius of a round of ``method`` at its fixed point",
     strength="tight",
     build=_of_method,

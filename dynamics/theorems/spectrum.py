@@ -39,7 +39,7 @@ def _moduli(alpha: float, frequencies: np.ndarray, K: int) -> np.ndarray:
     number="7.1",
     source="[derived] statement 7.1",
     statement="Under IPO the round's eigenvalues at every pi are alpha ± i (lam/beta) w_k, w_k the singular values of "
-    "Sigma^½ A Sigma^½; locally stable iff alpha² + (lam/beta)² ‖Sigma^½ A Sigma^½‖² < 1.",
+    "Sigma^½ A Sigma^½; a fixed point is exponentially stable iff alpha² + (lam/beta)² ‖Sigma^½ A Sigma^½‖² < 1.",
     quantity=_MODULI,
     strength="tight",
     build=_at_any_policy,
@@ -57,7 +57,7 @@ def spectrum(P: np.ndarray, alpha: float, lam: float, beta: float, log_pi: np.nd
     source="[derived] statement 7.14",
     statement="Under IPO the round's spectral radius at every pi is at most √(alpha² + (2 lam max|A|/(pi beta))²), pi = "
     "3.14…, for every P and K: iterated IPO is locally stable for every P, ref and pi_0 if alpha² + (lam/(pi beta))² < 1, "
-    "and no smaller beta is safe for all.",
+    "and where that sum is above 1, some P is unstable at a uniform policy.",
     quantity="largest modulus of the K-1 eigenvalues of the round's Jacobian at pi (gauge left out)",
     strength="tight",
     build=_at_any_policy,
@@ -81,7 +81,8 @@ def _matched_policy(source: Source) -> dict[str, Any]:
 @theorem(
     number="7.1",
     source="[derived] statement 7.1 for DPO at lambda = 1",
-    statement="At lam = 1 DPO's eigenvalues at every pi are alpha ± i w_k/beta, w_k the singular values of L^{+½} B "
+    statement="At lam = 1 and 0 < P < 1 DPO's eigenvalues at every pi are alpha ± i w_k/beta, w_k the singular "
+    "values of L^{+½} B "
     "L^{+½}, L_ij = -pi_i pi_j sigma'(f_i - f_j) off the diagonal with zero row sums, B_ij = pi_i pi_j (P_ij - "
     "sigma(f_i - f_j)).",
     quantity=_MODULI,
@@ -120,8 +121,8 @@ def _unique(source: Source) -> dict[str, Any]:
 @theorem(
     number="7.1",
     source="[derived] statement 7.1",
-    statement="For alpha < 1 there is exactly one fixed point for every P, lam, beta, ref and pi_0 under IPO, and "
-    "under DPO at lam = 1.",
+    statement="For alpha < 1 there is exactly one fixed point for every P, lam, beta, ref and pi_0 under IPO, "
+    "and under DPO at lam = 1 if 0 < P < 1.",
     quantity="number of fixed points of the round in the open simplex",
     strength="tight",
     build=_unique,

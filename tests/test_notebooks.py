@@ -97,7 +97,7 @@ def training_as_a_flow(notebook: nbformat.NotebookNode) -> None:
 
 
 def distribution_learning(notebook: nbformat.NotebookNode) -> None:
-    mean, law, certificate = numbers(printed(notebook, "error"))[1], *numbers(printed(notebook, "error"))[3::2]
+    _, mean, _, law, certificate = numbers(printed(notebook, "error"))
     assert mean < law < certificate / 40
     *sizes, says = printed(notebook, "coverage").splitlines()
     V = numbers(says)[0]

@@ -80,7 +80,6 @@ class Theorem:
 
     Attributes:
         name: of the theorem.
-        number: of the statement in docs/theory, such as "7.15", where it is proved; ``statements()[number]`` finds it.
         source: with its tag [paper] or [derived].
         statement: one sentence with the formula.
         kind: "paper" or "derived".
@@ -89,13 +88,14 @@ class Theorem:
         claim: the function from inputs to a ``Claim``.
         build: makes one instance from a ``Source`` of choices.
         witness: the construction in the statement, if any.
+        number: of the statement in docs/theory, such as "7.15", where it is proved; ``statements()[number]`` finds it. "" for a
+            theorem of your own.
 
     >>> dyn.theorems.mean_field_bounds(rate=1.0, time=2.0).upper.round(4).item()
     1.0
     """
 
     name: str
-    number: str
     source: str
     statement: str
     kind: Literal["paper", "derived"]
@@ -104,10 +104,12 @@ class Theorem:
     claim: Callable[..., Claim] = dataclasses.field(repr=False)
     build: Callable[[Source], dict[str, Any]] = dataclasses.field(repr=False)
     witness: Callable[..., np.ndarray] | None = dataclasses.field(repr=False, default=None)
+    number: str = ""
 
     def __post_init__(self) -> None:
         # What help(theorem) prints.
-        where = f"Statement {self.number} of docs/theory ({self.source}). It bounds: {self.quantity}."
+        where = f"Statement {self.number} of docs/theory ({self.source})" if self.number else f"Source: {self.source}"
+        where += f". It bounds: {self.quantity}."
         inputs = "\n".join(f"    {name}: {_inputs.meaning(name)}." for name in self.inputs)
         text = f"{self.statement}\n\n{where}\n\nInputs, given by name:\n{inputs}\n\nReturns ``Bound``."
         object.__setattr__(self, "__doc__", text)
@@ -188,7 +190,7 @@ def theorem(
     kind: Literal["paper", "derived"] = "paper" if source.startswith("[paper]") else "derived"
 
     def register(claim: Callable[..., Claim]) -> Theorem:
-        made = Theorem(claim.__name__, number, source, statement, kind, quantity, strength, claim, build, witness)
+        made = Theorem(claim.__name__, source, statement, kind, quantity, strength, claim, build, witness, number)
         _REGISTRY[made.name] = made
         return made
 

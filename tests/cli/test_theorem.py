@@ -128,7 +128,7 @@ def test_a_violated_theorem_ends_with_status_1(capsys, file, monkeypatch):
     assert "lies outside the bound" in capsys.readouterr().err
 
 
-FIELDS = ("name", "number", "source", "statement", "kind", "quantity", "strength", "claim", "build", "witness")
+FIELDS = ("name", "source", "statement", "kind", "quantity", "strength", "claim", "build", "witness", "number")
 
 
 def too_strong(P, alpha, lam, beta):

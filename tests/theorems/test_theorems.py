@@ -316,7 +316,7 @@ def ema_critical(x):
     U, w, _ = np.linalg.svd(x["P"] - 0.5)
     plane = np.kron(np.eye(2), U[:, w > 1e-9 * w[0]])
 
-    def log_radius(log_beta):
+    def excess(log_beta):
         J = ema_jacobian({**x, "beta": np.exp(log_beta)})
         return np.abs(np.linalg.eigvals(plane.T @ J @ plane)).max() - 1
 

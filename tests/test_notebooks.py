@@ -74,7 +74,7 @@ def first_stability_question(notebook: nbformat.NotebookNode) -> None:
     # lam and beta each stop the oscillation; alpha alone cannot.
     assert after.count("verdict after: converged") == after.count("verdict after") == 2
     assert "applies here: True" in printed(notebook, "uniqueness")
-    assert "beta = 0.485744: Neimark–Sacker" in printed(notebook, "critical")
+    assert "critical beta = 0.485744" in printed(notebook, "critical")
     below, between, above = printed(notebook, "ipo").splitlines()[1:]
     assert below.startswith("beta = 0.1: oscillating")
     assert between.startswith("beta = 0.125: converged")

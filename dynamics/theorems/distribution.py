@@ -239,7 +239,8 @@ def _small(source: Source) -> dict[str, Any]:
     number="7.13",
     source="[derived] statement 7.13, the laws of tuned estimators to leading order",
     statement="pi* ∝ e^(eps u), pi*/pi_0 ∝ e^(eps d), n = m/eps² and eps → 0, v = V/n: the least mean of KL(pi*||pihat)/eps² "
-    "over beta is 1/(2/Var d + 1/v) for reverse KL, and (Var d - max(Cov(d, u), 0)²/(Var u + 2v))/2 for RLHF. PMLE has the former where mu is uniform.",
+    "over beta is 1/(2/Var d + 1/v) for reverse KL, and (Var d - max(Cov(d, u), 0)²/(Var u + 2v))/2 for RLHF. "
+    "PMLE has the former where mu is uniform.",
     quantity="(reverse KL's, RLHF's) least mean of KL(pi*||pihat)/eps² over beta; u = scores, d = offsets, m = comparisons",
     strength="tight",
     build=_small,

@@ -58,7 +58,8 @@ def _mixed(source: Source) -> dict[str, Any]:
     number="8.2",
     source="[derived] statement 8.2",
     statement="Nash-MD's fixed point at a constant step eta is not the equilibrium regularised at tau: its mixture m is the "
-    "one at temperature tau/(1 - eta tau), and z is log ref + P softmax(m)/tau. They agree in special cases, such as K = 2, C A C = 0 or A ref constant.",
+    "one at temperature tau/(1 - eta tau), and z is log ref + P softmax(m)/tau. They agree in special cases, "
+    "such as K = 2, C A C = 0 or A ref constant.",
     quantity="C z of the fixed point of Nash-MD, z' = m + eta P softmax(m), m = (1 - eta tau) z + eta tau log ref, shape (K,)",
     strength="tight",
     build=_mixed,

@@ -8,7 +8,7 @@ from __future__ import annotations
 import html as _html
 import re
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 # What Markdown gives a meaning to within a line; also what makes a link out of a bare address.
 _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#|~$&!^])|(:)(?=//)|(?<=www)(\.)", re.IGNORECASE)
@@ -19,6 +19,46 @@ class Table(NamedTuple):
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
+
+
+class Card:
+    """A result that is also a card; a subclass writes ``_card`` and names ``card_title``."""
+
+    card_title: ClassVar[str]
+
+    def _card(self, names: Sequence[str] | None) -> tuple[list[tuple[str, str]], list[Table]]:
+        """Labels with their text, and tables."""
+        raise NotImplementedError
+
+    def to_markdown(self, names: Sequence[str] | None = None, *, title: str | None = None) -> str:
+        """The result as a card in Markdown, for a wiki or a model card; names and all other text are escaped.
+
+        Args:
+            names: of the K responses, such as ``votes.names[0]`` of a ``PreferenceSet``; their numbers unless given.
+            title: the heading; that of the kind of result unless given.
+
+        Raises:
+            ValueError: names that do not fit.
+
+        >>> loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.5), alpha=0.5, lam=1.0)
+        >>> card = dyn.stability.analyze(loop, starts=4).to_markdown(["a", "b", "<c>"])
+        >>> print(*card.splitlines()[:3], sep="\\n")
+        ### Stability of the rounds
+        <BLANKLINE>
+        - **verdict:** converged
+        """
+        return markdown(self.card_title if title is None else title, *self._card(names))
+
+    def to_html(self, names: Sequence[str] | None = None, *, title: str | None = None) -> str:
+        """The result as a card in HTML: one ``<section>`` that loads nothing; names and all other text are escaped.
+
+        Args:
+            names, title: as in ``to_markdown``.
+
+        Raises:
+            ValueError: names that do not fit.
+        """
+        return html(self.card_title if title is None else title, *self._card(names))
 
 
 def plain(text: Any) -> str:

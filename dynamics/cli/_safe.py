@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-import textwrap
 from typing import TYPE_CHECKING
+
+from ._wrapped import wrapped
 
 if TYPE_CHECKING:
     from ..oracle import Everywhere
@@ -17,7 +18,6 @@ VERDICTS = {
     "proven.",
     "depends": "it depends on what people prefer: some preferences make IPO oscillate.",
 }
-WIDTH = 100  # columns
 STATEMENTS = {"proven": "7.15", "local": "7.14", "worst": "2.1", "gamma": "7.16", "dpo": "2.1, 7.14, 7.16"}
 
 
@@ -44,12 +44,7 @@ class Safe:
             row = {name: _plain(value) for name, value in dataclasses.asdict(found).items()}
             print(json.dumps(row | {"dpo": _of_dpo(found), "statements": STATEMENTS}, indent=2, allow_nan=False))
             return
-        print("\n".join(part for line in _lines(found) for part in _wrapped(line)))
-
-
-def _wrapped(line: str) -> list[str]:
-    indent = line[: len(line) - len(line.lstrip())]
-    return textwrap.wrap(line, WIDTH, subsequent_indent=f"{indent}    ", break_long_words=False) or [""]
+        print("\n".join(part for line in _lines(found) for part in wrapped(line, 4)))
 
 
 def _plain(value: object) -> object:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from ._files import Reading, choose, read_file
-from ._theorem_text import described, lines_of, page_of, row_of, told, wrapped
+from ._theorem_text import described, lines_of, page_of, row_of, told
+from ._wrapped import wrapped
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,7 +170,7 @@ class Theorem(Reading):
                 lines += lines_of(done[theorem.name], defaults)
             elif theorem.name in missing:
                 lines.append(f"  not checked: it also needs {', '.join(missing[theorem.name])}")
-        print("\n".join(part for line in lines for part in wrapped(line)))
+        print("\n".join(part for line in lines for part in wrapped(line, 2)))
 
 
 def _found(asked: str) -> tuple[theorems.Statement, tuple[theorems.Theorem, ...]]:

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import textwrap
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .. import theorems
     from ..ledger import Checked
 
-WIDTH = 100  # columns
 MAX_ENTRIES = 6  # of an array
-
-
-def wrapped(line: str) -> list[str]:
-    indent = line[: len(line) - len(line.lstrip())]
-    return textwrap.wrap(line, WIDTH, subsequent_indent=f"{indent}  ", break_long_words=False) or [""]
 
 
 def page_of(statement: theorems.Statement) -> str:

@@ -255,17 +255,7 @@ def template() -> Any:
 
 
 def serve(matrices: PreferenceSet | None, index: int, port: int, ready: Callable[[str], None]) -> None:
-    """Serves the page on this machine until Ctrl-C.
-
-    Args:
-        matrices: those of a file, or None.
-        index: the one that is shown first.
-        port: where to listen; 0 for a free one.
-        ready: called with the address.
-
-    Raises:
-        ValueError: the port is taken.
-    """
+    """As ``explore.serve``, where Bokeh is installed."""
     asyncio.run(_serve(matrices, index, port, ready))
 
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from .._cards import Table, html, markdown, naming
+from .._cards import Card, Table, naming
 from ._roster import Method
 
-TITLE = "Methods compared"
 SHOWN = 4  # responses of a policy in a card
 LEAST = 0.005  # a response of a smaller share is not shown
 FAILED = "failed"
@@ -64,8 +63,10 @@ class Row:
 
 
 @dataclasses.dataclass(frozen=True)
-class Comparison:
+class Comparison(Card):
     """The rows of ``compare`` in the order of the roster; ``lottery`` is the Nash equilibrium without temperature, ``(K,)``."""
+
+    card_title: ClassVar[str] = "Methods compared"
 
     rows: tuple[Row, ...]
     lottery: np.ndarray
@@ -74,33 +75,6 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready values."""
         return {"rounds": self.rounds, "nash": self.lottery.tolist(), "methods": [row.to_dict() for row in self.rows]}
-
-    def to_markdown(self, names: Sequence[str] | None = None, *, title: str = TITLE) -> str:
-        """The comparison as a card in Markdown, for a wiki or a model card; names and all other text are escaped.
-
-        Args:
-            names: of the K responses, such as ``votes.names[0]`` of a ``PreferenceSet``; their numbers unless given.
-            title: the heading.
-
-        Raises:
-            ValueError: names that do not fit.
-
-        >>> found = dyn.methods.compare(dyn.preferences.cyclic(3, 0.4), ["inpo"], temperature=0.1, rounds=500)
-        >>> print(found.to_markdown(["a", "b", "c"]).splitlines()[-1][:35])
-        | inpo | eta 1, tau 0.1 | converged
-        """
-        return markdown(title, *self._card(names))
-
-    def to_html(self, names: Sequence[str] | None = None, *, title: str = TITLE) -> str:
-        """The same as a card in HTML: one ``<section>`` that loads nothing.
-
-        Args:
-            names, title: as in ``to_markdown``.
-
-        Raises:
-            ValueError: names that do not fit.
-        """
-        return html(title, *self._card(names))
 
     def _card(self, names: Sequence[str] | None) -> tuple[list[tuple[str, str]], list[Table]]:
         name = naming(names, len(self.lottery))

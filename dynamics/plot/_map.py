@@ -9,7 +9,7 @@ import numpy as np
 
 from ..schema import VERDICTS
 from ._style import INK, style
-from ._words import canvas, is_dataset, label, lettered
+from ._words import canvas, computed, label, lettered
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -57,12 +57,8 @@ def stability_map(
     >>> ax.get_xlabel(), ax.get_ylabel()
     ('η, step', 'τ, temperature')
     """
-    if is_dataset(loop):
-        ds = _checked(loop, options)
-    else:
-        from ..atlas import stability_map as computed
-
-        ds = computed(loop, x, y, **options)
+    needs = ("proven", "spectral_radius", "verdict", "amplitude")
+    ds = computed(loop, "stability_map", needs, options, {"x": (x, "lam/beta"), "y": (y, "alpha")})
     with style():
         ax, alone = canvas(ax, 5.6, 5.4)
         handles = _regions(ax, ds) + _line(ax, ds)
@@ -160,19 +156,6 @@ def amplitudes() -> Colormap:
     from matplotlib.colors import LinearSegmentedColormap
 
     return LinearSegmentedColormap.from_list("amplitude", ["#FFE9C4", "#F6B45E", "#D55E00", "#7A2E00"])
-
-
-def _checked(ds: Any, options: dict[str, Any]) -> xr.Dataset:
-    if options:
-        raise ValueError(
-            f"{', '.join(options)} would compute anew, and loop is a Dataset; pass the loop, or leave it out."
-        )
-    missing = {"proven", "spectral_radius", "verdict", "amplitude"} - set(ds.data_vars)
-    if missing:
-        raise ValueError(
-            f"the Dataset has no {', '.join(sorted(missing))}; pass that of atlas.stability_map, or the loop itself."
-        )
-    return ds
 
 
 def _shown(ds: xr.Dataset) -> np.ndarray:

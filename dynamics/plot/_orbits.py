@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._style import DASHES, INK, PALETTE, display_names, style
-from ._words import canvas, is_dataset, label, letter, lettered
+from ._words import canvas, computed, label, letter, lettered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -51,16 +51,9 @@ def orbit_diagram(
     >>> ax.get_xlabel(), [line.get_label() for line in ax.lines if "critical" in str(line.get_label())]
     ('β, KL coefficient', ['critical (computed): β = 0.2667, Neimark–Sacker, supercritical'])
     """
-    if is_dataset(loop):
-        if values is not None or options:
-            raise ValueError("values and other options would compute anew, and loop is a Dataset; leave them out.")
-        if "critical_value" not in loop.data_vars:
-            raise ValueError("the Dataset has no critical_value; pass that of atlas.orbit_diagram, or the loop itself.")
-        ds = loop
-    else:
-        from ..atlas import orbit_diagram as computed
-
-        ds = computed(loop, over, values, **options)
+    if values is not None:
+        options["values"] = values
+    ds = computed(loop, "orbit_diagram", ["critical_value"], options, {"over": (over, "beta")})
     from matplotlib.collections import PathCollection
 
     size = ds.sizes["response"]

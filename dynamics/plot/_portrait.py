@@ -11,7 +11,7 @@ import numpy as np
 
 from ._simplex import barycentric, simplex, triangle
 from ._style import INK, PALE, PALETTE, display_names, style
-from ._words import canvas, is_dataset, lettered
+from ._words import canvas, computed, lettered
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -48,12 +48,7 @@ def phase_portrait(
     >>> [text for text in ax.get_legend_handles_labels()[1] if "fixed" in text]
     ['fixed point, does not attract (ρ = 1.05)']
     """
-    if is_dataset(loop):
-        ds = _as_computed(loop, "step", "phase_portrait", options)
-    else:
-        from ..atlas import phase_portrait as computed
-
-        ds = computed(loop, **options)
+    ds = computed(loop, "phase_portrait", ["step"], options)
     from matplotlib.colors import LinearSegmentedColormap, LogNorm
 
     with style():
@@ -124,12 +119,7 @@ def basins(
     >>> ax.get_legend_handles_labels()[1][0]
     'settles at (0.33, 0.33, 0.33): 100% of starts'
     """
-    if is_dataset(loop):
-        ds = _as_computed(loop, "attractor", "basins", options)
-    else:
-        from ..atlas import basins as computed
-
-        ds = computed(loop, **options)
+    ds = computed(loop, "basins", ["attractor"], options)
     from matplotlib.collections import PolyCollection
     from matplotlib.patches import Polygon
 
@@ -236,16 +226,6 @@ def _flat(step: np.ndarray) -> np.ndarray:
 def _side(count: int) -> float:
     """Points along a side of a triangular grid of ``count``."""
     return (math.sqrt(8 * count + 1) - 1) / 2
-
-
-def _as_computed(ds: Any, name: str, verb: str, options: dict[str, Any]) -> Any:
-    if options:
-        raise ValueError(
-            f"{', '.join(options)} would compute anew, and loop is a Dataset; pass the loop, or leave it out."
-        )
-    if name not in ds.data_vars:
-        raise ValueError(f"the Dataset has no {name}; pass that of atlas.{verb}, or the loop itself.")
-    return ds
 
 
 def _told(ds: Any) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import xarray as xr
     from matplotlib.axes import Axes
 
 LETTERS = {"alpha": "α", "lam": "λ", "beta": "β", "eta": "η", "tau": "τ", "gamma": "γ"}
@@ -44,6 +46,41 @@ def canvas(ax: Axes | None, width: float, height: float) -> tuple[Axes, bool]:
     return Figure(figsize=(width, height), layout="constrained").subplots(), True
 
 
-def is_dataset(given: object) -> bool:
-    """Whether a thing was computed already."""
-    return hasattr(given, "data_vars")
+def computed(
+    loop: Any,
+    verb: str,
+    needs: Collection[str],
+    options: Mapping[str, Any],
+    over: Mapping[str, tuple[str, str]] | None = None,
+) -> xr.Dataset:
+    """``atlas.verb`` of a loop; a Dataset that it returned before is taken as it is.
+
+    Args:
+        loop: a loop or a Dataset.
+        verb: the function of ``dynamics.atlas``.
+        needs: variables that a Dataset must have.
+        options: of that function.
+        over: by keyword, the parameter that is asked for and the one by default.
+
+    Raises:
+        ValueError: a Dataset of something else, or options, which would compute anew, beside one.
+    """
+    over = over or {}
+    if not hasattr(loop, "data_vars"):
+        from .. import atlas
+
+        return getattr(atlas, verb)(loop, **{name: asked for name, (asked, _) in over.items()}, **options)
+    if options:
+        raise ValueError(
+            f"{', '.join(options)} would compute anew, and loop is a Dataset; pass the loop, or leave it out."
+        )
+    if missing := set(needs) - set(loop.data_vars):
+        raise ValueError(
+            f"the Dataset has no {', '.join(sorted(missing))}; pass that of atlas.{verb}, or the loop itself."
+        )
+    for name, (asked, default) in over.items():
+        if asked not in (default, loop.attrs[name]):
+            raise ValueError(
+                f"{name} = {asked!r}, and the Dataset is over {loop.attrs[name]!r}; pass the loop, or leave it out."
+            )
+    return loop

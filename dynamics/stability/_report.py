@@ -5,21 +5,20 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
-from .._cards import Table, html, markdown, naming
+from .._cards import Card, Table, naming
 from ._basis import card
 from ._certificate import ContractionRate
 from ._fixed_points import FixedPoint
 
-TITLE = "Stability of the rounds"
 NEUTRAL = 5e-7  # an exponent that is printed as 0
 
 
 @dataclasses.dataclass(frozen=True)
-class Report:
+class Report(Card):
     """The result of ``analyze``.
 
     Attributes:
@@ -40,6 +39,8 @@ class Report:
             undecided, collapsed, converged, and ``numbers`` are those of a prompt with that verdict.
         prompts: for independent prompts, the report on each.
     """
+
+    card_title: ClassVar[str] = "Stability of the rounds"
 
     fixed_points: tuple[FixedPoint, ...]
     contraction_rate: ContractionRate | None
@@ -92,36 +93,6 @@ class Report:
         ]
         fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         return _plain(fields | {"fixed_points": points, "prompts": [report.to_dict() for report in self.prompts]})
-
-    def to_markdown(self, names: Sequence[str] | None = None, *, title: str = TITLE) -> str:
-        """The report as a card in Markdown, for a wiki or a model card; names and all other text are escaped.
-
-        Args:
-            names: of the K responses, such as ``votes.names[0]`` of a ``PreferenceSet``; their numbers unless given.
-            title: the heading.
-
-        Raises:
-            ValueError: names that do not fit.
-
-        >>> loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.5), alpha=0.5, lam=1.0)
-        >>> card = dyn.stability.analyze(loop, starts=4).to_markdown(["a", "b", "<c>"])
-        >>> print(*card.splitlines()[:3], sep="\\n")
-        ### Stability of the rounds
-        <BLANKLINE>
-        - **verdict:** converged
-        """
-        return markdown(title, *self._card(names))
-
-    def to_html(self, names: Sequence[str] | None = None, *, title: str = TITLE) -> str:
-        """The report as a card in HTML: one ``<section>`` that loads nothing; names and all other text are escaped.
-
-        Args:
-            names, title: as in ``to_markdown``.
-
-        Raises:
-            ValueError: names that do not fit.
-        """
-        return html(title, *self._card(names))
 
     def _card(self, names: Sequence[str] | None) -> tuple[list[tuple[str, str]], list[Table]]:
         name = naming(names, self.log_initial.shape[-1])

@@ -388,3 +388,13 @@ def test_nothing_falls_off_the_page(ipo, game):
         assert box.y1 < height + 0.02
         for text in figure.findobj(lambda a: hasattr(a, "get_fontsize") and a.get_text()):
             assert text.get_fontsize() >= 7
+
+
+def test_a_dataset_over_another_parameter_is_refused():
+    loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.25), alpha=0.5, lam=1.0)
+    found = atlas.orbit_diagram(loop, "beta", np.linspace(0.2, 0.4, 3), rounds=60, keep=5, progress=False)
+    with pytest.raises(ValueError, match="over = 'alpha', and the Dataset is over 'beta'"):
+        plot.orbit_diagram(found, "alpha")
+    with pytest.raises(ValueError, match="values would compute anew"):
+        plot.orbit_diagram(found, values=[0.2, 0.3])
+    assert plot.orbit_diagram(found, "beta").get_xlabel().startswith("β")

@@ -17,6 +17,7 @@ from ._framework import Tick
 from ._store import UserError
 
 ENDED = "its process ended before it was done (perhaps for want of memory); run it by itself, or with --at-once 1."
+PATIENCE = 10.0  # seconds for a process without work to tidy up
 MOST = 4  # processes unless more are asked for; each grows to about two gigabytes
 
 Work = Callable[[Any, Tick, Callable[[str], None]], Any]
@@ -73,6 +74,11 @@ def run(
                     _next(worker, waiting)
     finally:
         for worker in workers:
+            worker.pipe.close()  # which ends a process that waits for work
+            if worker.job is not None:
+                worker.process.terminate()
+        for worker in workers:
+            worker.process.join(PATIENCE)
             worker.process.terminate()
             worker.process.join()
     return {name: results[name] for name, _ in jobs}

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dynamics._options import repeated
+
 from . import ON_MODELS, TITLES, TOUR, _at_once, _jobs, experiment
 from ._framework import Tick
 from ._store import UserError, writable
@@ -108,6 +110,8 @@ def _configure(names: list[str], options: list[str]) -> tuple[dict[str, Any], ar
     parser.add_argument("--at-once", type=int, metavar="N")
     parser.add_argument("--width", type=float, metavar="INCHES")
     parser.add_argument("--out", type=Path, default=Path("results"))
+    if twice := repeated(options):
+        raise UserError(twice)
     common, own = parser.parse_known_args(options)
     if common.all and names:
         raise UserError("--all runs every experiment; leave out --all, or the names.")

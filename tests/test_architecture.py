@@ -25,7 +25,7 @@ SHARED = {
     "_interned",
     "_cards",
 }
-SHARED |= {"_identity_code", "_identity_values", "_source_digest", "_places", "_seal", "_shares"}
+SHARED |= {"_identity_code", "_identity_values", "_source_digest", "_places", "_seal", "_shares", "_options"}
 FIRST = {"_numerics", "_checks", "_noun", "schema"}
 SEEN = FIRST | {"preferences", "_parts", "_vectors", "_laplacian", "_where_needed"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_noun": set(),
     "_shares": set(),
     "_cards": set(),
+    "_options": set(),
     "_parts": {"_numerics", "_checks"},
     "_vectors": set(),
     "_where_needed": set(),

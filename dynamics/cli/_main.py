@@ -19,6 +19,7 @@ from typing import NoReturn
 import tyro
 
 from .. import __version__
+from .._options import repeated
 from ._advise import Advise
 from ._compare import Compare, Methods
 from ._explore import Explore
@@ -130,14 +131,6 @@ def _parse(
         _fail(_sentence(told.getvalue()))
 
 
-def _refuse_repeated(args: Sequence[str]) -> None:
-    """Of an option that is given twice only the last would count."""
-    names = [arg.partition("=")[0] for arg in args if re.match(r"--[A-Za-z]", arg)]
-    for name in names:
-        if names.count(name) > 1:
-            _fail(f"{name} is given twice; pass it once, with several values after it if it takes several.")
-
-
 def _sentence(box: str) -> str:
     """The sections of one of tyro's boxes joined, without the title and the repeated help text."""
     sections = [""]
@@ -162,7 +155,8 @@ def main(args: Sequence[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal without UTF-8 gets "?" for a dash, not an error
-    _refuse_repeated(args)
+    if twice := repeated(args):
+        _fail(twice)
     command = _parse(args)
     try:
         if getattr(command, "needs_jax", True):

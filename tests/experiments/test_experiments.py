@@ -396,6 +396,8 @@ BAD = [
     (["run", "critical_beta", "--preferences", "/nowhere/a.npz"], "does not exist"),
     (["run", "critical_beta", "--preferences"], "--preferences"),
     (["run", "onset", "--workers", "0"], "--workers 0 is below 1"),
+    (["run", "onset", "--width", "5.5", "--width", "3.25"], "--width is given twice"),
+    (["run", "critical_beta", "--preferences", "a.csv", "--preferences", "b.csv"], "--preferences is given twice"),
     (["run", "onset", "--all"], "--all runs every experiment"),
 ]
 

@@ -125,6 +125,19 @@ def _task(parcel: _Parcel, store: str, at: tuple[int, ...]) -> int:
     return _runs(plan, at)
 
 
+def _sent(client: distributed.Client, parcel: _Parcel) -> Any:
+    """The parcel on every worker; tried again where one of them is lost while it is sent."""
+    from distributed.comm.core import CommClosedError
+
+    for tries_left in reversed(range(MAX_RETRIES + 1)):
+        try:
+            return client.scatter(parcel, broadcast=True, hash=False)
+        except CommClosedError:
+            if not tries_left:
+                raise
+    raise AssertionError
+
+
 def _on_workers(
     plan: Plan, place: Place, client: distributed.Client, todo: list[tuple[int, ...]], advance: Callable[[int], None]
 ) -> None:
@@ -132,7 +145,7 @@ def _on_workers(
     import distributed
 
     where = os.path.abspath(place.path) if isinstance(place, Folder) else str(place)
-    parcel = client.scatter(_pack(plan), broadcast=True, hash=False)
+    parcel = _sent(client, _pack(plan))
     tasks = [client.submit(_task, parcel, where, at, pure=False, retries=MAX_RETRIES) for at in todo]
     try:
         for task in distributed.as_completed(tasks):

@@ -320,6 +320,30 @@ def test_another_kind_of_device_is_told(small_blocks, tmp_path, monkeypatch):
         swept(store)
 
 
+def test_a_worker_that_is_lost_while_the_sweep_is_sent(small_blocks, tmp_path, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    from distributed.comm.core import CommClosedError
+
+    sent = []
+
+    def closing(client, *arguments, **options):
+        sent.append(1)
+        if len(sent) < losses:
+            raise CommClosedError("in <TCP (closed) ConnectionPool.scatter>: Stream is closed")
+        return scatter(client, *arguments, **options)
+
+    scatter = distributed.Client.scatter
+    monkeypatch.setattr(distributed.Client, "scatter", closing)
+    with distributed.Client(n_workers=1, threads_per_worker=1, processes=False, dashboard_address=None) as client:
+        losses = 3
+        kept = swept(tmp_path / "a", client=client)
+        losses = 100
+        with pytest.raises(CommClosedError):
+            swept(tmp_path / "b", client=client)
+    assert len(sent) == 3 + 4
+    np.testing.assert_array_equal(kept["cycle_strength"], swept()["cycle_strength"])
+
+
 def test_two_workers_one_of_them_killed(small_blocks, tmp_path):
     distributed = pytest.importorskip("distributed")
     with (

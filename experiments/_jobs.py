@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from dynamics._options import EMITTERS, quick_flags
+
 from . import ON_MODELS, experiment, figure
 from ._framework import Finding, Tick
 from ._store import UserError, fingerprint, load, location, save
@@ -28,10 +30,9 @@ def set_up_jax(out: Path, *, quick: bool) -> None:
     """JAX as the experiments use it. At quick scale compiling takes longer than running, so it is cut short there."""
     import jax
 
-    if quick and "xla_cpu_use_fusion_emitters" not in os.environ.get("XLA_FLAGS", ""):
+    if quick and EMITTERS not in os.environ.get("XLA_FLAGS", ""):
         # Worker processes inherit environment variables but not the configuration of JAX.
-        flags = os.environ.get("XLA_FLAGS", "")
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
+        os.environ["XLA_FLAGS"] = quick_flags(os.environ.get("XLA_FLAGS", ""))
         os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
         jax.config.update("jax_disable_most_optimizations", os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] == "true")
     jax.config.update("jax_enable_x64", True)

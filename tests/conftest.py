@@ -6,14 +6,15 @@ import functools
 import gc
 import itertools
 import os
+import runpy
 from pathlib import Path
 
 # Most of the time goes into compiling: workers, subprocesses and notebook kernels share what one of them has compiled, and
 # compile quickly rather than well. The last bits differ from those of the optimised compiler; see ``optimised``.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "true")
-QUICK = "--xla_cpu_use_fusion_emitters=false"
-if QUICK not in os.environ.get("XLA_FLAGS", ""):
-    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {QUICK}".strip()
+# Read by its path, because the package is imported under the checks below.
+OPTIONS = runpy.run_path(str(Path(__file__).resolve().parents[1] / "dynamics" / "_options.py"))
+os.environ["XLA_FLAGS"] = OPTIONS["quick_flags"](os.environ.get("XLA_FLAGS", ""))
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parents[1] / ".pytest_cache" / "xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.1")
 

@@ -19,7 +19,7 @@ from typing import NoReturn
 import tyro
 
 from .. import __version__
-from .._options import repeated
+from .._options import quick_flags, repeated
 from ._advise import Advise
 from ._compare import Compare, Methods
 from ._explore import Explore
@@ -92,9 +92,8 @@ def _prepare(*, quick: bool = False) -> None:
     """
     import jax
 
-    flags = os.environ.get("XLA_FLAGS", "")
-    if quick and "xla_cpu_use_fusion_emitters" not in flags:
-        os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_use_fusion_emitters=false".strip()
+    if quick:
+        os.environ["XLA_FLAGS"] = quick_flags(os.environ.get("XLA_FLAGS", ""))
     jax.config.update("jax_enable_x64", True)
     if getattr(jax.config, "jax_compilation_cache_dir", None):  # set by the user
         return

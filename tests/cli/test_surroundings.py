@@ -8,6 +8,7 @@ from pathlib import Path
 import jax
 import pytest
 
+from dynamics._options import quick_flags
 from dynamics.cli import _main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -100,3 +101,12 @@ def test_a_second_process_compiles_nothing(tmp_path):
     assert hits[1][1] == hits[1][0] == hits[0][0]
     assert said[1] == said[0]
     assert said[0].splitlines()[1].startswith("first answer")
+
+
+def test_a_flag_is_given_only_to_compilers_that_know_it():
+    # A process ends at a flag that its XLA does not know.
+    assert quick_flags("", "0.7.0") == quick_flags("", "0.11.0") == "--xla_cpu_use_fusion_emitters=false"
+    assert quick_flags("", "0.11.1") == quick_flags("", "0.12.0.1") == quick_flags("", "1.0") == ""
+    assert quick_flags("--a=1", "0.10.2") == "--a=1 --xla_cpu_use_fusion_emitters=false"
+    chosen = "--xla_cpu_use_fusion_emitters=true"
+    assert quick_flags(chosen, "0.10.2") == chosen

@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 
 import dynamics as dyn
 from dynamics import preferences
+from dynamics._options import EMITTERS, quick_flags
 from dynamics.objectives import _newton
 from dynamics.objectives._newton import solve_least
 from dynamics.sweeps import spread, vectorise
@@ -27,7 +28,7 @@ def margins(loss, x, arguments):
 VALUES = {name: functools.partial(margins, loss) for name, loss in LOSSES.items()}
 OBJECTIVES = {"logistic": dyn.DPO, "square": dyn.IPO}
 # As users compile it: tolerances are at the last digits.
-FULL = {"xla_cpu_use_fusion_emitters": True, "xla_backend_optimization_level": 3}
+FULL = {"xla_backend_optimization_level": 3} | ({EMITTERS: True} if EMITTERS in quick_flags("") else {})
 FULL |= {"xla_llvm_disable_expensive_passes": False}
 SOLVE = {name: jax.jit(functools.partial(minimise, value), compiler_options=FULL) for name, value in VALUES.items()}
 

@@ -9,10 +9,13 @@ Dataset is built by ``dataset`` and checked by ``validate``::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+from ._flags import check_flags
+from ._flags import words as words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -180,12 +183,28 @@ def attrs_of(variable: Variable) -> dict[str, Any]:
     return attrs
 
 
-def pair_labels(variables: Iterable[Variable], num_responses: int) -> dict[str, list[str]]:
-    """Coords with the labels "i>j" of the dim ``pair``, where some variable has it."""
-    if not any("pair" in variable.dims for variable in variables):
-        return {}
-    first, second = np.triu_indices(num_responses, 1)
-    return {"pair": [f"{i}>{j}" for i, j in zip(first, second, strict=True)]}
+def response_labels(
+    variables: Iterable[Variable], num_responses: int, names: Sequence[Any] | None = None
+) -> dict[str, Any]:
+    """Coords of the dims ``response``, by name where prompts share names, and ``pair``, "i>j", where some variable has them.
+
+    Args:
+        variables: those of the Dataset.
+        num_responses: K.
+        names: K names, or a tuple of K for each prompt, which become the coord ``name`` over (``context``, ``response``).
+    """
+    dims = {dim for variable in variables for dim in variable.dims}
+    shared = names is not None and isinstance(names[0], str)
+    labels = list(names) if names is not None and shared else list(range(num_responses))
+    coords: dict[str, Any] = {}
+    if "response" in dims:
+        coords["response"] = np.array(labels)
+        if names is not None and not shared:
+            coords["name"] = (("context", "response"), np.array(names))
+    if "pair" in dims:
+        first, second = np.triu_indices(num_responses, 1)
+        coords["pair"] = [f"{labels[i]}>{labels[j]}" for i, j in zip(first, second, strict=True)]
+    return coords
 
 
 def prompt_labels(weights: Any) -> dict[str, Any]:
@@ -261,7 +280,7 @@ def _validate(name: str, array: xr.DataArray) -> None:
             raise ValueError(f"{name} has the dims {dims}; a last value has no dim {clocks[0]}.")
         _compare(name, (VARIABLES[base], *OTHER_FORMS.get(base, ())), dims, unit, flags)
     if flags or "flag_values" in array.attrs:
-        _check_flags(name, array, flags)
+        check_flags(name, array, flags)
 
 
 def _compare(name: str, forms: tuple[Variable, ...], dims: tuple[str, ...], unit: str, flags: tuple[str, ...]) -> None:
@@ -278,14 +297,3 @@ def _compare(name: str, forms: tuple[Variable, ...], dims: tuple[str, ...], unit
 def _ends_in(dims: tuple[str, ...], trailing: tuple[str, ...]) -> bool:
     before = len(dims) - len(trailing)
     return before >= 0 and dims[before:] == trailing and not any(dim in ITEMS for dim in dims[:before])
-
-
-def _check_flags(name: str, array: xr.DataArray, flags: tuple[str, ...]) -> None:
-    values = [int(v) for v in np.atleast_1d(array.attrs.get("flag_values", ()))]
-    if values != list(range(len(flags))):
-        raise ValueError(f"{name} has flag_values = {values}; count its {len(flags)} flag_meanings from 0.")
-    if not np.issubdtype(array.dtype, np.integer):
-        raise ValueError(f"{name} has dtype {array.dtype}; store flags as whole numbers.")
-    if array.size and not (int(array.min()) >= -1 and int(array.max()) < len(flags)):
-        worst = int(array.min()) if int(array.min()) < -1 else int(array.max())
-        raise ValueError(f"{name} holds {worst}; its flags are 0 to {len(flags) - 1}, and -1 marks a missing value.")

@@ -79,6 +79,15 @@ def test_rounds_and_every_of_iterate(compiled, kind):
         np.testing.assert_array_equal(sol.entropy[rows.size - 1], sol.statistics["entropy"])
 
 
+def test_names_of_responses(compiled):
+    dyn.iterate(loop_of(names=["a", "b", "c"]), 5, initial=START)
+    dyn.sweep(loop_of(names=["a", "b", "c"]), {"alpha": [0.0]}, measure="entropy", rounds=5, initial=START)
+    with compiled() as again:
+        dyn.iterate(loop_of(names=["d", "e", "f"]), 5, initial=START)
+        dyn.sweep(loop_of(), {"alpha": [0.0]}, measure="entropy", rounds=5, initial=START)
+    assert again == [0]
+
+
 def test_tolerances_and_burn_in_of_measures(compiled):
     loop = loop_of()
     measures = lambda tolerance, burn_in: [diag.Verdict(tolerance=tolerance), diag.CycleStrength(burn_in)]

@@ -211,3 +211,17 @@ def test_dataset_holds_what_it_is_given():
     assert ds.word.attrs == {"units": "1", "long_name": "which", "flag_values": [0, 1], "flag_meanings": ["no", "yes"]}
     assert (ds.y.attrs, ds.attrs) == ({"units": "nats", "long_name": ""}, {"config": "{}"})
     assert float(ds.y.sel(round=7)[1]) == 2.0
+
+
+def test_flags_in_words():
+    ds = dyn.schema.dataset({"verdict": [2, -1, 1]}, {"verdict": dyn.schema.VARIABLES["verdict"].over("round")})
+    told = dyn.schema.words(ds.verdict)
+    assert told.values.tolist() == ["oscillating", "", "converged"]
+    assert told.dims == ("round",)
+    assert "flag_values" not in told.attrs
+    with pytest.raises(ValueError, match="no flag_meanings"):
+        dyn.schema.words(told)
+    with pytest.raises(ValueError, match="other than -1 to 3"):
+        dyn.schema.words(ds.verdict.astype(float))
+    with pytest.raises(ValueError, match="other than -1 to 3"):
+        dyn.schema.words(ds.verdict.copy(data=[4, 0, 0]))

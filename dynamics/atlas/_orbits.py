@@ -14,7 +14,7 @@ from .._parameters import describe, parameters
 from .._progress import progress as progress_bar
 from .._provenance import provenance
 from ..rounds import Process
-from ..schema import VARIABLES, Variable, dataset
+from ..schema import VARIABLES, Variable, dataset, response_labels
 from ..stability import Crossing, critical
 from ._axes import admitted, check_loop, held, is_share, kind_of, path_of
 from ._runs import late, starts_of
@@ -68,6 +68,7 @@ def orbit_diagram(
     ((5, 10, 3), [0.2667])
     """
     check_loop(loop, "orbit_diagram")
+    names, loop = loop.response_names(), loop.unnamed()
     keep = check_count(keep, "keep", 1)
     rounds = check_count(rounds, "rounds", keep)
     path = path_of(loop, over, "over")
@@ -101,6 +102,7 @@ def orbit_diagram(
     }
     attrs |= {"kind": kind_of(loop), "config": json.dumps(describe(loop)), **provenance()}
     coords: dict[str, Any] = {"value": column, "round": rounds - keep + 1 + np.arange(keep)}
+    coords |= response_labels(variables.values(), loop.num_responses, names)
     coords |= {name: ("crossing", np.asarray(words, dtype="U")) for name, words in text.items()}
     return dataset(arrays, variables, coords=coords, attrs=attrs)
 

@@ -12,8 +12,9 @@ from .._checks import check_count
 from .._parameters import describe
 from .._provenance import provenance
 from ..diagnostics import Verdict
+from ..preferences import Names
 from ..rounds import Process
-from ..schema import VARIABLES, VERDICTS, Variable, dataset
+from ..schema import VARIABLES, VERDICTS, Variable, dataset, response_labels
 from ..stability import find_fixed_points
 from ..sweeps import sweep
 from ._axes import check_loop, held, kind_of
@@ -55,6 +56,7 @@ def phase_portrait(loop: Process[Any], *, arrows: int = 18, rounds: int = 100, i
     ((15, 3), (4, 11, 3), [1.05])
     """
     _check_three(loop, "phase_portrait")
+    names, loop = loop.response_names(), loop.unnamed()
     if loop.state_basis().shape[1] != 2:
         raise ValueError(
             f"{type(loop).__name__} does not move freely over the simplex by its policy alone (its state has "
@@ -69,7 +71,7 @@ def phase_portrait(loop: Process[Any], *, arrows: int = 18, rounds: int = 100, i
     logs, radius = _fixed_points(loop)
     arrays = {"log_policy": at, "step": np.exp(moved) - np.exp(at), "log_orbit": orbits}
     arrays |= {"log_fixed_point": logs, "spectral_radius": radius}
-    return _dataset(loop, arrays, {"rounds": rounds})
+    return _dataset(loop, names, arrays, {"rounds": rounds})
 
 
 def basins(
@@ -101,6 +103,7 @@ def basins(
     ([1.0], [[0.333, 0.333, 0.333]])
     """
     _check_three(loop, "basins")
+    names, loop = loop.response_names(), loop.unnamed()
     starts, rounds = check_count(starts, "starts", 3), check_count(rounds, "rounds", 100)
     at = _of_class(loop, lattice(starts)) if initial is None else starts_of(loop, initial)
     ds = sweep(loop, {"initial": at}, measure=Verdict(window=WINDOW), rounds=rounds, progress=progress)
@@ -113,7 +116,7 @@ def basins(
     logs, radius = _fixed_points(loop)
     arrays |= {"attractor": attractor, "log_place": places, "share": shares}
     arrays |= {"log_fixed_point": logs, "spectral_radius": radius}
-    return _dataset(loop, arrays, {"rounds": rounds, "starts": len(at)})
+    return _dataset(loop, names, arrays, {"rounds": rounds, "starts": len(at)})
 
 
 def lattice(side: int) -> np.ndarray:
@@ -171,7 +174,7 @@ def _grouped(last: np.ndarray, settled: np.ndarray) -> tuple[np.ndarray, np.ndar
     return which, np.asarray(places, float).reshape(-1, 3)[order], counts[order] / len(last)
 
 
-def _dataset(loop: Process[Any], arrays: dict[str, Any], attrs: dict[str, Any]) -> xr.Dataset:
+def _dataset(loop: Process[Any], names: Names | None, arrays: dict[str, Any], attrs: dict[str, Any]) -> xr.Dataset:
     of = lambda *dims, text, unit="1", flags=(): Variable(dims, unit, text, flags)
     first = "arrow" if "step" in arrays else "start"
     known = {
@@ -188,4 +191,4 @@ def _dataset(loop: Process[Any], arrays: dict[str, Any], attrs: dict[str, Any]) 
         "spectral_radius": of("fixed_point", text="spectral radius of a round at a fixed point"),
     }
     told = {"held": held(loop, []), "kind": kind_of(loop), "config": json.dumps(describe(loop)), **provenance()}
-    return dataset(arrays, known, coords={"response": np.arange(3)}, attrs=attrs | told)
+    return dataset(arrays, known, coords=response_labels(known.values(), 3, names), attrs=attrs | told)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +16,7 @@ from .._noun import assemble
 from .._numerics import concrete
 from .._parameters import replace
 from .._parts import check_fits, distributions, other_size, uniform
-from ..preferences import PreferenceSet, check_like, check_prompts, prompt_shares
+from ..preferences import Names, PreferenceSet, check_like, check_prompts, prompt_shares, response_names
 from ..rounds import Process, RoundMap
 
 Prompts = Numbers | PreferenceSet
@@ -50,11 +51,13 @@ class OnPrompts(Process[Any]):
 
     preference: Float[Array, "*contexts K K"]
     weights: Float[Array, " X"] | None
+    names: Names | None = eqx.field(static=True, default=None, kw_only=True)
 
     def take(self, preference: Any, weights: Any) -> None:
-        """Sets both, checked."""
+        """Sets both, checked, and the names that the preferences have."""
         self.preference = check_prompts(preference)
         self.weights = prompt_shares(weights, self.preference.shape[:-2])
+        self.names = response_names(None, preference, self.preference.shape[:-1])
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -67,7 +70,8 @@ class OnPrompts(Process[Any]):
     def prompts(self) -> tuple[Process[Any], ...] | None:
         if self.weights is None:
             return None
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)} | {"weights": None}
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        fields |= {"weights": None, "names": None}
         magnet = fields.get("log_reference")
         each = [
             {"preference": P} | ({} if magnet is None or magnet.ndim == 1 else {"log_reference": magnet[x]})
@@ -82,7 +86,7 @@ class OnPrompts(Process[Any]):
         magnet = getattr(self, "log_reference", None)
         if magnet is not None and magnet.shape[-1] != P.shape[-1]:
             changed["log_reference"] = other_size(magnet, P.shape[-1], "log_reference")
-        return replace(self, changed)
+        return replace(self.unnamed(), changed)
 
     def rates(self, logits: Float[Array, "*contexts K"]) -> Float[Array, "*contexts K"]:
         """P p of every prompt."""

@@ -12,7 +12,7 @@ import numpy as np
 from .._parameters import describe
 from ..diagnostics import entropy, kl_to_reference, reward_margin
 from ..rounds import RoundsState
-from ..schema import VARIABLES, Variable, dataset, pair_labels
+from ..schema import VARIABLES, Variable, dataset, response_labels
 from ._probe import versions
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ def table(run: Any, failure: str | None) -> xr.Dataset:
         values["reward_margin"] = np.asarray(reward_margin(jnp.asarray(log_policy), baseline, beta))
     known = {name: VARIABLES[name].over("round") for name in values if name in VARIABLES} | OF_ROUNDS
     used = [known[name] for name in values]
-    coords: dict[str, Any] = {"round": np.arange(len(rows)), "response": np.arange(len(run.batch))} | pair_labels(
-        used, len(run.batch)
-    )
+    coords: dict[str, Any] = {"round": np.arange(len(rows))} | response_labels(used, len(run.batch))
     coords["candidate"] = ("response", np.array(run.batch.texts))
     coords["tokens"] = ("response", run.batch.completion.sum(axis=1))
     attrs = {"config": json.dumps(describe(loop)), "result": failure or "successful", "prompt": run.batch.prompt}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._style import DASHES, INK, PALETTE, display_names, style
+from ._style import DASHES, INK, PALETTE, display_names, names_of, style
 from ._words import canvas, computed, label, letter, lettered
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def orbit_diagram(
         over: name of a scalar parameter.
         values: of the parameter, ``(n,)``; around its critical values unless given.
         response: k, the response whose probability is drawn, by number or by name.
-        names: of the K responses.
+        names: of the K responses; those of the loop unless given.
         ax: where to draw; a new Figure unless given.
         title: of the Axes.
         options: ``rounds``, ``keep``, ``initial``, ``progress``, as in ``atlas.orbit_diagram``.
@@ -56,7 +56,7 @@ def orbit_diagram(
     ds = computed(loop, "orbit_diagram", ["critical_value"], options, {"over": (over, "beta")})
     from matplotlib.collections import PathCollection
 
-    size = ds.sizes["response"]
+    size, names = ds.sizes["response"], names_of(ds, names)
     k, labels = which(response, names, size), display_names(names, size)
     over = ds.attrs["over"]
     with style():

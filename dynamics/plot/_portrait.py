@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._simplex import barycentric, simplex, triangle
-from ._style import INK, PALE, PALETTE, display_names, style
+from ._style import INK, PALE, PALETTE, display_names, names_of, style
 from ._words import canvas, computed, lettered
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def phase_portrait(
 
     Args:
         loop: a deterministic loop of one prompt with K = 3, or the Dataset of ``dynamics.atlas.phase_portrait``.
-        names: of the three responses.
+        names: of the three responses; those of the loop unless given.
         ax: where to draw; a new Figure unless given.
         title: of the Axes.
         options: ``arrows``, ``rounds``, ``initial``, as in ``atlas.phase_portrait``.
@@ -49,6 +49,7 @@ def phase_portrait(
     ['fixed point, does not attract (ρ = 1.05)']
     """
     ds = computed(loop, "phase_portrait", ["step"], options)
+    names = names_of(ds, names)
     from matplotlib.colors import LinearSegmentedColormap, LogNorm
 
     with style():
@@ -103,7 +104,7 @@ def basins(
 
     Args:
         loop: a deterministic loop of one prompt with K = 3, or the Dataset of ``dynamics.atlas.basins``.
-        names: of the three responses.
+        names: of the three responses; those of the loop unless given.
         ax: where to draw; a new Figure unless given.
         title: of the Axes.
         options: ``starts``, ``rounds``, ``initial``, ``progress``, as in ``atlas.basins``.
@@ -120,6 +121,7 @@ def basins(
     'settles at (0.33, 0.33, 0.33): 100% of starts'
     """
     ds = computed(loop, "basins", ["attractor"], options)
+    names = names_of(ds, names)
     from matplotlib.collections import PolyCollection
     from matplotlib.patches import Polygon
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from ._simplex import simplex
 from ._spectrum import spectrum
-from ._style import style
+from ._style import names_of, style
 from ._trajectory import rows, trajectory
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def report(found: Any, run: Any, *, names: Sequence[str] | None = None, title: s
     Args:
         found: the Report of ``dyn.stability.analyze``.
         run: the Solution (or Dataset) of the same process from ``found.log_initial``.
-        names: the K responses' names; "response 0", … unless given.
+        names: the K responses' names; those of the run, or else "response 0", …, unless given.
         title: a line on top, such as the process and its parameters.
 
     Returns:
@@ -48,7 +48,7 @@ def report(found: Any, run: Any, *, names: Sequence[str] | None = None, title: s
         if log:
             panels[0].set_xscale("symlog", linthresh=1.0)
         if flat:
-            simplex(log_policy, panels[1], names=names)
+            simplex(log_policy, panels[1], names=names_of(run, names))
             panels[1].set_title(f"all {dim}s: ○ start, ■ end")
         spectrum(found, panels[-1], names=names)
         panels[-1].set_title("eigenvalues of one round")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._style import INK, MARKERS, MIST, PALE, PALETTE, display_names
+from ._style import INK, MARKERS, MIST, PALE, PALETTE, display_names, names_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ def spectrum(found: Any, ax: Axes, *, names: Sequence[str] | None = None, most: 
     Args:
         found: a Report.
         ax: where to draw.
-        names: the K responses' names, for vertices.
+        names: the K responses' names, for vertices; those of the Report unless given.
         most: how many fixed points are named in the legend, 1 to 6, in the report's order; the rest are drawn in grey.
 
     Raises:
@@ -51,7 +51,7 @@ def spectrum(found: Any, ax: Axes, *, names: Sequence[str] | None = None, most: 
             4.0 - 0.01 * n,
         )
         if told:
-            label = f"{_place(point, names, len(points))}, ρ = {_short(point.spectral_radius)}"
+            label = f"{_place(point, names_of(found, names), len(points))}, ρ = {_short(point.spectral_radius)}"
             ax.plot([], [], marker, color=color, markersize=size, markeredgecolor="white", label=label)
     if len(points) > most:
         ax.plot([], [], "o", color=PALE, markersize=4.5, label=f"{len(points) - most} more")

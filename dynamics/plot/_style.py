@@ -59,6 +59,17 @@ def style() -> Iterator[None]:
         yield
 
 
+def names_of(thing: Any, names: Sequence[str] | None) -> Sequence[str] | None:
+    """The names given, or those that a Solution, a Dataset or a Report has for all its prompts; None without any."""
+    if names is not None:
+        return names
+    if hasattr(thing, "data_vars"):
+        labels = thing.coords.get("response")
+        return None if labels is None or labels.dtype.kind not in "UTO" else [str(name) for name in labels.values]
+    found = getattr(getattr(thing, "process", thing), "names", None)
+    return found if found and isinstance(found[0], str) else None
+
+
 def display_names(names: Sequence[str] | None, size: int) -> list[str]:
     if names is None:
         return [f"response {k}" for k in range(size)]

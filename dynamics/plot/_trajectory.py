@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._style import DASHES, PALE, PALETTE, display_names
+from ._style import DASHES, PALE, PALETTE, display_names, names_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,7 @@ def trajectory(
     Args:
         run: a Solution, or a Dataset with ``log_policy`` over (``round`` or ``time``, ``response``).
         ax: where to draw.
-        names: the K responses' names; "response 0", … unless given.
+        names: the K responses' names; those of the run, or else "response 0", …, unless given.
         window: (first, last) coordinate to show, inclusive; everything unless given.
         most: how many responses get their own line, 1 to 6; those with the lowest peaks are drawn in grey.
 
@@ -36,7 +36,7 @@ def trajectory(
     from matplotlib.ticker import MaxNLocator
 
     dim, coordinate, log_policy = rows(run)
-    labels = display_names(names, log_policy.shape[1])
+    labels = display_names(names_of(run, names), log_policy.shape[1])
     if not 1 <= most <= len(PALETTE):
         raise ValueError(f"most = {most}; pass a whole number from 1 to {len(PALETTE)}.")
     if window is not None:

@@ -13,7 +13,7 @@ from ._desiderata import TARGETS, Target, ordered_pairs
 from ._draws import draw_wins, draw_wins_of_prompts, most_comparisons, win_rates
 from ._families import bradley_terry, cyclic, random, strongly_transitive, transitive
 from ._model import PreferenceModel
-from ._prompts import check_like, check_prompts, check_weights, prompt_shares
+from ._prompts import Names, check_like, check_prompts, check_weights, prompt_shares, response_names, shared
 from ._ratings import from_ratings
 from ._readers import read
 from ._seen import Masses, Pairs, Seen
@@ -28,6 +28,7 @@ __all__ = [
     "Classification",
     "Comparisons",
     "Masses",
+    "Names",
     "Pairs",
     "PreferenceModel",
     "PreferenceSet",
@@ -55,6 +56,8 @@ __all__ = [
     "prompt_shares",
     "random",
     "read",
+    "response_names",
+    "shared",
     "strong_components",
     "strongly_transitive",
     "survey",

@@ -13,6 +13,9 @@ from .._numerics import as_array, concrete
 from ._check import check, host_matrix
 from ._sets import PreferenceSet
 
+Names = tuple[str, ...] | tuple[tuple[str, ...], ...]
+"""The names of K responses, or those of each prompt's."""
+
 
 def check_prompts(preference: Any) -> Float[Array, "*contexts K K"]:
     """P of one prompt, ``(K, K)``, or of several, ``(X, K, K)``; a ``PreferenceSet`` of one size is of several.
@@ -36,6 +39,40 @@ def check_prompts(preference: Any) -> Float[Array, "*contexts K K"]:
     if not concrete(preference):
         return jnp.stack([check(P) for P in preference])
     return as_array(np.stack([_of_prompt(x, P) for x, P in enumerate(np.asarray(preference))]))
+
+
+def response_names(names: Any, preference: Any, shape: tuple[int, ...]) -> Names | None:
+    """The names of the responses: those given, or those of a ``PreferenceSet``; one tuple for prompts that have the same.
+
+    Args:
+        names: K names, or X times K for X prompts; None for those that the preferences have.
+        preference: as given, of one prompt or several.
+        shape: of the logits, (K,) or (X, K).
+
+    Raises:
+        ValueError: another number of names, or two responses of one prompt with the same name.
+    """
+    if names is None:
+        known = preference.names if isinstance(preference, PreferenceSet) else ()
+        if not any(row is not None for row in known):
+            return None
+        numbers = tuple(map(str, range(shape[-1])))
+        names = [numbers if row is None else row for row in known]
+    rows = [names] if all(isinstance(name, str) for name in names) else list(names)
+    if isinstance(names, str) or any(isinstance(row, str) for row in rows) or len(rows) not in (1, *shape[:-1]):
+        raise ValueError(f"names is {names!r}; pass a list of {shape[-1]} names, or one list for each prompt.")
+    found = tuple(tuple(map(str, row)) for row in rows)
+    for row in found:
+        if len(row) != shape[-1]:
+            raise ValueError(f"names has {len(row)} entries for {shape[-1]} responses; pass one name per response.")
+        if repeated := [name for name in row if row.count(name) > 1]:
+            raise ValueError(f"names has {repeated[0]!r} twice; give every response a name of its own.")
+    return found[0] if len(set(found)) == 1 else found
+
+
+def shared(names: Names | None) -> tuple[str, ...] | None:
+    """The names of K responses, where all prompts have the same; None otherwise."""
+    return names if names and isinstance(names[0], str) else None  # pyright: ignore[reportReturnType]
 
 
 def check_like(preference: Any, before: Array) -> Float[Array, "*contexts K K"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from abc import abstractmethod
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -11,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
-from .._noun import Noun
+from .._noun import Noun, assemble
 from .._numerics import centre, concrete, gauge_basis, log_softmax
 from .._parameters import parameters, replace
 from .._parts import uniform
 from .._vectors import ravel, unravel
-from ..preferences import check, prompt_shares
+from ..preferences import Names, check, prompt_shares, response_names
 
 S = TypeVar("S")
 
@@ -100,6 +101,18 @@ class Process(Noun, Generic[S]):
     def prompt_weights(self) -> Float[Array, " X"] | None:
         """Shares of the prompts in averages, ``(X,)``, equal unless overridden; None for one prompt."""
         return prompt_shares(None, self.shape[:-1])
+
+    def response_names(self) -> Names | None:
+        """Names of the responses for Datasets and reports, K or K for each prompt: an attribute ``names`` that is a tuple."""
+        names = getattr(self, "names", None)
+        return response_names(names, None, self.shape) if isinstance(names, tuple) else None
+
+    def unnamed(self) -> Process[S]:
+        """The same rounds without names, so that what is compiled for them serves whatever the responses are called."""
+        if self.response_names() is None:
+            return self
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return assemble(type(self), **fields | {"names": None})
 
     def prompts(self) -> tuple[Process[Any], ...] | None:
         """The rounds of each prompt by itself; None where prompts influence each other, or where there is only one."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import equinox as eqx
@@ -18,7 +19,7 @@ from ..feedback import Feedback, Population
 from ..learners import Fit, Learner, Optimum
 from ..objectives import Objective
 from ..policies import Policy, Tabular
-from ..preferences import Pairs, PreferenceSet, Seen, check_prompts, prompt_shares
+from ..preferences import Names, Pairs, PreferenceSet, Seen, check_prompts, prompt_shares, response_names
 from ..references import Reference
 from ..samplers import Sampler
 from ._base import Process
@@ -55,6 +56,7 @@ class Rounds(Process[RoundsState]):
         policy: the policy class, ``dyn.Tabular(K)`` unless given, with which prompts are independent of each other;
             ``dyn.LogLinear(phi)`` with phi ``(X, K, d)`` shares theta among the prompts.
         weights: the prompts' shares in the loss and in averages, ``(X,)``, ≥ 0, normalised; equal unless given.
+        names: of the responses, for Datasets, reports and plots, K or ``(X, K)``; those of a ``PreferenceSet`` unless given.
 
     Raises:
         ValueError: a part of another kind or size, an objective without a finite optimum on what is seen.
@@ -75,6 +77,7 @@ class Rounds(Process[RoundsState]):
     learner: Learner
     policy: Policy
     weights: Float[Array, " X"] | None
+    names: Names | None = eqx.field(static=True, default=None, kw_only=True)
 
     def __init__(
         self,
@@ -87,10 +90,12 @@ class Rounds(Process[RoundsState]):
         learner: Learner | None = None,
         policy: Policy | None = None,
         weights: Numbers | None = None,
+        names: Sequence[Any] | None = None,
     ):
         self.preference = check_prompts(preference)
         *contexts, size, _ = self.preference.shape
         self.weights = prompt_shares(weights, tuple(contexts))
+        self.names = response_names(names, preference, (*contexts, size))
         self.objective, self.sampler, self.reference = objective, sampler, reference
         self.feedback = Population() if feedback is None else feedback
         self.learner = Optimum() if learner is None else learner
@@ -98,11 +103,7 @@ class Rounds(Process[RoundsState]):
         for name, kind, remedy in (
             ("objective", Objective, "dyn.IPO(beta=...) or dyn.DPO(beta=...)"),
             ("sampler", Sampler, "dyn.samplers.OnPolicy(), Mixture(lam, log_offline) or Fixed(log_mu)"),
-            (
-                "reference",
-                Reference,
-                "dyn.references.Geometric(alpha, log_reference), Fixed(log_reference) or Ema(rate)",
-            ),
+            ("reference", Reference, "dyn.references.Geometric(alpha, log_ref), Fixed(log_ref) or Ema(rate)"),
             ("feedback", Feedback, "dyn.feedback.Population(), Samples(n), Noisy(rate) or BestOfN(n)"),
             ("learner", Learner, "dyn.learners.Optimum() or dyn.Descend(optimizer, steps)"),
             ("policy", Policy, "dyn.Tabular(K) or dyn.LogLinear(phi)"),

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from typing import Any
 
+import equinox as eqx
 import numpy as np
 from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
 
@@ -14,7 +17,7 @@ from ..feedback import Population, Samples
 from ..learners import Learner, Optimum
 from ..objectives import Objective
 from ..policies import Policy
-from ..preferences import PreferenceSet, check_prompts
+from ..preferences import Names, PreferenceSet, check_prompts, response_names
 from ..references import Geometric
 from ..samplers import Mixture
 from ._base import Process
@@ -59,6 +62,7 @@ class SelfSampling(Process[RoundsState]):
             optimum at infinity ends the run with a ``result``. IPO and rounds with ``inner`` use none.
         inner: ``Descend(optimizer, steps, ...)``: steps of an optimizer from the current policy instead of the optimum.
         weights: shares of X prompts in the loss and in averages, ``(X,)``, ≥ 0, normalised; equal unless given.
+        names: of the responses, for Datasets, reports and plots, K or ``(X, K)``; those of a ``PreferenceSet`` unless given.
 
     Raises:
         ValueError: a bad entry, a DPO optimum that does not exist on the sampler's support, or a reference outside the policy
@@ -82,6 +86,7 @@ class SelfSampling(Process[RoundsState]):
     smoothing: Float[Array, ""] | None
     inner: Learner | None
     weights: Float[Array, " X"] | None
+    names: Names | None = eqx.field(static=True, default=None, kw_only=True)
 
     def __init__(
         self,
@@ -97,6 +102,7 @@ class SelfSampling(Process[RoundsState]):
         smoothing: ArrayLike | None = None,
         inner: Learner | None = None,
         weights: Numbers | None = None,
+        names: Sequence[Any] | None = None,
     ):
         if samples is None and smoothing is not None:
             raise ValueError(f"smoothing = {smoothing} is for sampled comparisons; pass samples= too, or leave it out.")
@@ -113,6 +119,7 @@ class SelfSampling(Process[RoundsState]):
         self.lam, self.log_offline = sampler.lam, sampler.log_offline
         self.samples, self.smoothing = (None, None) if drawn is None else (drawn.n, drawn.smoothing)
         self.inner = inner
+        self.names = response_names(names, preference, loop.shape)
 
     def parts(self) -> Rounds:
         """The same rounds as ``Rounds``, built from parts."""
@@ -128,6 +135,7 @@ class SelfSampling(Process[RoundsState]):
             learner=Optimum() if self.inner is None else self.inner,
             policy=self.policy,
             weights=self.weights,
+            names=self.names,
         )
 
     @property
@@ -219,6 +227,7 @@ class SelfSampling(Process[RoundsState]):
             "log_reference": loop.reference.log_reference,  # pyright: ignore[reportAttributeAccessIssue]
             "log_offline": loop.sampler.log_offline,  # pyright: ignore[reportAttributeAccessIssue]
             "weights": loop.weights,
+            "names": loop.names,
         }
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return assemble(SelfSampling, **fields | changed)

@@ -70,6 +70,7 @@ def iterate(
     rounds, every = check_count(rounds, "rounds", 0), check_count(every, "every", 1)
     check_process_key(process, key)
     measures = of_prompts(as_measures(measure), process.prompt_weights)
+    named, process = process, process.unnamed()
     state = as_state(process, initial)
     key = key if process.stochastic else None
     carried = _engine.measures_for(measures, rounds)
@@ -87,7 +88,7 @@ def iterate(
     # ``device_put`` and not ``jnp.asarray``, which would be compiled for every length.
     coordinate, values = jax.device_put((coordinate, values))
     solution = Solution(
-        coordinate, values, statistics, _engine.jit_state_of(process, run), run.result, stats, process, measures
+        coordinate, values, statistics, _engine.jit_state_of(process, run), run.result, stats, named, measures
     )
     if throw and concrete(run.result):
         raise_on_failure(run.result, run.failed_round)

@@ -16,7 +16,7 @@ from .._provenance import provenance
 from ..diagnostics import Measure, Series, variables_of
 from ..engine import RESULTS, State, result_name
 from ..rounds import Process
-from ..schema import LAST, VARIABLES, Variable, dataset, pair_labels, prompt_labels
+from ..schema import LAST, VARIABLES, Variable, dataset, prompt_labels, response_labels
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -119,7 +119,7 @@ class Solution(eqx.Module):
         for name, value in self.statistics.items():
             label = f"{name}{LAST}" if name in arrays else name
             arrays[label], variables[label] = value, known[name]
-        labels = {"response": np.arange(size)} | pair_labels(variables.values(), size)
+        labels = response_labels(variables.values(), size, self.process.response_names())  # pyright: ignore
         return arrays, variables, labels | prompt_labels(self.process.prompt_weights)  # pyright: ignore
 
     def _of_flow(self) -> tuple[dict[str, Any], dict[str, Variable], dict[str, Any]]:

@@ -21,7 +21,7 @@ from ._fixed_points import FixedPoint
 from ._local import boundary, check_analysable
 from ._orbit import Judged, judge_orbit, lyapunov_exponent
 from ._prompts import of_independent
-from ._report import Report
+from ._report import Report, named
 from ._space import nearest
 
 MAX_LOGITS_LONG_RUN = 64  # of prompts that share features; with more, the first verdict is tried after fewer rounds
@@ -62,10 +62,13 @@ def analyze(
     Source: fixed points and spectra [derived]; certificates name their statement.
     """
     check_analysable(process)
+    options: dict[str, Any] = {"rounds": rounds, "max_rounds": max_rounds, "starts": starts, "verdict": verdict}
+    names = process.response_names()
+    if names is not None:
+        return named(analyze(process.unnamed(), initial, **options), names)
     alone = process.prompts()
     if alone is not None:
         given = [None] * len(alone) if initial is None else np.asarray(check_initial(process, initial))
-        options: dict[str, Any] = {"rounds": rounds, "max_rounds": max_rounds, "starts": starts, "verdict": verdict}
         reports = []
         with progress("prompts", len(alone)) as advance:
             for one, start in zip(alone, given, strict=True):

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._cards import Card, Table, naming
+from ..preferences import Names, shared
 from ._basis import card
 from ._certificate import ContractionRate
 from ._fixed_points import FixedPoint
@@ -38,6 +39,7 @@ class Report(Card):
         verdicts: for several prompts, the verdict on each; ``verdict`` is the worst of them, in the order oscillating,
             undecided, collapsed, converged, and ``numbers`` are those of a prompt with that verdict.
         prompts: for independent prompts, the report on each.
+        names: of the responses, those of the process.
     """
 
     card_title: ClassVar[str] = "Stability of the rounds"
@@ -56,18 +58,20 @@ class Report(Card):
     rounds: int
     verdicts: tuple[str, ...] | None = None
     prompts: tuple[Report, ...] = ()
+    names: Names | None = None
 
     @property
     def spectral_radius(self) -> float | None:
         """The smallest spectral radius of the fixed points found; None if none was found."""
         return min((point.spectral_radius for point in self.fixed_points), default=None)
 
-    def lines(self, name: Callable[[int], str] = str) -> list[tuple[str, str]]:
+    def lines(self, name: Callable[[int], str] | None = None) -> list[tuple[str, str]]:
         """The report as labels and their text.
 
         Args:
-            name: the name of each response; its number unless given.
+            name: the name of each response; that of ``names``, or else its number, unless given.
         """
+        name = self._naming(None) if name is None else name
         rate, growth = self.contraction_rate, self.lyapunov_exponent
         found = [("verdict", self.verdict)]
         if self.verdicts is not None:
@@ -95,15 +99,25 @@ class Report(Card):
         return _plain(fields | {"fixed_points": points, "prompts": [report.to_dict() for report in self.prompts]})
 
     def _card(self, names: Sequence[str] | None) -> tuple[list[tuple[str, str]], list[Table]]:
-        name = naming(names, self.log_initial.shape[-1])
+        name = self._naming(names)
         if not self.prompts:
             return self.lines(name), []
         columns = ("prompt", "verdict", "smallest spectral radius", "certificate")
         rows = [(str(x), r.verdict, _radius(r), r.certificate) for x, r in enumerate(self.prompts)]
         return self.lines(name), [Table(columns, rows)]
 
+    def _naming(self, names: Sequence[str] | None) -> Callable[[int], str]:
+        return naming(shared(self.names) if names is None else names, self.log_initial.shape[-1])
+
     def __str__(self) -> str:
         return card(self.lines())
+
+
+def named(report: Report, names: Names) -> Report:
+    """A report whose responses have names, and those of its prompts."""
+    each = [names if isinstance(names[0], str) else names[x] for x in range(len(report.prompts))]
+    prompts = tuple(dataclasses.replace(one, names=own) for one, own in zip(report.prompts, each, strict=True))
+    return dataclasses.replace(report, prompts=prompts, names=names)
 
 
 def _radius(report: Report) -> str:

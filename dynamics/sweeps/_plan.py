@@ -15,6 +15,7 @@ from jaxtyping import Array
 from .._numerics import as_array
 from ..diagnostics import variables_of
 from ..engine import measures_for
+from ..preferences import Names
 from ..schema import VARIABLES, Variable
 from ._axes import Axis
 from ._grid import Part, Work, power_of_two, run_chosen, run_part
@@ -34,6 +35,8 @@ class Plan(NamedTuple):
     axes: tuple[Axis, ...]
     lanes: int
     chunk: tuple[int, ...]
+    names: Names | None = None
+    """Of the responses; the process has none, so that what is compiled serves whatever they are called."""
 
     @property
     def shape(self) -> tuple[int, ...]:

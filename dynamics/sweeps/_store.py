@@ -80,6 +80,7 @@ def _identity(plan: Plan, known: list[Identity]) -> dict[str, Any]:
         "process": known[0].described,
         "over": {"×".join(axis.names): _digest(axis.values) for axis in plan.axes},
         "shape": list(plan.shape),
+        "names": plan.names,
         "measures": [found.described for found in known[1:]],
         "rounds": work.rounds,
         "initial": None if work.initial is None else _digest([work.initial]),

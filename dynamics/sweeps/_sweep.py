@@ -20,7 +20,7 @@ from .._provenance import provenance
 from ..diagnostics import Measure, of_prompts, variables_of
 from ..engine import as_measures, check_initial, check_process, check_process_key, warn_still
 from ..rounds import Process
-from ..schema import VARIABLES, dataset, pair_labels, prompt_labels
+from ..schema import VARIABLES, dataset, prompt_labels, response_labels
 from ._axes import START_AXIS, Axis, axes_of
 from ._grid import Work, lanes_of
 from ._machine import available_cores
@@ -103,9 +103,12 @@ def sweep(
         _check_starts(process, axes)
     shape = tuple(axis.length for axis in axes)
     total = int(np.prod(shape, dtype=object))
+    # An axis of preferences has responses of its own.
+    names = None if any("preference" in axis.paths for axis in axes) else process.response_names()
+    process = process.unnamed()
     work = Work(process, measures, rounds, key if process.stochastic else None, initial)
     chunk = shape if store is None else chunk_of(shape, rounds)
-    plan = Plan(work, axes, lanes_of(total), chunk)
+    plan = Plan(work, axes, lanes_of(total), chunk, names)
     found = list(sizes(plan, tuple(slice(0, n) for n in shape)))
     _refuse_ragged(measures, found)
     coords, attrs = _coords(plan, found[0]), _attrs(process, axes, rounds, key)
@@ -154,7 +157,7 @@ def _coords(plan: Plan, num_responses: int) -> dict[str, Any]:
             column = values if isinstance(values, np.ndarray) else np.arange(axis.length)
             if column.ndim == 1:
                 coords[name] = (axis.dim, column)
-    labels = pair_labels(variables_of(plan.work.measures, num_responses).values(), num_responses)
+    labels = response_labels(variables_of(plan.work.measures, num_responses).values(), num_responses, plan.names)
     return coords | labels | prompt_labels(plan.work.process.prompt_weights)
 
 

@@ -110,7 +110,10 @@ def naming(names: Sequence[str] | None, size: int | None) -> Callable[[int], str
     """The name of each response, its number where none are given; raises ``ValueError`` where they do not fit."""
     if names is None:
         return lambda i: str(i)
-    if isinstance(names, str) or (size is not None and len(names) != size):
-        count = 1 if isinstance(names, str) else len(names)
-        raise ValueError(f"names has {count} entries for {size} responses; pass one name per response.")
+    if isinstance(names, str):
+        raise ValueError(
+            f"names is the text {names!r}; pass a list of names. The card is returned as text, to be written to a file."
+        )
+    if size is not None and len(names) != size:
+        raise ValueError(f"names has {len(names)} entries for {size} responses; pass one name per response.")
     return lambda i: plain(names[i])

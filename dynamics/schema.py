@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 RESULT_MESSAGES = {
     "successful": "",
     "nonfinite": (
-        "a round produced a value that is not finite; use a larger beta or smaller alpha, or check the round map"
+        "a value is not finite; use a larger beta or smaller alpha (in a game a larger tau or smaller eta), or check the map"
     ),
     "unsolved": (
         "the round is not defined there: the objective has no finite optimum on what is seen (P has entries 0 or 1, or "
-        "feedback lets a response win always; smooth it, or use IPO), or alpha, lam, beta or P is out of range"
+        "feedback lets a response win always; smooth it, or use IPO), a game's equation was not solved (pass a larger tau), or "
+        "alpha, lam, beta, eta tau or P is out of range"
     ),
     "step_limit": "the solver used up its steps before t1; pass another solver, looser tolerances or a smaller t1",
 }

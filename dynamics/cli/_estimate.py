@@ -11,13 +11,14 @@ import numpy as np
 from ..objectives import DPO, PMLE, RLHF, Objective, PreferenceDistillation, ReverseKL
 from ..preferences import Comparisons, PreferenceModel, PreferenceSet, unbeaten, unlinked
 from ..rewards import Certificate, bradley_terry, certify
-from ..rounds import fit
+from ..rounds import Fitted, fit
 from ..samplers import design
 
 METHODS = ("pmle", "reverse-kl", "distillation", "rlhf", "dpo")
+UNREGULARISED = "add comparisons; nothing is regularised without being asked for (--beta with --prior, method pmle)"
 TIMES = (1, 2, 10)  # multiples of n at which the error is foretold
 TOLERANCE = 1e-3  # of V, for the best law of pairs
-SHOWN = 1e-3  # a pair of a smaller share is not among those to ask about next
+SHOWN = 1e-3  # a pair of a smaller share is told only if one more comparison of it is worth more than the average
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,7 +120,7 @@ def estimate(
         if setting.plain or setting.method != "pmle":
             _check_finite(np.asarray(data.wins), names)
         log_ref = np.full(len(names), -np.log(len(names))) if log_prior is None else log_prior
-        found = fit(setting.objective(), data, log_reference=log_ref)
+        found = _fitted(setting, data, log_ref, names)
     except ValueError as error:
         where = f"prompt {m}: " if len(matrices) > 1 else ""
         if throw:
@@ -156,6 +157,17 @@ def estimate(
     )
 
 
+def _fitted(setting: Setting, data: Comparisons, log_ref: np.ndarray, names: Sequence[str]) -> Fitted:
+    try:
+        return fit(setting.objective(), data, log_reference=log_ref)
+    except ValueError:
+        # The group by its names, where that is why.
+        _check_finite(
+            np.asarray(data.wins), names, f"--beta {setting.beta:g} is too weak a pull to the prior; add votes"
+        )
+        raise
+
+
 def counted(matrices: PreferenceSet, m: int) -> tuple[Comparisons, float, bool]:
     """The comparisons of one prompt, how many ties were dropped, and whether ties of unknown number count half."""
     ties = matrices.ties[m]
@@ -166,12 +178,11 @@ def counted(matrices: PreferenceSet, m: int) -> tuple[Comparisons, float, bool]:
     return matrices.comparisons(m, drop_ties=True), float(np.triu(ties, 1).sum()), False
 
 
-def _check_finite(wins: np.ndarray, names: Sequence[str]) -> None:
+def _check_finite(wins: np.ndarray, names: Sequence[str], remedy: str = UNREGULARISED) -> None:
     """Raises ``ValueError`` where maximum likelihood has no finite solution, with the names of a group."""
     code = int(np.asarray(bradley_terry(wins, throw=False).result))
     clean = lambda name: "".join(c if c.isprintable() else "�" for c in name)
     listed = lambda group: ", ".join(clean(names[k]) for k in group)
-    remedy = "add comparisons; nothing is regularised without being asked for (--beta with --prior, method pmle)"
     if code == 1:
         group = unbeaten(wins)
         rest = [k for k in range(len(names)) if k not in group]
@@ -215,11 +226,14 @@ def _laplacian(model: PreferenceModel) -> np.ndarray:
 
 
 def _next(model: PreferenceModel, names: Sequence[str]) -> dict[str, Any]:
-    """V now and at best, and the pairs to ask about, by their share at best."""
+    """V now and at best, and the pairs to ask about, by what one more comparison of each is worth now."""
     V = model.error_constant()
     if not np.isfinite(V):
         return {"no_pairs": "the comparisons do not link all responses, so V is infinite"}
-    best = design(model, pairs=True, tolerance=TOLERANCE)
+    try:
+        best = design(model, pairs=True, tolerance=TOLERANCE)
+    except RuntimeError as error:
+        return {"no_pairs": str(error).rstrip(".")}
     pi = np.exp(np.asarray(model.log_target, np.float64))
     spread = np.linalg.pinv(_laplacian(model), hermitian=True)
     spread = spread @ (np.diag(pi) - np.outer(pi, pi)) @ spread
@@ -238,7 +252,7 @@ def _next(model: PreferenceModel, names: Sequence[str]) -> dict[str, Any]:
             "share_now": float(now[k]),
             "worth": float(slope[k] / V),
         }
-        for k in np.argsort(-share, kind="stable")
-        if share[k] >= SHOWN
+        for k in np.argsort(-slope, kind="stable")
+        if share[k] >= SHOWN or slope[k] > V
     ]
     return {"V": V, "best_V": float(best.after), "pairs": tuple(pairs)}

@@ -142,7 +142,10 @@ def _print_one(title: str, e: Estimate, setting: Setting) -> None:
         assert e.best_V is not None
         parts += ["", text("pairs to ask about next [derived, 7.10; plug-in]"), _pairs(e)]
         parts.append(
-            text(f"asked by these shares, V = {e.best_V:.4g} instead of {e.V:.4g} (ratio {e.best_V / e.V:.3g})")
+            text(
+                f"V, the error times the number of comparisons, is {e.V:.4g}; with all of them in the best design's shares it "
+                f"would be {e.best_V:.4g} (ratio {e.best_V / e.V:.3g})"
+            )
         )
     _tables.print_parts(*parts)
 
@@ -207,13 +210,16 @@ def _error_lines(e: Estimate, setting: Setting) -> list[str]:
 def _pairs(e: Estimate) -> Any:
     from . import _tables
 
-    columns = ["pair", "share to ask", "share so far", "worth of one more"]
+    columns = ["pair", "worth of one more", "share so far", "share in the best design"]
     table = _tables.new_table(columns, numbers=set(columns[1:]))
     for pair in e.pairs[:MAX_PAIRS]:
-        cells = [f"{pair['first']} / {pair['second']}", f"{pair['share']:.1%}", f"{pair['share_now']:.1%}"]
-        table.add_row(*map(_tables.text, [*cells, f"{pair['worth']:.3g} ×"]))
+        cells = [f"{pair['first']} / {pair['second']}", f"{pair['worth']:.3g} ×"]
+        cells += [f"{pair['share_now']:.1%}", f"{pair['share']:.1%}"]
+        table.add_row(*map(_tables.text, cells))
+    told = ["× the average comparison so far; a pair worth less than 1 has been asked enough for now"]
     if len(e.pairs) > MAX_PAIRS:
-        table.caption = f"… and {len(e.pairs) - MAX_PAIRS} more pairs; --json prints all"
+        told.append(f"{len(e.pairs) - MAX_PAIRS} more pairs: --json prints all")
+    table.caption = "; ".join(told)
     return table
 
 

@@ -137,11 +137,17 @@ class DualityGap(Series):
             return plain
         tau = jnp.where(self.tau > 0, self.tau, 1.0)
         log_ref = jnp.broadcast_to(self.log_reference, rates.shape)
-        reply = rates / tau + log_ref
-        top = jnp.max(reply, axis=-1, keepdims=True)
-        best = tau * (top[..., 0] + jnp.log(jnp.sum(jnp.exp(reply - top), axis=-1)))
-        kl = jnp.sum(jnp.where(p > 0, p * (log_policy - log_ref), 0.0), axis=-1)
-        return jnp.where(self.tau > 0, 2 * (best + tau * kl - 0.5), plain)
+        # Replies are measured from p·(P p) = 1/2, so that a large tau does not cancel.
+        reply = (rates - 0.5) / tau
+        surprise = jnp.where(p > 0, log_policy - log_ref, 0.0)
+        centre = jnp.sum(p * (reply - surprise), axis=-1, keepdims=True)
+        inside = jnp.where(p > 0, reply - surprise - centre, 0.0)
+        outside = jnp.where(p > 0, -jnp.inf, log_ref + reply - centre)
+        near = jnp.max(jnp.abs(inside), axis=-1) < 1
+        small = jnp.sum(p * jnp.expm1(jnp.clip(inside, -1, 1)), axis=-1) + jnp.sum(jnp.exp(outside), axis=-1)
+        large = jax.nn.logsumexp(jnp.where(p > 0, log_policy + inside, outside), axis=-1)
+        gap = jnp.where(near, jnp.log1p(small), large) - jnp.sum(p * inside, axis=-1)
+        return jnp.where(self.tau > 0, 2 * tau * jnp.maximum(gap, 0.0), plain)
 
 
 class AveragePolicy(Measure[tuple[Array, Array]]):

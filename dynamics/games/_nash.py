@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import linprog
+from scipy.special import logsumexp
 
 from .._checks import Numbers, check_number
-from ..diagnostics import duality_gap
 from ..oracle import follow
-from ..preferences import check_prompts
+from ..preferences import PreferenceSet, check_prompts
 from ._base import Prompts, check_magnet
 
 POLISHES = 4  # Newton steps from the followed equilibrium
@@ -53,25 +53,30 @@ def nash(preference: Prompts, tau: float = 0.0, log_reference: Numbers | None = 
     >>> np.exp(found.log_policy).round(12).tolist(), found.unique
     ([0.333333333333, 0.333333333333, 0.333333333333], True)
     """
-    P = np.asarray(check_prompts(preference))
-    tau = float(check_number(tau, "tau", 0.0, np.inf))
-    log_ref = np.asarray(check_magnet(log_reference, P.shape[:-1]))
+    check_prompts(preference)
+    # In float64 whatever JAX's precision, and skew to the last bit.
+    P = np.asarray(list(preference) if isinstance(preference, PreferenceSet) else preference, np.float64)
+    P = (P + 1 - P.swapaxes(-1, -2)) / 2
+    check_number(tau, "tau", 0.0, np.inf)
+    tau = float(tau)
+    check_magnet(log_reference, P.shape[:-1])
+    log_ref = np.zeros(P.shape[-1]) if log_reference is None else np.asarray(log_reference, np.float64)
+    log_ref = log_ref - logsumexp(log_ref, axis=-1, keepdims=True)
     if P.ndim == 2:
-        return _nash(P, tau, log_ref.astype(np.float64))
+        return _nash(P, tau, log_ref)
     found = []
     for x, one in enumerate(P):
         try:
-            found.append(_nash(one, tau, (log_ref[x] if log_ref.ndim == 2 else log_ref).astype(np.float64)))
+            found.append(_nash(one, tau, log_ref[x] if log_ref.ndim == 2 else log_ref))
         except RuntimeError as error:
             raise RuntimeError(f"prompt {x}: {error}") from None
     return Nash(*(np.stack(values) for values in zip(*found, strict=True)))
 
 
-def _nash(checked: np.ndarray, tau: float, log_ref: np.ndarray) -> Nash:
-    P = checked.astype(np.float64)
+def _nash(P: np.ndarray, tau: float, log_ref: np.ndarray) -> Nash:
     if tau == 0:
         return _lottery(P)
-    found = follow(checked[None], "ipo", [0.0], 1.0, [tau], log_reference=log_ref)
+    found = follow(P[None], "ipo", [0.0], 1.0, [tau], log_reference=log_ref)
     z = found.logits[0]
     for _ in range(POLISHES):
         p = np.exp(z - z.max())
@@ -84,7 +89,15 @@ def _nash(checked: np.ndarray, tau: float, log_ref: np.ndarray) -> Nash:
     left = log_ref + (P - 0.5) @ np.exp(log_policy) / tau - log_policy
     if not np.ptp(left) <= MAX_RESIDUAL * (1 + np.abs(z).max()):
         raise RuntimeError(f"the equilibrium at tau = {tau:g} was not found to {MAX_RESIDUAL:g}; pass a larger tau.")
-    return Nash(log_policy, float(duality_gap(log_policy, P, tau, log_ref)), True)
+    return Nash(log_policy, _gap(log_policy, P, tau, log_ref), True)
+
+
+def _gap(log_policy: np.ndarray, P: np.ndarray, tau: float, log_ref: np.ndarray) -> float:
+    """2 tau (log Σ p e^d - Σ p d), d = log ref + A p/tau - log p: `duality_gap` at a p where d is nearly constant."""
+    p = np.exp(log_policy)
+    d = log_ref + (P - 0.5) @ p / tau - log_policy
+    d = d - p @ d
+    return float(2 * tau * max(np.log1p(p @ np.expm1(d)) - p @ d, 0.0))
 
 
 def _lottery(P: np.ndarray) -> Nash:

@@ -5,7 +5,7 @@ from ._exact import Exact, exact_for, register
 from ._margin import SLiC, SquaredMargin
 from ._margin_loss import MarginLoss
 from ._newton import minimise
-from ._slope import check_slope, slope_of
+from ._slope import check_sign, check_slope, slope_of
 from .distillation import PreferenceDistillation
 from .dpo import DPO
 from .ipo import IPO
@@ -30,6 +30,7 @@ __all__ = [
     "ReverseKL",
     "SLiC",
     "SquaredMargin",
+    "check_sign",
     "check_slope",
     "exact_for",
     "kappa",

@@ -14,7 +14,7 @@ from .._noun import is_own
 from .._numerics import concrete
 from ..preferences import Seen
 from ._base import Objective
-from ._slope import check_slope, slope_of
+from ._slope import check_sign, check_slope, slope_of
 
 
 class MarginLoss(Objective):
@@ -64,8 +64,11 @@ class MarginLoss(Objective):
 
     def __check_init__(self) -> None:
         kind = type(self)
-        if kind.slope is not MarginLoss.slope and not kind.__module__.startswith("dynamics.") and concrete(self):
+        if kind.__module__.startswith("dynamics.") or not concrete(self):
+            return
+        if kind.slope is not MarginLoss.slope:
             check_slope(self)
+        check_sign(self)
 
     def parabola(self) -> tuple[Float[Array, ""], Float[Array, ""]] | None:
         """(s, r0) if f(r) = s (r - r0)² + const, whose flows are linear and solved exactly; None for other losses."""

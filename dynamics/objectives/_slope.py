@@ -50,5 +50,22 @@ def check_slope(objective: MarginLoss) -> None:
         )
 
 
+def check_sign(objective: MarginLoss) -> None:
+    """Raises ``ValueError`` where the loss rises at r = 0, so that it rewards the response that lost.
+
+    Args:
+        objective: a loss with concrete values.
+
+    >>> dyn.objectives.check_sign(dyn.DPO(0.1))
+    """
+    at = float(np.asarray(objective.slope(jnp.zeros((), objective.beta.dtype))))
+    if at > 0:
+        name = type(objective).__name__
+        raise ValueError(
+            f"{name}.loss rises at r = 0 (f'(0) = {at:.4g}), so it prefers the response that lost; write f(-r), as "
+            f"r = beta (h_winner - h_loser)."
+        )
+
+
 def _agreement(dtype: Any) -> float:
     return max(MIN_SLOPE_TOLERANCE, 1e3 * float(jnp.finfo(dtype).eps))

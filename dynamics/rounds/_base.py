@@ -89,7 +89,10 @@ class Process(Noun, Generic[S]):
         """K, the number of responses."""
         preference = getattr(self, "preference", None)
         if preference is None:
-            raise ValueError(f"{type(self).__name__} does not say how many responses it has; define num_responses.")
+            raise ValueError(
+                f"{type(self).__name__} does not say how many responses it has; call its matrix preference, or define "
+                f"num_responses."
+            )
         return preference.shape[-1]
 
     @property

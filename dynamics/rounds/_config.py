@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import difflib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,6 +116,14 @@ def number(
         ends = f"{'(' if open_low else '['}{low:g}, {high:g}{')' if open_high or high == np.inf else ']'}"
         raise ValueError(f"{name} = {given!r} is outside {ends}; pass a value inside.")
     return value
+
+
+def whole(fields: Mapping[str, Any], name: str, default: int, low: int) -> int:
+    """An entry as a whole number of at least ``low``, or the default where it is absent."""
+    value = number(fields, name, float(default), float(low), math.inf)
+    if value != int(value):
+        raise ValueError(f"{name} = {value:g} is not whole; pass a whole number ≥ {low}.")
+    return int(value)
 
 
 def entries_set(fields: Mapping[str, Any], plain: Mapping[str, Any]) -> tuple[str, ...]:

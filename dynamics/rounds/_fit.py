@@ -220,6 +220,11 @@ def _solve(loop: Rounds, starts: int) -> tuple[Fit, Float[Array, "*contexts K"],
 
 def _lost(loop: Rounds, x: int, group: Bool[np.ndarray, "*contexts K"]) -> str:
     where = f"prompt {x}: " if loop.weights is not None and loop.policy.is_free else ""
+    if group.all():
+        return (
+            f"{where}no minimum of {type(loop.objective).__name__} was found from any start in {loop.preference.dtype}; "
+            f"switch on float64, jax.config.update('jax_enable_x64', True), or scale the counts down."
+        )
     on = f"responses {[int(i) for i in np.flatnonzero(group)]} alone" if group.ndim == 1 else "some responses alone"
     return (
         f"{where}{type(loop.objective).__name__} has no finite optimum: its value falls furthest where the policy is on {on}; "

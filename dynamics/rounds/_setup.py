@@ -10,10 +10,10 @@ import numpy as np
 
 from .._checks import Numbers, host_array
 from .._parts import uniform
-from ..feedback import Population
+from ..feedback import BestOfN, Population
 from ..learners import Descend, Optimum
-from ..objectives import Objective
-from ..preferences import check_prompts
+from ..objectives import Objective, SLiC
+from ..preferences import PreferenceSet, check_prompts, response_names
 from ..references import Ema, Fixed, Geometric
 from ..samplers import Mixture
 from ._rounds import Rounds
@@ -33,6 +33,7 @@ class Setup:
         label_noise: rate of flipped labels that the loss undoes ("robust"), in [0, 1/2).
         says: what each entry means here, in words.
         unmatched: entries that have no counterpart here and change what a run does.
+        best_of: n where the best of n responses is preferred to the worst; None where every pair is compared.
     """
 
     trainer: str
@@ -44,10 +45,11 @@ class Setup:
     label_noise: float = 0.0
     says: tuple[str, ...] = ()
     unmatched: tuple[str, ...] = ()
+    best_of: int | None = None
 
     def rounds(
         self,
-        preference: Numbers,
+        preference: Numbers | PreferenceSet,
         *,
         log_reference: Numbers | None = None,
         log_offline: Numbers | None = None,
@@ -56,15 +58,18 @@ class Setup:
         """The rounds with P.
 
         Args:
-            preference: P, ``(K, K)``, or ``(X, K, K)`` for X prompts.
+            preference: P, ``(K, K)``, or ``(X, K, K)`` or a ``PreferenceSet`` for X prompts.
             log_reference: log ref, ``(K,)``, in nats: the first model; uniform unless given.
             log_offline: log pi_0, ``(K,)``, of what wrote the dataset; the first model unless given.
             optimizer: an optax transformation on logits. With a moving average of references, ``sync_steps`` steps of it are a
                 round, else one, and its state is kept. None: every round goes to the optimum.
 
         Raises:
-            ValueError: a bad entry, or a P that a loss for flipped labels maps outside [0, 1].
+            ValueError: a bad entry, a P that a loss for flipped labels maps outside [0, 1], or no optimizer for a loss
+                without a unique optimum.
         """
+        if isinstance(self.objective, SLiC) and optimizer is None:
+            raise ValueError("the hinge loss has no unique optimum; pass optimizer=, such as optax.sgd(0.1).")
         P = check_prompts(preference)
         first = uniform(P.shape[-1]) if log_reference is None else jnp.asarray(log_reference)
         if self.rate is not None:
@@ -76,8 +81,9 @@ class Setup:
             self.objective,
             sampler=Mixture(self.lam, first if log_offline is None else log_offline),
             reference=reference,
-            feedback=Population(),
+            feedback=Population() if self.best_of is None else BestOfN(self.best_of),
             learner=Optimum() if optimizer is None else Descend(optimizer, self.sync_steps or 1, reset_state=False),
+            names=response_names(None, preference, P.shape[:-1]),
         )
 
     def __str__(self) -> str:

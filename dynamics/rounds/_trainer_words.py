@@ -32,7 +32,7 @@ READ_BY_TRL = (
     "missing_eos_penalty",
     "max_new_tokens",
 )
-READ_BY_OPENRLHF = ("beta", "ipo", "label_smoothing", "nll_loss_coef", "ref_pretrain")
+READ_BY_OPENRLHF = ("beta", "ipo", "label_smoothing", "nll_loss_coef", "ref_pretrain", "best_of_n")
 # Entries that only other trainers have.
 FOREIGN = {
     "num_generations": "GRPO or RLOO",

@@ -14,7 +14,7 @@ from jaxtyping import ArrayLike
 
 from .._parameters import nearest
 from ..objectives import DPO, IPO, Link, Objective, SLiC
-from ._config import entries_set, fields_of, flag, is_of, number, section
+from ._config import entries_set, fields_of, flag, is_of, number, section, whole
 from ._setup import Setup
 from ._trainer_words import (
     BY_TOKEN,
@@ -43,7 +43,7 @@ def from_trl(
     0, lam = 1).
 
     ========================= =====================================================================================
-    loss_type sigmoid         ``DPO(beta)``; hinge ``SLiC(beta)``; sppo_hard the optimum of ``IPO(beta)``
+    loss_type sigmoid         ``DPO(beta)``; hinge ``SLiC(beta)``; sppo_hard about ``IPO(beta)``
     loss_type ipo             ``IPO(beta/tokens)``: ``DPOTrainer`` divides log-probabilities by the number of tokens; online
                               DPO sums them, and is ``IPO(beta)``
     loss_type sigmoid_norm    ``DPO(beta/tokens)``, for the same reason
@@ -91,7 +91,7 @@ def from_trl(
                 "alpha is given, but sync_ref_model makes the reference a moving average; leave alpha out."
             )
         rate = number(fields, "ref_model_mixup_alpha", 0.6, 0.0, 1.0)
-        steps = int(number(fields, "ref_model_sync_steps", 512.0, 1.0, np.inf))
+        steps = whole(fields, "ref_model_sync_steps", 512, 1)
         share = None
         says.append(
             f"reference: a moving average at rate {rate:g}, updated every {steps} steps (of weights in the trainer, of"
@@ -110,7 +110,7 @@ def from_openrlhf(config: Any, *, alpha: ArrayLike | None = None, lam: ArrayLike
 
     beta and label_smoothing as in ``Link``; ipo is ``IPO(beta)`` on the log-probabilities of whole responses. The reference is
     ``ref_pretrain``, by default the model that training starts from, and pairs are a fixed dataset; iterated recipes pass
-    ``alpha=1`` and ``lam=1`` as for ``from_trl``.
+    ``alpha=1`` and ``lam=1`` as for ``from_trl``. best_of_n, of the script that generates a round's responses, is ``BestOfN``.
 
     Args:
         config: a mapping, the path of a JSON or YAML file, or an ``argparse.Namespace``.
@@ -132,13 +132,17 @@ def from_openrlhf(config: Any, *, alpha: ArrayLike | None = None, lam: ArrayLike
     objective: Objective = DPO(beta)
     if flag(fields, "ipo"):
         objective = IPO(beta)
+        says += [f"label_smoothing {noise:g} is not used with ipo"] if noise else []
     elif noise:
         objective = Link(beta, label_smoothing=noise)
         says.append(f"label_smoothing {noise:g}: f(r) becomes (1 - {noise:g}) f(r) + {noise:g} f(-r)")
     share, own = _share("alpha", alpha, 0.0), _share("lam", lam, 0.0)
     says += [_of_reference(share), _of_pairs(own)]
+    best = whole(fields, "best_of_n", 1, 1)
+    says += [f"best_of_n {best}: of {best} responses the best is preferred to the worst"] if best > 1 else []
     lost = entries_set(fields, {"nll_loss_coef": 0, "l2": 0, "aux_loss_coef": 0})
-    return Setup("OpenRLHF DPO", objective, share, own, says=tuple(says), unmatched=lost)
+    pairs = best if best > 1 else None
+    return Setup("OpenRLHF DPO", objective, share, own, best_of=pairs, says=tuple(says), unmatched=lost)
 
 
 def from_verl(config: Any) -> Setup:
@@ -168,7 +172,8 @@ def from_verl(config: Any) -> Setup:
     if eta is not None:
         step = number({"sppo_eta": eta}, "sppo_eta", 1.0, 0.0, np.inf, open_low=True)
         says = (
-            f"sppo_eta {step:g} is the step of SPPO: IPO's rounds at alpha = lam = 1, beta = 1/eta (statement 8.1)",
+            f"sppo_eta {step:g} is the step of SPPO: IPO's rounds at alpha = lam = 1, beta = 1/eta (statement 8.1);",
+            "the trainer's loss has a constant in place of log Z, so its optimum is only near that (nearer at a smaller eta)",
         )
         lost = entries_set(actor, {"use_kl_loss": False, "entropy_coeff": 0})
         return Setup("verl sppo", IPO(1 / step), 1.0, 1.0, says=says, unmatched=lost)
@@ -205,8 +210,11 @@ def _beta(fields: Mapping[str, Any]) -> float:
 
 
 def _one_loss(fields: Mapping[str, Any]) -> str:
-    given = fields.get("loss_type") or "sigmoid"
-    losses = [given] if isinstance(given, str) else list(given)
+    given = fields.get("loss_type")
+    given = "sigmoid" if given is None else given
+    losses = list(given) if isinstance(given, list | tuple) else [given]
+    if not losses or not all(isinstance(loss, str) for loss in losses):
+        raise ValueError(f"loss_type = {given!r} names no loss; pass one of {', '.join(LOSSES)}.")
     weights = fields.get("loss_weights") or [1.0] * len(losses)
     if len(weights) != len(losses):
         raise ValueError(f"loss_weights has {len(weights)} values for {len(losses)} losses; pass one for each.")
@@ -247,11 +255,15 @@ def _objective(loss: str, beta: float, noise: float, says: list[str]) -> tuple[O
             f"robust: DPO on (P - {noise:g})/(1 - {2 * noise:g}), which undoes labels flipped at that rate; no label smoothing"
         )
     elif noise:
-        says.append(f"label_smoothing {noise:g} is not used by loss_type {loss}")
+        says.append(
+            f"label_smoothing {noise:g} is not used by loss_type {loss} in TRL 1.16; a version that smooths labels there has "
+        )
+        says.append(f"the loss dyn.objectives.Link({beta:g}, label_smoothing={noise:g})")
     if loss == "sppo_hard":
         says.append(
-            f"sppo_hard pulls each log-ratio to ±1/(2 beta); over all policies its optimum is that of IPO({beta:g})"
+            "sppo_hard pulls each log-ratio to ±1/(2 beta); log-ratios that need not belong to a policy would end at those of "
         )
+        says.append(f"IPO({beta:g}), a policy's only near them (nearer at a larger beta); the rounds here are IPO's")
     makers: dict[str, Callable[[float], Objective]] = {"ipo": IPO, "sppo_hard": IPO, "hinge": SLiC}
     if loss == "hinge":
         says.append("hinge has no unique optimum: pass optimizer= to rounds()")

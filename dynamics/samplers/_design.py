@@ -14,6 +14,7 @@ from ..preferences import PreferenceModel
 
 MAX_STEPS = 100_000
 MOST_BY_DIFFERENCES = 64  # responses
+EARLY, FAR = 2000, 1e6  # a step after which a relative gap of this size is that of arithmetic, not of slow progress
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,14 @@ def design(model: PreferenceModel, *, pairs: bool = False, tolerance: ArrayLike 
     if not isinstance(model, PreferenceModel):
         raise ValueError(f"model is a {type(model).__name__}; pass a PreferenceModel.")
     limit = float(check_scalar(tolerance, "tolerance", 0.0, 1.0, open_low=True))
+    try:
+        with np.errstate(over="raise", invalid="raise"):
+            return _designed(model, limit, pairs)
+    except FloatingPointError:
+        raise RuntimeError(_too_rare(np.atleast_2d(np.asarray(model.log_target)))) from None
+
+
+def _designed(model: PreferenceModel, limit: float, pairs: bool) -> Design:
     shape = model.log_target.shape
     logs = np.asarray(model.log_target, np.float64).reshape(-1, shape[-1])
     worth = _Worth(logs, float(model.gamma))
@@ -100,6 +109,14 @@ def design(model: PreferenceModel, *, pairs: bool = False, tolerance: ArrayLike 
         value(root).reshape(contexts),
         after.reshape(contexts),
         (after / least - 1.0).reshape(contexts),
+    )
+
+
+def _too_rare(log_target: np.ndarray) -> str:
+    x, k = (int(i) for i in np.unravel_index(np.argmin(log_target), log_target.shape))
+    return (
+        f"response {k}{f' of context {x}' if len(log_target) > 1 else ''} has probability e^{log_target[x, k]:.0f}, too rare "
+        f"for float64 to weigh its pairs; leave it out."
     )
 
 
@@ -140,8 +157,10 @@ class _Worth:
         """The best law of pairs of every context, and the slope there."""
         p = np.broadcast_to(1.0 - np.eye(self.curve.shape[-1]), self.curve.shape).copy()
         p /= p.sum((-2, -1), keepdims=True)
-        for _ in range(MAX_STEPS):
+        for step in range(MAX_STEPS):
             V, slope = self(p)
+            if step == EARLY and np.any(slope.max((-2, -1)) > FAR * V):
+                raise RuntimeError(_too_rare(self.log_target))
             if np.all(slope.max((-2, -1)) <= (1.0 + tolerance) * V):
                 return p, slope
             p = p * np.sqrt(slope)

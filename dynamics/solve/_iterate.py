@@ -82,7 +82,7 @@ def iterate(
     coordinate = (run.begun if traced else np.asarray(run.begun)) + marks.astype(run.begun.dtype)
     stats = {"rounds": jnp.asarray(rounds), "failed_round": run.failed_round}
     statistics = _engine.jit_finish(process, carried, run)
-    own_start = initial is None and rounds > 0 and not (traced or process.stochastic)
+    own_start = initial is None and rounds > 0 and not (traced or process.stochastic) and int(run.failed_round) < 0
     if own_start and stands_still(*jax.device_put([*values["log_policy"][:2]])):
         warn_still()
     # ``device_put`` and not ``jnp.asarray``, which would be compiled for every length.

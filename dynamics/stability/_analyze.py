@@ -112,7 +112,7 @@ def analyze(
         basins=basins,
         certificate=certificate,
         certificate_reason=certificate_reason,
-        numbers=numbers,
+        numbers=numbers | {"lyapunov_rounds": float(rounds - rounds // 3)},
         log_initial=np.asarray(state.log_policy),
         rounds=orbit.ran,
         verdicts=orbit.prompts,

@@ -124,7 +124,9 @@ def _newton(
         # Far out the sum alpha y + f/beta rounds f away, so that at alpha = 1 every point would look fixed: there the
         # rounding of y must not move the root by much.
         resolved = jnp.max(jnp.abs(jnp.linalg.inv(slope))) <= 1 / jnp.sqrt(eps)
-        near = (scale <= 1 / jnp.sqrt(eps)) | resolved
+        # The same where responses have nearly no mass, of which a move may be a multiple.
+        massive = jnp.min(process.log_policy(space.state(y))) >= jnp.log(eps) / 2
+        near = (scale <= 1 / jnp.sqrt(eps)) & massive | resolved
         return y, (jnp.max(jnp.abs(g)) <= 1e5 * eps * scale) & (left <= jnp.sqrt(eps) * scale) & near
 
     return each(process, one)(points)

@@ -16,6 +16,8 @@ from ._certificate import ContractionRate
 from ._fixed_points import FixedPoint
 
 NEUTRAL = 5e-7  # an exponent that is printed as 0
+TURNING = 5e-5  # a rotation number that is printed as 0, as that of a double real eigenvalue to rounding
+BOUNDED = 2.0  # nats by which a displacement along a closed orbit may have grown or shrunk when the run ends
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,11 +86,18 @@ class Report(Card):
                 "contraction",
                 "no theorem applies" if rate is None else f"{rate.rate:.6f} per round, {rate.statement}",
             ),
-            ("nearby runs", _told(growth)),
+            ("nearby runs", _told(growth, self._resolved())),
             ("other starts", ", ".join(f"{share:.0%} {verdict}" for verdict, share in self.basins.items())),
         ]
         points = [("fixed point", _describe(point, name)) for point in self.fixed_points]
         return found + (points or [("fixed point", "none found")])
+
+    def _resolved(self) -> float:
+        """The exponent that the mean over a run which keeps moving tells from 0; one at rest is followed to rounding."""
+        followed = self.numbers.get("lyapunov_rounds", 0.0)
+        return (
+            max(NEUTRAL, BOUNDED / followed) if followed and self.verdict in ("oscillating", "undecided") else NEUTRAL
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """The report as JSON-ready values; numbers that do not exist are null."""
@@ -126,15 +135,16 @@ def _radius(report: Report) -> str:
 
 def _describe(point: FixedPoint, name: Callable[[int], str]) -> str:
     number = point.rotation_number
-    turn = f", one turn in {1 / number:.4g} rounds (rotation number {number:.4f})" if number > 0 else ""
+    turn = f", one turn in {1 / number:.4g} rounds (rotation number {number:.4f})" if number > TURNING else ""
     if point.log_policy is None:
         assert point.vertex is not None
         return f"only {name(point.vertex)}, largest transversal multiplier {point.spectral_radius:.6g}"
-    if point.log_policy.ndim > 1:
+    if point.log_policy.ndim > 1 and len(point.log_policy) > 1:
         return f"policies of {len(point.log_policy)} prompts, spectral radius {point.spectral_radius:.6f}{turn}"
-    top = np.argsort(-point.log_policy)[:4]
-    share = ", ".join(f"{name(int(i))}: {math.exp(point.log_policy[i]):.3g}" for i in top)
-    return f"pi = {{{share}{', …' if len(point.log_policy) > 4 else ''}}}, spectral radius {point.spectral_radius:.6f}{turn}"
+    log_policy = np.ravel(point.log_policy)
+    top = np.argsort(-log_policy)[:4]
+    share = ", ".join(f"{name(int(i))}: {math.exp(log_policy[i]):.3g}" for i in top)
+    return f"pi = {{{share}{', …' if len(log_policy) > 4 else ''}}}, spectral radius {point.spectral_radius:.6f}{turn}"
 
 
 def _plain(value: Any) -> Any:
@@ -157,9 +167,10 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _told(growth: float) -> str:
+def _told(growth: float, resolved: float) -> str:
     """Whether nearby runs part; NaN where the orbit is at a vertex or, in float32, too far from 1 to be followed."""
     if not np.isfinite(growth):
         return "not determined: the Lyapunov exponent could not be computed in this precision"
-    word = "part" if growth > NEUTRAL else "approach" if growth < -NEUTRAL else "keep their distance"
-    return f"{word}: Lyapunov exponent {growth:+.6f} per round"
+    word = "part" if growth > resolved else "approach" if growth < -resolved else "keep their distance"
+    within = ", 0 to what this run resolves" if NEUTRAL < abs(growth) <= resolved else ""
+    return f"{word}: Lyapunov exponent {growth:+.6f} per round{within}"

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
+from .._noun import assemble
 from .._parameters import parameters, replace
-from ..rounds import Process
-from ._critical import critical, fixed_point_near_start, is_share
+from ..objectives import IPO, ReverseKL
+from ..rounds import Process, Rounds, parts_of
+from ._critical import Crossing, critical, fixed_point_near_start, is_share
 from ._local import boundary, check_analysable, slope_at
 from ._space import space_of
 
@@ -56,7 +59,8 @@ def suggest(process: Process[Any]) -> tuple[Suggestion, ...]:
             weight of an entropy (``ReverseKL``), eta and tau are the step and the temperature of a game.
 
     Returns:
-        Suggestions ordered by size of change; empty where the process is already stable or no single parameter suffices.
+        Suggestions ordered by size of change; where no parameter of IPO's rounds suffices, the least gamma of ``ReverseKL`` on
+        win rates in IPO's place. Empty where the process is already stable or nothing was found.
 
     Source: [derived], from the crossings of ``critical``.
     """
@@ -64,8 +68,40 @@ def suggest(process: Process[Any]) -> tuple[Suggestion, ...]:
     if _radius(process) < 1 - boundary():
         return ()
     paths = [path for path in parameters(process) if path.rsplit(".", 1)[-1] in CANDIDATES]
-    found = (_nearest(process, path) for path in paths)
-    return tuple(sorted((s for s in found if s is not None), key=lambda s: s.change))
+    found = tuple(
+        sorted((s for s in (_nearest(process, path) for path in paths) if s is not None), key=lambda s: s.change)
+    )
+    return found or _entropy(process)
+
+
+def _entropy(process: Process[Any]) -> tuple[Suggestion, ...]:
+    """The least weight of an entropy on win rates that stabilises IPO's rounds; empty for other rounds."""
+    loop = parts_of(process)
+    if loop is None or type(loop.objective) is not IPO:
+        return ()
+    fields = {field.name: getattr(loop, field.name) for field in dataclasses.fields(loop)}
+    beta = float(loop.objective.beta)
+    with_gamma = assemble(Rounds, **fields | {"objective": ReverseKL(beta, beta, reward="win-rate")})
+    least = max(
+        (c.value for c in _crossings(with_gamma, "objective.gamma") if c.direction == "gains stability"), default=None
+    )
+    if least is None:
+        return ()
+    beyond = least * (1 + OVERSHOOT)
+    radius = _radius(replace(with_gamma, {"objective.gamma": jnp.asarray(beyond)}))
+    if not radius < 1 - boundary():
+        return ()
+    return (Suggestion("gamma", 0.0, least, beyond, radius, float(np.log1p(beyond / beta))),)
+
+
+def _crossings(process: Process[Any], path: str) -> tuple[Crossing, ...]:
+    """The crossings along a parameter, as far as its branch can be followed; none where no fixed point is."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the branch of fixed points was followed only to", UserWarning)
+        try:
+            return critical(process, path)
+        except RuntimeError:
+            return ()
 
 
 def _radius(process: Process[Any]) -> float:
@@ -80,10 +116,7 @@ def _nearest(process: Process[Any], path: str) -> Suggestion | None:
     now = float(parameters(process)[path])
     share = is_share(path)
     distance = lambda v: abs(v - now) if share else abs(np.log(v / now))
-    try:
-        crossings = critical(process, path)
-    except RuntimeError:
-        return None
+    crossings = _crossings(process, path)
     for crossing in sorted(crossings, key=lambda c: distance(c.value)):
         # Skip crossings at which a move away from the present value would lose stability.
         if (crossing.value < now) != (crossing.direction == "loses stability"):

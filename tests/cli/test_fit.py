@@ -156,7 +156,7 @@ class TestNumbers:
         assert V(best) == pytest.approx(row["best_V"], rel=1e-3)
         assert row["V_ratio"] == pytest.approx(row["best_V"] / row["V"])
         assert row["V_ratio"] < 1
-        assert [p["share"] for p in row["next_pairs"]] == sorted((p["share"] for p in row["next_pairs"]), reverse=True)
+        assert [p["worth"] for p in row["next_pairs"]] == sorted((p["worth"] for p in row["next_pairs"]), reverse=True)
 
     @pytest.mark.parametrize("method", ["pmle", "reverse-kl", "distillation", "rlhf", "dpo"])
     def test_the_other_methods_are_the_library_s_with_the_prior_by_name(self, capsys, votes, prior, method):

@@ -1,5 +1,6 @@
 """Alignment as distribution learning: identities between the objectives, their optima on data, and what is refused."""
 
+import re
 from typing import NamedTuple
 
 import jax
@@ -241,3 +242,36 @@ def test_a_failure_is_a_result_where_it_is_not_thrown():
 def test_bad_arguments_are_refused_by_name(make, words):
     with pytest.raises(ValueError, match=words):
         make()
+
+
+@pytest.mark.parametrize(
+    ("wins", "gamma", "beta", "group"),
+    [
+        ([[0, 5, 0], [0, 0, 3], [0, 1, 0]], 0.5, 0.1, "[0]"),
+        ([[0, 9], [0, 0]], 0.5, 0.01, "[0]"),
+        ([[0, 9], [0, 0]], 0.3, 0.1, "[0]"),
+        ([[0, 6, 9], [0, 0, 7], [0, 3, 0]], 0.5, 0.1, "[0]"),
+    ],
+)
+def test_a_value_that_falls_all_the_way_to_a_face_has_no_optimum(wins, gamma, beta, group):
+    """e^(gamma s) falls faster than beta |s| e^s: no pull to the reference is strong enough there."""
+    log_ref = np.full(len(wins), -np.log(len(wins)))
+    with pytest.raises(ValueError, match=re.escape(f"responses {group} alone")):
+        dyn.fit(dyn.PMLE(gamma, beta), wins, log_reference=log_ref)
+
+
+def test_rare_responses_that_the_data_hold_back_are_an_optimum():
+    log_ref = np.full(3, -np.log(3))
+    found = dyn.fit(dyn.PMLE(0.05, 1e-6), [[0, 600, 900], [1, 0, 700], [1, 3, 0]], log_reference=log_ref)
+    assert found.log_policy.min() < -200
+    assert float(found.gradient_norm) < 1e-12
+
+
+@pytest.mark.parametrize("beta", [0.01, 0.1, 1.0])
+@pytest.mark.parametrize("kind", [dyn.PMLE, dyn.PreferenceDistillation])
+def test_fits_work_in_single_precision(kind, beta):
+    wins, log_ref = [[0, 60, 90], [40, 0, 70], [10, 30, 0]], np.full(3, -np.log(3))
+    exact = dyn.fit(kind(0.5, beta), wins, log_reference=log_ref).log_policy
+    with jax.enable_x64(False):
+        found = dyn.fit(kind(0.5, beta), np.float32(wins), log_reference=np.float32(log_ref))
+    np.testing.assert_allclose(found.log_policy, exact, atol=2e-5)

@@ -49,6 +49,7 @@ def test_a_loss_without_that_derivative_says_nan_and_not_zero():
     assert np.isnan(slope).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("objective", [dyn.DPO(0.5), dyn.IPO(0.5), dyn.objectives.Link(0.5, "probit")], ids=str)
 @pytest.mark.parametrize("lam", [0.0, 0.3])
 def test_reverse_mode_agrees_with_forward_mode(objective, lam):

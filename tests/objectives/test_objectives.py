@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dynamics.objectives import DPO, IPO, Objective
+from dynamics.objectives import DPO, IPO, MarginLoss, Objective
 
 OBJECTIVES = (IPO, DPO)
 
@@ -190,3 +190,12 @@ def test_bad_beta_is_refused(objective, beta):
 def test_bad_sampler_is_refused(objective: type[Objective], log_mu, words):
     with pytest.raises(ValueError, match=words):
         objective(0.1).implicit_reward(problems.matrix(3, 0), log_mu)
+
+
+def test_a_loss_that_rises_is_refused():
+    class Wrong(MarginLoss):
+        def loss(self, margin):
+            return jnp.exp(margin)
+
+    with pytest.raises(ValueError, match=r"prefers the response that lost; write f\(-r\)"):
+        Wrong(0.5)

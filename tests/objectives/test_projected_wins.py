@@ -142,6 +142,7 @@ def test_derivatives(name):
     np.testing.assert_allclose(second(0.0, 0.0), (first(0.0, 1e-5) - first(0.0, -1e-5)) / 2e-5, 1e-5, 1e-8)
 
 
+@pytest.mark.thorough
 def test_transformations():
     lanes, B = 3, jnp.asarray(basis_of(2, 4, 2))
     wins = jnp.stack([jnp.asarray(counts(seed, 4)) for seed in range(lanes)], axis=-1)

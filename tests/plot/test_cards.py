@@ -75,6 +75,7 @@ def safe(request):
 
 @pytest.mark.parametrize("which", ["report", "comparison"])
 class TestNames:
+    @pytest.mark.thorough
     def test_html_shows_them_literally(self, which, request):
         found = Reader(request.getfixturevalue(which).to_html(HOSTILE, title=HOSTILE[0]))
         assert set(found.tags) <= ALLOWED
@@ -94,9 +95,12 @@ class TestNames:
     def test_without_names_numbers(self, which, request):
         assert "0: 0." in request.getfixturevalue(which).to_html()
 
-    @pytest.mark.parametrize("names", [["a", "b"], "abc"])
-    def test_refuses_names_that_do_not_fit(self, which, request, names):
-        with pytest.raises(ValueError, match=r"entries for 3 responses; pass one name per response"):
+    @pytest.mark.parametrize(
+        ("names", "words"),
+        [(["a", "b"], "entries for 3 responses; pass one name per response"), ("abc", "names is the text 'abc'")],
+    )
+    def test_refuses_names_that_do_not_fit(self, which, request, names, words):
+        with pytest.raises(ValueError, match=words):
             request.getfixturevalue(which).to_markdown(names)
 
 
@@ -124,6 +128,7 @@ def test_a_comparison_has_its_rows(comparison):
         assert row.spectral_radius is None or f"| {row.spectral_radius:.4g} |" in line
 
 
+@pytest.mark.thorough
 def test_safe_betas_are_those_of_the_result(safe):
     text = safe.to_markdown()
     found = rendered(text)

@@ -129,6 +129,7 @@ class TestStabilityMap:
         assert not any("failed" in text for text in labels(ax))
         assert ax.get_xlabel() == "η, step"
 
+    @pytest.mark.thorough
     def test_four_responses_under_dpo(self):
         """The radii are those of the room of stability, which follows the fixed point from beta = ∞."""
         ds = atlas.stability_map(loop(FOUR, dyn.DPO(0.9)), cells=(4, 3), rounds=200)
@@ -138,6 +139,7 @@ class TestStabilityMap:
             assert float(ds.spectral_radius[j, i]) == pytest.approx(want.radius[0], rel=1e-7)
             np.testing.assert_allclose(ds.log_policy[j, i], want.log_policy[0], atol=1e-7)
 
+    @pytest.mark.thorough
     def test_the_worst_of_several_starts(self):
         """Beyond a subcritical onset a run beside the fixed point settles and one from afar keeps turning."""
         strong = loop(dyn.preferences.cyclic(3, 0.48), dyn.DPO(1.29))
@@ -317,6 +319,7 @@ class TestPhasePortrait:
 
 
 class TestBasins:
+    @pytest.mark.thorough
     def test_each_start_has_the_fate_of_its_run(self, bistable):
         rounds, ds = bistable
         names = dict(zip(("converged", "oscillating"), atlas.FATES, strict=False))
@@ -370,6 +373,7 @@ class TestBasins:
             plot.basins(made(), **options)
 
 
+@pytest.mark.thorough
 def test_nothing_falls_off_the_page(ipo, game):
     names = ["Ada Lovelace of London", "Alan Mathison Turing", "$x_1$"]
     small = {"arrows": 4, "rounds": 3}

@@ -53,6 +53,7 @@ class Sinh(dyn.policies.Policy):
         return jnp.sinh(parameters)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("policy", [Pinned(), Cubic()], ids=["Pinned", "Cubic"])
 def test_a_chart_of_all_policies_has_their_optimum(policy):
     want = rounds_of(dyn.DPO(0.5))
@@ -95,6 +96,7 @@ def test_light_masses_are_not_lost_beside_heavy_ones(objective):
     np.testing.assert_allclose(rounds_of(objective, feedback=Same())(z), rounds_of(objective)(z), atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_single_precision_is_as_right_as_it_says():
     """Before, steps of half a nat counted as an optimum there."""
     code = """

@@ -175,6 +175,7 @@ def keeps_the_contract(combination):
         state = after
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("combination", ROWS, ids="-".join)
 def test_every_pair_of_parts_keeps_the_contract(combination):
     keeps_the_contract(combination)
@@ -186,6 +187,7 @@ def test_every_combination_keeps_the_contract(combination):
     keeps_the_contract(combination)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [dyn.IPO, dyn.DPO])
 @pytest.mark.parametrize("policy", [None, dyn.LogLinear(PHI)], ids=["tabular", "features"])
 def test_self_sampling_is_a_named_case(kind, policy):
@@ -249,6 +251,7 @@ def test_the_least_of_a_list_wins_and_ties_go_to_the_first():
         dyn.PreferenceFlow(dyn.policies.Finite(listed), P, dyn.DPO(0.5), dyn.samplers.OnPolicy())
 
 
+@pytest.mark.thorough
 def test_what_is_proven_does_not_depend_on_how_rounds_are_said():
     cycle = dyn.preferences.cyclic(3, 0.4)
     even = np.full(3, -np.log(3.0))
@@ -272,6 +275,7 @@ def test_what_is_proven_does_not_depend_on_how_rounds_are_said():
     assert dyn.stability.analyze(own, rounds=200, starts=4).certificate == "none"
 
 
+@pytest.mark.thorough
 def test_critical_and_suggest_work_on_parts():
     cycle, even = dyn.preferences.cyclic(3, 0.4), np.full(3, -np.log(3.0))
     loop = dyn.Rounds(
@@ -286,6 +290,7 @@ def test_critical_and_suggest_work_on_parts():
     assert {s.parameter for s in dyn.stability.suggest(loop)} == {"objective.beta", "reference.alpha", "sampler.lam"}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("loss", "kappa"),
     [
@@ -327,6 +332,7 @@ def test_parts_that_do_not_fit_are_named(change, message):
         dyn.Rounds(P, parts.pop("objective"), **parts)
 
 
+@pytest.mark.thorough
 def test_a_proof_is_not_contradicted_by_the_numbers_beside_it():
     """P = 1/2 ± 4e-13 on a cycle is within 1e-12 of an order, and at beta = 1e-13 the cycle is all there is."""
     cycle = dyn.preferences.cyclic(3, 4e-13)
@@ -349,6 +355,7 @@ def test_traced_rounds_are_refused_where_numbers_are_needed():
         jax.grad(radius)(0.3)
 
 
+@pytest.mark.thorough
 def test_a_solution_says_where_a_search_began():
     own = dyn.SelfSampling(P, Exponential(0.5), 0.5, 1.0)
     sol = dyn.iterate(own, 3, initial=OFFLINE)
@@ -392,6 +399,7 @@ class Logistic(dyn.objectives.Objective):
         return jnp.sum(seen.rates() * jnp.logaddexp(0.0, h[None, :] - h[:, None]))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("policy", ["Tabular", "LogLinear", "Finite", "own"])
 def test_an_objective_of_ones_own_is_minimised_by_its_value(policy):
     chosen = PARTS["policy"][policy]
@@ -416,6 +424,7 @@ def test_steps_on_an_objective_of_ones_own():
     np.testing.assert_allclose(*ends, atol=1e-13)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     "objective", [dyn.DPO(0.8), dyn.ReverseKL(0.3, 0.5), dyn.IPO(0.3)], ids=lambda o: type(o).__name__
 )

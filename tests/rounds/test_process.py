@@ -107,6 +107,7 @@ def test_the_spectrum_of_a_heavy_ball_is_that_of_its_quadratic(momentum, alpha):
     np.testing.assert_allclose(modulus_sorted(found), modulus_sorted(roots), atol=1e-10)
 
 
+@pytest.mark.thorough
 def test_a_heavy_ball_is_analysed_whole():
     report = dyn.stability.analyze(ball(0.5, 0.5, 0.5), START, rounds=400, starts=4)
     assert report.verdict == "converged"
@@ -172,6 +173,7 @@ def joint_cases():
 CASES = dict(joint_cases())
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", CASES)
 def test_joint_jacobians_are_differences(name):
     process = CASES[name]

@@ -123,6 +123,7 @@ def test_joint_states_of_prompts(process):
     np.testing.assert_allclose(np.sort(found), np.sort(np.abs(numeric)), atol=2e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("features", [None, PHI], ids=["tabular", "features"])
 def test_one_prompt_among_several_is_one_prompt(kind, features):
@@ -138,6 +139,7 @@ def test_one_prompt_among_several_is_one_prompt(kind, features):
     np.testing.assert_allclose(moduli[1], moduli[0], atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_one_cyclic_prompt_shakes_its_neighbours():
     """Three features that three prompts share: the second and third prompt have no cycle, and move with the first."""
     cycle = np.asarray(dyn.preferences.cyclic(3, 0.4))
@@ -161,6 +163,7 @@ def test_one_cyclic_prompt_shakes_its_neighbours():
     assert len(tabular.to_dict()["prompts"]) == 2
 
 
+@pytest.mark.thorough
 def test_the_fixed_point_of_independent_prompts_is_a_state_at_rest():
     """Its moving reference stands where the policy does, not where runs begin."""
     reference = dyn.references.Ema(0.4, np.log([0.5, 0.3, 0.2]))
@@ -180,6 +183,7 @@ def test_a_prompt_is_judged_as_if_it_stood_alone():
     assert report.verdict == "converged"
 
 
+@pytest.mark.thorough
 def test_critical_values_of_prompts():
     weak, strong = dyn.preferences.cyclic(3, 0.1), dyn.preferences.cyclic(3, 0.4)
     both = dyn.SelfSampling(np.stack([weak, strong]), dyn.IPO(0.2), 0.5, 1.0)
@@ -229,6 +233,7 @@ def test_samples_and_batches_of_prompts():
     np.testing.assert_allclose(close, dyn.iterate(whole, 1, initial=start).log_policy[-1], atol=1e-4)
 
 
+@pytest.mark.thorough
 def test_datasets_sweeps_and_sets():
     every, _ = loops(dyn.IPO)
     ds = dyn.iterate(every, 8, initial=START, measure=["entropy", "reward_margin", "verdict"]).to_dataset()

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 import yaml
+from scipy.optimize import minimize
 
 import dynamics as dyn
 from dynamics.rounds import from_openrlhf, from_trl, from_verl
@@ -174,3 +175,49 @@ def test_bad_files_are_named(tmp_path):
             from_trl(tmp_path / name)
     with pytest.raises(ValueError, match="does not exist"):
         from_trl(tmp_path / "none.yaml")
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        ({"loss_type": 3}, "loss_type = 3 names no loss"),
+        ({"loss_type": []}, r"loss_type = \[\] names no loss"),
+        ({"sync_ref_model": True, "ref_model_sync_steps": 1.5}, "ref_model_sync_steps = 1.5 is not whole"),
+    ],
+)
+def test_what_names_no_loss_and_parts_of_steps_are_refused(config, words):
+    with pytest.raises(ValueError, match=words):
+        from_trl(config)
+
+
+def test_best_of_n_pairs_of_openrlhf_and_a_hinge_without_an_optimizer():
+    setup = from_openrlhf({"beta": 0.1, "best_of_n": 4, "iter": 3}, alpha=1.0, lam=1.0)
+    feedback = setup.rounds(P).feedback
+    assert isinstance(feedback, dyn.feedback.BestOfN)
+    assert "best_of_n 4" in str(setup)
+    assert "label_smoothing 0.1 is not used with ipo" in str(from_openrlhf({"ipo": True, "label_smoothing": 0.1}))
+    with pytest.raises(ValueError, match="pass optimizer="):
+        from_trl({"loss_type": "hinge"}).rounds(P)
+
+
+def test_sppo_hard_is_said_to_be_near_ipo_only():
+    """TRL's loss minimised over policies, by the normalisation of which it is not IPO's."""
+    said = str(from_trl({"loss_type": "sppo_hard", "beta": 0.3}))
+    assert "only near" in said
+    mu = np.exp([1.0, 0.0, -1.0]) / np.exp([1.0, 0.0, -1.0]).sum()
+    rates, beta = np.asarray(P), 0.3
+    weight = mu[:, None] * mu[None, :] * rates
+
+    def loss(z):
+        h = z - np.logaddexp.reduce(z) - np.log(mu)
+        return (weight * ((h[:, None] - 0.5 / beta) ** 2 + (h[None, :] + 0.5 / beta) ** 2)).sum()
+
+    found = minimize(loss, np.zeros(3), method="BFGS", options={"gtol": 1e-10}).x
+    ipo = np.log(mu) + rates @ mu / beta
+    gap = np.abs(np.exp(found - np.logaddexp.reduce(found)) - np.exp(ipo - np.logaddexp.reduce(ipo))).max()
+    assert 1e-4 < gap < 0.05
+
+
+def test_names_of_a_set_reach_the_rounds():
+    votes = dyn.preferences.PreferenceSet([P], names=[["a", "b", "c"]])
+    assert from_trl({}, alpha=1.0, lam=1.0).rounds(votes).response_names() == ("a", "b", "c")

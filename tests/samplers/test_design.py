@@ -100,3 +100,11 @@ def test_slopes_agree_with_and_without_memory_for_differences(monkeypatch):
     by_differences = dyn.samplers.design(m, pairs=True)
     monkeypatch.setattr(_design, "MOST_BY_DIFFERENCES", 2)
     np.testing.assert_allclose(dyn.samplers.design(m, pairs=True).log_pairs, by_differences.log_pairs, atol=1e-6)
+
+
+def test_a_response_too_rare_to_weigh_is_named_at_once():
+    logs = np.array([0.0, -80.0, -104.0])
+    model = dyn.PreferenceModel(logs - np.logaddexp.reduce(logs), 1.0, log_sampler=np.full(3, -np.log(3)))
+    for pairs in (True, False):
+        with pytest.raises(RuntimeError, match=r"response 2 has probability e\^-104, too rare"):
+            dyn.samplers.design(model, pairs=pairs, tolerance=1e-3)

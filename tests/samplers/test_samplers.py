@@ -155,6 +155,7 @@ def test_nearly_tied_matrices_keep_their_relative_margin():
     assert margin == pytest.approx(1e-9 * samplers.fitted(UNREACHABLE, "smith").margin, rel=1e-5)
 
 
+@pytest.mark.thorough
 def test_the_smallest_orders_that_no_sampler_keeps_are_those_of_the_witness():
     """Every 4x4 majority order of fractions with denominator below 7, or 5 where certainty is allowed, can be kept."""
     for n in range(2, 7):

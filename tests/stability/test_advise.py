@@ -57,6 +57,7 @@ class TestManyAtOnce:
             np.testing.assert_allclose(after, log_policy, atol=1e-9)  # Newton stops at changes of eps^0.6
             assert radius == pytest.approx(float(dyn.stability.spectral_radius(loop, log_policy)), rel=1e-8)
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("kind", OBJECTIVES)
     def test_the_fixed_point_is_the_one_that_critical_follows(self, kind):
         for P, log_policy in zip(
@@ -66,6 +67,7 @@ class TestManyAtOnce:
             gaps = [np.abs(np.asarray(log_policy) - point.log_policy).max() for point in points]
             assert min(gaps) < 1e-8
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("kind", OBJECTIVES)
     def test_critical_betas_are_those_of_one_by_one(self, kind):
         stack, alphas, lams = random_stack(8, 4), (0.0, 0.5, 0.9), (0.7, 1.0)
@@ -84,6 +86,7 @@ class TestManyAtOnce:
             loop = dyn.SelfSampling(stack[m], kind(1.0), alphas[a], lams[n])
             assert dyn.stability.first_crossing(loop, "beta", (0.02, 1.0), downward=True) is None
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("kind", OBJECTIVES)
     def test_closed_form_on_the_cycle(self, kind):
         alphas, lams, advantage = np.array([0.0, 0.3, 0.8]), np.array([0.4, 1.0]), np.array([0.1, 0.3])
@@ -112,6 +115,7 @@ class TestManyAtOnce:
         assert np.isinf(betas.beta[0, 0, 0])
         assert np.isfinite(betas.beta[1, 0, 0])
 
+    @pytest.mark.thorough
     def test_a_fold_far_from_the_reference_is_not_stepped_across(self):
         """Rounds started from the fixed point at beta .2605 jump to another vertex at .26; logits there are tens of nats."""
         P = np.full((3, 3), 0.5)
@@ -191,6 +195,7 @@ class TestPosterior:
 
 
 class TestVerdictProbability:
+    @pytest.mark.thorough
     @pytest.mark.parametrize("kind", OBJECTIVES)
     def test_shares_are_those_of_the_draws_one_by_one(self, kind):
         counts, alpha, lam, beta = cycle_counts(20, 0.2), 0.5, 1.0, KAPPA[kind] * 0.13
@@ -241,6 +246,7 @@ class TestVerdictProbability:
         assert "not defined" in str(found)
         json.dumps(found.to_dict(), allow_nan=False)
 
+    @pytest.mark.thorough
     def test_ninety_percent_intervals_cover_nine_times_in_ten(self):
         """200 truths from the prior, counts from each: the stated interval holds the true spectral radius as often as it
         says. Exact but for its draws; ±5 percentage points are 2.4 standard errors of 200 trials.

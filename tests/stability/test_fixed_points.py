@@ -9,6 +9,7 @@ import dynamics as dyn
 RANKED = dyn.preferences.bradley_terry(jnp.array([1.0, 0.0, -1.0]))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("objective", [dyn.DPO(1.0), dyn.IPO(1.0)], ids=["dpo", "ipo"])
 @pytest.mark.parametrize("lam", [0.0, 0.3, 1.0])
 def test_nothing_but_vertices_is_fixed_where_one_response_beats_all(objective, lam):

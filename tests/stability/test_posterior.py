@@ -186,6 +186,7 @@ class TestPrior:
 
 
 class TestRadii:
+    @pytest.mark.thorough
     def test_radii_and_critical_betas_are_those_of_the_library(self):
         rng = np.random.default_rng(6)
         eta = rng.normal(size=(12, 5, 5))

@@ -56,6 +56,7 @@ def test_jacobian_and_radius_under_jit_and_vmap():
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("objective", ["ipo", "dpo"])
 def test_fixed_points_match_the_oracle(objective):
     for seed in range(4):
@@ -69,6 +70,7 @@ def test_fixed_points_match_the_oracle(objective):
             assert len(found) == 1  # statement 7.1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("kind", "kappa"), IPO_DPO)
 @pytest.mark.parametrize(
     ("shape", "alpha"),
@@ -277,6 +279,7 @@ def test_a_report_does_not_depend_on_the_names_of_responses():
     np.testing.assert_allclose(a.spectral_radius, b.spectral_radius, atol=1e-10)
 
 
+@pytest.mark.thorough
 def test_verdicts_spectra_and_certificates_agree_on_random_loops():
     """What theory does not explain must not happen; a thousand loops in the slow set."""
     assert [line for line in compare(8, seed=0, sizes=(3,)) if not line.startswith("explained")] == []
@@ -318,3 +321,15 @@ def compare(count: int, seed: int, sizes: tuple[int, ...] = (3, 4)) -> list[str]
             f"{report.certificate}; {report.verdict}: {report.reason}"
         )
     return found
+
+
+def test_an_orbit_on_a_closed_curve_neither_parts_nor_approaches():
+    loop = SelfSampling(cyclic(3, 0.4), IPO(0.1), 0.5, 1.0)
+    report = analyze(loop, np.log([0.5, 0.3, 0.2]), starts=2)
+    assert report.verdict == "oscillating"
+    told = dict(report.lines())["nearby runs"]
+    assert told.startswith("keep their distance")
+    assert 0 < abs(report.lyapunov_exponent) < 1e-3
+    assert "0 to what this run resolves" in told
+    settled = analyze(SelfSampling(cyclic(3, 0.4), IPO(0.5), 0.5, 1.0), np.log([0.5, 0.3, 0.2]), starts=2)
+    assert dict(settled.lines())["nearby runs"].startswith("approach")

@@ -43,6 +43,7 @@ def test_the_canonical_form_has_the_same_rounds(objective, equal, alpha):
         z = after
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("reward", "kappa"), [("bradley-terry", 4.0), ("win-rate", 1.0)])
 def test_the_entropy_that_stabilises_rounds_without_a_fixed_reference(reward, kappa):
     """alpha = 1 is unstable iff gamma < √(beta² + (kappa lam w/K)²) - beta."""
@@ -52,6 +53,7 @@ def test_the_entropy_that_stabilises_rounds_without_a_fixed_reference(reward, ka
     np.testing.assert_allclose(crossing.value, expected, rtol=1e-8)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [dyn.PMLE, dyn.PreferenceDistillation])
 def test_the_spectrum_of_penalised_likelihood_at_the_uniform_policy(kind):
     """(alpha beta ± 2 i gamma lam w/K)/(beta + gamma²/2)."""
@@ -61,6 +63,7 @@ def test_the_spectrum_of_penalised_likelihood_at_the_uniform_policy(kind):
     np.testing.assert_allclose([value for value in np.asarray(values) if value.imag > 0], [expected], rtol=1e-7)
 
 
+@pytest.mark.thorough
 def test_what_is_proven_for_reverse_kl_names_the_transfer():
     stable = dyn.stability.analyze(rounds(dyn.ReverseKL(1.0, 1.0, "win-rate")))
     assert "through statement 7.16" in str(stable)

@@ -15,6 +15,7 @@ WINDOWS = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("kind", "P", "value"), WINDOWS, ids=["IPO", "DPO"])
 def test_a_window_is_found_and_rounds_inside_it_oscillate(kind, P, value):
     P = np.array(P)
@@ -44,6 +45,7 @@ def _mixed(rng, count, size):
     return P
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("size", "alpha"), [(3, 0.0), (4, 0.5), (5, 0.0)])
 def test_no_window_is_missed_that_a_fine_scan_finds(size, alpha):
     stack = _mixed(np.random.default_rng(size), 60, size)
@@ -64,6 +66,7 @@ def _distance(name, z, z_star):
     }[name]()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("P", "alpha", "beta"),
     [

@@ -330,6 +330,7 @@ def messages() -> dict[str, str]:
     return json.loads(done.stdout)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("code", CASES)
 def test_one_sentence_names_the_entry(messages, code):
     message = messages[code]

@@ -62,6 +62,7 @@ def drift(policy_round):
     return Drift(jnp.full((3, 3), 0.5))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [dyn.IPO, dyn.DPO])
 def test_rounds_and_every_of_iterate(compiled, kind):
     loop, measure = loop_of(kind), list(diag.MEASURES)
@@ -185,6 +186,7 @@ def test_a_measure_sizes_itself_on_the_host():
         dyn.sweep(loop_of(), {"alpha": [0.1]}, measure=diag.CycleStrength(9), rounds=8, initial=START)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [dyn.IPO, dyn.DPO])
 def test_rounds_of_a_sweep(compiled, kind):
     loop, measure = loop_of(kind), ["cycle_strength", "collapse_rate", "verdict"]
@@ -246,6 +248,7 @@ def test_stretches_of_an_orbit_and_its_lyapunov_exponent(compiled):
     assert longer != growth
 
 
+@pytest.mark.thorough
 def test_times_and_tolerances_of_a_flow(compiled):
     P, sampler = dyn.preferences.cyclic(3, advantage=0.2), dyn.samplers.Fixed(START)
     flow = dyn.PreferenceFlow(dyn.Tabular(3), P, dyn.IPO(0.3), sampler)

@@ -44,6 +44,7 @@ def test_centres_meet_at_the_angle_asked_for_and_noise_has_its_variance(delta):
     assert not np.allclose(fresh.features[:10], made.samples.features[:10])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("tail", ["gaussian", "subexponential", "student"])
 def test_behaviours_have_their_means_and_covariance(tail):
     d = np.array([[2.0, 0.0, 0.0], [0.0, 1.0, 1.0]])
@@ -76,6 +77,7 @@ def test_priority_is_of_projections_not_of_lengths():
     assert (diagnostics.priority_matrix(np.array([[1.0, 0.0], [-1.0, 0.0]])) == 0).all()
 
 
+@pytest.mark.thorough
 def test_initial_margin_speeds_follow_the_priorities():
     d = np.array([[1.5, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]])
     s = data.behaviours(d, 0.0, 3, key=KEY).samples

@@ -85,6 +85,7 @@ def not_computed(monkeypatch):
     monkeypatch.setattr(_stored, "compute", zeros)
 
 
+@pytest.mark.thorough
 def test_a_static_field_of_an_objective_makes_another_process(not_computed, tmp_path):
     one, other = (dyn.SelfSampling(P, Pulling(0.3, mode), 0.5, 1.0) for mode in ("once", "twice"))
     assert float(jnp.abs(one(START) - other(START)).max()) > 0.01
@@ -202,6 +203,7 @@ def of_source(tmp_path, monkeypatch):
         sys.modules.pop(known, None)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("edit", EDITS)
 def test_an_edit_of_ones_own_code_makes_another_process(edit, of_source, not_computed, tmp_path):
     source, old, new = EDITS[edit]
@@ -399,6 +401,7 @@ with open(sys.argv[1], "rb") as file:
 """
 
 
+@pytest.mark.thorough
 def test_a_worker_agrees(tmp_path):
     """Also where a class travels by value, as those of a notebook do, and the optimizer's closures with it."""
     cloudpickle = pytest.importorskip("cloudpickle")
@@ -478,6 +481,7 @@ for kind in t.HELD:
 """
 
 
+@pytest.mark.thorough
 def test_it_is_the_same_in_every_process():
     """No addresses, no order of sets: whatever the seed of hashes."""
     tests = Path(__file__).resolve().parent
@@ -504,6 +508,7 @@ dyn.sweep(loop, {"beta": [0.2, 0.5]}, measure="final_entropy", rounds=3, initial
 """
 
 
+@pytest.mark.thorough
 def test_a_store_outlives_edits_that_do_not_enter_its_numbers(tmp_path):
     library, store = tmp_path / "copy" / "dynamics", tmp_path / "store"
     shutil.copytree(Path(dyn.__file__).parent, library, ignore=shutil.ignore_patterns("__pycache__"))

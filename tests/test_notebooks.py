@@ -262,6 +262,7 @@ def test_a_notebook_ends_with_three_exercises_and_a_table(name: str):
     assert "| proven | computed | measured |" in cells[-1].source.splitlines()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", NAMES)
 def test_a_notebook_runs_and_finds_what_it_says(name: str, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.delenv("MPLBACKEND", raising=False)  # figures come back as outputs of cells

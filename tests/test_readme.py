@@ -33,6 +33,7 @@ def test_the_five_lines_of_the_readme_run():
     assert "oscillating" in printed
 
 
+@pytest.mark.thorough
 def test_the_output_that_the_readme_shows_is_printed(tmp_path, capsys):
     (block,) = re.findall(r"```text\n(.*?)```", README, re.DOTALL)
     wins = {("a", "b"): 70, ("b", "a"): 30, ("b", "c"): 70, ("c", "b"): 30, ("c", "a"): 65, ("a", "c"): 35}
@@ -50,6 +51,7 @@ def test_the_output_that_the_readme_shows_is_printed(tmp_path, capsys):
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT / "docs")))
 def test_the_blocks_of_docs_run_in_order(page):
     names, printed = run_blocks(page)

@@ -84,6 +84,7 @@ DATASETS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", DATASETS)
 def test_the_librarys_datasets_keep_to_the_schema(kind):
     ds = DATASETS[kind]()

@@ -137,6 +137,7 @@ def test_convergence_rate_of_runs_that_do_not_converge():
     assert diag.convergence_rate(three_steps) == 0.0
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("measure", [m for m in ALL if m.name not in OF_WINDOW], ids=lambda m: m.name)
 def test_measures_work_under_jit_and_vmap_and_name_all_they_yield(measure):
     stack = jnp.stack([jnp.asarray(random_trajectory(30, 4, seed)) for seed in range(3)])
@@ -153,6 +154,7 @@ def test_measures_work_under_jit_and_vmap_and_name_all_they_yield(measure):
             np.testing.assert_allclose(batched[key][k], value, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("measure", [m for m in ALL if m.name not in OF_WINDOW], ids=lambda m: m.name)
 def test_measures_stay_in_float32(measure):
     lp = random_trajectory(30, 4).astype(np.float32)

@@ -169,6 +169,7 @@ def test_short_runs_give_an_answer(rounds):
     assert diag.period(policies(np.tile([1.0, -1.0], 50)[: rounds + 1]))[0] == 2.0 or rounds < 4
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("window", [100, 1024])
 def test_streaming_sees_the_last_rounds(window):
     lp = policies(np.concatenate([np.random.default_rng(0).normal(size=100), np.tile([1.0, 0.2, -0.7], 70)]))

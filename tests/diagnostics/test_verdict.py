@@ -32,6 +32,7 @@ def say(log_policy):
     return diag.VERDICTS[int(found["verdict"])], found
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("ratio", "rounds", "expected"),
     [
@@ -85,6 +86,7 @@ def test_a_dwell_near_a_vertex_is_no_collapse():
     assert diag.VERDICTS[int(found["verdict"])] in (OSCILLATING, UNDECIDED)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("beta", "alpha", "rounds", "expected"),
     [
@@ -119,6 +121,7 @@ def test_the_numbers_behind_a_verdict():
         np.testing.assert_array_equal(found[key], value)
 
 
+@pytest.mark.thorough
 def test_thresholds_are_arguments():
     rows = iterate_ipo(CYCLE, CRITICAL / 0.99, 0.5, 1000)
     assert diag.VERDICTS[int(diag.verdict(rows, tolerance=1e-3)["verdict"])] == CONVERGED
@@ -136,6 +139,7 @@ def test_leaving_a_saddle_is_not_converging():
     assert word == UNDECIDED
 
 
+@pytest.mark.thorough
 def test_batched_and_permuted_verdicts_agree():
     betas = CRITICAL / np.array([0.9, 1.01, 1.5])
     rows = jnp.asarray(np.stack([iterate_ipo(CYCLE, beta, 0.5, 300) for beta in betas]))

@@ -30,6 +30,7 @@ def together(jobs, at_once=2):
     return found, ticks, said
 
 
+@pytest.mark.thorough
 def test_results_come_in_the_given_order_from_other_processes():
     found, ticks, said = together([("slow", 0.3), ("quick", 0.0), ("quicker", 0.0)])
     assert list(found) == ["slow", "quick", "quicker"]
@@ -40,6 +41,7 @@ def test_results_come_in_the_given_order_from_other_processes():
     assert max(share for share, _ in ticks) <= 3
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("job", "error", "told"),
     [

@@ -24,6 +24,7 @@ def problem():
     return phi, log_target, log_mu, np.asarray(model.sample(800, key=jax.random.key(0), data_sets=2).wins)
 
 
+@pytest.mark.thorough
 def test_fits_within_features_are_those_of_fit(problem):
     phi, log_target, _, wins = problem
     found = restricted.fitted_policies(wins, phi, GAMMA, log_target)
@@ -96,6 +97,7 @@ def test_a_nudge_keeps_win_rates_and_stays_a_preference_matrix():
     assert (np.abs(moved - P).max((1, 2)) > 1e-4).all()
 
 
+@pytest.mark.thorough
 def test_files_of_cycles_are_read(tmp_path):
     np.savez(
         tmp_path / "a.npz",

@@ -45,6 +45,7 @@ def statuses(findings: list[Finding], word: str) -> list[str]:
     return [f.status for f in findings if word in f.claim]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", TITLES)
 def test_no_finding_fails_and_each_is_complete(results: ToyResults, name: str):
     findings = experiment(name).check(results[name])
@@ -95,6 +96,7 @@ def test_a_damaged_store_is_computed_again(tmp_path: Path):
         assert _store.load(tmp_path / "result.zarr") is None
 
 
+@pytest.mark.thorough
 def test_the_fingerprint_follows_configuration_and_files(tmp_path: Path):
     base = critical_beta.Config()
     assert _store.fingerprint("critical_beta", base) == _store.fingerprint("critical_beta", critical_beta.Config())
@@ -358,6 +360,7 @@ def test_a_claim_fails_on_wrong_data(results: ToyResults, name: str, wrong: dict
     assert "fails" in statuses(experiment(name).check(ds), claim)
 
 
+@pytest.mark.thorough
 def test_critical_beta_of_the_three_cycle_is_the_formula(tmp_path: Path):
     np.savez(tmp_path / "cycle.npz", P=np.asarray(dyn.preferences.cyclic(3, 0.3)))
     (tmp_path / "broken.npz").write_bytes(b"no archive")
@@ -439,6 +442,7 @@ def test_the_tour_runs_unless_all_are_asked_for(argv, names, tmp_path, monkeypat
         assert config == (default.full() if "--full" in argv else default())
 
 
+@pytest.mark.thorough
 def test_a_second_run_reads_back(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("experiments._jobs.set_up_jax", lambda out, quick: None)
     argv = ["run", "evolution", "--rounds", "60", "--out", str(tmp_path)]
@@ -458,6 +462,7 @@ def test_a_second_run_reads_back(tmp_path, capsys, monkeypatch):
     assert "| claim | source |" in (tmp_path / "findings.md").read_text()
 
 
+@pytest.mark.thorough
 def test_a_failing_finding_gives_status_one(tmp_path, monkeypatch):
     monkeypatch.setattr("experiments._jobs.set_up_jax", lambda out, quick: None)
     monkeypatch.setattr(evolution, "check", lambda ds: [Finding("c", "[derived] statement 0", "m", "i", "fails")])
@@ -479,6 +484,7 @@ def test_full_configurations_are_larger_and_valid():
         assert module.Config.full() != module.Config()
 
 
+@pytest.mark.thorough
 def test_an_interrupted_experiment_goes_on_with_the_sweeps_that_it_has(results, tmp_path):
     folder, config, told = tmp_path / "map.sweeps", TINY["stability_map"], []
 

@@ -23,6 +23,7 @@ def statuses(ds: xr.Dataset, word: str) -> list[str]:
     return [f.status for f in phases.check(ds) if word in f.claim]
 
 
+@pytest.mark.thorough
 def test_kinds_at_once_are_those_of_classify():
     rng = np.random.default_rng(2)
     P = np.asarray(dyn.preferences.from_ratings(_ratings.rated(1500, rng), key=None))
@@ -91,6 +92,7 @@ def test_findings_fail_when_the_data_contradict_them(result):
     assert statuses(ds, "follows 1/(beta(1 - alpha))") == ["fails", "fails"]
 
 
+@pytest.mark.thorough
 def test_files(tmp_path):
     cycle, chain = dyn.preferences.cyclic(3, 0.4), dyn.preferences.bradley_terry([2.0, 1.0, 0.0, -0.5])
     np.savez(

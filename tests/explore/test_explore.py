@@ -27,6 +27,7 @@ GAMES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", ["ipo", "dpo"])
 @pytest.mark.parametrize(("alpha", "lam", "beta"), [(0.5, 1.0, 0.1), (0.0, 0.6, 0.2), (0.9, 1.0, 0.6)])
 @pytest.mark.parametrize("P", [CYCLE, UNEVEN, FOUR], ids=["cycle", "uneven", "four"])
@@ -54,6 +55,7 @@ def test_a_guess_from_nearby_finds_the_same_fixed_point(method):
     assert explore.view(setting, near.logits).radius == pytest.approx(explore.view(setting).radius, rel=1e-10)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", GAMES)
 @pytest.mark.parametrize("P", [CYCLE, UNEVEN], ids=["cycle", "uneven"])
 def test_games_are_those_of_the_library(P, method):
@@ -78,6 +80,7 @@ def test_an_entropy_weight_is_reverse_kl(method, reward):
     np.testing.assert_allclose(explore.view(setting).policy, np.exp(run.log_policy), rtol=0, atol=1e-9)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("P", [CYCLE, UNEVEN, FOUR], ids=["cycle", "uneven", "four"])
 @pytest.mark.parametrize(("method", "lam"), [("ipo", 1.0), ("dpo", 1.0), ("dpo", 0.5)])
 def test_the_boundary_of_the_map_is_the_oracles(P, method, lam):
@@ -137,6 +140,7 @@ def advised(line: str) -> dict[str, float]:
     return {name: next(float(word) for word in words if word.replace(".", "", 1).isdigit())}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("P", [CYCLE, UNEVEN, FOUR], ids=["cycle", "uneven", "four"])
 @pytest.mark.parametrize("method", ["ipo", "dpo", "nash_md", "egpo", "mirror", "mirror_prox"])
 def test_advice_makes_it_stable(P, method):
@@ -168,6 +172,7 @@ def test_few_comparisons_are_fitted_as_in_the_library(method):
     np.testing.assert_allclose(log_policy, np.ravel(fit.log_policy), rtol=0, atol=1e-9)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("method", ["ipo", "dpo", "mirror", "nash_md", "proximal_point"])
 def test_the_script_prints_the_views_numbers(method):
     gamma = 0.02 if method == "ipo" else 0.0

@@ -69,6 +69,7 @@ def matches(rng, draws):
     return wins
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("feedback", "n", "rank"),
     [
@@ -101,6 +102,7 @@ def test_the_more_responses_the_rarer_are_middling_ones():
         np.testing.assert_allclose(wins[3, 0], want, rtol=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [dyn.IPO, dyn.DPO])
 @pytest.mark.parametrize("policy", [None, dyn.LogLinear(np.array([[1.0, 0.2], [0.0, -1.0], [0.4, 0.4], [-1.0, 0.1]]))])
 def test_given_comparisons_are_a_fit_to_data(kind, policy):
@@ -185,6 +187,7 @@ def test_a_mass_of_zero_counts_as_not_compared():
         assert abs((z[0] - z[1]) - (reference[0] - reference[1])) > 0.1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("objective", [dyn.IPO(0.3), dyn.DPO(0.5)], ids=["IPO", "DPO"])
 def test_features_on_a_finite_sample(objective):
     """Refused before. Of a large sample the optimum within the class is near that of the population."""

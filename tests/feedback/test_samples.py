@@ -56,6 +56,7 @@ def test_counts_are_multinomial(count):
     assert (np.abs(np.cov(counts.T) - covariance) < 5 * error).all()
 
 
+@pytest.mark.thorough
 def test_draws_at_the_edges_of_what_is_likely():
     count = jnp.asarray(1e6)
     one = np.zeros((3, 3))
@@ -129,6 +130,7 @@ def test_an_optimum_at_infinity_is_a_result():
     assert np.isfinite(sol.log_policy).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("objective", [dyn.IPO(0.3), dyn.DPO(0.5)], ids=["IPO", "DPO"])
 @pytest.mark.parametrize("K", [2, 4])
 def test_samples_approach_the_exact_round_as_the_root_of_their_number(objective, K):
@@ -152,6 +154,7 @@ def test_samples_approach_the_exact_round_as_the_root_of_their_number(objective,
     assert off[-1] < off[0] / 20
 
 
+@pytest.mark.thorough
 def test_responses_that_no_comparison_links_keep_the_reference():
     """Four responses, two of them never sampled: their log-ratio to each other is the reference's."""
     offline = np.log(np.array([0.5, 0.5, 1e-300, 1e-300]))
@@ -165,6 +168,7 @@ def test_responses_that_no_comparison_links_keep_the_reference():
         assert abs(change[0] - change[1]) > 1e-3
 
 
+@pytest.mark.thorough
 def test_a_sweep_draws_what_each_run_would():
     loop = dyn.SelfSampling(problems.matrix(4, 1), dyn.DPO(0.4), 0.5, 1.0, samples=40)
     key, start = jax.random.key(3), problems.log_policy(4, 0)

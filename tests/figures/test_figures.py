@@ -24,6 +24,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> ToyResults:
     return toy_results(tmp_path_factory)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", TITLES)
 def test_a_figure_has_labelled_axes_and_a_caption(results: ToyResults, name: str):
     before = results[name].copy(deep=True)
@@ -38,6 +39,7 @@ def test_a_figure_has_labelled_axes_and_a_caption(results: ToyResults, name: str
     assert any(ax.get_ylabel() for ax in axes)
 
 
+@pytest.mark.thorough
 def test_nothing_is_drawn_outside_the_page(results: ToyResults):
     for name in TITLES:
         drawn = figure(name).draw(results[name])
@@ -47,6 +49,7 @@ def test_nothing_is_drawn_outside_the_page(results: ToyResults):
         assert (inches > -0.05).all(), (name, inches)
 
 
+@pytest.mark.thorough
 def test_figures_draw_a_stored_result_without_jax(results: ToyResults, tmp_path: Path):
     for name in TITLES:
         _store.save(results[name], tmp_path / f"{name}.zarr")

@@ -42,6 +42,7 @@ def inches(drawn: Page) -> list[float]:
     return [ax.get_position(original=True).height * drawn.get_figheight() for ax in panels]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "width"), COLUMNS)
 def test_a_column_is_as_wide_as_asked_and_legible(results: ToyResults, name: str, width: float):
     with warnings.catch_warnings():
@@ -59,6 +60,7 @@ def test_a_column_is_as_wide_as_asked_and_legible(results: ToyResults, name: str
     assert drawn.get_supxlabel() == ""
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", TITLES)
 def test_without_the_caption_panels_keep_their_height(results: ToyResults, name: str):
     drawn = figure(name).draw(results[name])
@@ -126,6 +128,7 @@ def test_figures_of_other_options_have_other_names(tmp_path: Path):
     assert all(re.fullmatch(r"evolution-[0-9a-f]{12}(-5\.5in)?", stem) for stem in stems)
 
 
+@pytest.mark.thorough
 def test_runs_with_other_options_overwrite_no_figure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("experiments._jobs.set_up_jax", lambda out, quick: None)
     pictures = tmp_path / "figures"

@@ -20,6 +20,7 @@ OBJECTIVES = (
 )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("objective", OBJECTIVES, ids=lambda o: type(o).__name__)
 def test_flows_and_descent_end_at_the_optimum(objective):
     flow = dyn.PreferenceFlow(dyn.Tabular(3), P, objective, dyn.samplers.Fixed(MU), REFERENCE)
@@ -34,6 +35,7 @@ def test_flows_and_descent_end_at_the_optimum(objective):
     np.testing.assert_allclose(flow.loss(start.parameters), value, rtol=0, atol=1e-14)
 
 
+@pytest.mark.thorough
 def test_contexts_are_independent_and_the_reward_follows_the_sampler():
     both = jnp.stack([P, P.T])
     shares = jnp.array([0.25, 0.75])

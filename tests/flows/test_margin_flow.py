@@ -30,6 +30,7 @@ def at(ts):
     return diffrax.SaveAt(ts=jnp.asarray(ts, float))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", OBJECTIVES)
 def test_explicit_euler_on_the_full_head_approaches_the_flow_linearly(kind):
     data = samples()
@@ -48,6 +49,7 @@ def test_explicit_euler_on_the_full_head_approaches_the_flow_linearly(kind):
         assert errors[0] / errors[1] == pytest.approx(2.0, abs=0.1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("form", ["dual", "primal"])
 @pytest.mark.parametrize("kind", ["DPO", "SquaredMargin", "IPO"])
 def test_margins_agree_with_scipy(kind, form):
@@ -61,6 +63,7 @@ def test_margins_agree_with_scipy(kind, form):
     np.testing.assert_allclose(sol.reward_margin, 0.49 * np.asarray(sol.coefficient) @ C, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", OBJECTIVES)
 @pytest.mark.parametrize("shape", [(24, 3), (8, 12)], ids=["more examples than weights", "fewer"])
 def test_both_forms_are_the_same_flow(kind, shape):
@@ -70,6 +73,7 @@ def test_both_forms_are_the_same_flow(kind, shape):
         np.testing.assert_allclose(getattr(solutions[0], name), getattr(solutions[1], name), rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", OBJECTIVES)
 @pytest.mark.parametrize("shape", [(24, 3), (8, 12)])
 def test_split_interval_restart_and_long_time(kind, shape):
@@ -122,6 +126,7 @@ def test_conflicting_labels_leave_margins_and_head_where_least_squares_puts_them
     assert float(sol.head_change[0]) == pytest.approx(np.linalg.norm(x) / np.sqrt(2), rel=1e-10)
 
 
+@pytest.mark.thorough
 def test_head_change_of_a_dual_flow_with_conflicting_labels_is_that_of_the_primal():
     rng = np.random.default_rng(1)
     g, y = rng.normal(size=(60, 8)), rng.integers(0, 2, 60)
@@ -141,6 +146,7 @@ def test_a_batch_of_sliding_margins_is_its_members():
     np.testing.assert_array_equal(both.final.margin[1], one.final.margin)
 
 
+@pytest.mark.thorough
 def test_rows_of_a_batch_after_a_failure_repeat_the_last_one_before(monkeypatch):
     rng = np.random.default_rng(0)
     g, y = rng.normal(size=(20, 5)), rng.integers(0, 2, 20)
@@ -195,6 +201,7 @@ def test_loss_and_accuracy_rows():
         np.testing.assert_allclose(sol.accuracy, ((r > 0) + 0.5 * (r == 0)).mean(1))
 
 
+@pytest.mark.thorough
 def test_a_batch_is_its_members_and_float32_features_are_kept():
     many = [samples(seed, N=10, d=4) for seed in range(5)]
     features, chosen, rejected = (np.stack([m[k] for m in many]) for k in range(3))
@@ -261,6 +268,7 @@ def test_minibatches_are_unbiased_and_restarts_are_exact():
     assert float(jnp.abs(anew.head[-1] - whole.head[-1]).max()) > 1e-6
 
 
+@pytest.mark.thorough
 def test_events_solvers_and_custom_saves_pass_through_to_diffrax():
     flow = flow_of("DPO", samples(13))
     stop = diffrax.Event(lambda t, y, args, **_: jnp.max(y.margin) - 0.5 > 0)
@@ -300,6 +308,7 @@ def test_dataset_and_large_arrays_in_its_attributes():
     assert set(config["features"]) == {"shape", "sha256"}
 
 
+@pytest.mark.thorough
 def test_a_failed_solve_names_the_remedy_and_keeps_its_rows():
     rng = np.random.default_rng(0)
     chosen = rng.integers(0, 2, 60)

@@ -84,6 +84,7 @@ def solved(x, kind, beta, time, **options):
     return flow, dyn.gradient_flow(flow, time, saveat=diffrax.SaveAt(t1=True), rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.thorough
 @settings(max_examples=20)
 @given(seed=st.integers(0, 10**6), shape=st.sampled_from([(1, 2, 2), (6, 3, 4), (9, 2, 12)]), weighted=st.booleans())
 def test_linear_algebra_is_that_of_dense_one_hot_labels(seed, shape, weighted):
@@ -139,6 +140,7 @@ def test_a_batch_of_pairs_is_its_members():
         np.testing.assert_allclose(sol.reward_margin[b], solved(x, "IPO", 0.7, 2.0)[1].reward_margin, rtol=1e-10)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("reward", ["log_probability", "logit"])
 @pytest.mark.parametrize("kind", ["DPO", "IPO", "SquaredMargin"])
 def test_weights_and_betas_against_a_dense_head(kind, reward):

@@ -84,6 +84,7 @@ def test_tabular_ipo_flow_is_its_closed_form_with_its_constant():
     np.testing.assert_allclose(sol.log_policy[-1], optimum, atol=1e-7)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["DPO", "IPO"])
 def test_fixed_sampler_flows_end_at_the_optimum(kind):
     log_mu = logs(4, 3, 2, 1)
@@ -131,6 +132,7 @@ def test_contexts_in_single_precision_are_judged_in_it():
     np.testing.assert_array_equal(flow.preference, P)
 
 
+@pytest.mark.thorough
 def test_log_linear_with_identity_features_is_tabular():
     for sampler in SAMPLERS.values():
         pair = [
@@ -140,6 +142,7 @@ def test_log_linear_with_identity_features_is_tabular():
         np.testing.assert_allclose(*pair, atol=1e-10)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("policy", [dyn.Tabular(4), dyn.LogLinear(PHI)], ids=["tabular", "log-linear"])
 def test_sgd_approaches_the_flow_at_first_order_and_samples_are_unbiased(policy):
     flow = dyn.PreferenceFlow(policy, P4, dyn.DPO(0.5), SAMPLERS["mixture"], log_reference=logs(1, 1, 1, 1))

@@ -48,6 +48,7 @@ def by_hand(
     return np.asarray(jax.nn.log_softmax(phi @ theta))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("objective", [dyn.IPO(0.3), dyn.DPO(0.5)], ids=["IPO", "DPO"])
 @pytest.mark.parametrize("reset", [True, False])
 def test_rounds_are_those_written_out_by_hand(objective, reset):
@@ -76,6 +77,7 @@ def test_many_steps_reach_the_optimum(objective):
     np.testing.assert_allclose(loop(jnp.asarray(START)), exact(jnp.asarray(START)), atol=1e-10)
 
 
+@pytest.mark.thorough
 def test_many_steps_on_a_sample_reach_its_optimum():
     """The same key draws the same comparisons; a sample of this size links all four responses."""
     key = jax.random.key(1)
@@ -86,6 +88,7 @@ def test_many_steps_on_a_sample_reach_its_optimum():
     np.testing.assert_allclose(loop(jnp.asarray(START), key), want, atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_minibatches_scatter_about_the_full_gradient():
     """One SGD step is linear in the gradient, so its mean over keys is the step along the exact gradient."""
     z = jnp.asarray(START)
@@ -130,6 +133,7 @@ def test_what_an_optimizer_computes_is_part_of_a_description():
     assert all(told[0] != other for other in told[2:])
 
 
+@pytest.mark.thorough
 def test_stability_is_of_the_inexact_round():
     """One SGD step at rate eta from the policy: J by differences; no theorem about optima speaks of it."""
     loop = loop_of(dyn.IPO(0.3), dyn.Descend(optax.sgd(0.02), 1))

@@ -72,6 +72,7 @@ def test_critical_steps_are_those_of_the_table_and_of_runs_either_side(name, edg
     assert float(re.search(r"eta below ([\d.]+)", above.change).group(1)) == pytest.approx(edge, rel=5e-3)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", [n for n in NAMES if n not in ("iterated-dpo", "iterated-ipo", "sppo", "comal")])
 def test_radii_are_those_of_the_rounds_themselves(name):
     P = random_matrix(4, 5)
@@ -182,6 +183,7 @@ class TestCommand:
         assert "Traceback" not in told
 
 
+@pytest.mark.thorough
 def test_a_real_election_with_a_cycle(shared_data):
     votes = dyn.preferences.read(shared_data / "preferences" / "ers.npz")
     P = np.asarray(votes[19], np.float64)
@@ -248,6 +250,7 @@ def _random_with_a_cycle(seed):
             return P
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["inpo", "mmd", "onpo", "egpo", "nash-mp"])
 def test_edges_on_random_matrices_are_those_of_runs_either_side(name):
     tau, found = 0.05, 0

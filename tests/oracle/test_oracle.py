@@ -66,6 +66,7 @@ def test_the_closed_jacobian_is_that_of_differences_and_of_automatic_differentia
     assert gaps[linear_sum_assignment(gaps)].max() < 1e-9
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("K", [2, 3, 6])
 def test_fixed_points_radii_and_critical_betas_are_those_of_the_compiled_curves(kind, K):
@@ -86,6 +87,7 @@ def test_fixed_points_radii_and_critical_betas_are_those_of_the_compiled_curves(
         np.testing.assert_allclose(found.crossing[kept], edges.beta[kept, :, 0], rtol=1e-8, atol=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_answer_is_that_of_analyze(kind):
     for P, beta in ((CYCLE, 0.1), (CYCLE, 0.7), (matrices(4, 1, 3)[0], 0.3)):
@@ -111,6 +113,7 @@ def test_a_run_from_an_unstable_fixed_point_leaves_it():
         assert (mine.spectral_radius is None) == (alpha == 1)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(("alpha", "lam", "beta"), [(0.5, 1.0, 0.1), (1.0, 1.0, 1.0), (0.95, 0.8, 0.5)])
 def test_verdicts_are_those_of_a_sweep(kind, alpha, lam, beta):
@@ -191,6 +194,7 @@ def test_bad_input_is_refused_by_name(change, told):
         oracle.Rounds(**arguments)
 
 
+@pytest.mark.thorough
 def test_a_posterior_in_numpy_is_that_of_verdict_probability():
     from dynamics.cli import _draws
 

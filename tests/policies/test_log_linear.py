@@ -36,6 +36,7 @@ def pairwise_loss(kind, P, mu, h, beta):
     return np.sum(mass * (P * np.logaddexp(0, -gap) + (1 - P) * np.logaddexp(0, gap)))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", OBJECTIVES)
 @pytest.mark.parametrize("seed", range(4))
 def test_a_round_minimises_the_pairwise_loss_in_theta(kind, seed):
@@ -58,6 +59,7 @@ def test_a_round_minimises_the_pairwise_loss_in_theta(kind, seed):
     np.testing.assert_allclose(got, expected, atol=1e-5)  # what a minimum tells of its place
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", OBJECTIVES)
 def test_identity_features_are_the_tabular_rounds(kind):
     P = 0.5 + 0.35 * np.array([[0, 1, -1], [-1, 0, 1], [1, -1, 0.0]])
@@ -87,6 +89,7 @@ def test_the_restricted_solver_agrees_with_the_tabular_one_where_nothing_is_rest
         np.testing.assert_allclose(f, expected - expected.mean(), atol=1e-9)
 
 
+@pytest.mark.thorough
 @given(
     seed=st.integers(0, 10_000), scale=st.sampled_from([0.0, 1.0, 40.0, 2000.0]), kind=st.sampled_from(["ipo", "dpo"])
 )
@@ -138,6 +141,7 @@ def test_jacobian_in_theta_is_a_finite_difference(kind, scale):
     np.testing.assert_allclose(np.sort(np.abs(values)), np.sort(np.abs(np.linalg.eigvals(J))), atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_derivatives_by_hyper_parameters_are_exact():
     from dynamics._parameters import replace
 
@@ -165,6 +169,7 @@ def test_rank_deficient_features_are_named_and_change_nothing():
     np.testing.assert_allclose(stability.eigenvalues(plain, start), stability.eigenvalues(doubled, start), atol=1e-9)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", ["ipo", pytest.param("dpo", marks=pytest.mark.slow)])  # compiles for 20 s
 def test_analysis_sweep_and_certificates_of_a_log_linear_loop(kind):
     """Two features of three responses on a circle keep the cycle; with one, the loop has nowhere to turn."""
@@ -190,6 +195,7 @@ def test_analysis_sweep_and_certificates_of_a_log_linear_loop(kind):
     assert float(ds["final_entropy"].sel(alpha=0.6, beta=0.05)) == pytest.approx(float(one.entropy[-1]), abs=1e-10)
 
 
+@pytest.mark.thorough
 def test_a_policy_next_to_a_vertex_stays_finite():
     for kind in OBJECTIVES:
         sol = dyn.iterate(
@@ -266,6 +272,7 @@ def test_heavy_rows_that_cannot_all_be_met_do_not_spoil_a_light_one(gap):
     np.testing.assert_allclose(w, exact_fit(X, log_weight, target), atol=1e-14)
 
 
+@pytest.mark.thorough
 @settings(max_examples=25)
 @given(
     seed=st.integers(0, 10_000),

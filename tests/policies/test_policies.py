@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 import dynamics as dyn
 
 
+@pytest.mark.thorough
 @given(seed=st.integers(0, 10_000), K=st.integers(2, 7), d=st.integers(1, 5), scale=st.sampled_from([0.1, 1.0, 1e3]))
 def test_log_linear_policies_against_scipy_and_back(seed, K, d, scale):
     rng = np.random.default_rng(seed)

@@ -100,6 +100,7 @@ assert np.isfinite(ds["final_entropy"].values).all()
 """
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("devices", "K"), [(2, 9), (4, 16)])
 def test_a_sweep_of_dpo_on_several_devices_ends(devices, K):
     environment = {k: v for k, v in os.environ.items() if k != "XLA_FLAGS"} | {

@@ -148,6 +148,7 @@ def test_a_program_that_xla_cannot_compile_whole_is_compiled_in_pieces(monkeypat
     np.testing.assert_array_equal(got.final_entropy.values, again.final_entropy.values)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rounds", [0, 1, 2, 5, 300])
 @pytest.mark.parametrize("measure", ["period", "verdict", "final_entropy", "log_average_policy"])
 def test_arguments_that_simplification_leaves_unused_do_no_harm(rounds, measure):

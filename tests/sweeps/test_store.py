@@ -55,6 +55,7 @@ def test_what_is_kept_is_what_is_computed(small_blocks, tmp_path):
     assert swept(tmp_path / "a")["cycle_strength"].chunks is not None
 
 
+@pytest.mark.thorough
 def test_devices_do_not_show(tmp_path):
     """Bit for bit, on one device and on three."""
     script = (
@@ -72,6 +73,7 @@ def test_devices_do_not_show(tmp_path):
     np.testing.assert_array_equal(found[0], found[1])
 
 
+@pytest.mark.thorough
 def test_random_rounds_and_matrices_of_several_sizes(small_blocks, tmp_path):
     class Noisy(dyn.RoundMap):
         preference: jax.Array
@@ -228,6 +230,7 @@ def killed_and_resumed(store: Path, kills: int, seed: int) -> int:
     return found
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
 def test_kill_nine_at_any_time_loses_nothing(tmp_path, monkeypatch, kills):
     store = tmp_path / "killed"
@@ -265,6 +268,7 @@ def sharer(store, pause):
     )
 
 
+@pytest.mark.thorough
 def test_processes_that_write_to_one_store_share_its_blocks(small_blocks, tmp_path):
     store = tmp_path / "shared"
     several = [sharer(store, 0.3) for _ in range(2)]
@@ -276,6 +280,7 @@ def test_processes_that_write_to_one_store_share_its_blocks(small_blocks, tmp_pa
     xr.testing.assert_identical(swept(store).load().drop_attrs(), swept().drop_attrs())
 
 
+@pytest.mark.thorough
 def test_the_block_of_a_process_that_was_killed_is_taken_over(small_blocks, tmp_path):
     store = tmp_path / "taken"
     slow = sharer(store, 600)
@@ -344,6 +349,7 @@ def test_a_worker_that_is_lost_while_the_sweep_is_sent(small_blocks, tmp_path, m
     np.testing.assert_array_equal(kept["cycle_strength"], swept()["cycle_strength"])
 
 
+@pytest.mark.thorough
 def test_two_workers_one_of_them_killed(small_blocks, tmp_path):
     distributed = pytest.importorskip("distributed")
     with (

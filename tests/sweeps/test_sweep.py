@@ -23,6 +23,7 @@ def one_by_one(loop, name, values, rounds, measure, **options):
     return np.array([float(run.statistics[measure]) for run in runs])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("objective", ["ipo", "dpo"])
 def test_each_point_is_a_run(objective):
     loop = loop_of(objective, K=3)
@@ -40,6 +41,7 @@ def test_each_point_is_a_run(objective):
     assert float(ds["final_entropy"].sel(alpha=0.0, **{"objective.beta": 0.5})) > 0
 
 
+@pytest.mark.thorough
 def test_blocks_do_not_show_and_values_do_not_recompile(monkeypatch):
     loop = loop_of("ipo", K=3)
     ask = lambda low: dyn.sweep(loop, {"alpha": np.linspace(low, 1, 23)}, rounds=30, measure="cycle_strength")
@@ -66,10 +68,12 @@ def bytes_needed(rounds):
     return run.lower(part.tables).compile().memory_analysis().temp_size_in_bytes
 
 
+@pytest.mark.thorough
 def test_memory_does_not_grow_with_rounds():
     assert bytes_needed(10) == bytes_needed(1_000_000) < 1_000_000
 
 
+@pytest.mark.thorough
 def test_zipped_axes_matrices_and_starts():
     loop = loop_of("ipo", K=3)
     matrices = np.stack([problems.matrix(3, s) for s in range(4)])
@@ -88,6 +92,7 @@ def test_zipped_axes_matrices_and_starts():
     np.testing.assert_allclose(ds["reward_margin"][2, 1, 1], run.reward_margin[-1], atol=1e-13)
 
 
+@pytest.mark.thorough
 def test_matrices_of_several_sizes_are_grouped():
     loop = dyn.SelfSampling(problems.matrix(3, 0), dyn.IPO(0.2), 0.5, 1.0)
     matrices = [problems.matrix(K, K) for K in (3, 5, 2, 5)]
@@ -100,6 +105,7 @@ def test_matrices_of_several_sizes_are_grouped():
         dyn.sweep(loop, {"preference": matrices}, rounds=2, measure="reward_margin")
 
 
+@pytest.mark.thorough
 def test_a_missing_optimum_is_flagged_and_the_rest_goes_on():
     bad = problems.from_upper([1.0, 1.0], [0.7])
     loop = dyn.SelfSampling(problems.matrix(3, 0), dyn.DPO(0.2), 0.5, 1.0)
@@ -117,6 +123,7 @@ def test_a_missing_optimum_is_flagged_and_the_rest_goes_on():
     assert int(ds["top_response"][1]) == -1
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("order", [(0, 1), (1, 0)])
 def test_the_order_of_matrices_does_not_matter(order):
     stack = np.stack([problems.matrix(3, 1), problems.from_upper([1.0, 1.0], [0.7])])[list(order)]
@@ -152,6 +159,7 @@ def test_a_user_map_and_a_random_one():
         dyn.sweep(noisy, {"rate": [0.1]}, rounds=10, measure="final_entropy")
 
 
+@pytest.mark.thorough
 def test_a_start_that_does_not_move_is_pointed_out_once():
     loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.25), 0.5, 1.0)
     with pytest.warns(UserWarning, match="for 3 of 3 runs"):
@@ -197,6 +205,7 @@ def test_a_run_that_moves_only_in_its_first_round_did_not_begin_at_a_fixed_point
     assert (ds.final_entropy.values < np.log(3)).all()
 
 
+@pytest.mark.thorough
 def test_several_prompts_of_dpo_are_swept():
     P = np.stack([np.asarray(dyn.preferences.cyclic(3, a)) for a in (0.1, 0.2)])
     loop = dyn.SelfSampling(P, dyn.DPO(0.3), 0.5, 0.8)

@@ -50,6 +50,7 @@ FUNCTIONS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", FUNCTIONS)
 def test_it_is_vmap(name):
     function = FUNCTIONS[name]

@@ -55,6 +55,7 @@ def test_squared_margin_is_ipo_at_half_beta_on_another_clock(beta):
     np.testing.assert_allclose(ours.reward_margin, 2 * other.reward_margin, rtol=1e-9, atol=1e-10)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("shared", [False, True], ids=["own tokens", "shared tokens"])
 @pytest.mark.parametrize("l_b", [0.0, 2.0])
 def test_noiseless_clusters_move_as_one_at_two_beta_squared_over_K(l_b, shared):
@@ -130,6 +131,7 @@ def jacobian(force, z, step=1e-4):
     )
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", SLOPES)
 @pytest.mark.parametrize("beta", [0.05, 0.5])
 @pytest.mark.parametrize("K", [2, 3, 5])

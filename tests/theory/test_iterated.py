@@ -68,6 +68,7 @@ def test_a_vertex_attracts_iff_it_beats_every_other_at_its_own_sampler(kind, kap
     assert (np.sign(np.diff(ratio)) == -np.sign(p12 - 0.5)).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("kind", "share"), [(dyn.IPO, 1 / 8), (dyn.DPO, 2.0)])
 @pytest.mark.parametrize("K", [3, 5])
 def test_the_noise_of_a_round_at_the_uniform_policy(kind, share, K):
@@ -95,6 +96,7 @@ def modes(kind, beta, n, runs, rounds):
     return np.asarray(jax.jit(jax.vmap(one))(jax.random.split(jax.random.key(1), runs))) @ TURN
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("kind", "kappa"), KINDS)
 def test_finite_samples_keep_the_mean_square_of_2_5(kind, kappa):
     n, ratio = 3000, 1.5
@@ -109,6 +111,7 @@ def test_finite_samples_keep_the_mean_square_of_2_5(kind, kappa):
     assert average == pytest.approx(predicted / 64, rel=0.4)  # of 240 correlated rounds
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("kind", "kappa"), KINDS)
 def test_an_average_over_seeds_hides_the_oscillation(kind, kappa):
     w = modes(kind, 0.8 * onset(kappa), 30, 128, 120)[:, 80:]

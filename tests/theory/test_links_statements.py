@@ -66,6 +66,7 @@ class TestLossesAndWinRates:
             far.append(np.ptp(np.subtract(*values)))
         assert (max(far) < 1e-14) == (type(loss) is not Exponential)
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("link", LINKS)
     @pytest.mark.parametrize("K", [3, 6])
     def test_the_optimum_solves_the_links_equation_and_ranks_by_win_rates(self, link, K):
@@ -75,6 +76,7 @@ class TestLossesAndWinRates:
             np.testing.assert_allclose(L[link](gaps(f)) @ mu, (P - 0.5) @ mu, atol=1e-10)
             assert (np.argsort(f) == np.argsort(P @ mu)).all()
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("link", LINKS)
     def test_only_a_matrix_of_the_links_own_kind_hides_the_sampler(self, link):
         x = np.array([0.3, -0.1, -0.2])
@@ -176,6 +178,7 @@ def test_a_shared_parameter_turns_back_at_small_beta():
     assert (np.diff(slopes) < 0).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [dyn.IPO, dyn.DPO])
 def test_prompts_with_independent_features_move_each_by_itself(kind):
     """9.3: X(K-1) parameters are enough, one fewer is not."""
@@ -202,6 +205,7 @@ def test_prompts_with_independent_features_move_each_by_itself(kind):
 class TestClassesOfFeatures:
     """9.4."""
 
+    @pytest.mark.thorough
     def test_the_jacobian_of_a_round(self, kind):
         for K, d, lam in ((3, 1, 1.0), (5, 3, 0.6)):
             P, phi, alpha, beta = matrix(K), RNG.normal(size=(K, d)), 0.4, 0.5
@@ -219,6 +223,7 @@ class TestClassesOfFeatures:
             found = np.asarray(dyn.stability.eigenvalues(loop, jnp.asarray(log_pi)))
             np.testing.assert_allclose(np.sort(np.abs(found)), np.sort(np.abs(wanted)), rtol=1e-8)
 
+    @pytest.mark.thorough
     def test_at_uniform_fewer_features_have_a_smaller_norm(self, kind):
         K, alpha, lam, kappa = 5, 0.5, 0.9, 1.0 if kind is dyn.IPO else 4.0
         P = np.asarray(dyn.preferences.cyclic(K, 0.3))

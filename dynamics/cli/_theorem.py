@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import tyro
 
 from ._files import Reading, choose, read_file
-from ._theorem_text import described, lines_of, page_of, row_of, told
+from ._theorem_text import context, described, lines_of, page_of, row_of, split, told
 from ._wrapped import wrapped
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 FROM_OPTIONS = ("alpha", "lam", "beta", "gamma", "objective")
 INDICES = ("top", "better", "worse")  # inputs that are a response
+FIXED = "the rounds' fixed point"
 
 Asked = Annotated[tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[NUMBER [FILE]]")]
 Inputs = Annotated[tuple[str, ...], tyro.conf.arg(metavar="NAME=VALUE")]
@@ -63,22 +64,28 @@ class Theorem(Reading):
             return
         statement, chosen = _found(asked[0])
         given = self._given(chosen)
-        checked, missing = [], {}
+        done = _Done()
         if self.file is not None or given:
             if not chosen:
                 raise ValueError(
                     f"statement {statement.number} has no theorem to check; read its page, {page_of(statement)}."
                 )
-            given, names = self._completed(given, chosen)
-            checked, missing = _checked(chosen, given)
-            if not checked:
-                name, left = next(iter(missing.items()))
+            fitting, done.left_out = split(chosen, given, asked[0])
+            given = self._completed(given, fitting, done)
+            if done.defaults.get("log_pi", "").startswith(FIXED):
+                # That of IPO unless the objective is given.
+                others = {t.name for t in fitting if t.about == "dpo" and "log_pi" in t.inputs}
+                if "objective" not in given and len(others) < len(fitting):
+                    done.left_out |= dict.fromkeys(others, "it is about DPO; pass --objective dpo")
+                    fitting = tuple(t for t in fitting if t.name not in others)
+            done.checked, done.missing = _checked(fitting, given)
+            if not done.checked:
+                name, left = next(iter(done.missing.items()))
                 raise ValueError(f"{name} also needs {', '.join(left)}; {_remedy(left)}")
-            defaults = [n for c in checked for n in c.inputs if n not in given and n not in names]
-            self._say(statement, chosen, checked, missing, sorted({*names, *defaults}))
-        else:
-            self._say(statement, chosen, [], {}, [])
-        violated = [c.theorem.name for c in checked if c.holds is False]
+            unnamed = {n: "the default" for c in done.checked for n in c.inputs if n not in given}
+            done.defaults = unnamed | done.defaults
+        self._say(statement, chosen, done)
+        violated = [c.theorem.name for c in done.checked if c.holds is False]
         if violated:
             raise RuntimeError(f"{', '.join(violated)}: the measured value lies outside the bound.")
 
@@ -108,22 +115,21 @@ class Theorem(Reading):
                 raise ValueError(f"{name} is given twice; pass it once.")
             given[name] = value if name in INDICES else _value(name, value)
         known, asked = {name for theorem in chosen for name in theorem.inputs}, "".join(self.asked)
+        known |= {"objective"} if any(theorem.about for theorem in chosen) else set()
         if unknown := [name for name in given if name not in known]:
             takes = ", ".join(dict.fromkeys(n for t in chosen for n in t.inputs)) or "no inputs"
             raise ValueError(f"{unknown[0]} is no input of {asked}; it takes {takes}.")
         return given
 
-    def _completed(
-        self, given: dict[str, Any], chosen: tuple[theorems.Theorem, ...]
-    ) -> tuple[dict[str, Any], dict[str, str]]:
-        """With the file's matrix, and defaults for distributions; also the defaults' names and what they are."""
+    def _completed(self, given: dict[str, Any], chosen: tuple[theorems.Theorem, ...], done: _Done) -> dict[str, Any]:
+        """With the file's matrix, and defaults for distributions, whose origin goes to ``done``."""
         import numpy as np
 
         for name in INDICES:
             if name in given and self.file is None:
                 given[name] = _value(name, given[name])
         if self.file is None:
-            return given, {}
+            return given
         matrices = read_file(self)
         indices = choose(matrices, self.index, self.file, None)
         if len(indices) > 1:
@@ -132,45 +138,62 @@ class Theorem(Reading):
             asked = "".join(self.asked)
             raise ValueError(f"{asked} is not about a matrix of preferences; leave {self.file} out, pass --input.")
         P = np.asarray(matrices[indices[0]], np.float64)
+        done.counted, done.responses = matrices.counts[indices[0]] is not None, matrices.names[indices[0]]
         for name in INDICES:
             if name in given:
                 given[name] = _response(name, given[name], matrices.names[indices[0]])
         wanted = {name for theorem in chosen if "P" in theorem.inputs for name in theorem.inputs}
-        names: dict[str, str] = {}
+        names = done.defaults
         flat = np.full(len(P), -np.log(len(P)))
         for name in ("log_reference", "log_offline", "log_initial", "log_mu"):
             if name in wanted and name not in given:
                 given[name], names[name] = flat, "uniform"
         if "log_pi" in wanted and "log_pi" not in given:
-            given["log_pi"], names["log_pi"] = _fixed_point(P, given, flat)
-        return given | {"P": P}, names
+            rounds = {"objective": "dpo", "lam": 1.0} if all(t.about == "dpo" for t in chosen) else {}  # spectrum_dpo
+            given["log_pi"], names["log_pi"] = _fixed_point(P, rounds | given, flat)
+            # Statement 2.2: there f = beta (1-alpha)(log pi - log ref), up to a constant.
+            if names["log_pi"].startswith(FIXED) and "reward" in wanted and "reward" not in given:
+                moved = given["log_pi"] - np.asarray(given.get("log_reference", flat))
+                given["reward"] = given["beta"] * (1 - given["alpha"]) * moved
+                names["reward"] = "beta (1 - alpha)(log_pi - log_reference), which is f at a fixed point"
+        return given | {"P": P}
 
-    def _say(
-        self,
-        statement: theorems.Statement,
-        chosen: tuple[theorems.Theorem, ...],
-        checked: list[Checked],
-        missing: dict[str, list[str]],
-        defaults: list[str],
-    ) -> None:
+    def _say(self, statement: theorems.Statement, chosen: tuple[theorems.Theorem, ...], done: _Done) -> None:
         if self.json:
             from . import _tables
 
             _tables.print_json(
                 described(statement, chosen)
-                | {"checked": [row_of(c) for c in checked], "missing": missing, "defaults": defaults}
+                | {"checked": [row_of(c) for c in done.checked], "missing": done.missing, "left_out": done.left_out}
+                | {"defaults": done.defaults, "responses": done.responses, "exact": done.counted}
             )
             return
         lines = [f"{statement.number} {statement.title}", f"  {told(statement)}", "", f"  {statement.text}"]
-        done = {c.theorem.name: c for c in checked}
+        if self.file is not None and (told_once := context(self.file, done.counted, done.responses)):
+            lines += ["", *told_once]
+        checked = {c.theorem.name: c for c in done.checked}
         for theorem in chosen:
             lines += ["", f"theorem {theorem.name}: {theorem.statement}"]
             lines += [f"  bounds: {theorem.quantity}", f"  inputs: {', '.join(theorem.inputs)}"]
-            if theorem.name in done:
-                lines += lines_of(done[theorem.name], defaults)
-            elif theorem.name in missing:
-                lines.append(f"  not checked: it also needs {', '.join(missing[theorem.name])}")
+            if theorem.name in checked:
+                lines += lines_of(checked[theorem.name], done.defaults)
+            elif theorem.name in done.left_out:
+                lines.append(f"  not checked: {done.left_out[theorem.name]}")
+            elif left := done.missing.get(theorem.name):
+                lines.append(f"  not checked: it also needs {', '.join(left)}; {_remedy(left)}")
         print("\n".join(part for line in lines for part in wrapped(line, 2)))
+
+
+@dataclasses.dataclass
+class _Done:
+    """What was checked, why the rest was not, and where inputs that were not given come from."""
+
+    checked: list[Checked] = dataclasses.field(default_factory=list)
+    missing: dict[str, list[str]] = dataclasses.field(default_factory=dict)
+    left_out: dict[str, str] = dataclasses.field(default_factory=dict)
+    defaults: dict[str, str] = dataclasses.field(default_factory=dict)
+    counted: bool = False
+    responses: tuple[str, ...] | None = None
 
 
 def _found(asked: str) -> tuple[theorems.Statement, tuple[theorems.Theorem, ...]]:
@@ -216,7 +239,7 @@ def _response(name: str, words: str, names: Any) -> int:
 
 
 def _fixed_point(P: np.ndarray, given: dict[str, Any], flat: np.ndarray) -> tuple[np.ndarray, str]:
-    """A fixed point of the rounds, if the options determine one; else uniform."""
+    """A fixed point of the rounds, if the options determine one, else uniform; and which of these it is."""
     from ..objectives import DPO, IPO
     from ..rounds import SelfSampling
     from ..stability import find_fixed_points
@@ -227,10 +250,11 @@ def _fixed_point(P: np.ndarray, given: dict[str, Any], flat: np.ndarray) -> tupl
     logs = (given.get("log_reference", flat), given.get("log_offline", flat))
     found = find_fixed_points(SelfSampling(P, objective, given["alpha"], given["lam"], *logs))
     if not found:
-        return flat, "uniform"
+        return flat, "uniform, since no fixed point was found"
     import numpy as np
 
-    return np.asarray(found[0].log_policy, np.float64), "the rounds' fixed point"
+    words = FIXED if len(found) == 1 else f"{FIXED}, the first of {len(found)}"
+    return np.asarray(found[0].log_policy, np.float64), words
 
 
 def _checked(chosen: tuple[theorems.Theorem, ...], given: dict[str, Any]) -> tuple[list[Checked], dict[str, list[str]]]:

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from .. import theorems
     from ..ledger import Checked
 
-MAX_ENTRIES = 6  # of an array
+MAX_NAMES = 20  # of responses
 
 
 def page_of(statement: theorems.Statement) -> str:
@@ -33,46 +33,63 @@ def described(statement: theorems.Statement, chosen: tuple[theorems.Theorem, ...
     return row | {"page": page_of(statement), "theorems": rows}
 
 
-def lines_of(checked: Checked, defaults: list[str]) -> list[str]:
-    bound = checked.bound
-    used = [f"{n} {_short(v)}{' (not given)' if n in defaults else ''}" for n, v in checked.inputs.items() if n != "P"]
+def lines_of(checked: Checked, defaults: dict[str, str]) -> list[str]:
+    shown = checked.bound.shown
+    used = [
+        f"{name} {shown(value)}{f' (not given: {defaults[name]})' if name in defaults else ''}"
+        for name, value in checked.inputs.items()
+        if name != "P"
+    ]
     lines = [f"  at {', '.join(used)}"] if used else []
-    lines += [f"  {'holds' if holds else 'FAILS'}: {words}" for words, holds in bound.assumptions.items()]
-    if not bound.applicable:
-        return [*lines, "  so it says nothing here: an assumption fails"]
-    if bound.failure_probability is None:
-        lines.append("  with a probability in which the source leaves a constant open")
-    elif bound.failure_probability:
-        lines.append(f"  with probability at least {1 - bound.failure_probability:.6g}")
-    lines.append(f"  bound: {_range(bound)}{' (excludes nothing)' if bound.vacuous else ''}")
-    if checked.value is None:
-        return [*lines, f"  not measured: {checked.reason}"]
-    verdict = f"within the bound, up to {checked.tolerance}" if checked.holds else "OUTSIDE the bound"
-    return [*lines, f"  measured: {_short(checked.value)}, {verdict}"]
+    lines += [f"  {line}" for line in str(checked.bound).splitlines()]
+    return [*lines, f"  {checked.verdict}"] if checked.bound.applicable else lines
 
 
-def _range(bound: theorems.Bound) -> str:
-    import numpy as np
-
-    if np.array_equal(bound.lower, bound.upper):
-        return f"exactly {_short(bound.lower)}"
-    low, high = bound.lower, bound.upper
-    if np.all(low == -np.inf):
-        return f"at most {_short(high)}"
-    return f"at least {_short(low)}" if np.all(high == np.inf) else f"from {_short(low)} to {_short(high)}"
+def about(theorem: theorems.Theorem) -> str:
+    """The objective that a theorem is about, in words."""
+    word = theorem.about.upper()
+    return f"win rates (objective {theorem.about})" if "gamma" in theorem.inputs else word
 
 
-def _short(value: Any) -> str:
-    import numpy as np
+def split(
+    chosen: tuple[theorems.Theorem, ...], given: dict[str, Any], asked: str
+) -> tuple[tuple[theorems.Theorem, ...], dict[str, str]]:
+    """The theorems that are about what was given, and why each of the others is left out; raises if none is left."""
+    objective, left = given.get("objective"), {}
+    for theorem in chosen:
+        if objective and theorem.about not in ("", objective):
+            left[theorem.name] = f"it is about {about(theorem)}"
+        # A theorem on rounds without this input, beside one that has it, is about 1.
+        for name in ("alpha", "lam"):
+            if {"P", "beta"} <= {*theorem.inputs} and name not in theorem.inputs and given.get(name, 1.0) != 1.0:
+                left.setdefault(theorem.name, f"it is about {name} = 1")
+    kept = tuple(theorem for theorem in chosen if theorem.name not in left)
+    if kept or not chosen:
+        return kept, left
+    raise ValueError(
+        f"{asked} is about {about(chosen[0])}; for {str(objective).upper()} there are {_others(objective)}."
+    )
 
-    if isinstance(value, str) or value is None:
-        return str(value)
-    array = np.asarray(value)
-    cells = [f"{float(x):.6g}" for x in array.ravel()[:MAX_ENTRIES]]
-    if array.ndim == 0:
-        return cells[0]
-    more = f", … ({array.size} numbers)" if array.size > MAX_ENTRIES else ""
-    return f"({', '.join(cells)}{more})"
+
+def _others(objective: str | None) -> str:
+    """Numbers of the statements on the rounds of an objective."""
+    from .. import theorems
+
+    fits = [
+        t
+        for t in theorems.all().values()
+        if {"alpha", "beta"} <= {*t.inputs} and ("objective" in t.inputs or t.about == objective)
+    ]
+    return ", ".join(one for one in theorems.statements() if one in {t.number for t in fits})
+
+
+def context(file: str, counted: bool, responses: tuple[str, ...] | None) -> list[str]:
+    """What the numbers of a file are taken for, and its responses in order."""
+    lines = [f"  P is that of {file}, taken as exact; `dynamics stability` weighs the counts."] if counted else []
+    if not responses:
+        return lines
+    more = f", … ({len(responses)} responses)" if len(responses) > MAX_NAMES else ""
+    return [*lines, f"  responses, in order: {', '.join(responses[:MAX_NAMES])}{more}"]
 
 
 def row_of(checked: Checked) -> dict[str, Any]:

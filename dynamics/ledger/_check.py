@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from .. import theorems
+from .._parameters import nearest
 from ..theorems import Bound, Theorem
 from ._mutants import judged
 from ._trial import Trial
@@ -35,17 +37,31 @@ class Checked:
     tolerance: str
     reason: str
 
+    def __str__(self) -> str:
+        """The inputs, the bound with its assumptions, and the verdict, a line each."""
+        shown = self.bound.shown
+        inputs = [f"{n} {shown(v) if n != 'P' else f'({len(v)} responses)'}" for n, v in self.inputs.items()]
+        return "\n".join([f"{self.theorem.name} at {', '.join(inputs)}", str(self.bound), self.verdict])
 
-def check(theorem: Theorem, trial: Trial | None = None, /, **inputs: Any) -> Checked:
+    @property
+    def verdict(self) -> str:
+        """The measured value and whether it lies within the bound, or why there is none."""
+        if self.value is None:
+            return f"not measured: {self.reason}"
+        within = f"within the bound (tolerance: {self.tolerance})" if self.holds else "OUTSIDE the bound"
+        return f"measured: {self.bound.shown(self.value)}, {within}"
+
+
+def check(theorem: Theorem | str, trial: Trial | None = None, /, **inputs: Any) -> Checked:
     """lower ≤ quantity ≤ upper at ``inputs``: the bound, and the quantity as the simulators measure it.
 
     Args:
-        theorem: one of ``dyn.theorems.all()``, or your own.
+        theorem: one of ``dyn.theorems.all()`` or its name, the number of a statement with one theorem, or your own.
         trial: how its quantity is measured; the library's own unless given.
         inputs: those of the theorem, by name.
 
     Raises:
-        ValueError: a malformed input, a theorem without a trial, or JAX in float32.
+        ValueError: a malformed input, an unknown name or number, a theorem without a trial, or JAX in float32.
         TypeError: an input is missing or unknown.
 
     >>> P = dyn.preferences.cyclic(3, advantage=0.4)
@@ -53,6 +69,7 @@ def check(theorem: Theorem, trial: Trial | None = None, /, **inputs: Any) -> Che
     True
     """
     needs_float64()
+    theorem = _named(theorem) if isinstance(theorem, str) else theorem
     trial = TRIALS.get(theorem.name) if trial is None else trial
     if trial is None:
         raise ValueError(f"{theorem.name} has no trial that measures its quantity; pass one as the second argument.")
@@ -71,3 +88,18 @@ def check(theorem: Theorem, trial: Trial | None = None, /, **inputs: Any) -> Che
             nothing, reason="the simulators found no value: the fit does not exist, or did not converge"
         )
     return dataclasses.replace(nothing, value=found.value, holds=found.within(bound))
+
+
+def _named(asked: str) -> Theorem:
+    """The theorem of that name, or the only one of the statement with that number."""
+    known, found = theorems.all(), theorems.statements()
+    if asked in known:
+        return known[asked]
+    if asked not in found:
+        raise ValueError(f"theorem {asked!r} does not exist; {nearest(asked, list(known))}")
+    held = [one.name for one in found[asked].theorems]
+    if not held:
+        raise ValueError(f"statement {asked} has no theorem to check; read docs/theory/{found[asked].page}.")
+    if len(held) > 1:
+        raise ValueError(f"statement {asked} has {len(held)} theorems; pass one of {', '.join(held)}.")
+    return known[held[0]]

@@ -13,7 +13,7 @@ from scipy.stats import binom
 
 from ..theorems import Bound, Theorem
 from ._lanes import Instance
-from ._mutants import Judged, Mutation, judged, mutations
+from ._mutants import Judged, Mutation, judged, measured, mutations
 from ._trial import Trial
 
 ENOUGH = 100  # instances at which the bound is meaningful
@@ -31,6 +31,7 @@ class Row:
             the reasons in ``reasons``; or "vacuous", where the theorem declares that the bound is meaningful at hardly any
             affordable instance, and that is so.
         instances: how many were measured inside the assumptions.
+        unmeasured: at how many more the simulators found no value; one makes the row red.
         meaningful: at how many of them the bound excludes something.
         violations: at how many the quantity is outside the bound by more than ``tolerance`` (in words) allows.
         smallest_slack, median_slack: over the meaningful instances, in the quantity's unit; unless violated, negative only
@@ -64,6 +65,16 @@ class Row:
     outside_hold: int = 0
     outside_reason: str | None = None
     seconds: float = 0.0
+    unmeasured: int = 0
+
+    def __str__(self) -> str:
+        """The status and its reasons, the counts, and the mutants, a line each."""
+        lines = [f"{self.name}: {self.status}", *(f"  {reason}" for reason in self.reasons)]
+        lines.append(f"  {self.instances} instances, {self.meaningful} meaningful, {self.violations} violations")
+        if self.smallest_slack is not None:
+            lines.append(f"  least slack {self.smallest_slack:.3g} (tolerance: {self.tolerance})")
+        caught = sum(m.caught for m in self.mutants)
+        return "\n".join([*lines, f"  {caught} of {len(self.mutants)} mutants caught"])
 
 
 def needed(instances: int) -> int:
@@ -104,13 +115,16 @@ def _measured(theorem: Theorem, trial: Trial, instances: int, seed: int, about: 
         drawn += new
         if sum(not j.silent for j in found) >= needed(instances):
             break
-    mutants = mutations(theorem, trial, found, seed)
+    tried, found = len(found), [j for j in found if j.measured]
+    mutants = mutations(theorem, trial, found, seed) if found else []
     broken = [j for j in found if not (j.bound.applicable and j.within(j.bound))]
     meaningful = [j for j in found if not j.silent]
     slacks = [j.slack for j in meaningful]
     reasons = _reasons(found, broken, mutants)
+    if len(found) < tried:
+        reasons.insert(0, f"could not be measured at {tried - len(found)} of {tried}")
     few = len(meaningful) < needed(instances)
-    if few and not declared:
+    if few and found and not declared:
         reasons.append(f"only {len(meaningful)} instances are meaningful, {needed(instances)} are needed")
     return Row(
         **about,
@@ -123,7 +137,8 @@ def _measured(theorem: Theorem, trial: Trial, instances: int, seed: int, about: 
         median_slack=float(np.median(slacks)) if slacks else None,
         tolerance=trial.reason,
         drawn=trial.drawn,
-        worst=_described(min(broken or meaningful or found, key=lambda j: j.slack)),
+        worst=_described(min(broken or meaningful or found, key=lambda j: j.slack)) if found else None,
+        unmeasured=tried - len(found),
         mutants=tuple(mutants),
         **_outside(theorem, trial, drawn[:instances], seed),
     )
@@ -134,8 +149,8 @@ def _green(meaningful: int) -> str:
 
 
 def _reasons(found: list[Judged], broken: list[Judged], mutants: list[Mutation]) -> list[str]:
-    chances = [j.bound.failure_probability or 0.0 for j in found]
-    allowed = int(binom.ppf(1 - FALSE_ALARM, len(found), max(chances))) if max(chances) else 0
+    chance = max((j.bound.failure_probability or 0.0 for j in found), default=0.0)
+    allowed = int(binom.ppf(1 - FALSE_ALARM, len(found), chance)) if chance else 0
     reasons = [f"{len(broken)} violations, {allowed} allowed"] if len(broken) > allowed else []
     return reasons + [f"mutant not caught: {m.what} ({m.by})" for m in mutants if not m.caught]
 
@@ -155,7 +170,7 @@ def _outside(theorem: Theorem, trial: Trial, drawn: list[Instance], seed: int) -
     if not broken:
         return {"outside_reason": "no drawn instance has a neighbour outside the assumptions"}
     held = []
-    for y, value in zip(broken, trial.measure(broken), strict=True):
+    for y, value in zip(broken, measured(theorem, trial, broken), strict=True):
         bound = _unconditional(theorem, y)
         rtol, atol = trial.tolerance(y, bound)
         if not trial.silent(y, bound) and not np.isnan(value).any():

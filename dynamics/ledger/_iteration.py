@@ -22,6 +22,7 @@ VERTEX_GAP = 700.0  # nats between the top response and the others, next to a ve
 BETAS = (1e-9, 1e9)
 RADII = np.array([0.01, 0.02, 0.03, 0.04])
 PHASES = 16
+CUBIC_ERROR = 2e-9  # of twice the real part of the cubic coefficient that a fit over these radii finds
 
 
 def _moduli(J: np.ndarray) -> np.ndarray:
@@ -118,7 +119,9 @@ def _amplitudes(instances: list[Instance]) -> list[float]:
         e, c = np.moveaxis(first @ fit.T[:, :2], -1, 0)
         g = 2 * (quadratic @ fit.T[:, 0])
         c = c + np.abs(g) ** 2 / (2 * (e**2 - e.conj()))
-        return -1 / (2 * (e.conj() * c).real)
+        growth = 2 * (e.conj() * c).real
+        # Where the error of the fit may exceed a twentieth of it, there is no value.
+        return np.where(np.abs(growth) < 20 * CUBIC_ERROR, np.nan, -1 / growth)
 
     return grouped([{**x, "P": cycle(x["advantage"]), "beta": _onset(x)} for x in instances], measure)
 
@@ -128,9 +131,9 @@ def _defective(x: Instance, bound: Bound) -> tuple[float, Any]:
 
 
 def _fitted(x: Instance, bound: Bound) -> tuple[float, Any]:
-    # An error of 1e-9 in c is an error of 2 value² times that in 1/(2c).
+    # An error of 1e-9 in c is an error of 2 value² times that in 1/(2c); up to half of the value, so that its sign counts.
     size = np.abs(bound.upper) if np.isfinite(bound.upper) else 0.0
-    return 1e-7, 2e-9 * size**2
+    return 1e-7, min(CUBIC_ERROR * size**2, size / 2)
 
 
 def _conditioned(x: Instance, bound: Bound) -> tuple[float, Any]:

@@ -32,6 +32,11 @@ class Judged:
     def slack(self) -> float:
         return self.bound.slack(self.value)
 
+    @property
+    def measured(self) -> bool:
+        """Whether the simulators found a value: no entry is NaN."""
+        return not np.isnan(self.value).any()
+
     def within(self, bound: Bound) -> bool:
         """Whether the value lies within another bound, to this instance's tolerance."""
         rtol, atol = self.tolerance
@@ -59,12 +64,25 @@ def judged(theorem: Theorem, trial: Trial, instances: Sequence[Instance], origin
     """Each instance, measured and compared with its bound."""
     if not instances:
         return []
-    values = trial.measure(list(instances))
     out = []
-    for x, origin, value in zip(instances, origins, values, strict=True):
+    for x, origin, value in zip(instances, origins, measured(theorem, trial, instances), strict=True):
         bound = theorem(**x)
-        out.append(Judged(x, origin, bound, np.asarray(value), trial.tolerance(x, bound), trial.silent(x, bound)))
+        out.append(Judged(x, origin, bound, value, trial.tolerance(x, bound), trial.silent(x, bound)))
     return out
+
+
+def measured(theorem: Theorem, trial: Trial, instances: Sequence[Instance]) -> list[np.ndarray]:
+    """What the trial measures at each instance; raises ``ValueError`` unless that is one value for each."""
+    values = trial.measure(list(instances))
+    try:
+        found = list(values)
+    except TypeError:
+        raise ValueError(f"the trial of {theorem.name} measures no sequence; return one value for each.") from None
+    if len(found) != len(instances):
+        raise ValueError(
+            f"the trial of {theorem.name} measures {len(found)} values at {len(instances)} instances; return one for each."
+        )
+    return [np.asarray(value, float) for value in found]
 
 
 def mutations(theorem: Theorem, trial: Trial, found: Sequence[Judged], seed: int) -> list[Mutation]:
@@ -113,7 +131,7 @@ def _searched(
         children = judged(theorem, trial, [x for _, x in tried], ["search"] * len(tried))
         before = [least(line) for line in lines]
         for (n, _), child in zip(tried, children, strict=True):
-            lines[n] = min(lines[n], child, key=least)
+            lines[n] = min(lines[n], child, key=least) if child.measured else lines[n]
         # Steps grow while they gain and shrink while they do not.
         sizes *= [1.5 if least(line) < old else 0.8 for line, old in zip(lines, before, strict=True)]
     best = min(lines, key=least)

@@ -78,7 +78,8 @@ class Trial:
     """How the ledger tests a theorem.
 
     Attributes:
-        measure: the bounded quantity at each of several instances, by the library's simulators; NaN where they fail.
+        measure: the bounded quantity at each of several instances, by the library's simulators; NaN where they fail, which
+            counts as unmeasured.
         outside: a neighbour of an instance that breaks an assumption, or None if it has none; or, in words, why no
             instance outside can be tested.
         mutant: the wrong statement that the test has to detect.

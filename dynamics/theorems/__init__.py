@@ -8,7 +8,9 @@ proofs. Numbers are float64 on the host, whatever JAX's precision.
 
 from __future__ import annotations
 
-from ._bound import Bound, Claim, Theorem, registered
+from typing import TYPE_CHECKING, Any
+
+from ._bound import Bound, Claim, Theorem, meant, registered
 from ._coverage import Coverage, coverage
 from ._statements import Statement, statements
 from .certificate import certificate, certificate_bound
@@ -179,3 +181,11 @@ __all__ = [
 def all() -> dict[str, Theorem]:
     """Every theorem by its name, in the order of the sections they come from."""
     return registered()
+
+
+if not TYPE_CHECKING:  # a type checker knows the names, and should refuse others
+
+    def __getattr__(name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise AttributeError(f"theorem {name!r} does not exist; {meant(name, registered())}all() lists them.")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, get_args
 
 import jax
 import numpy as np
@@ -14,7 +15,10 @@ from . import _inputs
 from .source import RandomSource, Source
 
 Strength = Literal["tight", "loose", "vacuous where affordable"]
+Kind = Literal["paper", "derived"]
+About = Literal["", "ipo", "dpo"]
 _MAX_TRIES = 200
+_MAX_ENTRIES = 6  # of an array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -35,6 +39,41 @@ class Bound:
     vacuous: bool
     failure_probability: float | None
     assumptions: Mapping[str, bool]
+
+    def __str__(self) -> str:
+        """Each assumption with whether it holds, and the sides."""
+        lines = [f"{'holds' if holds else 'FAILS'}: {words}" for words, holds in self.assumptions.items()]
+        if not self.applicable:
+            return "\n".join([*lines, "so it says nothing here: an assumption fails"])
+        if self.failure_probability is None:
+            lines.append("with a probability in which the source leaves a constant open")
+        elif self.failure_probability:
+            lines.append(f"with probability at least {1 - self.failure_probability:.6g}")
+        return "\n".join([*lines, f"bound: {self.sides}{' (excludes nothing)' if self.vacuous else ''}"])
+
+    @property
+    def sides(self) -> str:
+        """The bounds in words: "exactly 1", "at most 2" or "from 1 to 2"."""
+        low, high = self.lower, self.upper
+        if np.array_equal(low, high):
+            return f"exactly {self.shown(low)}"
+        if np.all(low == -np.inf):
+            return f"at most {self.shown(high)}"
+        if np.all(high == np.inf):
+            return f"at least {self.shown(low)}"
+        return f"from {self.shown(low)} to {self.shown(high)}"
+
+    @staticmethod
+    def shown(value: Any) -> str:
+        """A word, a number to six digits, or the first six entries of an array."""
+        if isinstance(value, str) or value is None:
+            return str(value)
+        array = np.asarray(value)
+        cells = [f"{float(x):.6g}" for x in array.ravel()[:_MAX_ENTRIES]]
+        if array.ndim == 0:
+            return cells[0]
+        more = f", … ({array.size} numbers)" if array.size > _MAX_ENTRIES else ""
+        return f"({', '.join(cells)}{more})"
 
     def slack(self, value: Any) -> float:
         """min over entries of min(value - lower, upper - value); where the statement is violated, minus the violation."""
@@ -90,6 +129,7 @@ class Theorem:
         witness: the construction in the statement, if any.
         number: of the statement in docs/theory, such as "7.15", where it is proved; ``statements()[number]`` finds it. "" for a
             theorem of your own.
+        about: "ipo" or "dpo" where it is about the rounds or the optimum of that objective alone, else "".
 
     >>> dyn.theorems.mean_field_bounds(rate=1.0, time=2.0).upper.round(4).item()
     1.0
@@ -98,15 +138,22 @@ class Theorem:
     name: str
     source: str
     statement: str
-    kind: Literal["paper", "derived"]
+    kind: Kind
     quantity: str
     strength: Strength
     claim: Callable[..., Claim] = dataclasses.field(repr=False)
     build: Callable[[Source], dict[str, Any]] = dataclasses.field(repr=False)
     witness: Callable[..., np.ndarray] | None = dataclasses.field(repr=False, default=None)
     number: str = ""
+    about: About = ""
 
     def __post_init__(self) -> None:
+        for field, known in (("kind", get_args(Kind)), ("strength", get_args(Strength)), ("about", get_args(About))):
+            if getattr(self, field) not in known:
+                words = ", ".join(map(repr, known))
+                raise ValueError(
+                    f"theorem {self.name}: {field} = {getattr(self, field)!r} is unknown; pass one of {words}."
+                )
         # What help(theorem) prints.
         where = f"Statement {self.number} of docs/theory ({self.source})" if self.number else f"Source: {self.source}"
         where += f". It bounds: {self.quantity}."
@@ -122,6 +169,11 @@ class Theorem:
     def complete(self, **inputs: Any) -> dict[str, Any]:
         """``inputs`` checked, as float64 arrays and numbers, with the defaults of those left out; errors as in a call."""
         signature = inspect.signature(self.claim)
+        for name in inputs:
+            if name not in self.inputs:
+                raise TypeError(
+                    f"{self.name} has no input {name!r}; {meant(name, self.inputs)}it takes {', '.join(self.inputs)}."
+                )
         try:
             bound = signature.bind(**inputs)
         except TypeError as error:
@@ -173,6 +225,12 @@ class Theorem:
         )
 
 
+def meant(word: str, known: Iterable[str]) -> str:
+    """The beginning of a clause that suggests the nearest of ``known``, or "" where none is near."""
+    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.4)
+    return f"did you mean {close[0]!r}? " if close else ""
+
+
 _REGISTRY: dict[str, Theorem] = {}
 
 
@@ -185,12 +243,15 @@ def theorem(
     strength: Strength,
     build: Callable[[Source], dict[str, Any]],
     witness: Callable[..., np.ndarray] | None = None,
+    about: About = "",
 ) -> Callable[[Callable[..., Claim]], Theorem]:
     """Makes a ``Theorem`` of the decorated function, with its name, and registers it."""
-    kind: Literal["paper", "derived"] = "paper" if source.startswith("[paper]") else "derived"
+    kind: Kind = "paper" if source.startswith("[paper]") else "derived"
 
     def register(claim: Callable[..., Claim]) -> Theorem:
-        made = Theorem(claim.__name__, source, statement, kind, quantity, strength, claim, build, witness, number)
+        made = Theorem(
+            claim.__name__, source, statement, kind, quantity, strength, claim, build, witness, number, about
+        )
         _REGISTRY[made.name] = made
         return made
 

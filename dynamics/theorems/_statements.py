@@ -11,7 +11,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
 
-from ._bound import Theorem, registered
+from ._bound import Theorem, meant, registered
 
 _NUMBER = r"\d(?:\.\d+)?"
 _HEADING = re.compile(rf"^## ({_NUMBER}) (.+)$")
@@ -40,6 +40,15 @@ class Statement:
     theorems: tuple[Theorem, ...]
 
 
+class _ByNumber(dict[str, Statement]):
+    def __missing__(self, number: object) -> Statement:
+        held = [one.number for one in self.values() if number in {t.name for t in one.theorems}]
+        told = (
+            f"it is a theorem of {held[0]}" if held else f"{meant(str(number), self)}statements() has {', '.join(self)}"
+        )
+        raise KeyError(f"statement {number} does not exist; {told}")
+
+
 def folder() -> Path:
     """Where the pages lie: inside an installed package, or beside an editable one."""
     inside = Path(str(importlib.resources.files("dynamics"))) / "_theory"
@@ -56,7 +65,7 @@ def statements() -> Mapping[str, Statement]:
     found = [one for page in sorted(folder().glob("*.md")) for one in _on(page)]
     if not found:
         raise RuntimeError(f"{folder()} holds no pages of the theory; reinstall the package.")
-    return MappingProxyType({one.number: one for one in sorted(found, key=lambda one: order(one.number))})
+    return MappingProxyType(_ByNumber({one.number: one for one in sorted(found, key=lambda one: order(one.number))}))
 
 
 def order(number: str) -> tuple[int, ...]:

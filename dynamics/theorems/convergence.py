@@ -26,6 +26,7 @@ def _half_norm(P: np.ndarray) -> float:
     quantity="KL(pi*‖pi_{t+1})/KL(pi*‖pi_t), pi* the fixed point, one round of IPO",
     strength="tight",
     build=lambda source: contracting(source, _half_norm, lambda alpha: np.sqrt((1 - alpha) * (1 + alpha))),
+    about="ipo",
 )
 def global_convergence(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
     """Phi = KL(pi*‖pi) is convex and ½-smooth in the logits; attained at lam = 0 as the start tends to a vertex."""
@@ -42,6 +43,7 @@ def global_convergence(P: np.ndarray, alpha: float, lam: float, beta: float) -> 
     quantity=f"ratio of the 2-norms of {_PAIR}",
     strength="tight",
     build=lambda source: contracting(source, _half_norm, lambda alpha: (1 - alpha) * (1 + alpha)),
+    about="ipo",
 )
 def contraction(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
     """The norm of alpha I + (lam/beta) CAC Sigma, Sigma ≤ 1/2; attained on the 3-cycle near the middle of an edge."""
@@ -72,6 +74,7 @@ def _sampled(source: Source) -> dict[str, Any]:
     "comparisons = n, failure = delta, rounds = T",
     strength="loose",
     build=_sampled,
+    about="ipo",
 )
 def finite_samples(
     P: np.ndarray, alpha: float, lam: float, beta: float, rounds: int, comparisons: int, failure: float
@@ -99,6 +102,7 @@ def row_span(P: np.ndarray) -> float:
     quantity=f"ratio of the spans (max - min) of {_PAIR}",
     strength="tight",
     build=lambda source: contracting(source, lambda P: row_span(P) / 4, lambda alpha: 1 - alpha),
+    about="ipo",
 )
 def span_contraction(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
     """‖Sigma d‖₁ ≤ span(d)/2, and a difference of rows of A maps it to at most D/2 times that norm."""
@@ -113,6 +117,7 @@ def span_contraction(P: np.ndarray, alpha: float, lam: float, beta: float) -> Cl
     quantity=f"ratio of the spans (max - min) of {_PAIR}",
     strength="tight",
     build=lambda source: contracting(source, lambda P: 0.5, lambda alpha: 1 - alpha),
+    about="ipo",
 )
 def universal_contraction(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
     """D ≤ 2; approached where two rows of P differ by 1 in one column and by -1 in another."""
@@ -131,6 +136,7 @@ _DIVERGENCES = "KL(pi*‖pi_{t+1})/KL(pi*‖pi_t), pi* the fixed point, one roun
     quantity=_DIVERGENCES,
     strength="tight",
     build=lambda source: contracting(source, lambda P: row_span(P) / 4, lambda alpha: np.sqrt(1 - alpha)),
+    about="ipo",
 )
 def dimension_free_convergence(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
     """KL(pi*‖p') = alpha KL(pi*‖p) - alpha KL(p'‖p) - (1-alpha) KL(p'‖pi*) + (lam/beta) v'ᵀA v, v = p - pi*; Pinsker."""
@@ -145,6 +151,7 @@ def dimension_free_convergence(P: np.ndarray, alpha: float, lam: float, beta: fl
     quantity=_DIVERGENCES,
     strength="tight",
     build=lambda source: contracting(source, lambda P: 0.5, lambda alpha: np.sqrt(1 - alpha)),
+    about="ipo",
 )
 def universal_convergence(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
     """Statement 7.15 with D ≤ 2."""
@@ -228,6 +235,7 @@ def _stationary(source: Source) -> dict[str, Any]:
     quantity="KL(p‖pi_{t+1}) - KL(p‖pi_t), p = exp(log_stationary), one round at alpha = lam = 1, in nats",
     strength="tight",
     build=_stationary,
+    about="ipo",
 )
 def divergence_on_policy(P: np.ndarray, beta: float, log_pi: np.ndarray, log_stationary: np.ndarray) -> Claim:
     """u has mean 0 under pi (A is skew) and p (A p = 0); Jensen gives the lower side, Hoeffding's lemma the upper."""

@@ -35,6 +35,7 @@ def _round(source: Source) -> dict[str, Any]:
     quantity="C log pi after one round from log_initial, shape (K,)",
     strength="tight",
     build=_round,
+    about="ipo",
 )
 def entropy_round(
     P: np.ndarray,
@@ -78,6 +79,7 @@ def _remedied(source: Source) -> dict[str, Any]:
     quantity="KL(pi*‖pi_{t+1})/KL(pi*‖pi_t), pi* the fixed point, one round of reverse KL on win rates",
     strength="tight",
     build=_remedied,
+    about="ipo",
 )
 def entropy_remedy(P: np.ndarray, alpha: float, lam: float, beta: float, gamma: float) -> Claim:
     """7.15 at alpha' and beta' = beta + gamma; attained at lam = 0 as the start tends to a vertex."""

@@ -32,6 +32,7 @@ def _step(source: Source) -> dict[str, Any]:
     quantity="C log pi after one round from log_initial at lam = 1, shape (K,)",
     strength="tight",
     build=_step,
+    about="ipo",
 )
 def magnetic_step(
     P: np.ndarray, alpha: float, beta: float, log_reference: np.ndarray, log_initial: np.ndarray
@@ -66,9 +67,8 @@ def _mixed(source: Source) -> dict[str, Any]:
 )
 def nash_md_limit(P: np.ndarray, eta: float, tau: float, log_reference: np.ndarray) -> Claim:
     """z = m + eta P p(m) in m gives m = log ref + (1 - eta tau) P p(m)/tau, of which there is one solution (7.1)."""
-    unknown = Claim(np.full(len(P), -np.inf), np.inf, {"eta tau < 1": bool(eta * tau < 1)})
-    if eta * tau >= 1:
-        return unknown
+    if eta * tau >= 1 - al.ROUNDING:
+        return Claim(np.full(len(P), -np.inf), np.inf, {"eta tau < 1": False})
     p = np.exp(equilibrium(P, tau / (1 - eta * tau), log_reference))
     z = al.centre(log_reference + al.skew(P) @ p / tau)
     return Claim(z, z, {"eta tau < 1": True})

@@ -185,7 +185,7 @@ def nearly_orthogonal_margins(
 ) -> Claim:
     """Drawn only with tokens that pairs do not share; pairs then do not interact, whatever delta is."""
     ones = np.ones(2 * pairs * Q)
-    assumptions = _conditions(pairs, Q, d, l_b, v) | {"delta < 1/(K-1)": delta * (pairs - 1) < 1}
+    assumptions = _conditions(pairs, Q, d, l_b, v) | {"delta < 1/(K-1)": delta * (pairs - 1) < 1 - 1e-12}
     return Claim(LOG3 / 80 * ones, LOG3 * ones, assumptions, failure_probability=None)
 
 

@@ -230,6 +230,7 @@ _RATIO = (
     quantity=_RATIO,
     strength="tight",
     build=lambda source: contracting(source, lambda P: al.norm(al.skew(P)) / 2, lambda alpha: 1 - alpha),
+    about="ipo",
 )
 def published_contraction(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
     """Attained at alpha = 0 on the 3-cycle, near the middle of an edge."""
@@ -244,6 +245,7 @@ def published_contraction(P: np.ndarray, alpha: float, lam: float, beta: float) 
     quantity=_RATIO,
     strength="tight",
     build=lambda source: contracting(source, lambda P: al.norm(al.centred(al.skew(P))) / 2, lambda alpha: 1 - alpha),
+    about="ipo",
 )
 def centred_contraction(P: np.ndarray, alpha: float, lam: float, beta: float) -> Claim:
     """The gauge part of A does not affect the policy."""

@@ -33,6 +33,7 @@ def _some_samplers(source: Source) -> dict[str, Any]:
     quantity="max over samplers m of span_i(f_i(mu_m) - f_i(mu_1)), f DPO's implicit reward",
     strength="loose",
     build=_some_samplers,
+    about="dpo",
 )
 def sampler_independence(P: np.ndarray, log_samplers: np.ndarray) -> Claim:
     """K-1 independent samplers with one optimum f force Bradley–Terry: D = sigma(f_i - f_j) - P is skew of rank ≤ 1, so 0."""
@@ -110,6 +111,7 @@ def _few_samplers(source: Source) -> dict[str, Any]:
     strength="tight",
     build=_few_samplers,
     witness=undetected,
+    about="dpo",
 )
 def too_few_samplers(scores: np.ndarray, log_samplers: np.ndarray) -> Claim:
     """The second entry is half the distance from sigma(f_i - f_j) along D to an entry 0 or 1, so it is positive."""
@@ -139,6 +141,7 @@ def _ipo_samplers(source: Source) -> dict[str, Any]:
     quantity="max over samplers m of ‖C P (mu_m - mu_1)‖₂, the shift of beta·h in the centred gauge",
     strength="tight",
     build=_ipo_samplers,
+    about="ipo",
 )
 def sampler_independence_ipo(P: np.ndarray, log_samplers: np.ndarray) -> Claim:
     """C P (mu - nu) = C A C (mu - nu), since mu - nu sums to 0."""

@@ -34,6 +34,7 @@ def _shared(source: Source) -> dict[str, Any]:
     quantity="theta' and its derivative by theta, shape (2,)",
     strength="tight",
     build=_shared,
+    about="ipo",
 )
 def shared_parameter(
     slopes: np.ndarray,

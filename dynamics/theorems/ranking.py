@@ -79,7 +79,7 @@ def _not_dominant(source: Source) -> dict[str, Any]:
 def order_reversal(P: np.ndarray, objective: str = "ipo") -> Claim:
     """At a vertex the optimum depends on one column of P."""
     i, j, k = _worst(P)
-    assumptions = {"row dominance fails": bool(P[i, k] < P[j, k])}
+    assumptions = {"row dominance fails": bool(P[i, k] < P[j, k] - al.ROUNDING)}
     if objective == "dpo":
         # Else DPO has no optimum at e_k.
         inside = assumptions["0 < P_ak < 1 for all a"] = bool(((P[:, k] > 0) & (P[:, k] < 1)).all())
@@ -130,6 +130,7 @@ def _skewed(source: Source) -> dict[str, Any]:
     quantity="beta[(h_i - h_j) at mu' - (h_i - h_j) at mu] of IPO's optimum",
     strength="tight",
     build=_skewed,
+    about="ipo",
 )
 def skewed_sampling(
     P: np.ndarray,

@@ -66,14 +66,15 @@ def _followed(source: Source) -> dict[str, Any]:
     number="9.1",
     source="[derived] statement 9.1",
     statement="IPO with log ref_t+1 = rate log pi_t+1 + (1 - rate) log ref_t, uniform pi_0 and A1 = 0: at uniform the "
-    "eigenvalues of a round are the roots of x² - (1 + ik) x + ik (1 - rate), k = ± lam w_k/(K beta).",
+    "eigenvalues of a round are the roots of x² - (1 + iy) x + iy (1 - rate), y = ± lam w_k/(K beta).",
     quantity="moduli of the 2(K-1) eigenvalues of the round of (log pi, log ref) at uniform (gauge left out), descending",
     strength="tight",
     build=_followed,
+    about="ipo",
 )
 def ema_spectrum(P: np.ndarray, rate: float, lam: float, beta: float) -> Claim:
-    """Along an eigenvector of A at i w, dz' = d log ref + ik dz and d log ref' = rate dz' + (1 - rate) d log ref: the matrix
-    [[ik, 1], [ik rate, 1]] has trace 1 + ik and determinant ik (1 - rate).
+    """Along an eigenvector of A at i w, dz' = d log ref + iy dz and d log ref' = rate dz' + (1 - rate) d log ref: the matrix
+    [[iy, 1], [iy rate, 1]] has trace 1 + iy and determinant iy (1 - rate).
     """
     w, assumptions = _frequencies(P)
     moduli = averaged_moduli(lam * w / (len(P) * beta), rate)
@@ -97,9 +98,9 @@ def averaged_moduli(k: np.ndarray, rate: float) -> np.ndarray:
 @theorem(
     number="9.1",
     source="[derived] statement 9.1",
-    statement="For the rounds of ema_spectrum uniform is unstable if k² (1 - rate)² (2 - rate) > 2 - 3 rate and "
-    "k > 0, k = lam w/(K "
-    "beta), w the largest w_k: for small k iff rate > 2/3, and at rate = 2/3 for every k > 0; the geometric reference"
+    statement="For the rounds of ema_spectrum uniform is unstable if y² (1 - rate)² (2 - rate) > 2 - 3 rate and "
+    "y > 0, y = lam w/(K "
+    "beta), w the largest w_k: for small y iff rate > 2/3, and at rate = 2/3 for every y > 0; the geometric reference"
     " of alpha = 1, in contrast, is never stable. So the critical beta is lam w (1 - rate) √((2 - rate)/(2 - 3 "
     "rate))/K, infinite from rate = 2/3 on.",
     quantity="the beta at which the spectral radius of the round of (log pi, log ref) at uniform, directions with w_k = 0 "
@@ -110,14 +111,15 @@ def averaged_moduli(k: np.ndarray, rate: float) -> np.ndarray:
         "rate": source.number(1e-3, 0.66),
         "lam": source.number(1e-3, 1.0),
     },
+    about="ipo",
 )
 def ema_threshold(P: np.ndarray, rate: float, lam: float) -> Claim:
     """Both roots of x² + a x + b are inside the circle iff |b| < 1 and |a - conj(a) b| < 1 - |b|² (Schur, Cohn). With q = 1 -
-    rate, a = -(1 + ik), b = ikq the second is k² q² (1 - q²) < 2q(1-q) - (1-q)², that is k² q² (2 - rate) < 2 - 3 rate, and
+    rate, a = -(1 + iy), b = iyq the second is y² q² (1 - q²) < 2q(1-q) - (1-q)², that is y² q² (2 - rate) < 2 - 3 rate, and
     implies the first.
     """
     w, assumptions = _frequencies(P)
-    assumptions = assumptions | {"rate ≤ 1": rate <= 1.0, "lam A ≠ 0": bool(lam * w[0] > 0)}
+    assumptions = assumptions | {"rate ≤ 1": rate <= 1.0, "lam A ≠ 0": bool(lam * w[0] > al.ROUNDING)}
     if not all(assumptions.values()):
         return Claim(0.0, 0.0, assumptions)
     never = 3.0 * rate >= 2.0

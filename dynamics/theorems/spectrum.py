@@ -43,6 +43,7 @@ def _moduli(alpha: float, frequencies: np.ndarray, K: int) -> np.ndarray:
     quantity=_MODULI,
     strength="tight",
     build=_at_any_policy,
+    about="ipo",
 )
 def spectrum(P: np.ndarray, alpha: float, lam: float, beta: float, log_pi: np.ndarray) -> Claim:
     """C A Sigma is similar to the skew Sigma^½ A Sigma^½; the null space of Sigma is the gauge."""
@@ -61,6 +62,7 @@ def spectrum(P: np.ndarray, alpha: float, lam: float, beta: float, log_pi: np.nd
     quantity="largest modulus of the K-1 eigenvalues of the round's Jacobian at pi (gauge left out)",
     strength="tight",
     build=_at_any_policy,
+    about="ipo",
 )
 def universal_spectrum(P: np.ndarray, alpha: float, lam: float, beta: float, log_pi: np.ndarray) -> Claim:
     """Singular vectors u, v of Sigma^½ A Sigma^½ give uᵀA v ≤ ½ max|A| E r r' |sin(t - t')| ≤ 2 max|A|/pi; regular tournaments
@@ -88,6 +90,7 @@ def _matched_policy(source: Source) -> dict[str, Any]:
     quantity=_MODULI,
     strength="tight",
     build=_matched_policy,
+    about="dpo",
 )
 def spectrum_dpo(P: np.ndarray, alpha: float, beta: float, log_pi: np.ndarray, reward: np.ndarray) -> Claim:
     """``reward`` is f at mu = pi, up to a constant; since B1 = 0 the product is similar to a skew matrix."""
@@ -121,8 +124,8 @@ def _unique(source: Source) -> dict[str, Any]:
 @theorem(
     number="7.1",
     source="[derived] statement 7.1",
-    statement="For alpha < 1 there is exactly one fixed point for every P, lam, beta, ref and pi_0 under IPO, "
-    "and under DPO at lam = 1 if 0 < P < 1.",
+    statement="For alpha < 1 there is exactly one fixed point of full support for every P, lam, beta, ref and pi_0 under "
+    "IPO, and under DPO at lam = 1 if 0 < P < 1.",
     quantity="number of fixed points of the round in the open simplex",
     strength="tight",
     build=_unique,
@@ -148,7 +151,7 @@ def uniqueness(
     source="[derived] statement 7.5",
     statement="On the 3-cycle P = 1/2 ± a with 0 < alpha < 1 the orbit born at the onset, z_j = w e^{2 pi i j/3} + "
     "c.c., has |w|²/(rho² - 1) → 2/(3 k²) for IPO (supercritical) and 1/(2 k² (3/4 - 4 a² lam²)) for DPO, k² = 1 - "
-    "alpha², so DPO is subcritical iff a lam > √3/4.",
+    "alpha², so DPO is subcritical if a lam > √3/4 and supercritical if a lam < √3/4.",
     quantity="limit of |w|²/(rho² - 1) as beta tends to the onset, negative where the orbit lives below it "
     "(subcritical)",
     strength="tight",
@@ -160,14 +163,17 @@ def uniqueness(
     },
 )
 def onset_amplitude(advantage: float, alpha: float, lam: float, objective: str = "ipo") -> Claim:
-    """At a lam = √3/4 DPO's cubic term vanishes and the statement does not apply; alpha = 0 is the 1:4 resonance."""
+    """At a lam = √3/4, within rounding, DPO's cubic term vanishes and the statement does not apply; alpha = 0 is the 1:4
+    resonance.
+    """
     k2 = (1 - alpha) * (1 + alpha)
-    cubic = 1.5 * k2 if objective == "ipo" else 2 * k2 * (0.75 - 4 * (advantage * lam) ** 2)
+    above = 0.75 if objective == "ipo" else 0.75 - 4 * (advantage * lam) ** 2
+    cubic = 2 * k2 * above
     assumptions = {
-        "0 < alpha < 1": 0 < alpha < 1,
+        "0 < alpha < 1": al.ROUNDING < alpha < 1 - al.ROUNDING,
         "lam > 0": lam > 0,
-        "P < 1": advantage < 0.5 or objective == "ipo",
-        "a lam ≠ √3/4": cubic != 0,
+        "P < 1": advantage < 0.5 - al.ROUNDING or objective == "ipo",
+        "a lam ≠ √3/4": abs(above) > al.ROUNDING,
     }
     if not all(assumptions.values()):
         return Claim(0.0, 0.0, assumptions)

@@ -27,6 +27,7 @@ def strict_json(text: str) -> dict:
     return json.loads(text, parse_constant=refuse)
 
 
+@pytest.mark.thorough
 def test_every_theorem_of_the_house_stands():
     book = ledger.verify(50)
     assert [row.name for row in book.rows] == list(theorems.all())
@@ -127,17 +128,58 @@ def test_a_theorem_that_nobody_measures_is_red():
     assert "no trial" in row.reasons[0]
 
 
-def test_a_simulator_that_fails_is_a_violation_and_one_that_raises_a_reason():
-    row = ledger.examine(toy(), trial(lambda beta: np.nan), instances=10)
+def test_a_simulator_that_fails_or_raises_is_a_reason_and_no_violation():
+    row = ledger.examine(toy(), trial(lambda beta: np.nan), instances=5)
     assert row.status == "red"
-    assert row.violations == 10
-    assert row.smallest_slack == -np.inf
+    assert row.reasons == ("could not be measured at 5 of 5",)
+    assert (row.instances, row.unmeasured, row.violations, row.mutants, row.worst) == (0, 5, 0, (), None)
+    assert strict_json(ledger.Ledger((row,), 5, 0).to_json())["rows"][0]["unmeasured"] == 5
+
+    # Where some are measured, they alone count, and none that failed catches a mutant.
+    loose = toy(upper=lambda beta: 2 * beta)
+    row = ledger.examine(loose, trial(lambda beta: 1.5 * beta if beta > 5 else np.nan), instances=20)
+    assert row.status == "red"
+    assert row.reasons[0] == f"could not be measured at {row.unmeasured} of {row.instances + row.unmeasured}"
+    assert 0 < row.unmeasured < 20
+    assert row.violations == 0
+    assert [m.caught for m in row.mutants] == [False, False]
+    searched = trial(lambda beta: 1.5 * beta if beta > 5 else np.nan, mutant=ledger.Searched("upper"))
+    assert ledger.examine(toy(upper=lambda beta: 2 * beta, strength="loose"), searched, instances=20).violations == 0
 
     def broken(beta: float) -> float:
         raise RuntimeError("the solver gave up")
 
     row = ledger.examine(toy(), trial(broken), instances=10)
     assert row.reasons == ("could not be measured: the solver gave up",)
+
+
+def test_a_trial_measures_one_value_for_each_instance():
+    short = ledger.Trial(measure=lambda xs: [x["beta"] for x in xs[1:]], outside="nothing is assumed")
+    (reason,) = ledger.examine(toy(), short, instances=5).reasons
+    assert reason == "could not be measured: the trial of toy measures 4 values at 5 instances; return one for each."
+    with pytest.raises(ValueError, match="measures 0 values at 1 instances"):
+        ledger.check(toy(), short, beta=2.0)
+
+
+def test_a_row_prints_its_status_counts_and_mutants():
+    lines = str(ledger.examine(toy(), trial(lambda beta: beta), instances=5)).splitlines()
+    assert lines[0] == "toy: green (5 of 100)"
+    assert lines[1] == "  5 instances, 5 meaningful, 0 violations"
+    assert lines[2].startswith("  least slack 0 (tolerance: rounding")
+    assert lines[3] == "  2 of 2 mutants caught"
+
+
+def test_near_the_critical_product_no_tolerance_hides_a_sign():
+    critical = np.sqrt(3) / 4
+    held = ledger.TRIALS["onset_amplitude"]
+    for distance in (1e-6, 1e-7, -1e-7, -1e-6, 1e-8, 2e-9, -2e-9):
+        x = {"advantage": critical - distance, "alpha": 0.5, "lam": 1.0, "objective": "dpo"}
+        found = ledger.check("onset_amplitude", **x)
+        assert found.holds is not False
+        assert found.value is None or np.sign(found.value) == np.sign(distance)
+        bound = found.bound
+        _, atol = held.tolerance(x, bound)
+        assert not bound.contains(-bound.upper, atol=atol)
 
 
 def test_the_search_finds_less_slack_than_the_draws_have():

@@ -574,6 +574,7 @@ def test_quantity_lies_within_the_bounds(name):
         assert bound.contains(value, rtol=rtol, atol=atol), (bound.slack(value), value, bound, show(x))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ALL)
 def test_quantity_lies_within_the_bounds_on_what_hypothesis_finds(name):
     @settings(
@@ -1060,6 +1061,7 @@ def test_every_theorem_describes_itself():
         assert theorem.quantity
 
 
+@pytest.mark.thorough
 def test_draws_repeat_and_reach_the_edge():
     for theorem in ALL.values():
         first, again = (theorem.draw(jax.random.key(3), 3) for _ in range(2))

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 ALPHAS, LAMS = (0.0, 0.25, 0.5, 0.75, 0.9), (0.25, 0.5, 0.75, 1.0)
 ONE_ALPHA, ONE_LAM = (0.5,), (1.0,)  # for a table with one row per matrix
+ROUNDING = 1e-12  # of a bound that is 0
 DRAWS, DRAWS_EACH = 1000, 200  # for one matrix, and for each of many
 NUMBERS = {
     "matrix",
@@ -56,6 +57,7 @@ class Advise(Reading):
     def run(self) -> None:
         from .._progress import progress
         from . import _tables
+        from ._stability_words import two_answers, without_optimum
 
         self._check()
         matrices = read_file(self)
@@ -73,15 +75,18 @@ class Advise(Reading):
             self._draw(matrices, chosen[0], found[0])
         if self.json:
             rows = [
-                heading(matrices, m) | {limits.objective.lower(): limits.to_dict() for limits in both}
+                heading(matrices, m)
+                | {"dpo": None, "dpo_error": without_optimum(matrices, m) if len(both) == 1 else None}
+                | {limits.objective.lower(): limits.to_dict() for limits in both}
                 for m, both in zip(chosen, found, strict=True)
             ]
             setting = {"confidence": self.confidence, "alpha": list(alphas), "lam": list(lams), "seed": self.seed}
             _tables.print_json({"source": matrices.source, **setting, "matrices": rows})
         elif single:
-            _print_one(self._title(matrices, chosen[0]), found[0])
+            _print_one(self._title(matrices, chosen[0]), found[0], without_optimum(matrices, chosen[0]))
         else:
-            _print_many(f"{len(chosen)} matrices, {Path(self.file).name}", chosen, found)
+            title = f"{len(chosen)} matrices, {Path(self.file).name}"
+            _print_many(title, chosen, found, two_answers(matrices, chosen, "dpo"))
 
     def _check(self) -> None:
         """Checks the options, before a file is read."""
@@ -111,22 +116,22 @@ class Advise(Reading):
     def _limits(
         self, matrices: PreferenceSet, m: int, alphas: Sequence[float], lams: Sequence[float], single: bool
     ) -> tuple[SafeBeta, ...]:
-        """The safe betas of one matrix, for IPO and DPO."""
+        """The safe betas of one matrix, for IPO and, where it has an optimum, for DPO."""
         import jax
         import numpy as np
 
         from ..objectives import DPO, IPO
         from ..stability import known_beta, safe_beta
+        from ._stability_words import without_optimum
 
         grid = np.asarray(alphas), np.asarray(lams)
+        kinds = (IPO, DPO) if without_optimum(matrices, m) is None else (IPO,)
         if matrices.counts[m] is None:
-            return tuple(known_beta(matrices[m], kind, *grid, progress=single) for kind in (IPO, DPO))
+            return tuple(known_beta(matrices[m], kind, *grid, progress=single) for kind in kinds)
         draws = self.draws or (DRAWS if single else DRAWS_EACH)
         options: Any = {"confidence": self.confidence, "draws": draws, "progress": single}
         key = jax.random.fold_in(jax.random.key(self.seed), m)
-        return tuple(
-            safe_beta(matrices.wins(m), kind, *grid, key=key, one_sided=True, **options) for kind in (IPO, DPO)
-        )
+        return tuple(safe_beta(matrices.wins(m), kind, *grid, key=key, one_sided=True, **options) for kind in kinds)
 
     def _draw(self, matrices: PreferenceSet, m: int, both: tuple[SafeBeta, ...]) -> None:
         from .. import plot
@@ -141,7 +146,7 @@ class Advise(Reading):
         return f"{name}: K = {len(matrices[m])}"
 
 
-def _print_one(title: str, both: Sequence[SafeBeta]) -> None:
+def _print_one(title: str, both: Sequence[SafeBeta], no_optimum: str | None) -> None:
     from . import _tables
 
     first = both[0]
@@ -155,6 +160,8 @@ def _print_one(title: str, both: Sequence[SafeBeta]) -> None:
         if limits.without_optimum:
             share = "P has" if limits.confidence is None else f"{limits.without_optimum:.1%} of the draws have"
             lines.append(f"{share} no finite optimum, which counts as unstable at every beta")
+    if no_optimum is not None:
+        lines += ["", _tables.text("DPO"), _tables.text(f"no optimum: {no_optimum}")]
     lines.append(
         "alpha = 1 is left out: there the reference does not restrain the policy, and IPO's rounds have eigenvalues"
     )
@@ -167,11 +174,15 @@ def _basis(limits: SafeBeta, *, single: bool = True) -> str:
     stable = "locally stable at every beta above the printed one"
     if limits.confidence is None:
         return f"Rounds are {stable} if P is exactly that of the file, which has no counts, so no confidence can be stated."
-    given = f"{limits.comparisons:g}" if single else "a matrix's"
-    bands = ", with 95% Monte Carlo intervals in brackets" if single else " each"
+    given = (
+        f"{limits.comparisons:g} comparison{'' if limits.comparisons == 1 else 's'}"
+        if single
+        else "a matrix's comparisons"
+    )
+    bands = ", with 95% Monte Carlo intervals in brackets" if single else ""
     return (
-        f"Rounds are {stable} with posterior probability {limits.confidence:g}, given {given} comparisons, by the larger beta "
-        f"of the models {' and '.join(limits.models)}; {limits.draws} draws of each{bands}; ≤ {limits.floor:g} means stable "
+        f"Rounds are {stable} with posterior probability {limits.confidence:g}, given {given}, by the larger beta of "
+        f"the models {' and '.join(limits.models)}; {limits.draws} draws of each model{bands}; ≤ {limits.floor:g} means stable "
         "down to the smallest beta examined."
     )
 
@@ -193,7 +204,7 @@ def _table(limits: SafeBeta) -> Any:
                 safe += f" ({show(limits.low[a, n])} – {show(limits.high[a, n])})"
             cells = [f"{alpha:g}", f"{lam:g}", safe] + ([] if known else [show(limits.mean[a, n])])
             if limits.proven is not None and limits.proven_everywhere is not None:
-                cells += [f"{limits.proven[a, n]:.4g}", f"{limits.proven_everywhere[a, n]:.4g}"]
+                cells += [_proven(limits.proven[a, n]), f"{limits.proven_everywhere[a, n]:.4g}"]
             table.add_row(*map(_tables.text, cells))
     return table
 
@@ -207,12 +218,20 @@ def _shower(floor: float) -> Callable[[float], str]:
     return show
 
 
-def _print_many(title: str, chosen: Sequence[int], found: Sequence[tuple[SafeBeta, ...]]) -> None:
+def _proven(beta: float) -> str:
+    """A bound within rounding of 0 holds at every beta."""
+    return "every beta" if beta <= ROUNDING else f"{beta:.4g}"
+
+
+def _print_many(
+    title: str, chosen: Sequence[int], found: Sequence[tuple[SafeBeta, ...]], words: Sequence[tuple[str, str]]
+) -> None:
     from . import _tables
+    from ._stability_words import NO_OPTIMUM
 
     first = found[0][0]
     columns = ["matrix", "comparisons"]
-    columns += [f"{limits.objective} {what}" for limits in found[0] for what in ("safe above", "at the mean")]
+    columns += [f"{objective} {what}" for objective in ("IPO", "DPO") for what in ("safe above", "at the mean")]
     columns += ["IPO proven above"]
     table = _tables.new_table(columns, numbers=set(columns))
     for m, both in zip(chosen, found, strict=True):
@@ -221,7 +240,8 @@ def _print_many(title: str, chosen: Sequence[int], found: Sequence[tuple[SafeBet
         for limits in both:
             show = _shower(limits.floor)
             cells += ["" if limits.confidence is None else show(limits.beta[0, 0]), show(limits.mean[0, 0])]
-        cells.append("" if ipo.proven is None else f"{ipo.proven[0, 0]:.4g}")
+        cells += [NO_OPTIMUM, NO_OPTIMUM] if len(both) == 1 else []
+        cells.append("" if ipo.proven is None else _proven(float(ipo.proven[0, 0])))
         table.add_row(*map(_tables.text, cells))
     counted = next((both[0] for both in found if both[0].confidence is not None), first)
     lines = [f"alpha = {first.alpha[0]:g}, lam = {first.lam[0]:g}. {_basis(counted, single=False)}"]
@@ -229,4 +249,5 @@ def _print_many(title: str, chosen: Sequence[int], found: Sequence[tuple[SafeBet
         lines.append(
             "Matrices without counts are taken as exact; the beta at which they lose stability is in the columns 'at the mean'."
         )
+    lines += [f"{label}: {said}" for label, said in words]
     _tables.print_parts(table, _tables.text(title), *map(_tables.text, lines))

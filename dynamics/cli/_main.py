@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import difflib
 import io
 import os
 import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, get_args
 
 import tyro
 
@@ -67,6 +68,10 @@ class Classify(Reading):
 
 
 Command = Classify | Stability | Advise | Compare | Methods | Safe | Fit | Theorem | Verify | Explore | Results | Llm
+COMMANDS = {command.__name__.lower(): command for command in get_args(Command)}
+OTHER_NAMES = {"lambda": "lam", "loss": "objective", "loss-type": "objective", "kl-coef": "beta"}  # that others use
+OBJECTIVES = ("ipo", "dpo")
+OTHER_LOSSES = {"sigmoid": "dpo"}  # TRL's name
 
 
 @contextlib.contextmanager
@@ -110,10 +115,9 @@ def _fail(message: str, code: int = 2) -> NoReturn:
     raise SystemExit(code)
 
 
-def _parse(
-    args: Sequence[str],
-) -> Command:
+def _parse(args: Sequence[str]) -> Command:
     """The parsed command; tyro's boxed error messages become one sentence."""
+    args = _with_objective(args)
     told = io.StringIO()
     try:
         with contextlib.redirect_stderr(told):
@@ -127,11 +131,49 @@ def _parse(
     except SystemExit as stop:
         if stop.code == 0:
             raise
-        _fail(_sentence(told.getvalue()))
+        _fail(_misspelt(args) or _sentence(told.getvalue(), args[0] if args and args[0] in COMMANDS else ""))
 
 
-def _sentence(box: str) -> str:
-    """The sections of one of tyro's boxes joined, without the title and the repeated help text."""
+def _misspelt(args: Sequence[str]) -> str | None:
+    """The command or option that was meant, where one is close; None else."""
+    if not args or args[0].startswith("-"):
+        return None
+    if args[0] not in COMMANDS:
+        near = difflib.get_close_matches(args[0].lower(), COMMANDS, 1)
+        told = f"{args[0]} is no command; did you mean {near[0]}?" if near else None
+        return told and f"{told} See dynamics {near[0]} --help."
+    known = [field.name.replace("_", "-") for field in dataclasses.fields(COMMANDS[args[0]]) if field.name != "file"]
+    for arg in args[1:]:
+        name = arg.partition("=")[0].removeprefix("--").replace("_", "-")
+        if not re.match(r"--[A-Za-z]", arg) or name in (*known, "help"):
+            continue
+        meant = [OTHER_NAMES[name]] if OTHER_NAMES.get(name) in known else difflib.get_close_matches(name, known, 1)
+        if meant:
+            return f"--{name} is no option of dynamics {args[0]}; did you mean --{meant[0]}? See dynamics {args[0]} --help."
+    return None
+
+
+def _with_objective(args: Sequence[str]) -> list[str]:
+    """The objective in small letters; another loss ends in one sentence."""
+    args = list(args)
+    if not args or "objective" not in (field.name for field in dataclasses.fields(COMMANDS.get(args[0], Methods))):
+        return args
+    for k, arg in enumerate(args):
+        name, given, value = arg.partition("=")
+        if name != "--objective" or not (given or k + 1 < len(args)):
+            continue
+        value = value if given else args[k + 1]
+        if value.lower() not in OBJECTIVES:
+            other = OTHER_LOSSES.get(value.lower())
+            meant = f"pass {other}, as that loss is called here" if other else f"pass {' or '.join(OBJECTIVES)}"
+            _fail(f"--objective {value} is not known; {meant}; see dynamics {args[0]} --help.")
+        args[k : k + (1 if given else 2)] = ["--objective", value.lower()]
+        break
+    return args
+
+
+def _sentence(box: str, command: str = "") -> str:
+    """The sections of one of tyro's boxes joined, without the title and the repeated help text; ``command`` has the help."""
     sections = [""]
     for line in re.sub(r"\x1b\[[0-9;]*m", "", box).splitlines()[1:]:
         # A terminal without UTF-8 gets the box without sides, and with - for ─.
@@ -142,7 +184,7 @@ def _sentence(box: str) -> str:
             sections[-1] += f" {inner.removesuffix('(required)')}"
     kept = [" ".join(s.split()) for s in sections if not re.match(r"\s*(Argument helptext|For full helptext)", s)]
     kept = [(s[0].lower() + s[1:] if n else s).removesuffix(".") for n, s in enumerate(filter(None, kept))]
-    return "; ".join([*kept, "see dynamics --help."])
+    return "; ".join([*kept, f"see dynamics {command} --help.".replace("  ", " ")])
 
 
 def main(args: Sequence[str] | None = None) -> None:

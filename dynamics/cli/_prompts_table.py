@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 MANY = 20  # prompts, above which there is no row for each
 WORST = 10
-NO_OPTIMUM = "no optimum"
 RANK: dict[str, int] = dict(zip(VERDICTS, SEVERITY, strict=True))
 
 
@@ -34,9 +33,11 @@ def classification_prompts(matrices: PreferenceSet, found: Sequence[Classificati
     print_prompts(title, labels, [c.cycle_margin for c in found], "strongest cycles", columns, rows)
 
 
-def stability_prompts(matrices: PreferenceSet, studies: Sequence[Study], title: str) -> None:
-    """Shares of prompts that oscillate, collapse or settle, and the worst ten."""
-    labels = [NO_OPTIMUM if s.report is None else s.report.verdict for s in studies]
+def stability_prompts(
+    matrices: PreferenceSet, studies: Sequence[Study], title: str, words: Sequence[tuple[str, str]]
+) -> None:
+    """Shares of prompts that oscillate, collapse or settle, the worst ten, and ``words`` on all of them."""
+    labels = [s.word for s in studies]
     columns = ("prompt", "K", "verdict", "spectral radius", "responses")
     rows = []
     for study, label in zip(studies, labels, strict=True):
@@ -45,7 +46,7 @@ def stability_prompts(matrices: PreferenceSet, studies: Sequence[Study], title: 
         names = _tables.listing(map(_tables.namer(matrices.names[study.index]), range(study.size)))
         rows.append((study.index, study.size, label, shown, names))
     title = f"{len(studies)} prompts, {title}"
-    print_prompts(title, labels, [_badness(s) for s in studies], "worst prompts", columns, rows)
+    print_prompts(title, labels, [_badness(s) for s in studies], "worst prompts", columns, rows, words)
 
 
 def _badness(study: Study) -> float:
@@ -64,8 +65,9 @@ def print_prompts(
     what: str,
     columns: Sequence[str],
     rows: Sequence[Sequence[Any]],
+    words: Sequence[tuple[str, str]] = (),
 ) -> None:
-    """A table of shares, and one of the worst prompts, whose cells are in ``rows``."""
+    """A table of shares, and one of the worst prompts, whose cells are in ``rows``; none where all are alike."""
     from ..preferences import survey
 
     found = survey(labels, badness, worst=WORST)
@@ -73,7 +75,7 @@ def print_prompts(
     for label, share in found.shares.items():
         shares.add_row(*map(_tables.text, (label, f"{share:.1%}", labels.count(label))))
     parts: list[Any] = [_tables.text(title), shares]
-    if found.worst:
+    if found.worst and not (words and len(set(badness)) == 1):
         table = _tables.new_table(columns, numbers={"prompt", "K", "cycle margin", "spectral radius"})
         for m in found.worst:
             table.add_row(*map(_tables.text, rows[m]))
@@ -81,4 +83,5 @@ def print_prompts(
             _tables.text(f"{what} ({len(found.worst)} of {sum(b > 0 for b in badness)}); --index I chooses one"),
             table,
         ]
+    parts += [_tables.text(f"{label}: {said}") for label, said in words]
     _tables.print_parts(*parts, "--json prints every prompt")

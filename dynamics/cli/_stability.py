@@ -33,8 +33,8 @@ class Stability(Reading):
     """Share of the policy in the next sampler, 0 to 1."""
     beta: Annotated[float, tyro.conf.arg(metavar="B")]
     """KL coefficient, above 0."""
-    objective: Literal["ipo", "dpo"] = "ipo"
-    """What each round minimises."""
+    objective: Annotated[Literal["ipo", "dpo"] | None, tyro.conf.arg(metavar="ipo|dpo")] = None
+    """What each round minimises; ipo unless given."""
     plot: Annotated[Path | None, tyro.conf.arg(metavar="OUT.png")] = None
     """Draw one matrix's orbit, spectrum and verdict to a .png, .pdf or .svg file."""
     json: bool = False
@@ -46,6 +46,7 @@ class Stability(Reading):
 
     def run(self) -> None:
         from . import _prompts_table, _tables
+        from ._stability_words import two_answers
 
         self._check()
         matrices = read_file(self)
@@ -55,13 +56,15 @@ class Stability(Reading):
         single = len(chosen) == 1
         studies = [self._one(matrices, chosen[0])] if single else self._many(matrices, chosen)
         if self.json:
-            setting = {"objective": self.objective, "alpha": self.alpha, "lam": self.lam, "beta": self.beta}
+            setting = {"objective": self._kind, "alpha": self.alpha, "lam": self.lam, "beta": self.beta}
             rows = [heading(matrices, s.index) | s.to_dict() for s in studies]
             _tables.print_json({"source": matrices.source, **setting, "matrices": rows})
-        elif len(studies) > _prompts_table.MANY:
-            _prompts_table.stability_prompts(matrices, studies, self._title(matrices, None))
         elif not single:
-            _tables.stability_table(studies, self._title(matrices, None))
+            title, words = self._title(matrices, None, told=True), two_answers(matrices, chosen, self._kind)
+            if len(studies) > _prompts_table.MANY:
+                _prompts_table.stability_prompts(matrices, studies, title, words)
+            else:
+                _tables.stability_table(studies, title, words)
 
     def _one(self, matrices: PreferenceSet, m: int) -> Study:
         """The study of one matrix, whose parts are printed as they are found, unless JSON is asked for."""
@@ -71,11 +74,11 @@ class Stability(Reading):
         P = np.asarray(matrices[m], np.float64)
         counted, size = matrices.counts[m] is not None, len(matrices[m])
         tell = (lambda rows: None) if self.json else _tables.print_rows
-        setting = (self.objective, self.alpha, self.lam, self.beta)
+        setting = (self._kind, self.alpha, self.lam, self.beta)
         first = self._first_answer(P, counted)  # before the heavy packages are imported
         if first is None:
             self._loop(matrices, m)  # where there is no optimum, this says so before anything is printed
-        tell(_tables.heading_rows(matrices, m, self._title(matrices, m)))
+        tell(_tables.heading_rows(matrices, m, self._title(matrices, m, told=True)))
         tell([("first answer", first)] if first else [])
         from ._draws import for_remedy, probability
         from ._main import compiled_quickly
@@ -102,14 +105,15 @@ class Stability(Reading):
         """What the rounds do if the rates are exact, in a sentence; None for large matrices and where DPO has no optimum."""
         from ..oracle import answer
 
-        extreme = self.objective == "dpo" and ((P <= 0) | (P >= 1)).any()
+        extreme = self._kind == "dpo" and ((P <= 0) | (P >= 1)).any()
         if len(P) > MAX_FIRST or extreme:
             return None
-        told = str(answer(P, self.objective, self.alpha, self.lam, self.beta, rounds=self.rounds))
+        told = str(answer(P, self._kind, self.alpha, self.lam, self.beta, rounds=self.rounds))
         return f"if P were exactly that of the file: {told}" if counted else told
 
     def _many(self, matrices: PreferenceSet, chosen: Sequence[int]) -> list[Study]:
         from .._progress import progress
+        from ._stability_words import NO_OPTIMUM, why_none
         from ._study import STEPS, study
 
         # Equal matrices, of which many prompts with one vote each have only two, are studied once.
@@ -117,7 +121,9 @@ class Stability(Reading):
         with progress("analysis", STEPS * len(first)) as advance:
             study_one = partial(study, rounds=self.rounds, advance=advance, throw=False)
             studies = [study_one(m, len(matrices[m]), partial(self._loop, matrices, m)) for m in first]
-        return [dataclasses.replace(studies[k], index=m) for m, k in zip(chosen, back, strict=True)]
+        found = [dataclasses.replace(studies[k], index=m) for m, k in zip(chosen, back, strict=True)]
+        # The names of responses are each matrix's own.
+        return [dataclasses.replace(s, error=why_none(matrices, s.index)) if s.word == NO_OPTIMUM else s for s in found]
 
     def _check(self) -> None:
         """Checks the options, before a file is read."""
@@ -129,14 +135,21 @@ class Stability(Reading):
         check_count(self.rounds, "rounds", 10)
         check_suffix(self.plot)
 
+    @property
+    def _kind(self) -> Literal["ipo", "dpo"]:
+        return self.objective or "ipo"
+
     def _objective(self) -> Any:
         from ..objectives import DPO, IPO
 
-        return IPO(self.beta) if self.objective == "ipo" else DPO(self.beta)
+        return IPO(self.beta) if self._kind == "ipo" else DPO(self.beta)
 
     def _loop(self, matrices: PreferenceSet, m: int) -> SelfSampling:
         from ..rounds import SelfSampling
+        from ._stability_words import without_optimum
 
+        if self._kind == "dpo" and (why := without_optimum(matrices, m)):
+            raise ValueError(why)
         return SelfSampling(matrices[m], self._objective(), self.alpha, self.lam)
 
     def _draw(self, matrices: PreferenceSet, study: Study) -> None:
@@ -151,7 +164,9 @@ class Stability(Reading):
         with plot.style():
             figure.savefig(self.plot)
 
-    def _title(self, matrices: PreferenceSet, m: int | None) -> str:
+    def _title(self, matrices: PreferenceSet, m: int | None, *, told: bool = False) -> str:
+        """The file and the setting; ``told``: with a word where the objective is the default."""
         name = Path(self.file).name
         source = name if m is None or len(matrices) == 1 else f"{name}, matrix {m}"
-        return f"{source}: {self.objective.upper()}, α = {self.alpha:g}, λ = {self.lam:g}, β = {self.beta:g}"
+        default = " (the default; --objective dpo for DPO)" if told and self.objective is None else ""
+        return f"{source}: {self._kind.upper()}{default}, α = {self.alpha:g}, λ = {self.lam:g}, β = {self.beta:g}"

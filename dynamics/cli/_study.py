@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 from ..rounds import Process
 from ..stability import Crossing, Report, Suggestion, VerdictProbability, analyze, critical, suggest
 from ._remedy import Remedy
+from ._stability_words import word_of
 
 MAX_ROUNDS = 100_000  # after which an orbit stays undecided, unless more rounds are requested
 STEPS = 3  # of progress that ``study`` reports
@@ -18,7 +21,8 @@ STEPS = 3  # of progress that ``study`` reports
 class Study:
     """The result of ``dynamics stability`` for one matrix; ``error`` says why there is no report.
 
-    ``probability`` holds the probability of each verdict, for a single matrix whose counts of comparisons are known;
+    ``critical_note`` says how far the search for a critical beta came, where not to the end. ``probability`` holds the
+    probability of each verdict, for a single matrix whose counts of comparisons are known;
     ``remedy`` says what to do, for a single matrix.
     """
 
@@ -27,10 +31,16 @@ class Study:
     report: Report | None = None
     critical: tuple[Crossing, ...] = ()
     critical_error: str | None = None
+    critical_note: str | None = None
     suggestions: tuple[Suggestion, ...] = ()
     error: str | None = None
     probability: VerdictProbability | None = None
     remedy: Remedy | None = None
+
+    @property
+    def word(self) -> str:
+        """The verdict, or what stands for it where there is no report."""
+        return word_of(self.error or "") if self.report is None else self.report.verdict
 
     def to_dict(self) -> dict[str, Any]:
         report = {} if self.report is None else self.report.to_dict() | {"spectral_radius": self.report.spectral_radius}
@@ -39,6 +49,7 @@ class Study:
             **report,
             "critical_beta": [dataclasses.asdict(crossing) for crossing in self.critical],
             "critical_beta_error": self.critical_error,
+            "critical_beta_note": self.critical_note,
             "probability": None if self.probability is None else self.probability.to_dict(),
             "remedy": None if self.remedy is None else self.remedy.to_dict(),
             "suggestions": [dataclasses.asdict(suggestion) for suggestion in self.suggestions],
@@ -75,16 +86,39 @@ def study(
         advance(STEPS)
         return Study(index, size, error=str(error))
     advance(1)
-    crossings, critical_error = _critical_beta(process)
+    crossings, critical_error, critical_note = _critical_beta(process)
     advance(1)
     unstable = "unstable" in report.certificate or report.verdict in ("oscillating", "undecided")
-    suggestions = suggest(process) if unstable and advised else ()
+    suggestions = _suggested(process) if unstable and advised else ()
     advance(1)
-    return Study(index, size, report, crossings, critical_error, suggestions)
+    return Study(index, size, report, crossings, critical_error, critical_note, suggestions)
 
 
-def _critical_beta(process: Process) -> tuple[tuple[Crossing, ...], str | None]:
-    try:
-        return critical(process, "beta"), None
-    except RuntimeError as error:
-        return (), str(error)
+def _critical_beta(process: Process) -> tuple[tuple[Crossing, ...], str | None, str | None]:
+    """The crossings, why there are none, and how far the search came, in the words of the command."""
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always", UserWarning)
+        try:
+            found, error = critical(process, "beta"), None
+        except RuntimeError as stop:
+            found, error = (), _none_followed(str(stop))
+    ends = [re.search(r"followed only to \S*beta = (\S+);", str(warning.message)) for warning in told]
+    for warning, end in zip(told, ends, strict=True):
+        if end is None:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+    note = "searched only to beta = {}, where the fixed point could no longer be followed"
+    return found, error, next((note.format(end[1]) for end in ends if end), None)
+
+
+def _none_followed(said: str) -> str:
+    """Without the library's argument ``bounds``, which the command does not have."""
+    range_of = re.search(r"\[([^,\]]+), ([^\]]+)\]", said)
+    between = f" between {range_of[1]} and {range_of[2]}" if range_of else ""
+    return f"not searched: no interior fixed point that could be followed over beta{between} was reached from the start"
+
+
+def _suggested(process: Process) -> tuple[Suggestion, ...]:
+    """Suggestions; where their search for crossings ended early, it is not said again."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "the branch of fixed points was followed only to", UserWarning)
+        return suggest(process)

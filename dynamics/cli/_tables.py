@@ -116,6 +116,8 @@ def report_rows(matrices: PreferenceSet, study: Study, likeliest: str | None) ->
     rows += [("critical beta", _crossing(c)) for c in study.critical]
     if not study.critical:
         rows.append(("critical beta", study.critical_error or "none: stability does not change in the range searched"))
+    if study.critical_note:
+        rows.append(("", study.critical_note))
     return rows if likeliest is not None else rows + [("suggestion", str(s)) for s in study.suggestions]
 
 
@@ -125,14 +127,14 @@ def print_rows(rows: Iterable[tuple[str, str]]) -> None:
     sys.stdout.flush()
 
 
-def stability_table(studies: Sequence[Study], title: str) -> None:
-    """Many matrices, a row for each, and how many there are of each verdict and certificate."""
+def stability_table(studies: Sequence[Study], title: str, words: Sequence[tuple[str, str]]) -> None:
+    """Many matrices, a row for each, how many there are of each verdict and certificate, and ``words`` on all of them."""
     columns = ("matrix", "K", "verdict", "certificate", "spectral radius", "critical beta", "smallest remedy")
     table = new_table(columns, numbers={"matrix", "K", "spectral radius"})
     for study in studies[:MAX_ROWS]:
         report = study.report
         if report is None:
-            table.add_row(*map(text, (study.index, study.size, "no optimum", study.error, "", "", "")))
+            table.add_row(*map(text, (study.index, study.size, study.word, study.error, "", "", "")))
             continue
         radius = "–" if report.spectral_radius is None else f"{report.spectral_radius:.6g}"
         values = ", ".join(f"{c.value:.6g}" for c in study.critical) or "–"
@@ -143,8 +145,9 @@ def stability_table(studies: Sequence[Study], title: str) -> None:
         table,
         *_more(len(studies)),
         text(f"{len(studies)} matrices, {title}; {IDEAL}"),
-        _totals("verdict", ["no verdict" if s.report is None else s.report.verdict for s in studies]),
+        _totals("verdict", [s.word for s in studies]),
         _totals("certificate", [s.report.certificate for s in studies if s.report is not None]),
+        *(text(f"{label}: {said}") for label, said in words),
     )
 
 

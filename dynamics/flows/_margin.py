@@ -194,7 +194,7 @@ class MarginFlow(Flow):
         right = 0.5 * (1.0 + jnp.sign(margin))
         return {
             "loss": self.weights @ _losses.loss(self.objective, self.scale, margin),
-            "accuracy": self.weights @ right,
+            "accuracy": jnp.minimum(self.weights @ right, 1.0),  # the weights add up to 1 but for rounding
         }
 
     def variables(self) -> dict[str, Variable]:

@@ -1,4 +1,4 @@
-"""Text in rows and cells: `.csv` and `.tsv`, separated by commas, semicolons or tabs."""
+"""Text in rows and cells: `.csv` and `.tsv`, separated by commas, semicolons, bars or tabs."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ _MAX_FILE_BYTES = 2**30
 _MAX_LINE_LENGTH = 2**22
 _MAX_ROWS = 2_000_000
 UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # as spreadsheets write "Unicode text"
+SEPARATORS = (",", ";", "\t", "|")
 
 Row = tuple[int, list[str]]
 
@@ -48,20 +49,20 @@ def _delimited(lines: Iterator[str], tabs: bool) -> Delimited:
         named = re.fullmatch(r'"?sep=(.)"?\s*', first, re.IGNORECASE)
         if named is not None and not separator:
             separator = named[1]
-        elif first.strip(" \t\r\n,;"):
+        elif first.strip(" \t\r\n,;|"):
             break
         skipped, first = skipped + 1, ""
     if not first:
         raise ValueError("it is empty; start it with winner,loser[,count] or with a row of names.")
     separator = separator or ("\t" if tabs else _likeliest(first))
-    if separator not in (",", ";", "\t", "|"):
+    if separator not in SEPARATORS:
         raise ValueError(f"line 1 names {separator!r} as the separator; separate cells by , ; | or a tab.")
     return Delimited(_rows(itertools.chain([first], lines), skipped, separator), separator)
 
 
 def _likeliest(header: str) -> str:
     bare = re.sub(r'"[^"]*"', "", header)
-    return max((",", ";", "\t"), key=bare.count)
+    return max(SEPARATORS, key=bare.count)
 
 
 def _rows(lines: Iterator[str], skipped: int, separator: str) -> Iterator[Row]:

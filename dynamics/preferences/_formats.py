@@ -15,6 +15,7 @@ from ._wins import short
 
 PROMPTS = ("prompt", "instruction", "question", "context")
 TIE_FLAGS = ("tie", "is_tie", "draw")
+SHORT = 40  # characters of a text that is its own name
 IDS = ("better_response_id", "safer_response_id")
 
 # pooled: one matrix of the names; prompts: a matrix for each prompt; ratings: the same, from scores.
@@ -45,9 +46,15 @@ def _votes(label: str, record: Record, pair: Pair, shares: Iterator[Share]) -> I
         )
         raise BadRow(f"has {what}; name two different responses")
     prompt = _prompt(record) if pair.texts else ""
-    shown = [f"{label} {c}" for c in (pair.first, pair.second)] if pair.texts else held
+    shown = [_shown(f"{label} {c}", record[c]) for c in (pair.first, pair.second)] if pair.texts else held
     for share, weight in shares:
         yield Vote(prompt, held[0], held[1], share, weight, (shown[0], shown[1]))
+
+
+def _shown(place: str, text: object) -> str:
+    """The name of a response that is a text: the text where it is a short line, else its place."""
+    plain = isinstance(text, str) and 0 < len(text) <= SHORT and text == text.strip() and text.isprintable()
+    return str(text) if plain else place
 
 
 def _outcome(record: Record) -> tuple[Pair, Callable[[Record, Pair], Iterator[Share]]] | None:

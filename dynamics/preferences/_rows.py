@@ -18,7 +18,7 @@ from ._wins import short
 
 _MAX_ROWS = 2_000_000
 
-_SKIP = "or pass skip_bad=True (--skip-bad) to leave such rows out"
+_SKIP = "pass skip_bad=True (--skip-bad) to leave such rows out"
 _HEADERS = frozenset(("winner", "loser", "chosen", "rejected", "model_a", "model_b", "count"))
 
 
@@ -35,12 +35,16 @@ def read_records(
             reading.add(label, parse(row))
             good += 1
         except UnknownForm as error:
+            # The columns of cells are those of the header, not of the row.
+            at = "its header" if isinstance(row, dict) and any(isinstance(v, Cell) for v in row.values()) else label
             if not options.skip_bad:
-                raise ValueError(f"{label} {error}.") from None
+                raise ValueError(f"{at} {error}.") from None
             bad, first_bad = bad + 1, first_bad or f"{label} {error}"
         except BadRow as error:
             if not options.skip_bad:
-                raise ValueError(f"{label} {error}, {_SKIP}.") from None
+                raise ValueError(
+                    f"{label} {error}{', or ' if ';' in str(error) else '; correct it, or '}{_SKIP}."
+                ) from None
             bad, first_bad = bad + 1, first_bad or f"{label} {error}"
     if not good:
         raise ValueError(

@@ -40,7 +40,7 @@ def is_unlabelled(header: list[str], rows: list[list[str]]) -> bool:
         return False
     if not any(row[i] for i, row in enumerate(rows)):
         return True
-    table = np.array([[float(cell.replace(",", ".") or 0) for cell in row] for row in rows])
+    table = np.array([[float(_bare(cell).replace(",", ".") or 0) for cell in row] for row in rows])
     np.fill_diagonal(table, 0.5)
     return any(np.abs(table + table.T - whole)[~np.eye(K, dtype=bool)].max() <= _ROUNDING * whole for whole in (1, 100))
 
@@ -70,19 +70,22 @@ def read_square(header: Row, rows: Iterable[Row], decimal_comma: bool, notes: No
     if len(held) < len(names):
         missing = names[len(held)]
         raise ValueError(f"it has {len(held)} rows for {len(names)} columns; the row of {short(missing)} is missing.")
-    return counts_or_rates(table, names, notes, bare), None if bare else names
+    percent = any(cell.endswith("%") for _, row in held for cell in row[start:])
+    return counts_or_rates(table, names, notes, bare, percent), None if bare else names
 
 
-def counts_or_rates(table: np.ndarray, names: list[str], notes: Notes, bare: bool = False) -> Table | np.ndarray:
-    """Counts where all entries are whole or half; P where mirror images sum to 1, or to 100."""
+def counts_or_rates(
+    table: np.ndarray, names: list[str], notes: Notes, bare: bool = False, percent: bool = False
+) -> Table | np.ndarray:
+    """Counts where all entries are whole or half; P where mirror images sum to 1, or to 100, as they must if ``percent``."""
     diagonal = np.diag(table)
     off = ~np.eye(len(table), dtype=bool)
-    for whole, said in ((1.0, "shares of 1"), (100.0, "percentages")):
+    for whole, said in ((1.0, "shares of 1"), (100.0, "percentages"))[percent:]:
         complete = np.abs(table + table.T - whole)[off].max(initial=0.0) <= _ROUNDING * whole
         level = np.abs(diagonal - whole / 2).max(initial=0.0) <= _ROUNDING * whole
         fractions = bool((2 * table != np.floor(2 * table))[off].any())
         if complete and (level or (not diagonal.any() and (fractions or whole == 100.0))):
-            if whole == 100.0 and not level and not fractions:
+            if whole == 100.0 and not level and not fractions and not percent:
                 notes.say(
                     "every pair sums to 100, so its entries were read as percentages; if they are counts, write them as "
                     "winner,loser,count"
@@ -93,19 +96,34 @@ def counts_or_rates(table: np.ndarray, names: list[str], notes: Notes, bare: boo
             np.fill_diagonal(P, 0.5)
             return P
     odd = (2 * table != np.floor(2 * table)) & off
-    if odd.any():
-        i, j = (int(k) for k in np.argwhere(odd)[0])
-        total = table[i, j] + table[j, i]
-        raise ValueError(
-            f"{short(names[i])} over {short(names[j])} is {table[i, j]:.12g}, which is no count, and with its mirror image it "
-            f"sums to {total:.12g}, not 1 or 100; write whole or half counts of wins, or rates with P_ij + P_ji = 1."
-        )
+    if odd.any() or percent:
+        raise ValueError(_misfit(table, names, odd, percent))
     if not (table + table.T)[off].any():
         raise ValueError("it holds no comparison; fill in how often each response won.")
     compared = (table + table.T)[off]
     if (compared == 1).all():
         notes.say("it was read as counts, one comparison of each pair; for rates, write 0.5 on the diagonal")
     return Table(None if bare else names, table, shown=names)
+
+
+def _misfit(table: np.ndarray, names: list[str], odd: np.ndarray, percent: bool) -> str:
+    """What is wrong with entries that are neither counts nor rates: the first pair that breaks the sum the others keep."""
+    pairs = np.triu(np.ones_like(odd), 1).astype(bool)
+    off_by = {whole: np.abs(table + table.T - whole) > _ROUNDING * whole for whole in (1.0, 100.0)}
+    whole = 100.0 if percent else min(off_by, key=lambda whole: off_by[whole][pairs].sum())
+    fits = percent or not off_by[whole][pairs].all()
+    i, j = (int(k) for k in np.argwhere(off_by[whole] & pairs if fits else odd)[0])
+    first, second = short(names[i]), short(names[j])
+    total = table[i, j] + table[j, i]
+    if fits:
+        return (
+            f"{first} over {second} is {table[i, j]:.12g} and {second} over {first} {table[j, i]:.12g}, which sum to "
+            f"{total:.12g}, not {whole:g}; write rates whose mirror images sum to {whole:g}, or whole or half counts of wins."
+        )
+    return (
+        f"{first} over {second} is {table[i, j]:.12g}, which is no count, and with its mirror image it sums to {total:.12g}, "
+        f"not 1 or 100; write whole or half counts of wins, or rates with P_ij + P_ji = 1."
+    )
 
 
 def _check_names(names: list[str]) -> None:
@@ -120,14 +138,19 @@ def _check_names(names: list[str]) -> None:
 
 def _is_number(cell: str) -> bool:
     try:
-        float(cell.replace(",", "."))
+        float(_bare(cell).replace(",", "."))
     except ValueError:
         return False
     return "_" not in cell
 
 
 def _number(cell: str, line: int, decimal_comma: bool) -> float:
-    return number(cell, f"line {line}:", decimal_comma)
+    return number(_bare(cell), f"line {line}:", decimal_comma)
+
+
+def _bare(cell: str) -> str:
+    """The number of a cell without a percent sign; entries whose mirror images sum to 100 are percentages anyway."""
+    return cell.removesuffix("%").rstrip()
 
 
 def number(cell: Any, where: str, decimal_comma: bool = False) -> float:

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+OF_TRAINING = ("learning_rate", "num_train_epochs", "max_steps", "optim")
+
 
 def fields_of(
     config: Any, known: Sequence[str] = (), foreign: Mapping[str, str] | None = None, classes: Sequence[str] = ()
@@ -124,6 +126,12 @@ def whole(fields: Mapping[str, Any], name: str, default: int, low: int) -> int:
     if value != int(value):
         raise ValueError(f"{name} = {value:g} is not whole; pass a whole number ≥ {low}.")
     return int(value)
+
+
+def of_training(fields: Mapping[str, Any]) -> list[str]:
+    """What the entries that decide how near a round comes to its optimum amount to here; empty where there are none."""
+    named = ", ".join(name for name in OF_TRAINING if fields.get(name) is not None)
+    return [f"{named}: a round here goes to its optimum; pass optimizer= to rounds() for steps"] if named else []
 
 
 def entries_set(fields: Mapping[str, Any], plain: Mapping[str, Any]) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import equinox as eqx
@@ -22,18 +23,18 @@ from ..policies import Policy, Tabular
 from ..preferences import prompt_shares
 from ..references import Fixed as FixedReference
 from ..samplers import Fixed as FixedSampler
+from ._fit_many import SUCCESS, one_by_one
 from ._fitting import check_agreement, check_optima
 from ._rounds import Rounds
 from ._starts import least_minima
-
-SUCCESS = "successful"
 
 
 class Fitted(eqx.Module):
     """What ``fit`` found.
 
     Attributes:
-        log_policy: log pi, of the shape of the data without its last axis, in nats; NaN where ``result`` names a failure.
+        log_policy: log pi, of the shape of the data without its last axis, in nats; NaN where ``result`` names a failure (with
+            more leading axes, in the data sets that have no optimum).
         reward: Rhat, of the same shape, mean 0 over each group of linked responses; None for objectives without a reward.
         loss: the objective's value, the mean over prompts by ``weights``; one number for each leading axis beyond the prompts'.
         gradient_norm: 2-norm of the slope of ``loss`` in the policy's parameters; None for a list of policies.
@@ -123,6 +124,10 @@ def fit(
     except _NoOptimumError as failure:
         if throw:
             raise ValueError(str(failure)) from None
+        if batch:
+            return one_by_one(
+                partial(fit, objective, smoothing=smoothing, starts=starts, throw=False), data, log_ref, batch
+            )
         return Fitted(jnp.full(shape, jnp.nan), None, jnp.full(batch, jnp.nan), None, None, str(failure))
     values, slopes = _measure(problem, logits)
     counts = jnp.sum(wins, axis=(-2, -1)) if batch or loop.weights is None else loop.weights

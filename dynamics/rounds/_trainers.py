@@ -14,7 +14,7 @@ from jaxtyping import ArrayLike
 
 from .._parameters import nearest
 from ..objectives import DPO, IPO, Link, Objective, SLiC
-from ._config import entries_set, fields_of, flag, is_of, number, section, whole
+from ._config import entries_set, fields_of, flag, is_of, number, of_training, section, whole
 from ._setup import Setup
 from ._trainer_words import (
     BY_TOKEN,
@@ -102,6 +102,7 @@ def from_trl(
         says.append(_of_reference(share))
     own = _share("lam", lam, 1.0 if online else 0.0)
     says.append(_of_pairs(own))
+    says += of_training(fields) if isinstance(config, Mapping | str) else []
     return Setup(trainer, objective, share, own, rate, steps, noise, tuple(says), _unmatched(fields, online))
 
 

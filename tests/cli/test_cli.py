@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 
 import jax
 import numpy as np
@@ -177,7 +178,7 @@ class TestStability:
         assert "no finite optimum" in rows[1]["error"]
         cli.main(command)
         out = capsys.readouterr().out
-        assert "verdict: oscillating 2 · no verdict 1" in out
+        assert "verdict: oscillating 2 · no optimum 1" in out
         assert "certificate: unstable at every fixed point found 2" in out
         assert "no finite optimum" in out
 
@@ -215,11 +216,52 @@ class TestStability:
         stub_analysis(monkeypatch)
 
         def critical(*_):
-            raise RuntimeError("no fixed point was found")
+            raise RuntimeError("no fixed point was found for objective.beta in [1e-05, 1000]; pass narrower bounds.")
 
         monkeypatch.setattr(_study, "critical", critical)
         cli.main(["stability", str(one), *SETTING])
-        assert "critical beta   no fixed point was found" in capsys.readouterr().out
+        out = capsys.readouterr().out
+        assert (
+            "critical beta   not searched: no interior fixed point that could be followed over beta between 1e-05"
+            in out
+        )
+        assert "bounds" not in out
+
+    def test_a_search_that_ends_early_is_said_without_a_warning(self, capsys, one, monkeypatch):
+        stub_analysis(monkeypatch)
+
+        def critical(*_):
+            warnings.warn(
+                "the branch was followed only to objective.beta = 0.02; … Pass narrower bounds.", stacklevel=1
+            )
+            return ()
+
+        monkeypatch.setattr(_study, "critical", critical)
+        cli.main(["stability", str(one), *SETTING, "--json"])
+        out, err = capsys.readouterr()
+        assert "narrower" not in err
+        note = strict_json(out)["matrices"][0]["critical_beta_note"]
+        assert note == "searched only to beta = 0.02, where the fixed point could no longer be followed"
+
+    def test_a_default_objective_is_said(self, capsys, one, monkeypatch):
+        stub_analysis(monkeypatch)
+        cli.main(["stability", str(one), *SETTING])
+        assert "IPO (the default; --objective dpo for DPO), α = 0.5" in capsys.readouterr().out
+        cli.main(["stability", str(one), *SETTING, "--objective", "IPO"])
+        assert "IPO, α = 0.5" in capsys.readouterr().out
+
+    def test_no_optimum_is_said_by_name(self, capsys, tmp_path):
+        rows = [f"{winner},{loser},9" for winner, loser in (("a", "b"), ("a", "c"), ("b", "c"), ("c", "b"))]
+        (tmp_path / "v.csv").write_text("winner,loser,count\n" + "\n".join(rows) + "\n")
+        told = said_after_notes(capsys, "stability", tmp_path / "v.csv", *SETTING, "--objective", "dpo")
+        assert "a always wins against b, c; pass --smoothing 0.5, or use IPO" in told
+
+
+def said_after_notes(capsys, *args) -> str:
+    """The last line on stderr of a command that fails."""
+    with pytest.raises(SystemExit):
+        cli.main([str(arg) for arg in args])
+    return capsys.readouterr().err.splitlines()[-1]
 
 
 def stub_analysis(monkeypatch, **changes) -> None:
@@ -315,8 +357,8 @@ class TestBadInput:
                 "results, llm}",
             ),
             (
-                ("clasify",),
-                "Unrecognized options: clasify; available subcommands: classify, stability, advise, compare, methods, "
+                ("nothing",),
+                "Unrecognized options: nothing; available subcommands: classify, stability, advise, compare, methods, "
                 "safe, fit, theorem, verify, explore, results, llm",
             ),
             (("classify",), "Missing from dynamics classify: FILE"),
@@ -325,7 +367,30 @@ class TestBadInput:
     )
     def test_advice_is_one_sentence(self, capsys, monkeypatch, boxes, args, sentence):
         monkeypatch.setattr(type(sys.stdout), "encoding", boxes, raising=False)
-        assert said(capsys, *args) == f"dynamics: {sentence}; see dynamics --help.\n"
+        command = f" {args[0]}" if args[:1] in (("classify",), ("stability",)) else ""
+        assert said(capsys, *args) == f"dynamics: {sentence}; see dynamics{command} --help.\n"
+
+    @pytest.mark.parametrize(
+        ("args", "meant"),
+        [
+            (("stabilty", "f.csv", *SETTING), "stabilty is no command; did you mean stability?"),
+            (
+                ("stability", "f.csv", "--lambda", "1"),
+                "--lambda is no option of dynamics stability; did you mean --lam?",
+            ),
+            (
+                ("stability", "f.csv", "--loss", "dpo"),
+                "--loss is no option of dynamics stability; did you mean --objective?",
+            ),
+            (("stability", "f.csv", "--objetive", "dpo"), "did you mean --objective? See"),
+            (("stability", "f.csv", "--objective", "sigmoid"), "--objective sigmoid is not known; pass dpo"),
+        ],
+    )
+    def test_what_was_meant_is_named_once(self, capsys, args, meant):
+        told = said(capsys, *args)
+        assert meant in told
+        assert told.endswith("dynamics stability --help.\n")
+        assert told.count("--objective ") <= 1
 
     def test_advice_in_colour(self):
         plain = "╭─ Title ─╮\n│ Error here. │\n│ ─────────── │\n│ For full helptext, see it │\n╰───╯\n"

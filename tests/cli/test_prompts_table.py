@@ -60,3 +60,46 @@ def test_stability(many, capsys):
     assert shares == {"converged": 32, "oscillating": 10}
     worst = [int(line.split()[0]) for line in lines if "oscillating" in line and not line.split()[1].endswith("%")]
     assert worst == [30, 31, 33, 34, 35, 36, 37, 38, 39, 41]
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    """Files with one vote on two answers of each of 25 and of three prompts."""
+    folder = tmp_path_factory.mktemp("pairs")
+    row = lambda k: json.dumps({"prompt": f"p{k}", "chosen": f"good {k}", "rejected": f"bad {k}"})
+    for name, count in (("many", 25), ("few", 3)):
+        (folder / f"{name}.jsonl").write_text("\n".join(map(row, range(count))) + "\n")
+    return folder
+
+
+WHY = "why: one vote on two answers of a prompt cannot show a cycle"
+
+
+def test_single_votes_get_a_reason_and_a_remedy(pairs, capsys):
+    command = ["stability", str(pairs / "many.jsonl"), "--alpha", "0.5", "--lam", "1", "--beta", "0.1"]
+    cli.main([*command, "--objective", "dpo"])
+    lines = capsys.readouterr().out.splitlines()
+    assert f"{WHY}, and DPO has no optimum on a certain win" in lines
+    assert "Do: collect several votes on three or more answers of a prompt, or pass --smoothing 0.5" in lines
+    assert not any(line.startswith("worst") for line in lines)  # of equals none is
+    cli.main([*command[:1], str(pairs / "few.jsonl"), *command[2:], "--objective", "dpo"])
+    out = " ".join(capsys.readouterr().out.split())
+    assert "verdict: no optimum 3" in out
+    for k in range(3):  # by the names of its own responses
+        assert f"good {k} always wins" in out
+    assert WHY in out
+
+
+def test_advise_says_no_optimum_too(pairs, capsys):
+    cli.main(["advise", str(pairs / "few.jsonl"), "--draws", "40"])
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in lines if line.split()[:1] in (["0"], ["1"], ["2"])]
+    assert [" ".join(row[-6:]) for row in rows] == ["no optimum no optimum every beta"] * 3
+    assert "40 draws of each model; ≤" in " ".join(lines)
+    cli.main(["advise", str(pairs / "few.jsonl"), "--index", "1", "--draws", "40"])
+    out = capsys.readouterr().out
+    assert "no optimum: DPO has no finite optimum: good 1 always wins against bad 1; pass --smoothing 0.5" in out
+    cli.main(["advise", str(pairs / "few.jsonl"), "--draws", "40", "--json"])
+    row = json.loads(capsys.readouterr().out)["matrices"][0]
+    assert row["dpo"] is None
+    assert "no finite optimum" in row["dpo_error"]

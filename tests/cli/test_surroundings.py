@@ -83,6 +83,7 @@ print(seen["compile_requests_use_cache"], seen["cache_hits"], file=sys.stderr)
 """
 
 
+@pytest.mark.thorough
 def test_a_second_process_compiles_nothing(tmp_path):
     (tmp_path / "P.csv").write_text("0.5,0.7,0.3\n0.3,0.5,0.7\n0.7,0.3,0.5\n")
     env = {name: value for name, value in os.environ.items() if not name.startswith("JAX_")}

@@ -275,3 +275,18 @@ def test_fits_work_in_single_precision(kind, beta):
     with jax.enable_x64(False):
         found = dyn.fit(kind(0.5, beta), np.float32(wins), log_reference=np.float32(log_ref))
     np.testing.assert_allclose(found.log_policy, exact, atol=2e-5)
+
+
+@pytest.mark.parametrize("objective", [dyn.PMLE(0.5, 0.0), dyn.PMLE(0.5, 0.1), dyn.RLHF(0.5)])
+def test_a_data_set_without_an_optimum_does_not_erase_the_others(objective):
+    good, bad, log_ref = [[0, 6, 9], [4, 0, 7], [1, 3, 0]], [[0, 9, 9], [0, 0, 3], [0, 4, 0]], np.full(3, -np.log(3))
+    data = np.array([good, bad, good], float)[:, None]
+    found = dyn.fit(objective, data, log_reference=log_ref, throw=False)
+    alone = dyn.fit(objective, np.array([good], float), log_reference=log_ref)
+    assert found.log_policy.shape == (3, 1, 3)
+    assert np.isnan(found.log_policy[1]).all()
+    assert np.isnan(found.loss[1])
+    for n in (0, 2):
+        np.testing.assert_allclose(found.log_policy[n], alone.log_policy, atol=1e-12)
+        np.testing.assert_allclose(found.loss[n], alone.loss, atol=1e-12)
+    assert found.result.startswith("1 of 3 data sets have no finite optimum; the first, [1]: ")

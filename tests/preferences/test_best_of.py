@@ -232,6 +232,7 @@ def test_derivatives_of_ranks_by_scores_next_to_and_at_masses_of_zero():
     np.testing.assert_allclose(slope[0, 3], 6 * (1 - 0.5**5), 1e-12)
 
 
+@pytest.mark.thorough
 def test_n_may_be_traced_and_is_differentiable():
     scores, mu = jnp.array([2.0, 1.0, 0.0]), jnp.array([0.2, 0.3, 0.5])
     function = jax.jit(lambda n: by_scores(scores, mu, n))

@@ -121,6 +121,9 @@ def test_rates_and_percentages_are_no_counts(tmp_path):
         tmp_path, "x.csv", ",a,b\na,,0.7\nb,0.29,\n", "'a' over 'b' is 0.7, which is no count, .* sums to 0.99, not 1"
     )
     refused(tmp_path, "x.csv", ",a,b\na,,70.2\nb,30,\n", "sums to 100.2, not 1 or 100")
+    # The pair that breaks the sum is named, not a good one; also where its entries might be counts.
+    for bad, words in ((0.8, "'b' over 'c' is 0.8 and 'c' over 'b' 0.3, which sum to 1.1, not 1"), (1, "sum to 1.3")):
+        refused(tmp_path, "x.csv", f",a,b,c\na,,0.7,0.4\nb,0.3,,{bad}\nc,0.6,0.3,\n", words)
     assert read(tmp_path, "x.csv", ",a,b\na,,1.5\nb,0.5,\n").counts[0][0, 1] == 2  # a tie counted half
     once = read(tmp_path, "x.csv", ",a,b,c\na,,1,0\nb,0,,1\nc,1,0,\n")
     assert once.counts[0][0, 1] == 1
@@ -367,6 +370,35 @@ def test_arrays(tmp_path):
     assert read(tmp_path, "x.json", lines).counts[0][0, 1] == 2
 
 
+def test_percent_signs_are_percentages_and_never_counts(tmp_path):
+    found = read(tmp_path, "x.csv", ",a,b,c\na,,70%,35 %\nb,30%,,70%\nc,65%,30%,\n")
+    assert found.counts == (None,)
+    assert found.notes == ("its entries were read as percentages, so there are no counts of comparisons",)
+    assert np.allclose(found[0], [[0.5, 0.7, 0.35], [0.3, 0.5, 0.7], [0.65, 0.3, 0.5]], rtol=0, atol=1e-15)
+    refused(
+        tmp_path, "x.csv", ",a,b\na,,70%\nb,31%,\n", "'a' over 'b' is 70 and 'b' over 'a' 31, which sum to 101, not 100"
+    )
+
+
+def test_bars_separate_cells(tmp_path):
+    found = read(tmp_path, "x.csv", "winner|loser|count\na|b|3\nb|a|1\n")
+    assert found.names == (("a", "b"),)
+    assert share(found, "a", "b") == 0.75
+    refused(tmp_path, "x.csv", "winer|loser\na|b\n", "its header has the columns 'winer', 'loser'")
+
+
+def test_a_winner_that_is_none_of_the_two(tmp_path):
+    text = "model_a,model_b,winner\na,b,z\n"
+    refused(tmp_path, "x.csv", text, "nor the name of one of the two; correct it, or pass skip_bad=True")
+
+
+def test_short_texts_are_names(tmp_path):
+    long, lines = "w" * 41, "two\nlines"
+    text = pair("p", "yes", "no") + pair("p", "no", long) + pair("p", lines, "yes") + pair("p", " no", "yes")
+    found = read(tmp_path, "x.jsonl", text, missing=0.5)
+    assert found.names == (("yes", "no", "line 2 rejected", "line 3 chosen", "line 4 chosen"),)
+
+
 def pair(prompt: str | None, chosen: str, rejected: str) -> str:
     return json.dumps(({} if prompt is None else {"prompt": prompt}) | {"chosen": chosen, "rejected": rejected}) + "\n"
 
@@ -375,7 +407,7 @@ def test_texts_that_come_again_make_larger_matrices(tmp_path):
     text = pair("p", "x", "y") + pair("q", "x", "y") + pair("p", "y", "z") + pair("p", "z", "x") + pair("p", "v", "w")
     found = read(tmp_path, "x.jsonl", text)
     assert [len(P) for P in found] == [3, 2, 2]
-    assert found.names[0] == ("line 1 chosen", "line 1 rejected", "line 3 rejected")
+    assert found.names[0] == ("x", "y", "z")
     assert np.array_equal(found[0], [[0.5, 1, 0], [0, 0.5, 1], [1, 0, 0.5]])
     assert "responses to 1 prompts were not all linked" in found.notes[0]
     apart = read(tmp_path, "x.jsonl", pair(None, "x", "y") + pair(None, "u", "v") + pair(None, "y", "x"))
@@ -484,6 +516,7 @@ def test_nothing_is_piped_in(monkeypatch):
 # published files
 
 
+@pytest.mark.thorough
 def test_published_arenas(shared_data, capsys):
     arena = shared_data / "arena"
     food = preferences.read(arena / "food.csv")
@@ -505,6 +538,7 @@ def test_published_arenas(shared_data, capsys):
     assert "columns not used: id, prompt, model_x, model_y, worker" in told.err
 
 
+@pytest.mark.thorough
 def test_published_pairs_are_a_table_over_prompts(shared_data, capsys):
     file = shared_data / "hh" / "harmless_base_test.jsonl.gz"
     found = preferences.read(file)

@@ -156,6 +156,7 @@ def many(family, K: int, **options) -> np.ndarray:
     return np.asarray(jax.vmap(lambda key: family(K, key=key, **options))(keys))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("K", [2, 3, 4, 6])
 def test_strongly_transitive(K):
     for P in many(preferences.strongly_transitive, K):

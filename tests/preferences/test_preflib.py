@@ -266,6 +266,7 @@ def survives(folder: Path, suffix: str, content: bytes, missing) -> None:
 TIED = write_old(list("abcd"), [(12, [[0], [1, 2], [3]]), (3, [[3], [2]])])
 
 
+@pytest.mark.thorough
 @settings(max_examples=500)
 @given(data=st.data(), missing=st.sampled_from([None, 0.5, "drop"]))
 def test_damaged_files(scratch, data, missing):

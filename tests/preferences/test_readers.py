@@ -237,7 +237,10 @@ BAD_CSV = {
     "underscore count": ("winner,loser,count\na,b,1_0\n", "line 2 has count = '1_0', which is not a count"),
     "inexact count": ("winner,loser,count\na,b,1e300\n", r"the wins of 'a' over 'b' = 1e\+300 is above"),
     "other separator": ("sep=:\nwinner:loser\na:b\n", "separate cells by , ; | or a tab"),
-    "other header": ("winner,looser\na,b\n", "line 2 has the columns 'winner', 'looser', which are those of no known"),
+    "other header": (
+        "winner,looser\na,b\n",
+        "its header has the columns 'winner', 'looser', which are those of no known",
+    ),
     "column twice": ("winner,loser,winner\na,b,c\n", "two columns named 'winner'"),
     "order": (",a,b\nb,0,1\na,1,0\n", "line 2 starts with 'b' where the header has 'a'"),
     "extra row": (",a,b\na,0,1\nb,1,0\nc,1,1\n", "line 4 starts with 'c' where the header has 'nothing more'"),
@@ -337,6 +340,7 @@ FILES = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", FILES)
 def test_files_are_closed(tmp_path, name):
     (tmp_path / name).write_bytes(FILES[name])

@@ -37,6 +37,7 @@ def by_scipy(wins, ridge=0.0, phi=None):
     return found.x
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("K", [2, 5, 10])
 def test_many_data_sets_are_stationary_in_one_call(K):
     wins = counts(K, 7, 50, K, K)
@@ -183,6 +184,7 @@ def test_the_certificate_refuses_by_name():
             ask(**given)
 
 
+@pytest.mark.thorough
 def test_the_certificate_covers_as_often_as_it_says():
     """Over 400 data sets of two contexts the bound fails no more often than delta, by a binomial test at 1e-3."""
     logs = jnp.asarray(np.random.default_rng(3).normal(0.0, 0.5, (2, 3)))

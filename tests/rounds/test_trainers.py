@@ -221,3 +221,9 @@ def test_sppo_hard_is_said_to_be_near_ipo_only():
 def test_names_of_a_set_reach_the_rounds():
     votes = dyn.preferences.PreferenceSet([P], names=[["a", "b", "c"]])
     assert from_trl({}, alpha=1.0, lam=1.0).rounds(votes).response_names() == ("a", "b", "c")
+
+
+def test_entries_of_training_say_that_rounds_go_to_their_optimum():
+    said = str(from_trl({"beta": 0.1, "learning_rate": 1e-6, "num_train_epochs": 3}))
+    assert "learning_rate, num_train_epochs: a round here goes to its optimum" in said
+    assert "goes to its optimum" not in str(from_trl({}))

@@ -143,7 +143,15 @@ class Process(Noun, Generic[S]):
             )
         template = self.centred_start()
         flat = ravel(template)
-        matrix = np.asarray(jax.jacfwd(lambda x: ravel(self.centre(unravel(x, template))))(flat))
+        centred = lambda x: ravel(self.centre(unravel(x, template)))
+        matrix = np.asarray(jax.jacfwd(centred)(flat))
+        probe = np.random.default_rng(0).normal(size=flat.shape)
+        there, eps = np.asarray(centred(jnp.asarray(probe, flat.dtype))), np.finfo(matrix.dtype).eps
+        if not np.allclose(there, matrix @ probe, rtol=0, atol=np.sqrt(eps) * (1 + np.abs(there).max(initial=0.0))):
+            raise ValueError(
+                f"{type(self).__name__}.centre is not linear in the state; return a linear function of it, such as the state "
+                f"less its mean, or define state_basis()."
+            )
         U, sizes, _ = np.linalg.svd(matrix)
         return jnp.asarray(U[:, sizes > len(flat) * np.finfo(matrix.dtype).eps * sizes.max(initial=0.0)])
 

@@ -310,3 +310,23 @@ def test_what_to_subclass_instead_of_a_game_can_be_imported():
             type("Own", (game,), {})
         assert "OnPrompts" not in str(told.value)
         assert str(told.value).count("RoundMap") == 1
+
+
+def test_a_centre_that_is_not_linear_is_refused():
+    class Crooked(dyn.Process):
+        preference: jax.Array
+
+        def start(self, log_policy):
+            return log_policy - log_policy.mean()
+
+        def advance(self, state, key):
+            return 0.5 * state, True
+
+        def log_policy(self, state):
+            return jax.nn.log_softmax(state)
+
+        def centre(self, state):
+            return jnp.tanh(state) - jnp.tanh(state).mean()
+
+    with pytest.raises(ValueError, match=r"Crooked\.centre is not linear in the state"):
+        dyn.stability.analyze(Crooked(dyn.preferences.cyclic(3, 0.4)))

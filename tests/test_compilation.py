@@ -89,6 +89,7 @@ def test_names_of_responses(compiled):
     assert again == [0]
 
 
+@pytest.mark.thorough
 def test_tolerances_and_burn_in_of_measures(compiled):
     loop = loop_of()
     measures = lambda tolerance, burn_in: [diag.Verdict(tolerance=tolerance), diag.CycleStrength(burn_in)]
@@ -129,6 +130,7 @@ def test_rows_after_a_failure_repeat_the_last_good_one(every):
     assert np.isnan(sol.cycle_strength)
 
 
+@pytest.mark.thorough
 def test_no_rounds_and_derivatives_of_rests(compiled):
     process = drift(lambda z: 0.9 * z)
     assert dyn.iterate(process, 0, initial=START).log_policy.shape == (1, 3)
@@ -143,6 +145,7 @@ def test_no_rounds_and_derivatives_of_rests(compiled):
     np.testing.assert_allclose(jax.jacrev(last)(0.3), slope, rtol=1e-6, atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_a_tolerance_may_be_traced_where_the_process_is_not():
     process = drift(lambda z: 0.99 * z)
     sol = lambda tolerance: dyn.iterate(process, 20, initial=START, measure=[diag.Verdict(tolerance=tolerance)]).verdict
@@ -204,6 +207,7 @@ def test_rounds_of_a_sweep(compiled, kind):
     np.testing.assert_allclose(still.cycle_strength, 0.0, atol=1e-15)
 
 
+@pytest.mark.thorough
 def test_samples_smoothing_and_steps_of_a_sweep(compiled):
     optimizer = optax.sgd(0.1)  # its functions are a part of what is compiled
 
@@ -229,6 +233,7 @@ def test_rounds_of_stability(compiled):
     assert again == [0]
 
 
+@pytest.mark.thorough
 def test_stretches_of_an_orbit_and_its_lyapunov_exponent(compiled):
     loop, judge = loop_of(), diag.Verdict()
     state = start(loop, jnp.asarray(START))
@@ -261,6 +266,7 @@ def test_times_and_tolerances_of_a_flow(compiled):
     assert dyn.gradient_flow(flow, 4.0, saveat=times).coordinate.shape == (7,)
 
 
+@pytest.mark.thorough
 def test_rows_beyond_a_window_do_not_matter():
     from dynamics.diagnostics._period import _analyse
 

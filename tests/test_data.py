@@ -29,6 +29,7 @@ def test_value_clusters_have_orthonormal_centres_and_swapped_answers():
     assert set(np.asarray(shared.chosen)) == {0, 1}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("delta", [0.0, 0.1, 0.24])
 def test_centres_meet_at_the_angle_asked_for_and_noise_has_its_variance(delta):
     made = data.value_clusters(5, 400, 12, 0.3, 0.7, key=KEY, delta=delta)
@@ -112,6 +113,7 @@ def test_identical_means_are_said_to_be_indistinguishable():
         dyn.MarginFlow(np.ones((4, 2)), np.zeros(4, int), np.ones(4, int), dyn.DPO(1.0))
 
 
+@pytest.mark.thorough
 def test_rate_of_a_token_is_the_derivative_along_the_full_gradient():
     rng = np.random.default_rng(0)
     V, d, N, L, M, beta = 6, 4, 3, 3, 2, 0.7

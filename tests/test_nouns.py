@@ -93,6 +93,7 @@ class Cubic(dyn.policies.Policy):
         return parameters**3
 
 
+@pytest.mark.thorough
 def test_a_flow_asks_a_policy_of_ones_own_for_its_logits():
     """Before, any policy without features was taken for tabular, and its logits were never asked for."""
     P = dyn.preferences.cyclic(3, 0.3)
@@ -112,6 +113,7 @@ def test_a_flow_asks_a_policy_of_ones_own_for_its_logits():
     np.testing.assert_allclose(sol.parameters[-1], want, atol=1e-6)  # the solver's own tolerance
 
 
+@pytest.mark.thorough
 def test_a_policy_of_ones_own_is_asked_for_the_parameters_of_the_reference():
     reference = jax.nn.log_softmax(jnp.array([0.5, -0.3, 0.1]))
     flow = dyn.PreferenceFlow(Sinh(3), dyn.preferences.cyclic(3, 0.3), dyn.IPO(0.5), dyn.samplers.OnPolicy(), reference)

@@ -92,6 +92,7 @@ def test_the_librarys_datasets_keep_to_the_schema(kind):
     assert all(ds[name].attrs["units"] for name in ds.data_vars)
 
 
+@pytest.mark.thorough
 def test_a_stored_sweep_keeps_to_the_schema(tmp_path):
     ds = swept(store=tmp_path / "kept")
     schema.validate(ds)

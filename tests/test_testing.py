@@ -84,6 +84,7 @@ def test_matrices_are_of_the_kind_they_are_called(kind):
     check()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("kind", "reached"),
     [

@@ -138,6 +138,7 @@ class TestClassify:
 
 
 class TestStability:
+    @pytest.mark.thorough
     def test_one_matrix_from_file_to_figure(self, capsys, one, tmp_path):
         picture = tmp_path / "figure.png"
         cli.main(["stability", str(one), *SETTING, "--rounds", "600", "--plot", str(picture), "--json"])

@@ -158,6 +158,7 @@ class TestNumbers:
         assert row["V_ratio"] < 1
         assert [p["worth"] for p in row["next_pairs"]] == sorted((p["worth"] for p in row["next_pairs"]), reverse=True)
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("method", ["pmle", "reverse-kl", "distillation", "rlhf", "dpo"])
     def test_the_other_methods_are_the_library_s_with_the_prior_by_name(self, capsys, votes, prior, method):
         found = told(capsys, votes, "--gamma", GAMMA, "--method", method, "--beta", 0.7, "--prior", prior)
@@ -218,6 +219,7 @@ class TestNumbers:
         assert row["certificate"] is None
         assert "whole" in row["certificate_missing"]
 
+    @pytest.mark.thorough
     def test_a_real_election_by_scipy(self, capsys, shared_data):
         file = shared_data / "preflib" / "00002-00000001.soi"
         (row,) = told(capsys, file, "--gamma", 0.8)["matrices"]

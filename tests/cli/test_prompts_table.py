@@ -52,6 +52,7 @@ def test_classify(many, capsys):
     assert len(json.loads(capsys.readouterr().out)["matrices"]) == 42
 
 
+@pytest.mark.thorough
 def test_stability(many, capsys):
     cli.main(["stability", str(many), "--alpha", "0.5", "--lam", "1", "--beta", "0.2", "--rounds", "1000"])
     lines = capsys.readouterr().out.splitlines()

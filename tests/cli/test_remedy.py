@@ -30,6 +30,7 @@ def votes(tmp_path):
     return file
 
 
+@pytest.mark.thorough
 def test_with_counts_the_posterior_is_the_headline_and_the_remedy_is_that_of_safe_beta(capsys, votes):
     rows, labels = card(capsys, votes, "--alpha", 0.5, "--lam", 1, "--beta", 0.05)
     assert labels[-1] == "Do"
@@ -43,6 +44,7 @@ def test_with_counts_the_posterior_is_the_headline_and_the_remedy_is_that_of_saf
     assert printed > 1 / 15  # at which the observed rates alone would lose stability
 
 
+@pytest.mark.thorough
 def test_without_counts_each_change_alone_is_enough(capsys, tmp_path):
     P = np.array([[0.5, 0.7, 0.3], [0.3, 0.5, 0.7], [0.7, 0.3, 0.5]])
     np.savez(tmp_path / "P.npz", P=P)
@@ -70,6 +72,7 @@ def test_what_is_stable_needs_nothing_and_alpha_1_needs_a_smaller_alpha(capsys, 
     assert alpha == 0.99
 
 
+@pytest.mark.thorough
 def test_a_collapse_gets_a_beta_that_keeps_the_entropy(capsys, tmp_path):
     P = np.array([[0.5, 0.9, 0.9], [0.1, 0.5, 0.8], [0.1, 0.2, 0.5]])
     np.savez(tmp_path / "P.npz", P=P)

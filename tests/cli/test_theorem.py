@@ -70,6 +70,7 @@ def test_a_theorem_is_checked_on_a_file(capsys, file):
 ROUNDS = ["--alpha", "0.5", "--lam", "1", "--beta", "0.3"]
 
 
+@pytest.mark.thorough
 def test_theorems_on_the_other_objective_are_left_out(capsys, file):
     told = found(capsys, "7.1", file, *ROUNDS, "--objective", "dpo")
     rows = {row["name"]: row for row in told["checked"]}

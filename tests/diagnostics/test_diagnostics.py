@@ -42,6 +42,7 @@ def test_series_against_numpy():
     np.testing.assert_allclose(diag.reward_margin(lp, REFERENCE, 0.3, "best"), 0.3 * (best - second), rtol=1e-12)
 
 
+@pytest.mark.thorough
 @given(rounds=st.integers(2, 60), burn_in=st.integers(0, 30), seed=st.integers(0, 999))
 @settings(max_examples=15, deadline=None)
 def test_cycle_strength_is_the_population_variance_from_burn_in_on(rounds, burn_in, seed):
@@ -177,6 +178,7 @@ def test_summaries_do_not_depend_on_the_order_of_responses(name):
         np.testing.assert_allclose(permuted[key], given_order[key], rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_streaming_equals_the_function():
     lp = random_trajectory(30, 4)
     for name in ("cycle_strength", "final_entropy", "collapse_round", "collapse_rate", "convergence_rate"):

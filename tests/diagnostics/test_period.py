@@ -141,6 +141,7 @@ def no_period_cases(rounds):
     return cases
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("rounds", [1024, 300])
 def test_drift_chirp_noise_and_spirals_never_have_a_period(rounds):
     for name, runs in no_period_cases(rounds).items():

@@ -71,6 +71,7 @@ def test_heteroclinic_orbits_at_alpha_one_oscillate_at_every_length(preferences,
     assert found["switches"] >= 3
 
 
+@pytest.mark.thorough
 def test_a_dwell_near_a_vertex_is_no_collapse():
     rows = iterate_ipo(CYCLE, 0.1, 1.0, 30000)
     top = rows.argmax(axis=1)
@@ -131,6 +132,7 @@ def test_thresholds_are_arguments():
     assert diag.VERDICTS[int(diag.verdict(rows, window=32)["verdict"])] == OSCILLATING
 
 
+@pytest.mark.thorough
 def test_leaving_a_saddle_is_not_converging():
     t = np.arange(201.0)
     z = np.stack([1e-15 * 1.1**t, -1e-15 * 1.1**t, 0 * t], axis=1)
@@ -151,6 +153,7 @@ def test_batched_and_permuted_verdicts_agree():
     np.testing.assert_array_equal(batched["period_kind"], permuted["period_kind"])
 
 
+@pytest.mark.thorough
 def test_float32():
     for ratio, expected in ((0.9, CONVERGED), (1.5, OSCILLATING)):
         rows = iterate_ipo(CYCLE, CRITICAL / ratio, 0.5, 1000).astype(np.float32)

@@ -59,6 +59,7 @@ def test_no_finding_fails_and_each_is_complete(results: ToyResults, name: str):
     assert any(f.status == "holds" for f in findings)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", TITLES)
 def test_a_dataset_says_how_to_repeat_it(results: ToyResults, name: str):
     attrs = results[name].attrs
@@ -67,6 +68,7 @@ def test_a_dataset_says_how_to_repeat_it(results: ToyResults, name: str):
     assert attrs["version_jax"]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", TITLES)
 def test_what_is_stored_is_read_back_and_checks_alike(results: ToyResults, name: str, tmp_path: Path):
     path = tmp_path / "result.zarr"
@@ -352,6 +354,7 @@ WRONG = [
 ]
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("name", "wrong", "claim"), WRONG, ids=[f"{name}-{claim}" for name, _, claim in WRONG])
 def test_a_claim_fails_on_wrong_data(results: ToyResults, name: str, wrong: dict, claim: str):
     ds = results[name].copy(deep=True)

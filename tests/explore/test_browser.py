@@ -136,6 +136,7 @@ def test_other_origins_are_refused():
             asking.close()
 
 
+@pytest.mark.thorough
 def test_a_port_that_is_taken_is_said():
     with served() as (address, _):
         port = address.rpartition(":")[2].strip("/")

@@ -23,6 +23,7 @@ def trajectory(loop, rounds=5, initial=START):
     return np.asarray(dyn.iterate(loop, rounds, initial=initial).log_policy)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", [dyn.IPO, dyn.DPO])
 def test_flipped_labels_are_another_matrix(kind):
     rate = 0.2

@@ -237,6 +237,7 @@ def test_blocks_of_examples_are_one_sum():
         )
 
 
+@pytest.mark.thorough
 def test_full_batch_sgd_is_the_dense_loop_and_first_order_in_the_step():
     g, chosen, rejected, W0 = data = samples(11)
     flow = flow_of("DPO", data)
@@ -252,6 +253,7 @@ def test_full_batch_sgd_is_the_dense_loop_and_first_order_in_the_step():
     np.testing.assert_allclose(flow.predict(sol, g, chosen, rejected), sol.reward_margin, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_minibatches_are_unbiased_and_restarts_are_exact():
     flow = flow_of("DPO", samples(12))
     H = jnp.asarray(np.random.default_rng(0).normal(size=(5, 5)))

@@ -196,6 +196,7 @@ def test_both_forms_with_a_beta_of_each_pair_are_the_same_flow(shape):
     np.testing.assert_allclose(*margins, rtol=1e-10, atol=1e-11)
 
 
+@pytest.mark.thorough
 def test_a_scale_of_one_and_weights_of_one_change_nothing():
     plain = {name: value for name, value in drawn(7, weighted=False).items() if name != "scale"}
     ones = plain | dict.fromkeys(("chosen_weight", "rejected_weight", "scale"), np.ones(6))
@@ -246,6 +247,7 @@ class Kinked(dyn.objectives.MarginLoss):
         return self.kink, self.below, self.above
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("above", "kink"), [(0.0, 2.0), (1.5, 0.75), (-0.5, 1.25)])
 def test_an_own_piecewise_linear_loss_against_small_explicit_steps(above, kink):
     x = drawn(9, N=14, d=2, used=3)
@@ -327,7 +329,7 @@ def test_an_own_squared_loss_is_solved_exactly():
         (Bowl(1.0, (-2.0, 3.0)), r"Bowl.parabola\(\) says s = -2, which has no minimum; return s > 0"),
         (Bowl(1.0, (2.0,)), r"Bowl.parabola\(\) returns \(2.0,\); return finite numbers \(s, r0\)"),
         (Bowl(1.0, (2.0, np.nan)), r"return finite numbers"),
-        (Kinked(1.0, 2.0, 1.0, -1.0), r"Kinked.hinge\(\) says .* not convex"),
+        (Kinked(1.0, 2.0, -1.0, -2.0), r"Kinked.hinge\(\) says .* not convex"),
     ],
 )
 def test_a_declared_shape_that_is_not_the_slopes_is_refused(objective, words):
@@ -466,6 +468,7 @@ def messages():
     return json.loads(done.stdout)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("code", REFUSED)
 def test_one_sentence_names_the_entry(messages, code):
     assert messages[code].startswith("ValueError: "), messages[code]

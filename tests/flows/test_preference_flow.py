@@ -33,6 +33,7 @@ SAMPLERS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("kind", OBJECTIVES)
 @pytest.mark.parametrize("policy", [dyn.Tabular(4), dyn.LogLinear(PHI)], ids=["tabular", "log-linear"])
@@ -65,6 +66,7 @@ def test_tabular_velocities_are_statement_3_8():
         np.testing.assert_allclose(flow.velocity(flow.start(z)).parameters, expected, rtol=1e-12, atol=1e-13)
 
 
+@pytest.mark.thorough
 def test_tabular_ipo_flow_is_its_closed_form_with_its_constant():
     mu, beta, ref = np.array([0.4, 0.3, 0.2, 0.1]), 0.3, logs(1, 2, 3, 4)
     flow = dyn.PreferenceFlow(dyn.Tabular(4), P4, dyn.IPO(beta), samplers.Fixed(np.log(mu)), log_reference=ref)
@@ -105,6 +107,7 @@ def test_squared_margin_has_the_optimum_of_ipo_at_half_beta():
     np.testing.assert_allclose(sol.log_policy[-1], dyn.IPO(0.4).optimum(P4, log_mu, uniform), atol=1e-7)
 
 
+@pytest.mark.thorough
 def test_contexts_are_weighted_and_share_theta():
     rng = np.random.default_rng(2)
     phi, P = rng.normal(size=(3, 4, 2)), np.stack([P4, P4.T, P4])

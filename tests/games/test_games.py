@@ -197,6 +197,7 @@ def test_prompts_in_stability_and_sweeps():
         assert float(run.statistics["entropy"]) == pytest.approx(entropy, abs=1e-13)
 
 
+@pytest.mark.thorough
 def test_equilibria_and_gaps_of_prompts():
     for tau, magnets in ((0.0, None), (0.1, MAGNETS), (0.1, MAGNETS[0])):
         found = games.nash(PROMPTS, tau, magnets)

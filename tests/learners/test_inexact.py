@@ -58,6 +58,7 @@ def test_rounds_are_those_written_out_by_hand(objective, reset):
     np.testing.assert_allclose(got, by_hand(objective, optimizer, 3, 3, reset), atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_features_are_trained_in_theta():
     """Adam is not invariant under rotations, so theta and logits would give different policies."""
     policy = dyn.LogLinear(PHI)

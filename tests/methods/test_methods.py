@@ -36,6 +36,7 @@ def test_each_method_says_where_it_is_from():
         assert method.process(CYCLE, np.full(3, -np.log(3))).num_responses == 3
 
 
+@pytest.mark.thorough
 def test_on_a_cycle_the_loops_oscillate_and_games_with_a_magnet_settle(on_the_cycle):
     loops = {"online-dpo", "iterated-dpo", "online-ipo", "iterated-ipo", "reverse-kl", "sppo"}
     for name, row in on_the_cycle.items():

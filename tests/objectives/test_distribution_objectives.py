@@ -104,6 +104,7 @@ def hard_case():
     return Law(wins), jax.nn.log_softmax(jnp.array([0.0, -10.0, -6.2]))
 
 
+@pytest.mark.thorough
 def test_of_two_minima_the_lesser_is_kept_and_both_are_counted():
     wins, log_ref = hard_case()
     fit = dyn.fit(dyn.PMLE(0.25, 7.338), wins, log_reference=log_ref)

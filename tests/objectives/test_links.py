@@ -21,6 +21,7 @@ EXACT = {
 KAPPA = {"logistic": 4.0, "linear": 1.0, "probit": np.sqrt(2 * np.pi), "cauchit": np.pi}
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", LINKS)
 def test_losses_and_slopes_are_right_in_the_tails(name):
     """e^-(r²/2) of the probit link is known to 800 eps at r = 37, beyond which it leaves the floats."""

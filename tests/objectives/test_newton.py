@@ -40,6 +40,7 @@ def instance(seed, K, size=1.0):
     return jnp.asarray(P), jnp.asarray(rng.dirichlet(np.ones(K)))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", LOSSES)
 @pytest.mark.parametrize("K", [2, 5])
 @pytest.mark.parametrize("beta", [0.01, 2.0])
@@ -144,6 +145,7 @@ def test_nothing_compared_leaves_the_start():
     np.testing.assert_array_equal(x, [1.0, -2.0, 0.5])
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", LOSSES)
 def test_derivatives_are_those_of_the_exact_solver(name):
     P, mu = instance(5, 4)

@@ -126,6 +126,7 @@ def test_nothing_compared():
         np.testing.assert_array_equal(f, 0.0)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", ["square", "logistic"])
 def test_derivatives(name):
     K, B = 4, jnp.asarray(basis_of(2, 4, 2))

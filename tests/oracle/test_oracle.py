@@ -209,6 +209,7 @@ def test_a_posterior_in_numpy_is_that_of_verdict_probability():
         assert (mine.unstable, mine.mean_verdict, mine.basis) == (theirs.unstable, theirs.mean_verdict, theirs.basis)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(("K", "scale", "spread"), [(5, 15.0, 30.0), (10, 6.0, 30.0), (3, 6.0, 3.0)])
 def test_rewards_of_extreme_matrices_and_samplers_are_found(K, scale, spread):
     """Plain Newton steps leave for infinity on many of these; damped ones, from the start again, do not."""
@@ -239,6 +240,7 @@ class TestEverywhere:
                 bound = dyn.theorems.universal_spectrum(**inputs, beta=share * found.local, log_pi=even)
                 assert (bound.upper.max() < 1) == applies
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize(("alpha", "lam", "beta"), [(0.5, 1.0, 0.3), (0.9, 0.7, 0.5), (0.0, 1.0, 0.3179)])
     def test_the_tournament_that_is_named_is_the_smallest_unstable_one(self, alpha, lam, beta):
         found = oracle.everywhere(alpha, lam, beta)

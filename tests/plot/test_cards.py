@@ -156,6 +156,7 @@ class TestSolution:
     start = jnp.log(jnp.array([0.5, 0.3, 0.2]))
     loop = dyn.SelfSampling(CYCLE, dyn.IPO(0.5), alpha=0.5, lam=1.0)
 
+    @pytest.mark.thorough
     def test_says_result_rounds_and_statistics(self):
         sol = dyn.iterate(self.loop, 300, initial=self.start, every=100, measure=["entropy", "verdict"])
         head, rows, statistics, entropy = repr(sol).splitlines()

@@ -63,6 +63,7 @@ def bistable():
 
 
 class TestStabilityMap:
+    @pytest.mark.thorough
     def test_the_radius_is_that_of_the_closed_form(self, ipo):
         """rho² = alpha² + (a lam/beta)²/3 at the uniform policy of the 3-cycle under IPO ([paper] Chen26)."""
         x, y = np.meshgrid(ipo.x, ipo.y)
@@ -330,6 +331,7 @@ class TestBasins:
             if ds.fate[n] == 0:
                 np.testing.assert_allclose(np.exp(ds.log_last.values[n]), np.exp(sol.log_policy[-1]), atol=1e-6)
 
+    @pytest.mark.thorough
     def test_the_middle_settles_and_the_rest_turns(self, bistable):
         _, ds = bistable
         np.testing.assert_allclose(np.exp(ds.log_place.values), [[1 / 3] * 3], atol=1e-3)
@@ -346,6 +348,7 @@ class TestBasins:
         assert f"keeps moving: {share:.0%} of starts" in tiles
         assert all(label in labels(ax) for label in tiles)
 
+    @pytest.mark.thorough
     def test_a_vertex_is_told_by_its_name(self):
         """At alpha = 1 rounds end at the Condorcet winner, and vertices are fixed points with log-probabilities of -inf."""
         P = np.array([[0.5, 0.7, 0.6], [0.3, 0.5, 0.6], [0.4, 0.4, 0.5]])

@@ -248,6 +248,7 @@ CASES = {
 
 
 class TestReport:
+    @pytest.mark.thorough
     @pytest.mark.parametrize("case", CASES)
     def test_nothing_falls_off_the_page(self, case):
         found, run, names = CASES[case]

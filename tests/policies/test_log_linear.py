@@ -125,6 +125,7 @@ def test_the_fit_is_stationary_at_every_level_of_weight(seed, scale, kind):
     np.testing.assert_allclose(f, exact, atol=1e-9 * (1 + np.abs(exact).max()), rtol=1e-9)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", OBJECTIVES)
 @pytest.mark.parametrize("scale", [1.0, 25.0])
 def test_jacobian_in_theta_is_a_finite_difference(kind, scale):
@@ -294,6 +295,7 @@ def test_the_fit_at_any_spread_of_weights_and_any_ties(seed, shape, span, whole)
     np.testing.assert_allclose(w, expected, atol=1e-11 * (1 + np.abs(expected).max()))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", OBJECTIVES)
 def test_responses_never_sampled_count_as_the_limit_of_vanishing_mass(kind):
     P, phi = matrix(5, 4), np.array([[1.0, 0.2, 0], [-0.4, 1, 0], [0.3, -1.1, 0], [-0.9, 0.1, 1], [0, -0.2, -0.4]])

@@ -188,6 +188,7 @@ def test_a_strict_order_gives_the_same_by_matches_and_by_scores_but_for_copies()
     assert float(jnp.abs(M - N).sum()) < 2 * 3 / K
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("by", ["matches", "scores"])
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_transformations(by, n):
@@ -204,6 +205,7 @@ def test_transformations(by, n):
     np.testing.assert_allclose(single, want, 2e-6)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("by", ["matches", "scores"])
 @pytest.mark.parametrize("n", [2, 3, 4])
 def test_derivatives(by, n):

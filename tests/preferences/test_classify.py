@@ -220,6 +220,7 @@ def disagreements(folder, most_per_family: int | None) -> list[str]:
     return differ
 
 
+@pytest.mark.thorough
 def test_real_data_sample(shared_data):
     assert disagreements(shared_data, 4) == []
 

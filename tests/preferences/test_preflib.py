@@ -284,6 +284,7 @@ def test_arbitrary_bytes(scratch, content):
     survives(scratch, ".toi", content, 0.5)
 
 
+@pytest.mark.thorough
 def test_published_files(shared_data):
     folder = shared_data / "preflib"
     described = json.loads((folder / "index.json").read_text())

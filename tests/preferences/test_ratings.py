@@ -296,6 +296,7 @@ def test_packed_files_are_unpacked_no_further_than_they_may_be(tmp_path):
             read(tmp_path, damaged, "x.jsonl.gz")
 
 
+@pytest.mark.thorough
 @settings(max_examples=400)
 @given(data=st.data(), skip_bad=st.booleans())
 def test_damaged_files(scratch, data, skip_bad):

@@ -407,6 +407,7 @@ def test_arbitrary_tables(scratch, text, head):
     survives(scratch, ".csv", (head + text).encode())
 
 
+@pytest.mark.thorough
 @settings(max_examples=600, deadline=None)
 @given(data=st.data(), suffix=st.sampled_from([".npz", ".csv"]))
 def test_damaged_files(scratch, data, suffix):

@@ -107,6 +107,7 @@ def test_bad_references(make, message):
         make()
 
 
+@pytest.mark.thorough
 def test_gradients_pass_through_a_memory():
     def last(rate):
         loop = dyn.Rounds(P, dyn.DPO(0.4), sampler=ON, reference=dyn.references.Ema(rate))

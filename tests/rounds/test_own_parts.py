@@ -67,6 +67,7 @@ def test_a_chart_of_all_policies_has_their_optimum(policy):
     assert bool(advance(START)[1])
 
 
+@pytest.mark.thorough
 def test_the_derivative_of_the_parameters_that_are_looked_for():
     """At the start itself the search ends before its first step; its derivative is that of the equation."""
     C = np.eye(3) - 1 / 3

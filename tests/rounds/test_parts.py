@@ -138,6 +138,7 @@ def covering(choices: list[list[str]], allowed) -> list[tuple[str, ...]]:
     return found
 
 
+@pytest.mark.thorough
 def test_every_combination_is_accepted_or_refused_by_name():
     for combination in ALL:
         if "own" in combination[:5]:
@@ -446,6 +447,7 @@ def test_derivatives_through_best_of_n_are_those_of_differences(objective, away)
     np.testing.assert_allclose(np.asarray(jax.jacrev(loop)(jnp.asarray(z))), forward, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_best_of_n_asks_dpo_for_four_times_the_beta_of_ipo():
     # Statement 7.17 holds for pairs of any law at a fixed point with f = 0: here the uniform policy of a regular tournament.
     even = np.full(5, -np.log(5))

@@ -58,6 +58,7 @@ def numpy_rounds(kind, theta, rounds, beta=0.3, alpha=0.5, lam=0.8, shares=SHARE
     return oracles.log_softmax(PHI @ theta)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", KINDS)
 def test_tabular_prompts_are_independent(kind):
     every, alone = loops(kind)
@@ -174,6 +175,7 @@ def test_the_fixed_point_of_independent_prompts_is_a_state_at_rest():
     np.testing.assert_allclose(moved, np.broadcast_to(point.log_policy, moved.shape), atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_a_prompt_is_judged_as_if_it_stood_alone():
     many = np.stack([dyn.preferences.cyclic(3, 0.1)] * 23)  # more than 64 logits in all
     loop = dyn.SelfSampling(many, dyn.IPO(0.5), 0.5, 1.0)

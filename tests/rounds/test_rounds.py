@@ -32,6 +32,7 @@ def test_a_round_ignores_the_gauge_and_the_names_of_responses(objective):
     np.testing.assert_allclose(moved(z[order]), loop(z)[order], atol=1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("objective", ["ipo", "dpo"])
 @pytest.mark.parametrize("lam", [0.0, 0.3, 1.0])
 def test_gradients_by_every_share_are_finite_and_right(objective, lam):

@@ -153,6 +153,7 @@ def test_traced_values_out_of_range_are_a_result(alpha, beta, entry):
     assert np.isfinite(log_policy).all()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("objective", ["ipo", "dpo"])
 def test_works_under_jit_vmap_and_grad(objective):
     base = loop_of(objective)

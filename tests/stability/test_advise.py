@@ -44,6 +44,7 @@ def cycle_counts(n: int, advantage: float) -> np.ndarray:
 
 
 class TestManyAtOnce:
+    @pytest.mark.thorough
     @pytest.mark.parametrize("kind", OBJECTIVES)
     @pytest.mark.parametrize("lam", [0.0, 0.6, 1.0])
     def test_spectral_radii_are_those_of_one_by_one(self, kind, lam):
@@ -98,12 +99,14 @@ class TestManyAtOnce:
         radius = spectral_radii(stack, kind(0.2), 0.5, 1.0).radius
         np.testing.assert_allclose(radius, np.hypot(0.5, KAPPA[kind] * advantage / (0.2 * np.sqrt(3))), rtol=1e-10)
 
+    @pytest.mark.thorough
     def test_order_of_matrices_and_blocks_do_not_matter(self):
         stack = random_stack(130, 3)  # a block and two more
         whole = critical_betas(stack, dyn.IPO, [0.5], [1.0], floor=0.01).beta
         alone = critical_betas(stack[128:], dyn.IPO, [0.5], [1.0], floor=0.01).beta
         np.testing.assert_allclose(whole[128:], alone, rtol=1e-9)
 
+    @pytest.mark.thorough
     def test_no_optimum_and_a_fold_are_counted(self):
         certain = np.array([[0.5, 1.0, 1.0], [0.0, 0.5, 0.7], [0.0, 0.3, 0.5]])
         stack = np.stack([certain, np.asarray(dyn.preferences.cyclic(3, 0.3))])
@@ -216,6 +219,7 @@ class TestVerdictProbability:
         np.testing.assert_allclose(found.radius_quantiles, np.quantile(radii, (0.05, 0.5, 0.95)))
         assert sum(s.value for s in found.verdicts.values()) == pytest.approx(1)
 
+    @pytest.mark.thorough
     def test_many_comparisons_leave_no_doubt(self):
         for beta, unstable in ((0.1, 1.0), (0.2, 0.0)):  # statement 2.1: unstable below .3/(√3 √.75) = .2 at a = .3
             beta = beta + 0.02
@@ -225,6 +229,7 @@ class TestVerdictProbability:
             assert found.unstable.value == unstable
             assert found.verdicts["oscillating" if unstable else "converged"].value == 1
 
+    @pytest.mark.thorough
     def test_draws_without_an_optimum_have_a_share_of_their_own(self):
         """With hardly any prior, sides that never won get P = 0, where DPO has no optimum; nothing is dropped."""
         counts = np.zeros((3, 3))
@@ -287,6 +292,7 @@ class TestSafeBeta:
         assert low[0, 0] < 95 < high[0, 0]
         assert np.isinf(_quantile(values[:3], 0.95)[2]).all()  # three draws bound nothing from above
 
+    @pytest.mark.thorough
     @pytest.mark.parametrize("model", ["hierarchical", "independent"])
     @pytest.mark.parametrize("kind", OBJECTIVES)
     def test_rounds_are_stable_above_with_the_confidence_stated(self, kind, model):
@@ -383,6 +389,7 @@ def refuse(word: str) -> None:
 
 
 class TestCommand:
+    @pytest.mark.thorough
     def test_json_is_what_the_library_finds(self, capsys, counted):
         cli.main(["advise", str(counted), "--index", "0", *SMALL, "--json", "--seed", "3"])
         row = json.loads(capsys.readouterr().out, parse_constant=refuse)["matrices"][0]
@@ -462,6 +469,7 @@ class TestFigure:
 
 
 class TestElections:
+    @pytest.mark.thorough
     def test_regions_are_counted_by_family(self, tmp_path, counted, uncounted):
         from experiments import elections
 

@@ -50,6 +50,7 @@ def prior_draws(rng: np.random.Generator, n: int, K: int) -> tuple[np.ndarray, n
 
 
 class TestAgainstBruteForce:
+    @pytest.mark.thorough
     @pytest.mark.parametrize("wins", [(7, 3, 6, 4, 8, 2), (5, 0, 3, 0, 0, 0), (2, 1, 2, 1, 2, 1)])
     def test_quantiles_with_three_responses(self, wins):
         """Importance sampling from the prior; the curl is the mean of the three log-odds around the cycle."""

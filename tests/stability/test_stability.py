@@ -31,6 +31,7 @@ def ring(K: int, advantage: float) -> tuple[np.ndarray, float]:
     return P, 2 * advantage * np.sin(2 * np.pi * i / K).max()
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("objective", ["ipo", "dpo"])
 @pytest.mark.parametrize("K", [2, 3, 6])
 @pytest.mark.parametrize("scale", [0.0, 1.0, 4.0])
@@ -212,6 +213,7 @@ def test_local_stability_without_global_at_four_responses():
     assert report.certificate == "none"
 
 
+@pytest.mark.thorough
 def test_vertices_at_alpha_one_follow_statement_2_2():
     P = problems.matrix(4, 3)
     log_offline = problems.log_policy(4, 4)
@@ -270,6 +272,7 @@ def test_suggestions_make_it_stable():
     assert suggest(stable) == ()
 
 
+@pytest.mark.thorough
 def test_a_report_does_not_depend_on_the_names_of_responses():
     loop = loop_of("ipo", K=4, seed=2, beta=0.05)
     order = np.array([2, 3, 0, 1])
@@ -324,12 +327,14 @@ def compare(count: int, seed: int, sizes: tuple[int, ...] = (3, 4)) -> list[str]
 
 
 def test_an_orbit_on_a_closed_curve_neither_parts_nor_approaches():
-    loop = SelfSampling(cyclic(3, 0.4), IPO(0.1), 0.5, 1.0)
-    report = analyze(loop, np.log([0.5, 0.3, 0.2]), starts=2)
+    loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.1), 0.5, 1.0)
+    report = dyn.stability.analyze(loop, np.log([0.5, 0.3, 0.2]), starts=2)
     assert report.verdict == "oscillating"
     told = dict(report.lines())["nearby runs"]
     assert told.startswith("keep their distance")
     assert 0 < abs(report.lyapunov_exponent) < 1e-3
     assert "0 to what this run resolves" in told
-    settled = analyze(SelfSampling(cyclic(3, 0.4), IPO(0.5), 0.5, 1.0), np.log([0.5, 0.3, 0.2]), starts=2)
+    settled = dyn.stability.analyze(
+        dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.5), 0.5, 1.0), np.log([0.5, 0.3, 0.2]), starts=2
+    )
     assert dict(settled.lines())["nearby runs"].startswith("approach")

@@ -72,6 +72,7 @@ def store(small_blocks, tmp_path_factory, tmp_path):
     return Path(shutil.copytree(made, tmp_path / "map.zarr"))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("kind", DAMAGE)
 @pytest.mark.parametrize("file", ["final_entropy/3.0", "result/0.0", "cycle_strength/4.0"])
 def test_a_damaged_chunk_is_computed_again(store, whole, file, kind, capsys):
@@ -239,6 +240,7 @@ def test_a_store_of_an_earlier_version_is_named(store):
     assert json.loads((store / ".zattrs").read_text())["identity"]
 
 
+@pytest.mark.thorough
 def test_the_module_says_it_too(store):
     (store / "final_entropy" / "3.0").unlink()
     command = [sys.executable, "-m", "dynamics", "results", "--json", str(store)]

@@ -29,6 +29,7 @@ LOOPS = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", LOOPS)
 def test_threads_do_not_show(name):
     loop, options = LOOPS[name]()
@@ -37,6 +38,7 @@ def test_threads_do_not_show(name):
         np.testing.assert_array_equal(one[variable].values, several[variable].values)
 
 
+@pytest.mark.thorough
 def test_threads_compute_in_the_precision_of_the_caller():
     loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(0.1), 0.5, 1.0)
     double = asked(loop, cores=3)
@@ -49,6 +51,7 @@ def test_threads_compute_in_the_precision_of_the_caller():
     np.testing.assert_array_equal(*(ds.final_entropy.values for ds in half))
 
 
+@pytest.mark.thorough
 def test_threads_keep_the_settings_of_the_caller():
     # Without threefry_partitionable other numbers are drawn; a thread would not know of the setting.
     loop, options = LOOPS["samples"]()

@@ -43,6 +43,7 @@ def swept(store=None, rounds=50, **options):
     )
 
 
+@pytest.mark.thorough
 def test_what_is_kept_is_what_is_computed(small_blocks, tmp_path):
     whole, kept = swept(), swept(tmp_path / "a")
     assert kept["alpha"].dims == ("alpha",)

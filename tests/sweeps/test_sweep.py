@@ -139,6 +139,7 @@ def test_a_start_without_full_support_is_refused_before_running():
         dyn.sweep(loop, {"log_offline": np.stack([problems.log_policy(3, 0), empty])}, rounds=2, measure="entropy")
 
 
+@pytest.mark.thorough
 def test_a_user_map_and_a_random_one():
     class Noisy(dyn.RoundMap):
         preference: jax.Array

@@ -91,6 +91,7 @@ def test_three_times_the_reach_of_715_is_refuted_on_the_cycle():
     assert kl[-1] > 1e3 * kl[0]
 
 
+@pytest.mark.thorough
 def test_the_certificate_reaches_where_the_older_statements_do_not():
     # Ends of lam/beta on the 3-cycle with a = .4 at alpha = .2: 7.3 2.667, 7.2 2.828, 7.15 2.981.
     loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), dyn.IPO(1 / 2.9), 0.2, 1.0)

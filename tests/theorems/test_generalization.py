@@ -65,6 +65,7 @@ def test_noise_norm_names_what_is_wrong(arguments, words):
         theorems.noise_norm(*arguments)
 
 
+@pytest.mark.thorough
 def test_accuracy_moves_where_the_shift_is_not_orthogonal():
     x = {"mean": np.array([1.0, 0.0]), "shift": np.array([2.0, 1.0]), "v": 1.0, "beta": 0.5, "time": 5.0}
     bound = theorems.gaussian_accuracy(**x)

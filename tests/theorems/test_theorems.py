@@ -717,6 +717,7 @@ def random_matrix(rng, K, size=2.0):
     return 1 / (1 + np.exp(-(L - L.T)))
 
 
+@pytest.mark.thorough
 def test_loose_bound_on_sampler_dependence_strengthened_by_twice_its_least_slack():
     def instance(v):
         P = 1 / (1 + np.exp(-(np.array([[0, v[0], v[1]], [-v[0], 0, v[2]], [-v[1], -v[2], 0]]))))

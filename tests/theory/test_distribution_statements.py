@@ -27,6 +27,7 @@ def random_wins(rng, K, share):
     return (wins * (1 - np.eye(K))).astype(float)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("K", [2, 3, 5])
 def test_5_1_a_finite_reward_exists_iff_every_group_won_something_against_the_rest(K):
     rng = np.random.default_rng(K)
@@ -106,6 +107,7 @@ def test_5_4_a_prior_that_is_a_power_of_the_target_has_one_exact_beta(k):
         assert kl(target, rlhf_limit(target, prior, gamma, beta)) > 1e-5
 
 
+@pytest.mark.thorough
 def test_5_4_every_other_prior_keeps_an_error_and_a_vanishing_beta_degenerates():
     rng = np.random.default_rng(2)
     for _ in range(3):

@@ -85,6 +85,7 @@ def gaussian_behaviour(length, v, nodes=240):
     return g[:, None], (sign > 0).astype(int), (sign < 0).astype(int), np.tile(weights[kept], 2)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("delta", [0.3, 1.0, 4.0])
 def test_flipped_labels_undo_margins_at_the_square_of_delta(delta):
     beta, b = 0.4, 3.0

@@ -140,6 +140,7 @@ def interior(K):
     return 0.5 + 0.45 * A / np.abs(A).max(), np.log(p)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("K", [3, 4, 5])
 def test_the_proximal_point_comes_nearer_to_every_equilibrium(K):
     P, log_p = interior(K)

@@ -93,6 +93,7 @@ class TestLossesAndWinRates:
         expected = left * z + (1 - left) * (log_reference + x / (0.4 * 0.4))
         np.testing.assert_allclose(oracles.centre(np.asarray(run)), oracles.centre(expected), atol=1e-9)
 
+    @pytest.mark.thorough
     def test_flipped_labels_and_the_robust_loss(self):
         class Robust(MarginLoss):
             def loss(self, margin):
@@ -158,6 +159,7 @@ class TestEntropy:
             np.testing.assert_allclose(oracles.centre(run), oracles.centre(P @ mu) / gamma, atol=1e-9)
 
 
+@pytest.mark.thorough
 def test_a_shared_parameter_turns_back_at_small_beta():
     """9.2: k = (1, 3), c = (-.3, .4): the fixed point above 0 has slope alpha + (1-alpha) theta w'/w, below -1 and falling."""
     phi = np.array([[[0.5], [-0.5]], [[1.5], [-1.5]]])

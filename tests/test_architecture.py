@@ -68,7 +68,8 @@ FEEDBACK = SEEN | {"samplers", "references", "policies", "rewards"}
 MAY_IMPORT["feedback"] = MAY_IMPORT["objectives"] = FEEDBACK
 MAY_IMPORT["learners"] = FEEDBACK | {"feedback", "objectives", "_parameters", "_interned"}
 FITS = MAY_IMPORT["learners"] | {"learners", "diagnostics"}
-MAY_IMPORT["rounds"] = MAY_IMPORT["flows"] = MAY_IMPORT["games"] = FITS
+MAY_IMPORT["flows"] = FITS
+MAY_IMPORT["rounds"] = FITS | {"_progress"}
 MAY_IMPORT["games"] = FITS | {"rounds", "oracle"}
 MAY_IMPORT["engine"] = FITS | {"rounds", "flows", "games"}
 MAY_IMPORT["solve"] = MAY_IMPORT["engine"] | {
@@ -105,6 +106,7 @@ LOOKED_INTO = {
     "cli._draws": "draws and their probabilities, which the printed card rounds",
     "cli._llm": STUBBED,
     "cli._main": STUBBED,
+    "cli._remedy": "what to do, at settings for which a whole report takes half a minute each",
     "cli._study": STUBBED,
     "cli._tables": SMALL,
     "diagnostics._period": COMPILED,

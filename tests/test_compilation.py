@@ -225,6 +225,7 @@ def test_samples_smoothing_and_steps_of_a_sweep(compiled):
         assert not np.allclose(first.final_entropy, second.final_entropy)
 
 
+@pytest.mark.thorough
 def test_rounds_of_stability(compiled):
     loop = loop_of()
     dyn.stability.analyze(loop, rounds=300)

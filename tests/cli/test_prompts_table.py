@@ -91,6 +91,7 @@ def test_single_votes_get_a_reason_and_a_remedy(pairs, capsys):
     assert WHY in out
 
 
+@pytest.mark.thorough
 def test_advise_says_no_optimum_too(pairs, capsys):
     cli.main(["advise", str(pairs / "few.jsonl"), "--draws", "40"])
     lines = capsys.readouterr().out.splitlines()

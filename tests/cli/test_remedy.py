@@ -59,6 +59,7 @@ def test_without_counts_each_change_alone_is_enough(capsys, tmp_path):
     assert radius(0.5, lam, 0.11) < 1 < radius(0.5, lam + 0.01, 0.11)
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore:the branch of fixed points was followed only to")
 def test_what_is_stable_needs_nothing_and_alpha_1_needs_a_smaller_alpha(capsys, tmp_path):
     P = np.array([[0.5, 0.7, 0.3], [0.3, 0.5, 0.7], [0.7, 0.3, 0.5]])
@@ -99,6 +100,7 @@ def told(folder, text, objective, alpha, lam, beta, *, collapsed=False):
     return remedy(P, drawn, objective, alpha, lam, beta, collapsed=collapsed), P, drawn
 
 
+@pytest.mark.thorough
 def test_lam_is_the_largest_of_two_digits_from_wherever_one_starts(tmp_path):
     found = [told(tmp_path, UNEVEN, "dpo", 0.5, lam, 0.1)[0] for lam in (1.0, 0.25)]
     assert found[0].lam == found[1].lam == 0.17
@@ -122,6 +124,7 @@ def test_a_pair_is_named_where_no_number_alone_is_enough(tmp_path):
     assert ((crossing < 0.607).mean(axis=0) >= 0.95).all()
 
 
+@pytest.mark.thorough
 def test_a_collapse_of_dpo_gets_a_simulated_beta(tmp_path):
     found, P, _ = told(tmp_path, ORDER, "dpo", 0.9, 1.0, 0.1, collapsed=True)
     beta = found.beta_entropy

@@ -94,6 +94,7 @@ def test_an_objective_is_taken_by_theorems_that_are_about_it(capsys, file):
     assert row["holds"] is True
 
 
+@pytest.mark.thorough
 def test_the_reward_of_dpo_is_that_of_the_fixed_point(capsys, tmp_path):
     path = tmp_path / "uneven.csv"
     path.write_text("winner,loser,count\na,b,90\nb,a,10\nb,c,80\nc,b,20\nc,a,60\na,c,40\n")

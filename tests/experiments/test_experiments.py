@@ -113,6 +113,7 @@ def test_the_fingerprint_follows_configuration_and_files(tmp_path: Path):
     assert _store.fingerprint("critical_beta", config) != before
 
 
+@pytest.mark.thorough
 def test_the_fingerprint_covers_run_and_checks_and_no_other_experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     shutil.copytree(ROOT / "experiments", tmp_path / "copied", ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.syspath_prepend(tmp_path)
@@ -151,6 +152,7 @@ def test_evolution_fails_on_a_wrong_radius_and_a_wrong_bound(results: ToyResults
     assert statuses(evolution.check(ds), "Condorcet") == ["fails"]
 
 
+@pytest.mark.thorough
 def test_the_map_fails_on_verdicts_against_the_theory(results: ToyResults):
     ds = results["stability_map"].copy(deep=True)
     swap = {1: 2, 2: 1}
@@ -178,6 +180,7 @@ def test_the_curves_of_the_map_are_those_of_the_theorems(results: ToyResults):
             np.testing.assert_array_equal(ds.proven.values[:, i, j], expected)
 
 
+@pytest.mark.thorough
 def test_onset_fails_on_shifted_thresholds_amplitudes_and_basins(results: ToyResults):
     ds = results["onset"].copy(deep=True)
     ds["critical_found"] = ds.critical_found * (1 + 1e-7)

@@ -408,6 +408,7 @@ def test_equilibria_are_in_double_precision_whatever_jax_has(tau):
     assert np.asarray(dyn.diagnostics.duality_gap(found.log_policy, P, tau)) < 1e-14 * max(1.0, tau * 1e-12)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("seed", range(3))
 def test_online_gradients_rest_at_the_regularised_equilibrium_only(seed):
     """z' - z is a multiple of p, so that near a face everything looks fixed."""

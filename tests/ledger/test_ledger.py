@@ -347,6 +347,7 @@ def test_lanes_are_the_runs_that_iterate_gives(objective, kind):
         np.testing.assert_allclose(f[n], kind(1.0).implicit_reward(x["P"], log_mu[n]), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_newton_sees_more_than_one_fixed_point_where_there_is():
     x = problems.TWO_ATTRACTORS
     loop = dyn.SelfSampling(x["P"], dyn.DPO(x["beta"]), x["alpha"], x["lam"], x["log_reference"], x["log_offline"])

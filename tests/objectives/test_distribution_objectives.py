@@ -268,6 +268,7 @@ def test_rare_responses_that_the_data_hold_back_are_an_optimum():
     assert float(found.gradient_norm) < 1e-12
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("beta", [0.01, 0.1, 1.0])
 @pytest.mark.parametrize("kind", [dyn.PMLE, dyn.PreferenceDistillation])
 def test_fits_work_in_single_precision(kind, beta):

@@ -40,6 +40,7 @@ def test_a_response_that_gains_mass_is_seen_by_the_derivative(objective, policy)
     np.testing.assert_allclose(slope, difference, atol=3e-8)
 
 
+@pytest.mark.thorough
 def test_a_loss_without_that_derivative_says_nan_and_not_zero():
     log_offline = _empty()
     after = lambda lam: dyn.SelfSampling(P, dyn.objectives.Link(0.5, "probit"), 0.3, lam, log_offline=log_offline)(

@@ -189,6 +189,7 @@ def test_least_solutions_are_numpys():
     np.testing.assert_allclose(solve_least(jnp.asarray(H), jnp.asarray(b)), np.linalg.pinv(H, 1e-12) @ b, 1e-11)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", LOSSES)
 def test_transformations(name):
     lanes, K = 4, 3

@@ -104,6 +104,7 @@ def test_the_answer_is_that_of_analyze(kind):
         assert mine.critical_beta == pytest.approx(wanted, rel=1e-9)
 
 
+@pytest.mark.thorough
 def test_a_run_from_an_unstable_fixed_point_leaves_it():
     certain = np.array([[0.5, 1.0, 0.0], [0.0, 0.5, 1.0], [1.0, 0.0, 0.5]])
     for P, alpha, lam, beta in ((certain, 1.0, 1.0, 0.2), (CYCLE, 1.0, 1.0, 1.0), (CYCLE, 0.5, 1.0, 0.1)):

@@ -85,6 +85,7 @@ class TestNames:
         assert all(shown(name) in text for name in HOSTILE)
         assert "\u202e" not in text
 
+    @pytest.mark.thorough
     def test_markdown_shows_them_literally(self, which, request):
         found = rendered(request.getfixturevalue(which).to_markdown(HOSTILE, title=HOSTILE[1]))
         assert set(found.tags) <= ALLOWED | {"ul", "li", "strong", "p"}

@@ -158,6 +158,7 @@ def test_derivatives_by_hyper_parameters_are_exact():
         jax.grad(lambda phi: loop("ipo", phi=phi)(z).sum())(jnp.asarray(PHI))
 
 
+@pytest.mark.thorough
 def test_rank_deficient_features_are_named_and_change_nothing():
     wide = PHI @ np.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]])
     with pytest.warns(UserWarning, match="rank 2 of 3"):

@@ -44,6 +44,7 @@ def test_sweeps_name_responses_unless_they_are_an_axis(tmp_path):
     assert several.response.values.tolist() == [0, 1, 2]
 
 
+@pytest.mark.thorough
 def test_prompts_have_names_of_their_own():
     two = loop(SET)
     assert two.names == SET.names

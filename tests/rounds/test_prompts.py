@@ -223,6 +223,7 @@ def test_steps_of_an_optimizer_over_prompts():
     np.testing.assert_allclose(out, oracles.log_softmax(PHI @ v), atol=1e-12)
 
 
+@pytest.mark.thorough
 def test_samples_and_batches_of_prompts():
     key = jax.random.key(2)
     exact = dyn.iterate(loops(dyn.IPO)[0], 1, initial=START).log_policy[-1]

@@ -130,6 +130,7 @@ class TestManyAtOnce:
         assert found.status[0, 0] == 1
         assert found.beta[0, 0, 0] == pytest.approx(0.26036, abs=2e-5)
 
+    @pytest.mark.thorough
     def test_where_the_followed_point_disappears_stability_ends(self):
         """The DPO problem of statement 7.1 with two attracting points: the curve from beta = ∞ turns back at a fold."""
         P = np.full((3, 3), 0.5)
@@ -243,6 +244,7 @@ class TestVerdictProbability:
         assert sum(s.value for s in found.verdicts.values()) == pytest.approx(1)
         json.dumps(found.to_dict(), allow_nan=False)
 
+    @pytest.mark.thorough
     def test_alpha_one_has_verdicts_and_no_radius(self):
         found = verdict_probability(cycle_counts(50, 0.3), dyn.IPO(0.5), 1.0, 1.0, key=KEY, draws=24, rounds=400)
         assert found.unstable is None
@@ -309,11 +311,13 @@ class TestSafeBeta:
         else:
             assert found.proven is None
 
+    @pytest.mark.thorough
     def test_no_loss_down_to_the_floor_says_so(self):
         counts = 1e4 * np.asarray(dyn.preferences.bradley_terry(np.array([3.0, 0.0, -3.0]))) * (1 - np.eye(3))
         found = safe_beta(counts, dyn.DPO, [0.2], [1.0], key=KEY, draws=150, floor=0.5)
         assert found.beta[0, 0] == found.floor == 0.5
 
+    @pytest.mark.thorough
     def test_the_larger_of_two_models_and_what_it_is_if_stability_can_be_lost(self):
         counts = cycle_counts(12, 0.15)
         both = safe_beta(counts, dyn.IPO, [0.0, 0.5], [1.0], key=KEY, draws=150)
@@ -332,6 +336,7 @@ class TestSafeBeta:
         assert "posterior probability" in str(both)
         assert "confidence" not in str(both)
 
+    @pytest.mark.thorough
     def test_a_large_gap_between_the_models_is_told(self):
         scores = np.linspace(-1, 1, 8)
         P = np.asarray(dyn.preferences.bradley_terry(scores))
@@ -399,6 +404,7 @@ class TestCommand:
             wanted = safe_beta(counts, kind, [0, 0.5], [1.0], key=key, draws=150)
             assert row[kind.__name__.lower()] == wanted.to_dict()
 
+    @pytest.mark.thorough
     def test_tables_and_figure(self, capsys, counted, tmp_path):
         out = tmp_path / "safe.png"
         cli.main(["advise", str(counted), "--index", "0", *SMALL, "--plot", str(out)])
@@ -409,6 +415,7 @@ class TestCommand:
         assert told.splitlines().count("IPO") == told.splitlines().count("DPO") == 1
         assert out.read_bytes().startswith(b"\x89PNG")
 
+    @pytest.mark.thorough
     def test_without_counts_it_is_a_point_estimate_and_says_so(self, capsys, uncounted):
         cli.main(["advise", str(uncounted), "--alpha", "0.5", "--lam", "1"])
         told = " ".join(capsys.readouterr().out.split())

@@ -170,6 +170,7 @@ def test_crossings_of_a_users_parameter_are_found_over_decades():
         np.testing.assert_allclose(0.25 + (strength * 0.4) ** 2 / 3, 1.0, rtol=1e-8)
 
 
+@pytest.mark.thorough
 def test_slow_convergence_is_not_called_oscillation():
     """rho = .999775: three thousand rounds look like a steady oscillation."""
     beta = np.sqrt(0.16 / (3 * 0.75)) * (1 + 3e-4)
@@ -203,6 +204,7 @@ def test_three_attractors_of_dpo_below_full_self_sampling():
     assert all(point.residual < 1e-9 for point in found)
 
 
+@pytest.mark.thorough
 def test_local_stability_without_global_at_four_responses():
     x = problems.LOCAL_NOT_GLOBAL
     loop = dyn.SelfSampling(x["P"], dyn.IPO(x["beta"]), x["alpha"], x["lam"], x["log_reference"])
@@ -260,6 +262,7 @@ def test_collapse_comes_before_convergence():
     assert "7.6" in inside.certificate_reason or "7." in inside.contraction_rate.statement
 
 
+@pytest.mark.thorough
 def test_suggestions_make_it_stable():
     for kind in (dyn.IPO, dyn.DPO):
         loop = dyn.SelfSampling(dyn.preferences.cyclic(3, 0.4), kind(0.2), 0.5, 1.0)

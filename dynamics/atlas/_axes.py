@@ -10,11 +10,10 @@ import numpy as np
 from .. import oracle
 from .._checks import check_count, host_numbers, in_short
 from .._numerics import concrete
-from .._parameters import is_whole, parameters, resolve
+from .._parameters import is_whole, parameters, replace, resolve
 from ..engine import check_process
 from ..objectives import DPO, IPO
 from ..rounds import Process, canonical
-from ..stability import check_together
 
 BEYOND_ONSET = 1.5  # how far a range reaches by default beyond the largest loss of stability
 BEYOND_VALUE = 3.0  # … or beyond the present value, where no loss is known
@@ -200,10 +199,12 @@ def admitted(process: Process[Any], cells: dict[str, np.ndarray]) -> np.ndarray:
     """
     shape = next(iter(cells.values())).shape
     good = np.ones(shape, bool)
+    if not hasattr(type(process), "__check_init__"):
+        return good
     last: ValueError | None = None
     for at in np.ndindex(shape):
         try:
-            check_together(process, {path: values[at] for path, values in cells.items()})
+            replace(process, {path: values[at] for path, values in cells.items()}).__check_init__()  # pyright: ignore
         except ValueError as error:
             good[at], last = False, error
     if last is not None and not good.any():

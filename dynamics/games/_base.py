@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float
 
 from .._checks import Numbers, check_number, check_scalar
 from .._noun import assemble
@@ -132,10 +132,6 @@ class Pulled(OnPrompts):
 class Game(Pulled, RoundMap):
     """The same, from logits to logits."""
 
-    def advance(self, state: Array, key: PRNGKeyArray | None) -> tuple[Array, Bool[Array, ""]]:
-        moved, finite = super().advance(state, key)
-        return moved, finite & self.in_range()
-
 
 class Proximal(Game):
     """A map whose pull towards the magnet may be implicit."""
@@ -165,14 +161,9 @@ class Proximal(Game):
         return (logits + pull * self.magnet(logits) + self.eta * rates) / (1 + pull)
 
 
-def within_pull(game: Game) -> Bool[Array, ""]:
-    """Whether a round stays on this side of the magnet, eta tau ≤ 1 to rounding."""
-    return game.eta * game.tau <= 1 + 4 * jnp.finfo(game.eta.dtype).eps
-
-
 def check_pull(game: Game, remedy: str) -> None:
-    """Raises ``ValueError`` where a round would step beyond the magnet."""
-    if concrete(game.eta, game.tau) and not bool(within_pull(game)):
+    """Raises ``ValueError`` where a round would step beyond the magnet; to rounding."""
+    if concrete(game.eta, game.tau) and float(game.eta * game.tau) > 1 + 4 * float(jnp.finfo(game.eta.dtype).eps):
         raise ValueError(
             f"eta tau = {float(game.eta * game.tau):g} is above 1, so a round would step beyond the magnet; {remedy}."
         )

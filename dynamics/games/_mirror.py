@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Bool, Float, PRNGKeyArray
+from jaxtyping import Array, ArrayLike, Float, PRNGKeyArray
 
 from .._checks import Numbers, check_number
 from .._noun import assemble
@@ -17,7 +17,7 @@ from ..policies import Tabular
 from ..references import Geometric
 from ..rounds import RoundMap, Rounds
 from ..samplers import OnPolicy
-from ._base import Game, OnPrompts, Prompts, Proximal, Pulled, check_field, check_pull, within_pull
+from ._base import Game, OnPrompts, Prompts, Proximal, Pulled, check_field, check_pull
 
 
 def _as_ipo(game: OnPrompts, alpha: Array, beta: Array, log_reference: Array) -> Rounds:
@@ -45,7 +45,7 @@ class MirrorDescent(Proximal):
     Args:
         preference: P, ``(K, K)``; for X prompts, which are independent of each other, ``(X, K, K)`` or a
             ``PreferenceSet`` of one size.
-        eta: step, > 0; eta tau ≤ 1 unless ``proximal``.
+        eta: step, > 0; eta tau ≤ 1 unless ``proximal``. ``critical`` and ``sweep`` follow the equation beyond that as well.
         tau: temperature, ≥ 0.
         log_reference: log ref of the magnet, ``(K,)`` or ``(X, K)``, finite, in nats; uniform unless given.
         proximal: whether the pull towards the magnet is implicit.
@@ -77,9 +77,6 @@ class MirrorDescent(Proximal):
     def __check_init__(self) -> None:
         if not self.proximal:
             check_pull(self, "pass eta ≤ 1/tau, or proximal=True")
-
-    def in_range(self) -> Bool[Array, ""] | bool:
-        return self.proximal or within_pull(self)
 
     def __call__(
         self, logits: Float[Array, "*contexts K"], key: PRNGKeyArray | None = None
@@ -162,9 +159,6 @@ class NashMD(Game):
 
     def __check_init__(self) -> None:
         check_pull(self, "pass eta ≤ 1/tau")
-
-    def in_range(self) -> Bool[Array, ""]:
-        return within_pull(self)
 
     def __call__(
         self, logits: Float[Array, "*contexts K"], key: PRNGKeyArray | None = None

@@ -4,7 +4,7 @@ from .._shares import Share, share
 from ._analyze import analyze
 from ._basis import Basis, evidence
 from ._certificate import ContractionRate, contraction_rates
-from ._critical import Crossing, check_together, critical, first_crossing
+from ._critical import Crossing, critical, first_crossing
 from ._find import find_fixed_points
 from ._fixed_points import FixedPoint
 from ._local import eigenvalues, jacobian, spectral_radius
@@ -33,7 +33,6 @@ __all__ = [
     "check_alphas",
     "check_confidence",
     "check_lams",
-    "check_together",
     "contraction_rates",
     "critical",
     "critical_betas",

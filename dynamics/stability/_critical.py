@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import ArrayLike
 from scipy.optimize import brentq
 
 from .._parameters import is_whole, parameters, replace, resolve
@@ -70,31 +69,7 @@ def default_bounds(process: Process[Any], path: str) -> tuple[float, float]:
         return DEFAULT_BOUNDS.get(path.rsplit(".", 1)[-1], (0.0, 1.0))
     if value <= 0:
         raise ValueError(f"{path} = {value:g} is not positive, so it has no default range; pass bounds=(low, high).")
-    return value / 1e4, _admitted(process, path, value, value * 1e4)
-
-
-def check_together(process: Process[Any], values: Mapping[str, ArrayLike]) -> None:
-    """Raises ``ValueError`` where the rounds refuse parameters that depend on each other, such as eta tau > 1."""
-    if hasattr(type(process), "__check_init__"):
-        replace(process, {path: jnp.asarray(value) for path, value in values.items()}).__check_init__()  # pyright: ignore
-
-
-def _admitted(process: Process[Any], path: str, inside: float, end: float) -> float:
-    """The value nearest to ``end`` that the rounds accept, given one that they accept."""
-    if _is_admitted(process, path, end):
-        return end
-    for _ in range(64):
-        middle = float(np.sqrt(inside * end))
-        inside, end = (middle, end) if _is_admitted(process, path, middle) else (inside, middle)
-    return inside
-
-
-def _is_admitted(process: Process[Any], path: str, value: float) -> bool:
-    try:
-        check_together(process, {path: value})
-    except ValueError:
-        return False
-    return True
+    return value / 1e4, value * 1e4
 
 
 def critical(process: Process[Any], parameter: str, bounds: tuple[float, float] | None = None) -> tuple[Crossing, ...]:
@@ -174,8 +149,6 @@ def _branch(process: Process[Any], parameter: str, bounds: tuple[float, float] |
     if not low < high:
         raise ValueError(f"bounds = ({low:g}, {high:g}); pass (low, high) with low < high.")
     process.check_parameter(path, np.array([low, high]))
-    for end in (low, high):
-        check_together(process, {path: end})
     return Branch(process, path, log=not is_share(path) and low > 0), low, high
 
 

@@ -431,16 +431,20 @@ def test_single_precision_finds_no_step_that_is_stable_for_sppo():
         assert dyn.stability.critical(dyn.games.SPPO(dyn.preferences.cyclic(3, 0.4), 1.0), "eta") == ()
 
 
-def test_a_step_beyond_the_magnet_is_refused_by_every_verb():
-    game = dyn.games.MirrorDescent(dyn.preferences.cyclic(3, 0.4), 1.0, 0.1)
-    with pytest.raises(ValueError, match=r"eta tau = 1\.2 is above 1"):
-        dyn.stability.critical(game, "eta", (0.1, 12.0))
-    start = np.log([0.5, 0.3, 0.2])
-    ds = dyn.sweep(game, {"eta": [1.0, 10.0, 12.0]}, rounds=5, measure="entropy", initial=start, progress=False)
-    assert dyn.schema.words(ds.result).values.tolist() == ["successful", "successful", "unsolved"]
-    assert np.isfinite(ds.entropy.values).tolist() == [True, True, False]
-    for other in (dyn.games.MirrorDescent(game.preference, 1.0, 0.3), dyn.games.NashMD(game.preference, 1.0, 0.2)):
-        assert dyn.stability.critical(other, "eta") == ()
+def test_a_game_may_not_begin_beyond_the_magnet_and_analysis_follows_its_equation_there():
+    P, start = dyn.preferences.cyclic(3, 0.4), np.log([0.5, 0.3, 0.2])
+    for kind in (dyn.games.MirrorDescent, dyn.games.NashMD):
+        with pytest.raises(ValueError, match=r"eta tau = 1\.2 is above 1"):
+            kind(P, 12.0, 0.1)
+    # Online IPO at tau = .3 (8.3): (1 - eta tau)² + (eta omega)² = 1, omega = .4/(2√3) at the uniform policy.
+    (crossing,) = dyn.stability.critical(dyn.games.MirrorDescent(P, 1.0, 0.3), "eta")
+    assert crossing.value == pytest.approx(2 * 0.3 / (0.3**2 + 0.4**2 / 3), rel=1e-8)
+    assert crossing.value > 1 / 0.3
+    ds = dyn.sweep(
+        dyn.games.MirrorDescent(P, 1.0, 0.3), {"eta": [4.0, 4.3]}, rounds=2000, measure="verdict", initial=start
+    )
+    assert dyn.schema.words(ds.verdict).values.tolist()[0] == "converged"
+    assert dyn.schema.words(ds.verdict).values.tolist()[1] != "converged"
 
 
 def test_entropy_is_suggested_where_no_parameter_of_ipo_suffices():

@@ -9,13 +9,16 @@ Dataset is built by ``dataset`` and checked by ``validate``::
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from ._flags import check_flags
-from ._flags import words as words
+from ._labels import check_flags
+from ._labels import prompt_labels as prompt_labels
+from ._labels import response_labels as response_labels
+from ._labels import shared_names as shared_names
+from ._labels import words as words
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -182,37 +185,6 @@ def attrs_of(variable: Variable) -> dict[str, Any]:
     if variable.flags:
         attrs |= {"flag_values": list(range(len(variable.flags))), "flag_meanings": list(variable.flags)}
     return attrs
-
-
-def response_labels(
-    variables: Iterable[Variable], num_responses: int, names: Sequence[Any] | None = None
-) -> dict[str, Any]:
-    """Coords of the dims ``response``, by name where prompts share names, and ``pair``, "i>j", where some variable has them.
-
-    Args:
-        variables: those of the Dataset.
-        num_responses: K.
-        names: K names, or a tuple of K for each prompt, which become the coord ``name`` over (``context``, ``response``).
-    """
-    dims = {dim for variable in variables for dim in variable.dims}
-    shared = names is not None and isinstance(names[0], str)
-    labels = list(names) if names is not None and shared else list(range(num_responses))
-    coords: dict[str, Any] = {}
-    if "response" in dims:
-        coords["response"] = np.array(labels)
-        if names is not None and not shared:
-            coords["name"] = (("context", "response"), np.array(names))
-    if "pair" in dims:
-        first, second = np.triu_indices(num_responses, 1)
-        coords["pair"] = [f"{labels[i]}>{labels[j]}" for i, j in zip(first, second, strict=True)]
-    return coords
-
-
-def prompt_labels(weights: Any) -> dict[str, Any]:
-    """The coords of prompts: their numbers and their ``weight``; none where ``weights`` is None, of one prompt."""
-    if weights is None:
-        return {}
-    return {"context": np.arange(len(weights)), "weight": ("context", np.asarray(weights))}
 
 
 def dataset(

@@ -24,7 +24,7 @@ SHARED = {
     "_where_needed",
     "_interned",
     "_cards",
-    "_flags",
+    "_labels",
 }
 SHARED |= {"_identity_code", "_identity_values", "_source_digest", "_places", "_seal", "_shares", "_options"}
 FIRST = {"_numerics", "_checks", "_noun", "schema"}
@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_noun": set(),
     "_shares": set(),
     "_cards": set(),
-    "_flags": set(),
+    "_labels": set(),
     "_options": set(),
     "_parts": {"_numerics", "_checks"},
     "_vectors": set(),
@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "_seal": {"_places"},
     "_progress": set(),
     "_provenance": set(),
-    "schema": {"_flags"},
+    "schema": {"_labels"},
     "preferences": FIRST | {"_laplacian", "_parts"},
     "samplers": SEEN,
     "references": SEEN,

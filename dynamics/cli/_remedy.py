@@ -14,22 +14,16 @@ from ..oracle import FLOOR, Objective, Rounds, follow, run
 from ..stability import Share, share
 
 CONFIDENCE = 0.95
-LATTICE = (
-    0.0,
-    *(m / 10**k for k in (4, 3, 2) for m in range(10, 100)),
-    1.0,
-)  # alpha and lam that are tried: two digits
+# Values of alpha and lam that are tried: of two digits.
+LATTICE = (0.0, *(m / 10**k for k in (4, 3, 2) for m in range(10, 100)), 1.0)
 PAIR_ALPHA = 0.5  # of the pair of alpha and beta that is named where neither alone is enough
 PAIR_PARTS = (0.0, 0.25, 0.5, 0.75, 1.0)  # of it, at which its beta has to be enough
 FIRST = 75  # draws of each model that are looked at before the rest
 KEPT_ENTROPY = 0.5  # of log K, below which a policy counts as collapsing
 MAX_BETA = 1e6
 FAR = 10**6  # rounds, in which alpha^t has died out
-FADED, SHORTEST_RUN, LONGEST_RUN = (
-    1e-4,
-    50,
-    2000,
-)  # alpha^t at the end of a simulated run, and its least and most rounds
+FADED = 1e-4  # alpha^t at the end of a simulated run
+SHORTEST_RUN, LONGEST_RUN = 50, 2000  # its rounds
 PROVEN = "proven: [derived] statement 2.4, for the P of the file"
 
 

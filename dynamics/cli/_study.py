@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 from ..rounds import Process
-from ..stability import Crossing, Report, Suggestion, VerdictProbability, analyze, critical, suggest
+from ..stability import (
+    BranchEnd,
+    Crossing,
+    NoFixedPoint,
+    Report,
+    Suggestion,
+    VerdictProbability,
+    analyze,
+    critical,
+    suggest,
+)
 from ._remedy import Remedy
 from ._stability_words import word_of
 
@@ -89,36 +98,28 @@ def study(
     crossings, critical_error, critical_note = _critical_beta(process)
     advance(1)
     unstable = "unstable" in report.certificate or report.verdict in ("oscillating", "undecided")
-    suggestions = _suggested(process) if unstable and advised else ()
+    suggestions = suggest(process) if unstable and advised else ()
     advance(1)
     return Study(index, size, report, crossings, critical_error, critical_note, suggestions)
 
 
 def _critical_beta(process: Process) -> tuple[tuple[Crossing, ...], str | None, str | None]:
     """The crossings, why there are none, and how far the search came, in the words of the command."""
+    found, error = (), None
     with warnings.catch_warnings(record=True) as told:
-        warnings.simplefilter("always", UserWarning)
+        warnings.simplefilter("always", BranchEnd)
         try:
-            found, error = critical(process, "beta"), None
+            found = critical(process, "beta")
+        except NoFixedPoint as stop:
+            error = (
+                f"not searched: no interior fixed point that could be followed over beta between {stop.low:g} and "
+                f"{stop.high:g} was reached from the start"
+            )
         except RuntimeError as stop:
-            found, error = (), _none_followed(str(stop))
-    ends = [re.search(r"followed only to \S*beta = (\S+);", str(warning.message)) for warning in told]
-    for warning, end in zip(told, ends, strict=True):
-        if end is None:
+            error = str(stop)
+    for warning in told:
+        if not isinstance(warning.message, BranchEnd):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-    note = "searched only to beta = {}, where the fixed point could no longer be followed"
-    return found, error, next((note.format(end[1]) for end in ends if end), None)
-
-
-def _none_followed(said: str) -> str:
-    """Without the library's argument ``bounds``, which the command does not have."""
-    range_of = re.search(r"\[([^,\]]+), ([^\]]+)\]", said)
-    between = f" between {range_of[1]} and {range_of[2]}" if range_of else ""
-    return f"not searched: no interior fixed point that could be followed over beta{between} was reached from the start"
-
-
-def _suggested(process: Process) -> tuple[Suggestion, ...]:
-    """Suggestions; where their search for crossings ended early, it is not said again."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "the branch of fixed points was followed only to", UserWarning)
-        return suggest(process)
+    ends = [warning.message.value for warning in told if isinstance(warning.message, BranchEnd)]
+    note = f"searched only to beta = {ends[0]:.6g}, where the fixed point could no longer be followed" if ends else None
+    return found, error, note

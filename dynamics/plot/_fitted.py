@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._style import INK, PALE, PALETTE, display_names, style
+from ._words import logarithmic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -73,10 +74,10 @@ def _policy(ax: Axes, logs: np.ndarray, deviation: np.ndarray | None, labels: li
         low, high = (np.exp(logs[order] + sign * WIDE * deviation[order]) for sign in (-1, 1))
         ax.hlines(y, low, np.minimum(high, 1.0), color=PALETTE[0], linewidth=1.4)
     ax.plot(p, y, "o", color=PALETTE[0], markersize=4, linestyle="none")
-    ax.set_xscale("log")
+    _logarithmic(ax)
     ax.set_yticks(y, [labels[k] for k in order])
     ax.set_ylim(len(order) - 0.5, -0.5)
-    ax.set_xlabel("probability (log scale)")
+    ax.set_xlabel("probability")
     ax.set_title("a  policy", fontsize=8)
     ax.grid(axis="x", color=PALE, linewidth=0.4)
 
@@ -84,7 +85,7 @@ def _policy(ax: Axes, logs: np.ndarray, deviation: np.ndarray | None, labels: li
 def _pairs(left: Axes, right: Axes, shown: Sequence[Mapping[str, Any]]) -> None:
     y = np.arange(len(shown))
     labels = [" / ".join(display_names([pair["first"], pair["second"]], 2)) for pair in shown]
-    left.barh(y, [100 * pair["share"] for pair in shown], height=0.62, color=PALETTE[2], label="to ask")
+    left.barh(y, [100 * pair["share"] for pair in shown], height=0.62, color=PALETTE[2], label="in the best design")
     now = [100 * pair["share_now"] for pair in shown]
     left.plot(
         now,
@@ -98,17 +99,23 @@ def _pairs(left: Axes, right: Axes, shown: Sequence[Mapping[str, Any]]) -> None:
         clip_on=False,
     )
     left.set_yticks(y, labels)
-    left.set_xlabel("share of comparisons (%)")
-    left.set_title("b  pairs to ask about", fontsize=8)
+    left.set_xlabel("share (%)")
+    left.set_title("b  pairs", fontsize=8)
     right.axvline(1.0, color=INK, linewidth=0.8, linestyle="--")
     right.plot([pair["worth"] for pair in shown], y, "s", color=PALETTE[1], markersize=4, linestyle="none")
     right.set_yticks(y, [])
-    right.set_xlim(left=0.0)
-    right.set_xlabel("fall of V, × average")
-    right.set_title("c  worth of one more", fontsize=8)
+    _logarithmic(right)
+    right.set_xlabel("× average")
+    right.set_title("c  one more", fontsize=8)
     for ax in (left, right):
         ax.set_ylim(len(shown) - 0.5, -0.5)
         ax.grid(axis="x", color=PALE, linewidth=0.4)
+
+
+def _logarithmic(ax: Axes) -> None:
+    """Decades, or two labels to a decade where there are few."""
+    low, high = ax.dataLim.intervalx
+    logarithmic(ax, (1.0, 3.0) if high < 100 * low else (1.0,))
 
 
 def _caption(K: int, intervals: bool, pairs: Sequence[Any], V: tuple[float | None, float | None]) -> str:
@@ -116,9 +123,10 @@ def _caption(K: int, intervals: bool, pairs: Sequence[Any], V: tuple[float | Non
     if intervals:
         text += "Lines: 95 % intervals of each response by its normal law to leading order (plug-in, not a bound). "
     if pairs:
-        text += "b: the law of pairs for which V is least at the fitted policy" + (
-            f" ({MOST} of {len(pairs)} pairs)" if len(pairs) > MOST else ""
+        text += "b: pairs by what one more comparison is worth" + (
+            f" ({MOST} of {len(pairs)})" if len(pairs) > MOST else ""
         )
+        text += ", with the law for which V is least at the fitted policy"
         if V[0] is not None and V[1] is not None:
             text += f": V = {V[1]:.4g} instead of {V[0]:.4g}, as n KL(pi*||pihat) → V on average (7.9, 7.10)"
         text += ". c: fall of V per comparison of the pair, in units of the average one so far (dashed)."

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._style import DASHES, INK, PALETTE, display_names, names_of, style
-from ._words import canvas, computed, label, letter, lettered
+from ._words import canvas, computed, label, letter, lettered, logarithmic
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -79,7 +79,7 @@ def orbit_diagram(
             dash = DASHES[(n + 1) % len(DASHES)]
             ax.axvline(at, color=PALETTE[1] if n % 2 == 0 else INK, linestyle=dash, linewidth=1.0, label=text)
         if _is_geometric(value):
-            _logarithmic(ax)
+            logarithmic(ax, (1.0, 2.0, 5.0))
         ax.set_xlim(value[0], value[-1])
         ax.set_ylim(-0.02, 1.02)
         ax.set_xlabel(label(over))
@@ -117,15 +117,6 @@ def _is_geometric(value: np.ndarray) -> bool:
         return False
     steps = np.diff(np.log(value))
     return bool(np.ptp(steps) < 0.05 * steps.mean())
-
-
-def _logarithmic(ax: Axes) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
-
-    ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
-    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _caption(ds: Any) -> str:

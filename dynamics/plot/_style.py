@@ -6,6 +6,8 @@ import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from ..schema import shared_names
+
 # Okabe and Ito's colours, the two palest in print last; each has its own line style, for print without colour.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (4, 1.5, 1, 1.5)), (0, (1, 1)), (0, (8, 2)), (0, (3, 1, 1, 1, 1, 1)))
@@ -66,8 +68,7 @@ def names_of(thing: Any, names: Sequence[str] | None) -> Sequence[str] | None:
     if hasattr(thing, "data_vars"):
         labels = thing.coords.get("response")
         return None if labels is None or labels.dtype.kind not in "UTO" else [str(name) for name in labels.values]
-    found = getattr(getattr(thing, "process", thing), "names", None)
-    return found if found and isinstance(found[0], str) else None
+    return shared_names(getattr(getattr(thing, "process", thing), "names", None))
 
 
 def display_names(names: Sequence[str] | None, size: int) -> list[str]:

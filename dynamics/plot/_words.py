@@ -37,6 +37,16 @@ def lettered(held: str) -> str:
     return ", ".join(f"{letter(name)} = {value}" for name, value in parts)
 
 
+def logarithmic(ax: Axes, labelled: tuple[float, ...]) -> None:
+    """A logarithmic x axis with a label at these multiples of every decade, which are few enough not to meet."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=labelled))
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
+    ax.xaxis.set_minor_formatter(NullFormatter())
+
+
 def canvas(ax: Axes | None, width: float, height: float) -> tuple[Axes, bool]:
     """The Axes to draw on, and whether it is the only one of a new Figure."""
     if ax is not None:

@@ -13,7 +13,7 @@ from ._desiderata import TARGETS, Target, ordered_pairs
 from ._draws import draw_wins, draw_wins_of_prompts, most_comparisons, win_rates
 from ._families import bradley_terry, cyclic, random, strongly_transitive, transitive
 from ._model import PreferenceModel
-from ._prompts import Names, check_like, check_prompts, check_weights, prompt_shares, response_names, shared
+from ._prompts import Names, check_like, check_prompts, check_weights, prompt_shares, response_names
 from ._ratings import from_ratings
 from ._readers import read
 from ._seen import Masses, Pairs, Seen
@@ -57,7 +57,6 @@ __all__ = [
     "random",
     "read",
     "response_names",
-    "shared",
     "strong_components",
     "strongly_transitive",
     "survey",

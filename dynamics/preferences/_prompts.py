@@ -70,11 +70,6 @@ def response_names(names: Any, preference: Any, shape: tuple[int, ...]) -> Names
     return found[0] if len(set(found)) == 1 else found
 
 
-def shared(names: Names | None) -> tuple[str, ...] | None:
-    """The names of K responses, where all prompts have the same; None otherwise."""
-    return names if names and isinstance(names[0], str) else None  # pyright: ignore[reportReturnType]
-
-
 def check_like(preference: Any, before: Array) -> Float[Array, "*contexts K K"]:
     """``check_prompts`` of preferences that take the place of others, with as many prompts.
 

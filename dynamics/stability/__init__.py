@@ -5,6 +5,7 @@ from ._analyze import analyze
 from ._basis import Basis, evidence
 from ._certificate import ContractionRate, contraction_rates
 from ._critical import Crossing, critical, first_crossing
+from ._ends import BranchEnd, NoFixedPoint
 from ._find import find_fixed_points
 from ._fixed_points import FixedPoint
 from ._local import eigenvalues, jacobian, spectral_radius
@@ -18,10 +19,12 @@ from ._suggest import Suggestion, suggest
 
 __all__ = [
     "Basis",
+    "BranchEnd",
     "ContractionRate",
     "CriticalBetas",
     "Crossing",
     "FixedPoint",
+    "NoFixedPoint",
     "Posterior",
     "Radii",
     "Report",

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from .._parameters import replace
 from ..rounds import Process
+from ._ends import BranchEnd
 from ._space import Space, space_of, step
 
 MAX_CORRECTIONS = 12
@@ -139,11 +140,7 @@ class Branch:
         self._warn(here)
 
     def _warn(self, here: Point) -> None:
-        warnings.warn(
-            f"the branch of fixed points was followed only to {self.path} = {self.scale.outward(here.s):.6g}; crossings beyond "
-            f"that value are not listed. Pass narrower bounds, or switch on float64.",
-            stacklevel=2,
-        )
+        warnings.warn(BranchEnd(self.path, self.scale.outward(here.s)), stacklevel=2)
 
     def _toward(self, x: np.ndarray, tangent: np.ndarray, low: float, high: float) -> Point | None:
         if low <= x[-1] <= high:

@@ -15,6 +15,7 @@ from .._parameters import is_whole, parameters, replace, resolve
 from .._progress import progress
 from ..rounds import Process, canonical
 from ._branch import Branch, Point
+from ._ends import NoFixedPoint
 from ._fixed_points import interior, points_of, polish, settled
 from ._known import onset
 from ._local import check_analysable
@@ -212,7 +213,7 @@ def _start(branch: Branch, low: float, high: float) -> Point:
         point = None if y is None else branch.at(y, value)
         if point is not None:
             return point
-    raise RuntimeError(f"no fixed point was found for {path} in [{low:g}, {high:g}]; pass narrower bounds.")
+    raise NoFixedPoint(path, low, high)
 
 
 def _crossing(branch: Branch, a: Point, b: Point, normal_form: bool) -> Crossing:

@@ -10,7 +10,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .._cards import Card, Table, naming
-from ..preferences import Names, shared
+from ..preferences import Names
+from ..schema import shared_names
 from ._basis import card
 from ._certificate import ContractionRate
 from ._fixed_points import FixedPoint
@@ -116,7 +117,7 @@ class Report(Card):
         return self.lines(name), [Table(columns, rows)]
 
     def _naming(self, names: Sequence[str] | None) -> Callable[[int], str]:
-        return naming(shared(self.names) if names is None else names, self.log_initial.shape[-1])
+        return naming(shared_names(self.names) if names is None else names, self.log_initial.shape[-1])
 
     def __str__(self) -> str:
         return card(self.lines())

@@ -14,6 +14,7 @@ from .._parameters import parameters, replace
 from ..objectives import IPO, ReverseKL
 from ..rounds import Process, Rounds, parts_of
 from ._critical import Crossing, critical, fixed_point_near_start, is_share
+from ._ends import BranchEnd
 from ._local import boundary, check_analysable, slope_at
 from ._space import space_of
 
@@ -95,9 +96,9 @@ def _entropy(process: Process[Any]) -> tuple[Suggestion, ...]:
 
 
 def _crossings(process: Process[Any], path: str) -> tuple[Crossing, ...]:
-    """The crossings along a parameter, as far as its branch can be followed; none where no fixed point is."""
+    """The crossings along a parameter, as far as its branch can be followed; none where no fixed point is found."""
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "the branch of fixed points was followed only to", UserWarning)
+        warnings.simplefilter("ignore", BranchEnd)
         try:
             return critical(process, path)
         except RuntimeError:

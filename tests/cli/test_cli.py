@@ -18,6 +18,7 @@ from jax.experimental.compilation_cache import compilation_cache
 import dynamics as dyn
 from dynamics import cli
 from dynamics.cli import _main, _study
+from dynamics.stability import BranchEnd, NoFixedPoint
 
 NAMES = ("Rock", "Paper", "Scissors [red]")
 SETTING = ("--alpha", "0.5", "--lam", "1", "--beta", "0.2")
@@ -217,7 +218,7 @@ class TestStability:
         stub_analysis(monkeypatch)
 
         def critical(*_):
-            raise RuntimeError("no fixed point was found for objective.beta in [1e-05, 1000]; pass narrower bounds.")
+            raise NoFixedPoint("objective.beta", 1e-05, 1000.0)
 
         monkeypatch.setattr(_study, "critical", critical)
         cli.main(["stability", str(one), *SETTING])
@@ -232,9 +233,7 @@ class TestStability:
         stub_analysis(monkeypatch)
 
         def critical(*_):
-            warnings.warn(
-                "the branch was followed only to objective.beta = 0.02; … Pass narrower bounds.", stacklevel=1
-            )
+            warnings.warn(BranchEnd("objective.beta", 0.02), stacklevel=1)
             return ()
 
         monkeypatch.setattr(_study, "critical", critical)

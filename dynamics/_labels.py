@@ -1,13 +1,48 @@
-"""Variables of flags, such as verdicts: whole numbers that count words."""
+"""Labels of a Dataset: names of responses, numbers of prompts, and the words that flags such as verdicts count."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
     import xarray as xr
+
+
+def shared_names(names: Sequence[Any] | None) -> tuple[str, ...] | None:
+    """The names of K responses, where all prompts have the same; None without names, or where prompts have their own."""
+    return tuple(names) if names and isinstance(names[0], str) else None
+
+
+def response_labels(variables: Iterable[Any], num_responses: int, names: Sequence[Any] | None = None) -> dict[str, Any]:
+    """Coords of the dims ``response``, by name where prompts share names, and ``pair``, "i>j", where some variable has them.
+
+    Args:
+        variables: those of the Dataset, each with its ``dims``.
+        num_responses: K.
+        names: K names, or a tuple of K for each prompt, which become the coord ``name`` over (``context``, ``response``).
+    """
+    dims = {dim for variable in variables for dim in variable.dims}
+    shared = shared_names(names)
+    labels = list(range(num_responses)) if shared is None else list(shared)
+    coords: dict[str, Any] = {}
+    if "response" in dims:
+        coords["response"] = np.array(labels)
+        if names is not None and shared is None:
+            coords["name"] = (("context", "response"), np.array(names))
+    if "pair" in dims:
+        first, second = np.triu_indices(num_responses, 1)
+        coords["pair"] = [f"{labels[i]}>{labels[j]}" for i, j in zip(first, second, strict=True)]
+    return coords
+
+
+def prompt_labels(weights: Any) -> dict[str, Any]:
+    """The coords of prompts: their numbers and their ``weight``; none where ``weights`` is None, of one prompt."""
+    if weights is None:
+        return {}
+    return {"context": np.arange(len(weights)), "weight": ("context", np.asarray(weights))}
 
 
 def words(array: xr.DataArray) -> xr.DataArray:

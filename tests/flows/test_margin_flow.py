@@ -331,3 +331,15 @@ def test_compiled_once_for_new_values():
     dyn.gradient_flow(flow_of("DPO", samples(16), beta=0.4), 1.5)
     if compiled is not None:
         assert _flow._solve._cached._cache_size() == compiled
+
+
+def test_accuracy_is_never_above_one():
+    """Equal weights of some numbers of examples add up to more than 1 by rounding."""
+    above = 0
+    for N in range(2, 120):
+        which = jnp.zeros(N, int)
+        features = jnp.arange(1.0, N + 1)[:, None]
+        flow = dyn.MarginFlow(features=features, chosen=which, rejected=which + 1, objective=dyn.DPO(1.0))
+        above += float(flow.weights @ jnp.ones(N)) > 1
+        assert float(flow.summary(jnp.ones(N))["accuracy"]) <= 1
+    assert above > 0
